@@ -1,0 +1,88 @@
+"""Turn program files into FROM scratch container images and run them, without root and without a daemon.
+
+    import rootless_scratch as rs
+
+    image = rs.build("build/hello", tag="hello:latest")
+    result = rs.run(image, ["--version"], timeout=10)
+
+Every error is a `ScratchError` (rootless_scratch.errors). What is exported here is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from rootless_scratch.api import Root, build, check, run, scratch
+    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.errors import (
+        BuildError,
+        CannotInvokeError,
+        CommandError,
+        CommandNotFoundError,
+        CommandTimeoutError,
+        ElfError,
+        EngineError,
+        HostError,
+        ImageNotFoundError,
+        RefusedError,
+        ScratchError,
+        SourceError,
+        SpecError,
+        ToolMissingError,
+        UsageError,
+    )
+    from rootless_scratch.findings import Finding, Judgement
+    from rootless_scratch.image.finished import Image
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BuildError",
+    "CannotInvokeError",
+    "CommandError",
+    "CommandNotFoundError",
+    "CommandTimeoutError",
+    "ElfError",
+    "EngineError",
+    "Finding",
+    "HostError",
+    "Image",
+    "ImageNotFoundError",
+    "Judgement",
+    "RefusedError",
+    "Root",
+    "RunResult",
+    "ScratchError",
+    "SourceError",
+    "SpecError",
+    "ToolMissingError",
+    "UsageError",
+    "__version__",
+    "build",
+    "check",
+    "run",
+    "scratch",
+]
+
+_HOMES = {
+    "api": ("Root", "build", "check", "run", "scratch"),
+    "engine.run": ("RunResult",),
+    "findings": ("Finding", "Judgement"),
+    "image.finished": ("Image",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is exported at its first use, so that importing the package costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

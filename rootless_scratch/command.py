@@ -1,0 +1,157 @@
+"""The one door to other programs: argument lists only, never a shell.
+
+Two ways through it. `ask` is for short questions (versions, settings) and goes through `sh`. `start` is for
+the sessions on the hot path (a build, the podman service): importing sh costs about 40 ms and it decodes
+strictly, so these use posix_spawn(3) directly (docs/performance.md has the figures).
+"""
+
+from __future__ import annotations
+
+from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
+from rootless_scratch.spawn import Child, find, spawn
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STDERR_KEPT = 16_384
+"""Bytes of another program's stderr that an error carries; the end is the part that tells."""
+
+_PACKAGES = {
+    "buildah": ("buildah", "buildah", "buildah"),
+    "podman": ("podman", "podman", "podman"),
+    "runc": ("runc", "runc", "runc"),
+    "crun": ("crun", "crun", "crun"),
+    "conmon": ("conmon", "conmon", "conmon"),
+    "skopeo": ("skopeo", "skopeo", "skopeo"),
+    "slirp4netns": ("slirp4netns", "slirp4netns", "slirp4netns"),
+    "newuidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
+    "newgidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
+}
+"""Tool -> its package on Debian/Ubuntu, Fedora/RHEL, Alpine."""
+
+
+class Output:
+    """What a program answered, byte for byte."""
+
+    __slots__ = ("exit_code", "stderr", "stdout")
+
+    def __init__(self, *, exit_code: int, stdout: bytes, stderr: bytes) -> None:
+        self.exit_code = exit_code
+        self.stdout = stdout
+        self.stderr = stderr
+
+    @property
+    def text(self) -> str:
+        """Stdout as text, without the white space at its ends."""
+        return self.stdout.decode("utf-8", "replace").strip()
+
+
+def install_hint(name: str) -> str:
+    """One sentence that says which package brings `name`."""
+    debian, fedora, alpine = _PACKAGES.get(name, (name, name, name))
+    return (
+        f"Install it: `sudo apt-get install {debian}` (Debian, Ubuntu), `sudo dnf install {fedora}` "
+        f"(Fedora, RHEL) or `sudo apk add {alpine}` (Alpine)."
+    )
+
+
+def require(name: str) -> str:
+    """Like `find`; raises ToolMissingError, which names the package, where there is none."""
+    path = find(name)
+    if path is None:
+        raise ToolMissingError(f"The program {name} is not installed or not in PATH.", fix=install_hint(name))
+    return path
+
+
+def ask(
+    argv: Sequence[str], *, environment: Mapping[str, str], timeout: float = 20.0, check: bool = True
+) -> Output:
+    """Run a short question to its end and return its answer; `timeout` in seconds.
+
+    Raises CommandError where it fails (unless `check` is False), CommandTimeoutError, ToolMissingError.
+    """
+    import shlex
+
+    import sh
+
+    program = require(argv[0])
+    try:
+        answer = sh.Command(program)(
+            *list(argv[1:]),
+            _env=dict(environment),
+            _in=b"",
+            # sh gives children a pty by default, and tools then colour and page their answers.
+            _tty_out=False,
+            _return_cmd=True,
+            _timeout=timeout,
+            _new_session=True,
+            _ok_code=list(range(-64, 256)),
+        )
+    except sh.TimeoutException as error:
+        raise CommandTimeoutError(
+            f"`{shlex.join(argv)}` did not end within {timeout:g} s.",
+            fix="Run the same command by hand; if it hangs there too, `podman system migrate` often helps.",
+            argv=argv,
+        ) from error
+    except sh.ForkException as error:
+        raise HostError(
+            f"{program} cannot be started: {str(error).strip().splitlines()[-1]}.",
+            fix="Check that it is executable by you and built for this machine.",
+        ) from error
+    output = Output(exit_code=answer.exit_code, stdout=answer.stdout, stderr=answer.stderr)
+    if check and output.exit_code != 0:
+        raise failed(argv, exit_code=output.exit_code, stderr=output.stderr)
+    return output
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> Child:
+    """Start a long-lived program in a session of its own, so that Ctrl-C reaches only us; see `spawn`.
+
+    Raises ToolMissingError, or HostError where the kernel refuses to start it.
+    """
+    program = require(argv[0])
+    try:
+        return spawn(
+            [program, *argv[1:]],
+            environment=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            new_session=True,
+        )
+    except OSError as error:
+        raise HostError(
+            f"{program} cannot be started: {error.strerror}.",
+            fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
+        ) from error
+
+
+def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandError:
+    """The error for a program that ended badly: its last cause first, the whole of it kept for `-v`."""
+    import shlex
+
+    said = stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
+    how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+    return CommandError(
+        f"`{shlex.join(argv)}` {how}: {last_cause(said) or 'it said nothing'}.",
+        fix="Run the same command by hand to see all that it says.",
+        argv=argv,
+        exit_code=exit_code,
+        stderr=said,
+    )
+
+
+def last_cause(stderr: str) -> str:
+    """The line that tells, out of what Go programs print: the last error line, without its prefix."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("Error:", "error:"))]
+    line = (telling or lines or [""])[-1]
+    return line.removeprefix("Error:").removeprefix("error:").strip().rstrip(".")

@@ -1,0 +1,1 @@
+"""What a program file says of itself, read without ever running it."""

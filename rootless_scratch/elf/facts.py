@@ -1,0 +1,155 @@
+"""The facts that an ELF file states: what the kernel and the loader would act on, and who built it.
+
+Whatever the bytes, reading ends in bounded time and memory, with facts or an ElfError; nothing is executed.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from rootless_scratch.elf import golang, marks, platforms
+from rootless_scratch.elf.golang import GoBuild  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.elf.marks import RustBuild  # noqa: TC001 - likewise
+from rootless_scratch.elf.platforms import Platform  # noqa: TC001 - likewise
+from rootless_scratch.elf.records import Records
+
+_DF_1_PIE = 0x08000000
+_NOTE_GNU_BUILD_ID = 3
+_BUILD_ID_LIMIT = 64
+_LOADED = frozenset({"LOAD", "DYNAMIC", "INTERP", "TLS"})
+
+
+class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One ELF file. Sizes are in bytes; text is UTF-8 with surrogateescape.
+
+    machine           as `uname -m` says it: x86_64, i386, aarch64, arm, riscv64, ppc64le, s390x ..., or
+                      unknown-0x1234
+    type              EXEC, DYN, REL, CORE, or another name or number of e_type
+    entry_loaded      whether bytes of the file will lie at the entry address
+    interpreter       PT_INTERP: the loader that the kernel starts in the program's place
+    dynamic           whether there is a dynamic section (static PIEs have one too)
+    pie               DF_1_PIE: an executable, though its type is that of shared libraries
+    debug_tag         DT_DEBUG, which linkers give executables only, also older ones that do not set DF_1_PIE
+    file_size_needed  what the program headers want; a shorter file was truncated
+    producers         compilers that signed in `.comment`
+    platform          None for processors that OCI has no name for
+    """
+
+    bits: Literal[32, 64]
+    byte_order: Literal["little", "big"]
+    machine: str
+    os_abi: int
+    type: str
+    entry: int
+    entry_loaded: bool
+    interpreter: str | None
+    dynamic: bool
+    needed: tuple[str, ...]
+    soname: str | None
+    rpath: str | None
+    runpath: str | None
+    flags_1: int
+    pie: bool
+    debug_tag: bool
+    build_id: str | None
+    file_size: int
+    file_size_needed: int
+    producers: tuple[str, ...]
+    go: GoBuild | None
+    rust: RustBuild | None
+    upx: bool
+    platform: Platform | None
+
+    @property
+    def static(self) -> bool:
+        """Whether the kernel alone can start it: neither a loader nor a library is asked for."""
+        return self.interpreter is None and not self.needed
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the file ends before what its program headers announce."""
+        return self.file_size < self.file_size_needed
+
+
+def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
+    """Read the facts of an ELF file; `name` stands for it in messages.
+
+    Only program headers are used, as by the kernel and the loader: section headers may be stripped or wrong.
+    Raises ElfError for bytes that are no ELF file, or one that no kernel could read. A truncated file gives
+    the facts that are left of it.
+    """
+    records = Records(file, name=name)
+    header = records.header
+    needed_size = max(
+        (segment.offset + segment.file_size for segment in records.segments if segment.type in _LOADED),
+        default=0,
+    )
+    truncated = records.source.size < needed_size
+    interpreter = records.interpreter()
+    entries = records.dynamic()
+    names = _Names(records, () if truncated else entries or ())
+    build_id, owners, go_noted = _notes(records)
+    go = golang.read_go_build(records, noted=go_noted)
+    tail = marks.tail_of(records)
+    producers = marks.producers_of(tail)
+    machine = platforms.machine_name(header)
+    system = platforms.system_name(header.os_abi, owners, go.setting("GOOS") if go else None)
+    variant = None
+    if machine == "arm":
+        variant = platforms.arm_variant(go.setting("GOARM") if go else None, tail)
+    flags_1 = dict(entries or ()).get("FLAGS_1", 0)
+    return ElfFacts(
+        bits=64 if header.bits == 64 else 32,  # noqa: PLR2004 - the two word sizes
+        byte_order="little" if header.little_endian else "big",
+        machine=machine,
+        os_abi=header.os_abi,
+        type=header.type,
+        entry=header.entry,
+        entry_loaded=records.locate(header.entry) is not None,
+        interpreter=interpreter,
+        dynamic=entries is not None,
+        needed=names.all("NEEDED"),
+        soname=names.first("SONAME"),
+        rpath=names.first("RPATH"),
+        runpath=names.first("RUNPATH"),
+        flags_1=flags_1,
+        pie=bool(flags_1 & _DF_1_PIE),
+        debug_tag=any(tag == "DEBUG" for tag, _ in entries or ()),
+        build_id=build_id,
+        file_size=records.source.size,
+        file_size_needed=needed_size,
+        producers=producers,
+        go=go,
+        rust=None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None),
+        upx=marks.is_upx(records),
+        platform=platforms.platform_of(machine, system, variant),
+    )
+
+
+class _Names:
+    """Looks up the entries of a dynamic section that are names."""
+
+    def __init__(self, records: Records, entries: tuple[tuple[str, int], ...]) -> None:
+        self._entries = entries
+        self._strings = records.strings(entries)
+
+    def all(self, tag: str) -> tuple[str, ...]:
+        return tuple(self._strings.at(value) for found, value in self._entries if found == tag)
+
+    def first(self, tag: str) -> str | None:
+        return next((self._strings.at(value) for found, value in self._entries if found == tag), None)
+
+
+def _notes(records: Records) -> tuple[str | None, frozenset[str], bool]:
+    """Collect the build id, the owners of all notes, and whether the Go linker is among them."""
+    build_id = None
+    owners = set()
+    go = False
+    for note in records.notes():
+        owners.add(note.owner)
+        go = go or golang.is_go_note(note.owner, note.type)
+        if note.owner == "GNU" and note.type == _NOTE_GNU_BUILD_ID and build_id is None:
+            build_id = note.content[:_BUILD_ID_LIMIT].hex()
+    return build_id, frozenset(owners), go

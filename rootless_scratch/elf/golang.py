@@ -1,0 +1,151 @@
+"""What the Go linker wrote into a program: the compiler's version, the main package, modules and settings.
+
+The format is that of Go's own debug/buildinfo: inline strings since Go 1.18, pointers to strings before.
+It survives `-ldflags '-s -w'` and strip(1).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rootless_scratch.elf.records import ByteOrder, Records
+
+_MAGIC: Final = re.compile(rb"\xff Go buildinf:")
+_ALIGN = 16
+_BLOB = 32
+_SCAN_LIMIT = 16 << 20
+_TEXT_LIMIT = 1 << 20
+_SENTINEL = 16
+_NOTE_BUILD_ID = 4
+_FLAG_BIG_ENDIAN = 1
+_FLAG_INLINE = 2
+
+
+class GoBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """How a Go program was built; what could not be read is None or empty.
+
+    `settings` are pairs such as ("CGO_ENABLED", "0") and ("-buildmode", "pie"), `modules` (path, version).
+    """
+
+    version: str | None
+    path: str | None
+    modules: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
+
+    def setting(self, key: str) -> str | None:
+        """Return the value of one setting, or None."""
+        return dict(self.settings).get(key)
+
+
+def read_go_build(records: Records, *, noted: bool) -> GoBuild | None:
+    """Read the build info of a Go program; None for other programs.
+
+    `noted` says that a note of the Go linker was seen: then a program without readable build info (Go before
+    1.13, or a garbled one) still is a Go program, of unknown version.
+    """
+    address = _find(records)
+    if address is not None:
+        return _read(records, address)
+    if noted:
+        return GoBuild(version=None, path=None, modules=(), settings=())
+    return None
+
+
+def is_go_note(owner: str, kind: int) -> bool:
+    """Tell whether a note is the Go linker's build id."""
+    return owner == "Go" and kind == _NOTE_BUILD_ID
+
+
+def _find(records: Records) -> int | None:
+    """Find the address of the blob: in the first writable data segment, aligned to 16 (debug/buildinfo)."""
+    for segment in records.segments:
+        if segment.type != "LOAD" or not segment.writable or segment.executable:
+            continue
+        size = min(segment.file_size, _SCAN_LIMIT)
+        for start, chunk in records.source.chunks(segment.offset, size, overlap=_BLOB):
+            for found in _MAGIC.finditer(chunk):
+                address = segment.address + (start - segment.offset) + found.start()
+                if address % _ALIGN == 0:
+                    return address
+        return None
+    return None
+
+
+def _read(records: Records, address: int) -> GoBuild:
+    blob = records.at(address, _BLOB)
+    version = modules = b""
+    if len(blob) == _BLOB:
+        if blob[15] & _FLAG_INLINE:
+            version, next_address = _inline(records, address + _BLOB)
+            modules, _ = _inline(records, next_address)
+        else:
+            size = blob[14]
+            order: ByteOrder = "big" if blob[15] & _FLAG_BIG_ENDIAN else "little"
+            if size in {4, 8}:
+                version = _pointed(records, int.from_bytes(blob[16 : 16 + size], order), size, order)
+                modules = _pointed(records, int.from_bytes(blob[16 + size : 16 + 2 * size], order), size, order)
+    return _parse(version, modules)
+
+
+def _inline(records: Records, address: int) -> tuple[bytes, int]:
+    """Read a length as a varint, then so many bytes; return them and the address behind them."""
+    length = 0
+    for position, byte in enumerate(records.at(address, 5)):
+        length |= (byte & 0x7F) << (7 * position)
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit of a varint
+            start = address + position + 1
+            return records.at(start, min(length, _TEXT_LIMIT)), start + length
+    return b"", address
+
+
+def _pointed(records: Records, address: int, size: int, order: ByteOrder) -> bytes:
+    """Read what a Go string header points to; in PIEs the loader would fill it in, so it is 0."""
+    head = records.at(address, 2 * size)
+    if len(head) < 2 * size:
+        return b""
+    start = int.from_bytes(head[:size], order)
+    length = int.from_bytes(head[size:], order)
+    return records.at(start, min(length, _TEXT_LIMIT))
+
+
+def _parse(version: bytes, module_info: bytes) -> GoBuild:
+    # Two sentinels of 16 bytes stand around the module info: cmd/go/internal/modload.
+    if len(module_info) >= 2 * _SENTINEL and module_info[-_SENTINEL - 1 : -_SENTINEL] == b"\n":
+        module_info = module_info[_SENTINEL:-_SENTINEL]
+    else:
+        module_info = b""
+    path = None
+    modules = []
+    settings = []
+    for line in module_info.decode("utf-8", "replace").splitlines():
+        kind, _, rest = line.partition("\t")
+        if kind == "path":
+            path = rest
+        elif kind in {"mod", "dep"}:
+            module, _, tail = rest.partition("\t")
+            modules.append((module, tail.partition("\t")[0]))
+        elif kind == "build":
+            key, _, value = rest.partition("=")
+            settings.append((key, _unquoted(value)))
+    return GoBuild(
+        version=version.decode("utf-8", "replace") or None,
+        path=path,
+        modules=tuple(modules),
+        settings=tuple(settings),
+    )
+
+
+def _unquoted(value: str) -> str:
+    """Undo the quoting of values with spaces: Go's rules are JSON's for what occurs here, or back-quotes."""
+    if len(value) > 1 and value[0] == value[-1] == "`":
+        return value[1:-1]
+    if value.startswith('"'):
+        try:
+            return msgspec.json.decode(value, type=str)
+        except msgspec.DecodeError:
+            return value
+    return value

@@ -1,0 +1,76 @@
+"""Marks that compilers and packers leave in a program: good for advice and warnings, not for a judgement."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rootless_scratch.elf.records import Records
+
+_TAIL = 4096
+_RUSTC: Final = re.compile(r"rustc version (\S+)")
+_PRODUCER: Final = re.compile(rb"[\x20-\x7e]{4,200}(?=\x00)")
+_PRODUCER_WORDS: Final = (
+    "GCC:",
+    "clang version",
+    "rustc version",
+    "Linker:",
+    "mold ",
+    "GNU ",
+    "Go cmd/compile",
+    "GHC ",
+)
+_STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
+_SCAN_LIMIT = 16 << 20
+_MATCH_LIMIT = 256
+_UPX: Final = b"UPX!"
+
+
+class RustBuild(msgspec.Struct, frozen=True, kw_only=True):
+    """A program with Rust's standard library in it; `version` of the compiler where it is told."""
+
+    version: str | None
+
+
+def tail_of(records: Records) -> bytes:
+    """Read what follows the last loaded byte: linkers put `.comment` and `.ARM.attributes` there.
+
+    It is found without section headers, which may be garbled.
+    """
+    end = max((load.offset + load.file_size for load in records.segments if load.type == "LOAD"), default=0)
+    return records.source.read(end, _TAIL)
+
+
+def producers_of(tail: bytes) -> tuple[str, ...]:
+    """List the compilers that signed in `.comment`; none where it was stripped (Debian's packages)."""
+    texts = dict.fromkeys(found.group().decode("ascii") for found in _PRODUCER.finditer(tail))
+    return tuple(text for text in texts if text.startswith(_PRODUCER_WORDS))
+
+
+def rust_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> RustBuild | None:
+    """Look for Rust's marks: the compiler's signature, else (with `scan`) its library's file names."""
+    for producer in producers:
+        found = _RUSTC.search(producer)
+        if found is not None:
+            return RustBuild(version=found.group(1))
+    if not scan:
+        return None
+    budget = _SCAN_LIMIT
+    for segment in records.segments:
+        if segment.type == "LOAD" and not segment.writable and budget > 0:
+            size = min(segment.file_size, budget)
+            budget -= size
+            if records.source.search(_STANDARD_LIBRARY, segment.offset, size, overlap=_MATCH_LIMIT):
+                return RustBuild(version=None)
+    return None
+
+
+def is_upx(records: Records) -> bool:
+    """Tell whether UPX packed the file: no section headers, and its signature at the begin or the end."""
+    if records.header.section_count:
+        return False
+    source = records.source
+    return _UPX in source.read(0, 1024) or _UPX in source.read(max(source.size - 64, 0), 64)

@@ -1,0 +1,148 @@
+"""Every error of this package; each carries one sentence of cause and one of fix.
+
+ScratchError
+├── UsageError             the words of a call are off (command line: exit 2)
+├── SpecError              what was asked for contradicts itself or the rules of image content
+├── SourceError            a file of the host is missing, unreadable, or changed while it was read
+├── ElfError               bytes that claim to be an ELF file and are not readable as one
+├── RefusedError           findings of severity `error`: the image would not start, so it is not built
+├── HostError              this host lacks a right or a setting that the operation needs
+│   └── ToolMissingError   ... or a program
+├── CommandError           another program failed
+│   └── CommandTimeoutError  ... or did not end in time
+├── BuildError             the image could not be written
+├── ImageNotFoundError     no image of that name in local storage
+└── EngineError            the podman service cannot be reached, or refused
+    ├── CannotInvokeError    the image's program is there but cannot be executed (run: exit 126)
+    └── CommandNotFoundError the image's program is not there (run: exit 127)
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import ClassVar
+
+    from rootless_scratch.findings import Finding
+
+
+class ScratchError(Exception):
+    """Base of all errors here: `message` says what happened, `fix` what to do, `kind` names it in JSON.
+
+    `detail` is what another program said, where it says more than the message.
+    """
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, fix: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.detail = detail
+
+
+class UsageError(ScratchError):
+    """The words of a call are off."""
+
+    kind = "usage"
+
+
+class SpecError(ScratchError):
+    """What was asked for contradicts itself or the rules of image content."""
+
+    kind = "spec"
+
+
+class SourceError(ScratchError):
+    """A file of the host is missing, unreadable, or changed while it was read."""
+
+    kind = "source"
+
+
+class ElfError(ScratchError):
+    """Bytes that claim to be an ELF file and are not readable as one."""
+
+    kind = "elf"
+
+
+class RefusedError(ScratchError):
+    """The image would not start, so it is not built; `findings` holds every judgement made."""
+
+    kind = "refused"
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        errors = [finding for finding in self.findings if finding.severity == "error"]
+        super().__init__(
+            " ".join(finding.message for finding in errors),
+            fix=" ".join(dict.fromkeys(finding.fix for finding in errors)),
+        )
+
+
+class HostError(ScratchError):
+    """This host lacks a right or a setting that the operation needs."""
+
+    kind = "host"
+
+
+class ToolMissingError(HostError):
+    """A program that the operation needs is not in PATH."""
+
+    kind = "tool-missing"
+
+
+class CommandError(ScratchError):
+    """Another program failed: `argv` replays it, `stderr` holds the end of what it said."""
+
+    kind = "command"
+
+    def __init__(
+        self, message: str, *, fix: str, argv: Sequence[str] = (), exit_code: int = 0, stderr: str = ""
+    ) -> None:
+        super().__init__(message, fix=fix, detail=stderr)
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.stderr = stderr
+
+    def replay(self) -> str:
+        """One line that a shell runs again."""
+        import shlex
+
+        return shlex.join(self.argv)
+
+
+class CommandTimeoutError(CommandError):
+    """Another program did not end in time and was ended."""
+
+    kind = "command-timeout"
+
+
+class BuildError(ScratchError):
+    """The image could not be written; nothing of it stays."""
+
+    kind = "build"
+
+
+class ImageNotFoundError(ScratchError):
+    """No image of that name in local storage."""
+
+    kind = "image-not-found"
+
+
+class EngineError(ScratchError):
+    """The podman service cannot be reached, or refused."""
+
+    kind = "engine"
+
+
+class CannotInvokeError(EngineError):
+    """The image's program is there but cannot be executed."""
+
+    kind = "cannot-invoke"
+
+
+class CommandNotFoundError(EngineError):
+    """The image's program is not there."""
+
+    kind = "command-not-found"

@@ -1,0 +1,125 @@
+"""The fast half of the door to other programs: start one with pipes, without what subprocess costs to import.
+
+Only builtin modules are imported here, and `typing` is not among them (8 ms): a build starts its worker by this
+before anything else is loaded, and the worker starts buildah by it.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
+"""signal(7), for all processors that we run on; importing their module takes 2 ms."""
+
+
+class Child:
+    """A program that was started; the descriptors are our ends of its pipes, None where there is none.
+
+    `returncode` is None until it was reaped, and negative for a signal, as with subprocess.
+    """
+
+    def __init__(self, pid: int, stdin: int | None, stdout: int | None, stderr: int | None) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code if it has ended."""
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        code = self._reap(0)
+        assert code is not None  # noqa: S101 - waitpid(2) without WNOHANG
+        return code
+
+    def kill_session(self) -> None:
+        """End it by SIGKILL, with all that it started in its own session, and reap it."""
+        if self.returncode is None:
+            try:
+                os.killpg(self.pid, _SIGKILL)
+            except ProcessLookupError:  # it has ended just now
+                self.poll()
+            self.wait()
+
+    def close(self, *names: str) -> None:
+        """Close our ends of the pipes with these names, all by default."""
+        for name in names or ("stdin", "stdout", "stderr"):
+            descriptor = getattr(self, name)
+            if descriptor is not None:
+                setattr(self, name, None)
+                os.close(descriptor)
+
+    def _reap(self, options: int) -> int | None:
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                # Where SIGCHLD is ignored the kernel reaps it itself, and its code is lost.
+                self.returncode = 0
+            else:
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    new_session: bool = False,
+) -> Child:
+    """Start `argv[0]`, an absolute path; a stream without a descriptor becomes a pipe. Raises OSError.
+
+    In a session of its own it gets no signal from our terminal, and `kill_session` can end it whole.
+    """
+    ours: list[int | None] = []
+    theirs: list[int] = []
+    actions: list[tuple[int, int, int]] = []
+    try:
+        for number, given in enumerate((stdin, stdout, stderr)):
+            if given is None:
+                read, write = os.pipe()
+                mine, given = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end
+                ours.append(mine)
+                theirs.append(given)
+            else:
+                ours.append(None)
+            actions.append((os.POSIX_SPAWN_DUP2, given, number))
+        pid = os.posix_spawn(
+            argv[0],
+            list(argv),
+            environment,
+            file_actions=actions,
+            setsid=new_session,
+            # Python ignores these two, and what is ignored stays so in what is started.
+            setsigdef=(_SIGPIPE, _SIGXFSZ),
+        )
+    except BaseException:
+        for descriptor in ours:
+            if descriptor is not None:
+                os.close(descriptor)
+        raise
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    return Child(pid, *ours)
+
+
+def find(name: str) -> str | None:
+    """Absolute path of `name` in PATH or in the administrator's directories, which CI users often lack."""
+    path = os.environ.get("PATH", os.defpath)
+    for directory in f"{path}:/usr/local/sbin:/usr/sbin:/sbin".split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
+            return os.path.abspath(candidate)
+    return None

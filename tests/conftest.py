@@ -1,0 +1,106 @@
+"""What the tests share: a home of their own with its own image store, and the command line inside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+SOURCE = Path(__file__).resolve().parent.parent
+
+
+class Home:
+    """A home directory of the tests' own: another image store than the user's, and its own runtime dir.
+
+    It lies directly under the temporary directory because conmon's socket paths may not exceed 107 bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runtime = path / "run"
+        self.runtime.mkdir(mode=0o700)
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CONTAINER", "XDG_", "STORAGE_", "BUILDAH_", "REGISTRY_"))
+        }
+        self.environment |= {
+            "HOME": str(path),
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "PYTHONPATH": str(SOURCE),
+        }
+
+    def cli(
+        self,
+        *words: str | bytes,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+        input: bytes = b"",  # noqa: A002 - the name that subprocess.run has for it
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run `rootless-scratch WORDS` as a user would, in this home."""
+        return subprocess.run(
+            [sys.executable, "-m", "rootless_scratch", *words],
+            env=self.environment | dict(environment or {}),
+            cwd=cwd or self.path,
+            input=input,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *words: str | bytes, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - passed on
+        """Run a verb with --json and return its object; fails the test unless it exits 0."""
+        done = self.cli(*words, "--json", **options)
+        assert done.returncode == 0, done.stderr.decode()
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def run(self, argv: Sequence[str], *, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        """Run another program (podman, buildah ...) in this home."""
+        done = subprocess.run(argv, env=self.environment, capture_output=True, timeout=120, check=False)
+        if check:
+            assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    def remove(self) -> None:
+        """End podman's pause process and remove everything, files of subordinate ids included."""
+        pause = self.runtime / "libpod" / "tmp" / "pause.pid"
+        if pause.exists():
+            os.kill(int(pause.read_text()), signal.SIGKILL)
+        if shutil.which("buildah") and os.getuid() != 0:
+            subprocess.run(
+                ["buildah", "unshare", "rm", "-rf", str(self.path)],
+                env=self.environment,
+                capture_output=True,
+                timeout=120,
+                check=False,
+            )
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_home() -> Iterator[Home]:
+    """One home for a whole test process, for tests that only add images under names of their own."""
+    home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
+    yield home
+    home.remove()
+
+
+@pytest.fixture
+def fresh_home() -> Iterator[Home]:
+    """A home with an empty image store, for tests that count what is left behind."""
+    home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
+    yield home
+    home.remove()
