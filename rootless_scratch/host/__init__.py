@@ -1,0 +1,1 @@
+"""Facts about the host: what it has, what it allows; no judgement."""

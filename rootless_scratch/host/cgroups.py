@@ -1,0 +1,82 @@
+"""Which control groups this host has, and which OCI runtime can therefore start a container on it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rootless_scratch import command
+from rootless_scratch.errors import HostError
+from rootless_scratch.spawn import find
+
+CgroupMode = Literal["v2", "hybrid", "v1", "none"]
+
+_MOUNT = "/sys/fs/cgroup"
+
+
+class RuntimeChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """The runtime to ask podman for: `name`, or None for podman's own default; `reason` where we choose."""
+
+    name: str | None
+    reason: str | None
+
+
+def cgroup_mode(root: str = "") -> CgroupMode:
+    """How control groups are mounted: cgroup2 alone, cgroup1, cgroup1 beside a cgroup2 with controllers, not.
+
+    A cgroup2 at `unified` without controllers (systemd's default hybrid) counts as v1: crun accepts it.
+    """
+    types = _mounted(root)
+    if types.get(_MOUNT) == "cgroup2":
+        return "v2"
+    if types.get(f"{_MOUNT}/unified") == "cgroup2" and _controllers(root):
+        return "hybrid"
+    return "v1" if "cgroup" in types.values() else "none"
+
+
+def choose_runtime(root: str = "") -> RuntimeChoice:
+    """The runtime that works under this host's cgroups: crun refuses the hybrid mode, runc does not.
+
+    Raises HostError on a hybrid host without runc.
+    """
+    mode = cgroup_mode(root)
+    if mode in ("v2", "none"):
+        return RuntimeChoice(name=None, reason=None)
+    if find("runc") is not None:
+        return RuntimeChoice(name="runc", reason=f"cgroups are {mode} here")
+    if mode == "hybrid":
+        raise HostError(
+            "This host mounts cgroup v1 and v2 side by side; crun refuses that, and runc is missing.",
+            fix=f"{command.install_hint('runc')} Or boot with systemd.unified_cgroup_hierarchy=1.",
+        )
+    return RuntimeChoice(name=None, reason=None)
+
+
+def _mounted(root: str) -> dict[str, str]:
+    """Mount points at and below /sys/fs/cgroup with their file system types; proc(5) gives the format."""
+    types: dict[str, str] = {}
+    try:
+        lines = _read(f"{root}/proc/self/mountinfo").splitlines()
+    except OSError:
+        return types
+    for line in lines:
+        place, _, source = line.partition(" - ")
+        fields = place.split(" ")
+        # A later line hides an earlier one that is mounted at the same place.
+        if len(fields) > 4 and fields[4].startswith(_MOUNT):  # noqa: PLR2004 - the fifth field of proc(5)
+            types[fields[4]] = source.split(" ", 1)[0]
+    return types
+
+
+def _controllers(root: str) -> str:
+    try:
+        return _read(f"{root}{_MOUNT}/unified/cgroup.controllers").strip()
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> str:
+    # Not pathlib, which costs 5 ms of every start.
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()

@@ -1,0 +1,82 @@
+"""The environment that podman and buildah are given.
+
+Both must see the same HOME, runtime directory and storage settings as the user's own calls, or they would
+open another image store; what would only make them fail is taken out, and said.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+
+from rootless_scratch.errors import HostError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER_HOST")
+"""These turn a local podman into a client of another one, and `system service` then refuses to start."""
+
+
+class ToolEnvironment:
+    """`variables` for a tool, and `notes`: one sentence for each thing that differs from the caller's."""
+
+    __slots__ = ("notes", "variables")
+
+    def __init__(self, *, variables: dict[str, str], notes: Sequence[str]) -> None:
+        self.variables = variables
+        self.notes = tuple(notes)
+
+
+def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironment:
+    """The caller's environment, repaired where podman or buildah would stumble over it.
+
+    Raises HostError where no home directory can be determined: both keep the images below it.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    notes = []
+    for name in _REMOTE:
+        variables.pop(name, None)
+    variables["LC_ALL"] = "C.UTF-8"
+    variables.setdefault("PATH", os.defpath)
+    account = _account()
+    if account is not None and variables.get("USER", account.pw_name) != account.pw_name:
+        # newuidmap looks up the ranges of $USER for podman but checks them for the real user.
+        notes.append(f"USER was {variables['USER']}, but this process is {account.pw_name}'s.")
+        variables["USER"] = account.pw_name
+    if not variables.get("HOME"):
+        if account is None:
+            raise HostError(
+                f"The user id {os.getuid()} has no entry in /etc/passwd and HOME is not set.",
+                fix="Set HOME to a directory that you can write to.",
+            )
+        variables["HOME"] = account.pw_dir
+    problem = runtime_dir_problem(variables.get("XDG_RUNTIME_DIR"))
+    if problem is not None:
+        notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
+        del variables["XDG_RUNTIME_DIR"]
+    return ToolEnvironment(variables=variables, notes=notes)
+
+
+def runtime_dir_problem(path: str | None) -> str | None:
+    """Why podman would refuse this XDG_RUNTIME_DIR (su, sudo and cron leave such ones behind), or None."""
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"{path} cannot be used ({error.strerror})"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{path} is not a directory"
+    if status.st_uid != os.getuid():
+        return f"{path} belongs to another user (id {status.st_uid})"
+    return None
+
+
+def _account() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError:
+        return None

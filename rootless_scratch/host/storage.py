@@ -1,0 +1,95 @@
+"""Where images and temporary files go: file systems, space, and the driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.command import ask, last_cause
+from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.spawn import find
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory and its file system; `free` in bytes. What does not exist yet is judged by its parent."""
+
+    path: str
+    fstype: str
+    writable: bool
+    noexec: bool
+    free: int
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """Local image storage as buildah sees it; `problem` is its own word where it cannot open it."""
+
+    images: Place
+    driver: str | None
+    temporary: Place
+    policy: str | None
+    problem: str | None
+
+
+def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
+    """Ask buildah where it stores images, or name the default where it cannot say."""
+    home = Path(environment.get("HOME", "/"))
+    data = Path(environment.get("XDG_DATA_HOME") or home / ".local/share")
+    root = "/var/lib/containers/storage" if rootful else str(data / "containers/storage")
+    driver = problem = None
+    if find("buildah"):
+        try:
+            store = json.loads(ask(["buildah", "info"], environment=environment).text)["store"]
+            root, driver = str(store["GraphRoot"]), str(store["GraphDriverName"])
+        except CommandError as error:
+            problem = last_cause(error.stderr) or error.message
+        except HostError as error:
+            problem = error.message
+        except (ValueError, KeyError, TypeError):
+            problem = "`buildah info` answered something else than its JSON"
+    policies = (home / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
+    return Storage(
+        images=read_place(root),
+        driver=driver,
+        temporary=read_place(environment.get("TMPDIR") or "/var/tmp"),  # noqa: S108 - where buildah spools
+        policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
+        problem=problem,
+    )
+
+
+def read_place(path: str) -> Place:
+    """Facts about `path`, or about its nearest parent that exists."""
+    existing = Path(path)
+    # Not Path.exists: it raises where a parent cannot be searched.
+    while not os.path.exists(existing) and existing != existing.parent:
+        existing = existing.parent
+    state = os.statvfs(existing)
+    return Place(
+        path=path,
+        fstype=_fstype(os.path.realpath(existing)),
+        writable=os.access(existing, os.W_OK | os.X_OK) and not state.f_flag & os.ST_RDONLY,
+        noexec=bool(state.f_flag & os.ST_NOEXEC),
+        free=state.f_bavail * state.f_frsize,
+    )
+
+
+def _fstype(path: str) -> str:
+    """Find the type of the last mount that holds `path`; proc(5) describes fields and octal escapes."""
+    best, fstype = "", "unknown"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return fstype
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
+        if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, fstype = point, right.split()[0]
+    return fstype
