@@ -1,0 +1,1 @@
+"""The podman service: found or started, spoken to over its REST API, and ended if it is ours."""

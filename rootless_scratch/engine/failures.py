@@ -1,0 +1,289 @@
+"""What podman, runc and crun say when a container does not start, as causes and fixes.
+
+The texts are those of podman 4.3 to 5, runc 1.1 and crun 1.8; each is matched on its stable part.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import (
+    CannotInvokeError,
+    CommandNotFoundError,
+    EngineError,
+    HostError,
+    ImageNotFoundError,
+    ScratchError,
+)
+from rootless_scratch.findings import Finding
+
+if TYPE_CHECKING:
+    from rootless_scratch.engine.specification import Request
+
+
+class RuntimeUnsuitedError(HostError):
+    """The service's OCI runtime cannot start any container on this host; another one may."""
+
+
+class NetworkMissingError(HostError):
+    """Nothing but the container's network keeps it from starting; `reason` is one clause."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"The container cannot have its own network here: {reason}.",
+            fix="Use --network none or --network host, without --publish; `rootless-scratch doctor` says "
+            "what is missing.",
+        )
+
+
+_NO_NETWORK = re.compile(
+    r"could not find (?:slirp4netns|pasta|\"netavark\"|\"aardvark)|slirp4netns failed|pasta failed"
+    r"|slirp4netns support has been removed|/dev/net/tun|slirp4netns sync pipe|Failed to open tun socket"
+    r"|Couldn't open network namespace|netavark|plugin type=\"|failed to find plugin|iptables|nftables"
+    r"|CNI|cni plugin|unable to upgrade to .*, received"
+)
+
+_NOT_FOUND = re.compile(
+    r'exec: "(?P<runc>[^"]*)": (?:stat [^:]*: no such file|executable file not found)'
+    r"|executable file `(?P<crun>[^`]*)` not found|command that was not found"
+)
+
+_NOT_EXECUTABLE = re.compile(
+    r'exec: "(?P<runc>[^"]*)": (?:permission denied|is a directory)|open executable: Permission denied'
+)
+
+_EXEC = re.compile(
+    r"exec (?:container process )?(?:\(missing dynamic library\?\) )?[`\"]?(?P<path>/[^`\"]*?)[`\"]?: "
+    r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted)",
+    re.IGNORECASE,
+)
+
+_LIBRARY = re.compile(
+    r"^(?P<path>[^\n:]+): error while loading shared libraries: (?P<library>[^:\n]+):"
+    r"|Error loading shared library (?P<musl>[^:\n]+): No such file"
+)
+
+_ROOM_FOR_EXEC = 4096
+"""A runtime's own last words are one line; a program that wrote more than this had been started."""
+
+_STATIC = "Build the program statically (`-static`, CGO_ENABLED=0, a musl target)"
+
+# What execve(2) said -> (rule, message, fix). `{}` is the program's path.
+_EXPLANATIONS = {
+    "no such file or directory": (
+        "loader-missing",
+        "{} is in the image; the loader that it names is not (for a script: its interpreter).",
+        f"{_STATIC}; `rootless-scratch check` on it names the loader.",
+    ),
+    "exec format error": (
+        "exec-format",
+        "The kernel cannot execute {}: it is built for another processor, or it is no program.",
+        "Build it for the platform of this host; a script needs `#!` and an interpreter in the image.",
+    ),
+    "permission denied": (
+        "not-executable",
+        "The container's user may not execute {}.",
+        "Give it mode 0755, and its directories the execute bit for all.",
+    ),
+    "operation not permitted": (
+        "file-capabilities",
+        "{} carries file capabilities, which a container without capabilities may not use.",
+        "Build it from a program without them (`sudo setcap -r FILE`); listen on ports from 1024 on.",
+    ),
+}
+
+# Text -> (kind of error, cause, fix). `{0}`, `{1}` are the groups of the match.
+_TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
+    (
+        r"keyring `?.*?`?: Disk quota exceeded|session key.*disk quota exceeded|join keyctl",
+        HostError,
+        "Your quota of kernel keys is used up (this is not about the disk).",
+        (
+            "`sudo sysctl -w kernel.keys.maxkeys=20000`, or set `keyring=false` below [containers] in "
+            "~/.config/containers/containers.conf."
+        ),
+    ),
+    (
+        r"cgroups in hybrid mode not supported",
+        RuntimeUnsuitedError,
+        "The podman service uses crun, which refuses hosts with cgroup v1 and v2 side by side.",
+        'Set `runtime="runc"` below [engine] in its containers.conf and restart it, or unset CONTAINER_HOST.',
+    ),
+    (
+        r"unable to find user (\S+): no matching entries in passwd file",
+        EngineError,
+        "The user {0!r} is not in the image's /etc/passwd.",
+        "Give the user as numbers, for example --user 65532:65532, or copy an /etc/passwd into the image.",
+    ),
+    (
+        r"unable to find group (\S+): no matching entries in group file",
+        EngineError,
+        "The group {0!r} is not in the image's /etc/group.",
+        "Give the group as a number, for example --user 65532:65532, or copy an /etc/group into the image.",
+    ),
+    (
+        (
+            r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
+            r"|insufficient UIDs or GIDs"
+        ),
+        HostError,
+        "The container's user or group id lies outside the ids that this host gives you.",
+        (
+            "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
+            "there are none, --user 0, or ask for some: `sudo usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 $USER`."
+        ),
+    ),
+    (
+        r"cannot expose privileged port (\d+)|Listen failed for HOST \S+ port (\S+?): Permission denied",
+        HostError,
+        "The host's port {0} is reserved for root.",
+        "Publish on a port from 1024 on, or `sudo sysctl net.ipv4.ip_unprivileged_port_start={0}`.",
+    ),
+    (
+        r"address already in use",
+        EngineError,
+        "A port that is to be published is in use on this host.",
+        "Publish on another port of the host; `ss -ltnp` shows who uses it.",
+    ),
+    (
+        r"statfs ([^:]+): (no such file or directory|permission denied)",
+        EngineError,
+        "The directory or file {0} that is to be mounted cannot be used: {1}.",
+        "Correct the path in front of the first `:` of --volume, or create it.",
+    ),
+    (
+        r"unable to find network with name or ID (\S+?): network not found",
+        EngineError,
+        "podman knows no network {0!r}.",
+        "`podman network ls` lists those that exist; `podman network create {0}` makes it.",
+    ),
+    (
+        r"invalid network \"?(\w+)\"?|slirp4netns support has been removed",
+        EngineError,
+        "This podman does not know the network that was asked for.",
+        (
+            "Before podman 4.4 there is no pasta, from podman 6 on no slirp4netns; `--network private` takes "
+            "what there is."
+        ),
+    ),
+    (
+        r"no command or entrypoint provided",
+        EngineError,
+        "The image names no program to run, and no command was given.",
+        "Add the program's absolute path behind the image's name.",
+    ),
+    (
+        r"workdir \"([^\"]*)\" does not exist",
+        EngineError,
+        "The image's working directory {0} does not exist in it.",
+        "Build the image with `--mkdir {0}`, or with another --workdir.",
+    ),
+    (
+        r"setrlimit|setting rlimit",
+        HostError,
+        "This host does not let the container have the resource limits that podman asks for.",
+        "Lower them by `default_ulimits` below [containers] in containers.conf (`ulimit -Hn` shows yours).",
+    ),
+    (
+        r"no space left on device",
+        HostError,
+        "The disk that holds podman's storage is full.",
+        "Make room there; `podman system df` shows what takes it.",
+    ),
+    (
+        r"no valid executable found for OCI runtime|(?:runc|crun)\"?: executable file not found",
+        HostError,
+        "podman finds no OCI runtime.",
+        "Install crun or runc.",
+    ),
+)
+
+
+def create_failure(text: str, asked: Request) -> ScratchError:
+    """The error for a refused create."""
+    if "image not known" in text or "no such image" in text:
+        return ImageNotFoundError(
+            f"There is no image {asked.image!r} in local storage.",
+            fix="`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it "
+            "with `podman pull`: nothing is ever fetched unasked.",
+        )
+    if "invalid reference format" in text:
+        return ImageNotFoundError(
+            f"{asked.image!r} is no name of an image.",
+            fix="A name is NAME[:TAG] in lower case, or an image ID.",
+        )
+    return start_failure(text, asked)
+
+
+def start_failure(text: str, asked: Request) -> ScratchError:
+    """The error for a container that podman could not start."""
+    for pattern, kind, message, fix in _TEXTS:
+        match = re.search(pattern, text)
+        if match is not None:
+            words = [word for word in match.groups() if word is not None]
+            return kind(message.format(*words), fix=fix.format(*words))
+    if _NO_NETWORK.search(text) is not None:
+        tun = "/dev/net/tun" in text
+        return NetworkMissingError("/dev/net/tun cannot be opened" if tun else _brief(text))
+    found = _NOT_FOUND.search(text)
+    if found is not None:
+        program = found["runc"] or found["crun"] or "that is to be run"
+        shell = program == "/bin/sh"
+        where = "the image" if "/" in program else "any directory of the image's PATH"
+        return CommandNotFoundError(
+            f"The program {program} is not in {where}.",
+            fix="Use the exec form for ENTRYPOINT and CMD: a scratch image has no shell."
+            if shell
+            else "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
+        )
+    found = _NOT_EXECUTABLE.search(text)
+    if found is not None or "OCI permission denied" in text:
+        program = (found["runc"] if found is not None else None) or "The program"
+        return CannotInvokeError(
+            f"{program} is in the image and cannot be executed: permission denied.",
+            fix="It must be a file with its execute bits set (mode 0755), in directories that the image's "
+            "user may enter, on a storage that is not mounted noexec.",
+        )
+    return EngineError(
+        f"podman could not start the container: {_brief(text)}.",
+        fix=f"Run `rootless-scratch doctor`; `podman run --rm {asked.image}` by hand shows whether it is us.",
+    )
+
+
+def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
+    """Why a program ended before it began, from the last words of runtime or loader; None where it ran.
+
+    `wrote` is the number of bytes on stdout and stderr together, `said` the end of stderr.
+    """
+    if exit_code not in (1, 126, 127) or wrote > _ROOM_FOR_EXEC or wrote != len(said):
+        return None
+    text = said.decode("utf-8", "replace").strip()
+    match = _LIBRARY.search(text)
+    if match is not None:
+        library = match["library"] or match["musl"]
+        return Finding(
+            rule="library-missing",
+            severity="error",
+            subject=match["path"] or library,
+            message=f"The program's loader does not find {library} in the image.",
+            fix=f"{_STATIC}, or put that library into the image too.",
+        )
+    match = _EXEC.search(text)
+    # The runtime says this in one line, and the program nothing at all.
+    if match is None or "\n" in text:
+        return None
+    rule, message, fix = _EXPLANATIONS[match["why"].lower()]
+    path = match["path"]
+    return Finding(rule=rule, severity="error", subject=path, message=message.format(path), fix=fix)
+
+
+def _brief(text: str) -> str:
+    """The part of podman's chain of causes that tells: without ids, helper warnings and trailing repeats."""
+    text = re.sub(r"^preparing container [0-9a-f]{64} for attach: ", "", text.strip())
+    text = re.sub(r"\\n", "\n", text).replace('\\"', '"')
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
+    line = re.sub(r": (?:OCI runtime error|OCI permission denied)$", "", " ".join(lines[:2]))
+    return line[:300].rstrip(". ")

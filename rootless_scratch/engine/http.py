@@ -1,0 +1,241 @@
+"""HTTP/1.1 over a unix socket, as much of it as the podman service speaks.
+
+podman-py cannot attach (its `attach` raises NotImplementedError, its `logs(follow=True)` loses output), and
+importing http.client costs 20 ms of every start; hence this small reader of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import msgspec
+
+from rootless_scratch.errors import EngineError
+
+API = "/v4.0.0/libpod"
+"""podman 4 and 5 answer any version from 4 on under this prefix."""
+
+PATIENCE = 60.0
+"""Seconds that one answer may take; creating a container on a slow disk is the longest."""
+
+_HEAD_LIMIT = 65_536
+_BODY_LIMIT = 64 * 1024 * 1024
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer of the service: `head` is the status line and the headers, `body` is decoded of chunking."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the service did what was asked."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - RFC 9110, 15.3
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, or None."""
+        return _header(self.head, name)
+
+    def json(self) -> Any:  # noqa: ANN401 - whatever the service answers
+        """The body as JSON; raises EngineError where it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise EngineError(
+                "The podman service gave an answer that is not JSON.",
+                fix="Check with `podman version` that podman is whole, and that CONTAINER_HOST names podman.",
+            ) from error
+
+    def refusal(self) -> str:
+        """Why the service refused, in its own words."""
+        try:
+            said = json.loads(self.body)
+            return str(said["message"] or said["cause"])
+        except (ValueError, KeyError, TypeError):
+            return self.body.decode("utf-8", "replace").strip() or f"HTTP status {self.status}"
+
+
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection that has become the container's output; `early` holds what came with the answer's head."""
+
+    connection: socket.socket
+    early: bytes
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """Speaks to the service behind a unix socket; every request has a connection of its own."""
+
+    path: str
+
+    def request(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Response:
+        """Ask and read the whole answer, whatever its status; `patience` in seconds.
+
+        Raises EngineError where the service cannot be reached or its answer is cut off.
+        """
+        with self._connect(patience) as connection:
+            try:
+                connection.sendall(_head(method, target, body, "Connection: close\r\n"))
+                return _read(connection)
+            except OSError as error:
+                raise self._gone(error) from error
+
+    def call(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - whatever the service answers
+        """Ask, and return the answer's JSON (None where it has no body); raises EngineError if refused."""
+        response = self.request(method, target, body, patience=patience)
+        if not response.ok:
+            raise EngineError(
+                f"The podman service refused: {response.refusal().rstrip('.')}.",
+                fix="Run `rootless-scratch doctor` to see what does not work here.",
+            )
+        return response.json() if response.body else None
+
+    def attach(self, target: str) -> Attached | Response:
+        """Ask for a connection that carries the container's output; a Response where that is refused.
+
+        The caller closes the connection.
+        """
+        connection = self._connect(PATIENCE)
+        try:
+            connection.sendall(_head("POST", target, None, "Connection: Upgrade\r\nUpgrade: tcp\r\n"))
+            head, rest = _read_head(connection)
+            if _status(head) == 101:  # noqa: PLR2004 - RFC 9110, 15.2.2
+                connection.settimeout(None)
+                return Attached(connection=connection, early=rest)
+            response = Response(status=_status(head), head=head, body=_read_body(connection, head, rest))
+        except OSError as error:
+            connection.close()
+            raise self._gone(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return response
+
+    def begin(self, method: str, target: str) -> socket.socket:
+        """Ask without waiting for the answer; the request is in the works until the caller closes this."""
+        connection = self._connect(PATIENCE)
+        try:
+            connection.sendall(_head(method, target, None, "Connection: close\r\n"))
+        except OSError as error:
+            connection.close()
+            raise self._gone(error) from error
+        return connection
+
+    def listens(self) -> bool:
+        """Whether anything listens on the socket yet."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            return connection.connect_ex(self.path) == 0
+
+    def _connect(self, patience: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(patience)
+            connection.connect(self.path)
+        except OSError as error:
+            connection.close()
+            raise self._gone(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _gone(self, error: OSError) -> EngineError:
+        what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+        return EngineError(
+            f"The podman service at {self.path} cannot be reached: {what}.",
+            fix="Run it again; if CONTAINER_HOST is set, check that its service runs, or unset it.",
+        )
+
+
+def _head(method: str, target: str, body: object, extra: str) -> bytes:
+    content = b"" if body is None else json.dumps(body).encode()
+    kind = "" if body is None else "Content-Type: application/json\r\n"
+    head = f"{method} {API}{target} HTTP/1.1\r\nHost: podman\r\n{extra}{kind}Content-Length: {len(content)}"
+    return f"{head}\r\n\r\n".encode() + content
+
+
+def _read(connection: socket.socket) -> Response:
+    head, rest = _read_head(connection)
+    return Response(status=_status(head), head=head, body=_read_body(connection, head, rest))
+
+
+def _read_head(connection: socket.socket) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65_536)
+        if not piece or len(data) > _HEAD_LIMIT:
+            raise ConnectionResetError(0, "its answer was cut off")
+        data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head, rest
+
+
+def _status(head: bytes) -> int:
+    fields = head.split(b" ", 2)
+    if len(fields) < 2 or not fields[0].startswith(b"HTTP/1.") or not fields[1].isdigit():  # noqa: PLR2004
+        raise ConnectionResetError(0, "what answers there does not speak HTTP")
+    return int(fields[1])
+
+
+def _header(head: bytes, name: str) -> str | None:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.decode("latin-1").strip().lower() == name.lower():
+            return value.decode("latin-1").strip()
+    return None
+
+
+def _read_body(connection: socket.socket, head: bytes, data: bytes) -> bytes:
+    if _status(head) in (204, 304):
+        return b""
+    if (_header(head, "transfer-encoding") or "").lower() == "chunked":
+        return _read_chunks(connection, data)
+    length = _header(head, "content-length")
+    wanted = int(length) if length is not None and length.isdigit() else None
+    body = bytearray(data)
+    while wanted is None or len(body) < wanted:
+        piece = connection.recv(65_536)
+        if not piece and wanted is not None:
+            raise ConnectionResetError(0, "its answer was cut off")
+        if not piece:
+            break
+        body += piece
+        _bounded(body)
+    return bytes(body[:wanted])
+
+
+def _read_chunks(connection: socket.socket, data: bytes) -> bytes:
+    """Chunked coding: RFC 9112, 7.1; trailers are not used by the service."""
+    body, buffer = bytearray(), bytearray(data)
+    while True:
+        while b"\r\n" not in buffer:
+            buffer += _more(connection)
+        line, _, rest = bytes(buffer).partition(b"\r\n")
+        try:
+            size = int(line.split(b";", 1)[0], 16)
+        except ValueError as error:
+            raise ConnectionResetError(0, "its answer is garbled") from error
+        if size == 0:
+            return bytes(body)
+        buffer = bytearray(rest)
+        while len(buffer) < size + 2:
+            buffer += _more(connection)
+        body += buffer[:size]
+        _bounded(body)
+        del buffer[: size + 2]
+
+
+def _more(connection: socket.socket) -> bytes:
+    piece = connection.recv(65_536)
+    if not piece:
+        raise ConnectionResetError(0, "its answer was cut off")
+    return piece
+
+
+def _bounded(body: bytearray) -> None:
+    if len(body) > _BODY_LIMIT:
+        raise ConnectionResetError(0, "its answer is far too long")

@@ -1,0 +1,150 @@
+"""Who owns a container: a locked file for as long as its owner lives.
+
+A process that is killed by SIGKILL cannot remove its container. The lock of its lease ends with it, whatever
+pid namespace or login it ran in, so the next call can tell what is left over and never touches what is alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+OWNER_LABEL = "io.rootless-scratch.owner"
+
+_STORE_SETTINGS = ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "XDG_DATA_HOME")
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to one container name; `descriptor` holds the lock of the file at `path`."""
+
+    path: str
+    descriptor: int
+
+    @property
+    def owner(self) -> str:
+        """What the label of the container says."""
+        return os.path.basename(self.path)
+
+    @property
+    def container(self) -> str:
+        """The name of the container that this lease stands for."""
+        return container_name(self.owner)
+
+    def record(self, *, engine: str, directory: str | None) -> None:
+        """Note which engine holds the container, and the private directory of a service of ours."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, os.fsencode(f"{engine}\0{directory or ''}\0"), 0)
+
+    def end(self) -> None:
+        """Nothing is left of the container: forget it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dead owner may have left: a container at `engine`, and the directory of its service.
+
+    `age` is the number of seconds since it last wrote that down.
+    """
+
+    lease: Lease
+    age: float
+    engine: str
+    directory: str | None
+
+
+def container_name(owner: str) -> str:
+    """The name of the container of an owner."""
+    return f"rootless-scratch-{owner}"
+
+
+def local_engine(variables: Mapping[str, str]) -> str:
+    """A word for the user's own store, the same for all calls that see the same containers."""
+    settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if name in variables]
+    return " ".join(["local", *settings])
+
+
+def lease_directory(variables: Mapping[str, str]) -> str:
+    """Where leases lie: a directory that follows the home directory, as the containers do."""
+    state = variables.get("XDG_STATE_HOME") or f"{variables['HOME']}/.local/state"
+    return f"{state}/rootless-scratch/runs"
+
+
+@contextmanager
+def hold(directory: str) -> Iterator[Lease]:
+    """Own a fresh container name until the block ends; raises OSError where no lease can be written.
+
+    The file outlives the block unless `end` was called: the next call then looks for the container.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    for _attempt in range(5):
+        # Another call may have locked and removed the file between its creation and our lock.
+        lease = _lock(f"{directory}/{os.urandom(8).hex()}", os.O_CREAT | os.O_EXCL)
+        if lease is not None:
+            break
+    else:
+        raise OSError(0, "files cannot be locked there")
+    try:
+        yield lease
+    finally:
+        os.close(lease.descriptor)
+
+
+def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:
+    """What dead owners may have left, each locked for the caller until it asks for the next."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        lease = None if name == living.owner else _lock(f"{directory}/{name}", 0)
+        if lease is None:
+            continue
+        try:
+            age = time.time() - os.fstat(lease.descriptor).st_mtime
+            engine, private = _recorded(lease.descriptor)
+            yield Leftover(lease=lease, age=age, engine=engine, directory=private)
+        finally:
+            os.close(lease.descriptor)
+
+
+def _lock(path: str, flags: int) -> Lease | None:
+    """Open and lock, or None where another process holds it, has just removed it, or it is not ours."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    except OSError:
+        if flags:
+            raise
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        opened, named = os.fstat(descriptor), os.stat(path, follow_symlinks=False)
+    except OSError:
+        os.close(descriptor)
+        return None
+    ours = stat.S_ISREG(opened.st_mode) and opened.st_uid == os.geteuid()
+    if not ours or (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
+        os.close(descriptor)
+        return None
+    return Lease(path=path, descriptor=descriptor)
+
+
+def _recorded(descriptor: int) -> tuple[str, str | None]:
+    """What the owner wrote; a file that is empty or cut off says that nothing had been started yet."""
+    try:
+        fields = os.fsdecode(os.pread(descriptor, 65_536, 0)).split("\0")
+    except OSError:
+        fields = []
+    if len(fields) < 3:  # noqa: PLR2004 - two fields, each with its end
+        return "", None
+    return fields[0], fields[1] or None
