@@ -1,0 +1,1 @@
+"""An image as data: what was asked for, what goes in, what was decided."""

@@ -1,0 +1,66 @@
+"""The config of an image as data, and as the JSON of OCI image-spec v1.1, config.md."""
+
+from __future__ import annotations
+
+import msgspec
+
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What podman and docker set for images without a PATH of their own."""
+
+
+class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runtime needs to start the image; None and empty mean absent."""
+
+    user: str
+    env: tuple[tuple[str, str], ...]
+    entrypoint: tuple[str, ...] | None
+    cmd: tuple[str, ...] | None
+    working_dir: str
+    labels: tuple[tuple[str, str], ...]
+    ports: tuple[str, ...]
+    volumes: tuple[str, ...]
+    stop_signal: str | None
+
+    def search_path(self) -> tuple[str, ...]:
+        """The directories in which a runtime looks for a command without a slash."""
+        return tuple(dict(self.env).get("PATH", USUAL_PATH).split(":"))
+
+    def words(self) -> tuple[str, ...]:
+        """What is started where the caller adds no arguments: entrypoint and command."""
+        return (self.entrypoint or ()) + (self.cmd or ())
+
+    def as_oci(self) -> dict[str, object]:
+        """The object `config`, with the keys of the specification; what is empty is left out."""
+        keys: dict[str, object] = {
+            "User": self.user,
+            "ExposedPorts": {port: {} for port in self.ports},
+            "Env": [f"{name}={value}" for name, value in self.env],
+            "Entrypoint": list(self.entrypoint or ()),
+            "Cmd": list(self.cmd or ()),
+            "Volumes": {path: {} for path in self.volumes},
+            "WorkingDir": self.working_dir,
+            "Labels": dict(self.labels),
+            "StopSignal": self.stop_signal,
+        }
+        return {key: value for key, value in keys.items() if value}
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """An image's config without its layers; `created` None stands for the moment of the build."""
+
+    created: str | None
+    architecture: str
+    os: str
+    variant: str | None
+    config: RuntimeConfig
+
+    def as_oci(self) -> dict[str, object]:
+        """The config's JSON object, `rootfs` and `history` left out."""
+        keys: dict[str, object] = {
+            "created": self.created,
+            "architecture": self.architecture,
+            "variant": self.variant,
+            "os": self.os,
+            "config": self.config.as_oci(),
+        }
+        return {key: value for key, value in keys.items() if value is not None or key == "created"}

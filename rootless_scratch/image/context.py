@@ -1,0 +1,134 @@
+"""A Containerfile's context: a directory for COPY and an archive for ADD, the same bytes each time."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rootless_scratch.elf.program import FileIdentity
+from rootless_scratch.errors import SourceError
+from rootless_scratch.image.capabilities import XATTR, encode_capabilities
+from rootless_scratch.image.rootfs import Directory, Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from tarfile import TarFile
+
+    from rootless_scratch.image.rootfs import Entry, File
+
+_CHUNK = 16 * 1024 * 1024
+
+
+def write_tree(entries: Sequence[Entry], root: str, mtime: int) -> None:
+    """Write entries that belong to 0:0 below a new directory; raises SourceError and OSError."""
+    directories = [("", 0o755)]
+    os.mkdir(root, 0o700)
+    for entry in entries:
+        path = root + entry.path
+        if isinstance(entry, Directory):
+            os.mkdir(path, 0o700)
+            directories.append((entry.path, entry.mode))
+        elif isinstance(entry, Symlink):
+            os.symlink(entry.target, path)
+            os.utime(path, (mtime, mtime), follow_symlinks=False)
+        else:
+            with _planned(entry) as reading:
+                _copy(reading, path)
+            finish(path, entry.mode, mtime)
+    # Each entry written into a directory changes its time: the innermost are finished first.
+    for below, mode in reversed(directories):
+        finish(root + below, mode, mtime)
+
+
+def finish(path: str, mode: int, mtime: int) -> None:
+    """Set what the umask and the clock have set otherwise."""
+    os.chmod(path, mode)
+    os.utime(path, (mtime, mtime))
+
+
+def _copy(reading: int, path: str) -> None:
+    """Copy inside the kernel, sharing blocks where it can; else by hand, from where that ended."""
+    import shutil
+
+    with open(path, "xb") as writing, open(reading, "rb", buffering=0, closefd=False) as source:
+        try:
+            while os.copy_file_range(reading, writing.fileno(), _CHUNK):
+                pass
+        except OSError:
+            shutil.copyfileobj(source, writing, _CHUNK)
+
+
+def write_archive(entries: Iterable[Entry], path: str, mtime: int) -> None:
+    """Write entries to a new tar file, whatever their owners and modes; raises SourceError and OSError."""
+    import tarfile
+
+    # It may hold files that not everybody on this host shall read.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with (
+        open(descriptor, "wb") as file,
+        tarfile.open(
+            fileobj=file, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
+        ) as archive,
+    ):
+        for entry in entries:
+            _pack(archive, entry, mtime)
+    finish(path, 0o600, mtime)
+
+
+def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
+    import tarfile
+
+    # Builders tell archives by their first bytes, and a name could look like a compressed one: `./` does not.
+    member = tarfile.TarInfo(f".{entry.path}")
+    member.mode, member.uid, member.gid, member.mtime = entry.mode, entry.uid, entry.gid, mtime
+    if isinstance(entry, Directory):
+        member.type = tarfile.DIRTYPE
+        archive.addfile(member)
+    elif isinstance(entry, Symlink):
+        member.type, member.linkname = tarfile.SYMTYPE, entry.target
+        archive.addfile(member)
+    else:
+        member.size = entry.identity.size
+        if entry.capabilities is not None:
+            value = encode_capabilities(entry.capabilities).decode("utf-8", "surrogateescape")
+            member.pax_headers = {f"SCHILY.xattr.{XATTR}": value}
+        with _planned(entry) as reading, open(reading, "rb", closefd=False) as source:
+            archive.addfile(member, source)
+
+
+@contextmanager
+def _planned(file: File) -> Iterator[int]:
+    """A descriptor of the file that was planned; SourceError where it is another, before or after use."""
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(
+            f"{file.source!r} cannot be read any more: {error.strerror}.",
+            fix="Let the file be while the context is written.",
+        ) from error
+    try:
+        _check_identity(descriptor, file)
+        try:
+            yield descriptor
+        finally:
+            # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
+            _check_identity(descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def _check_identity(descriptor: int, file: File) -> None:
+    status = os.fstat(descriptor)
+    now = FileIdentity(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+    )
+    if now != file.identity:
+        raise SourceError(
+            f"{file.source!r} changed since it was planned.",
+            fix="Try again when nothing writes to it any more.",
+        )

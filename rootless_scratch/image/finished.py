@@ -1,0 +1,60 @@
+"""A finished image: what a build gives back, and what storage tells of one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rootless_scratch.findings import Finding  # noqa: TC001 - msgspec resolves it for JSON
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer: `diff_id` is the sha256 of its tar, `digest` that of the blob as stored, `size` the blob's."""
+
+    diff_id: str
+    digest: str
+    size: int
+    media_type: str
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that was built: its ID (sha256 of its config, in hexadecimal), its names, where it lies.
+
+    `digest` is that of the manifest as stored, `size` the bytes of all layers, `files` the number of regular
+    files, `findings` what the rules said that did not forbid the build.
+    """
+
+    image_id: str
+    names: tuple[str, ...]
+    platform: str
+    layers: tuple[Layer, ...]
+    digest: str
+    files: int
+    backend: str
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def diff_ids(self) -> tuple[str, ...]:
+        """The sha256 of each layer's uncompressed tar."""
+        return tuple(layer.diff_id for layer in self.layers)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers as stored."""
+        return sum(layer.size for layer in self.layers)
+
+
+def layers_of(config: dict[str, object], manifest: dict[str, object]) -> tuple[Layer, ...]:
+    """The layers that a config and a manifest speak of (OCI image-spec v1.1, or docker's schema 2)."""
+    rootfs, described = config["rootfs"], manifest["layers"]
+    assert isinstance(rootfs, dict)  # noqa: S101 - so the specification has it
+    assert isinstance(described, list)  # noqa: S101 - likewise
+    return tuple(
+        Layer(
+            diff_id=diff_id,
+            digest=layer["digest"],
+            size=layer["size"],
+            media_type=layer["mediaType"],
+        )
+        for diff_id, layer in zip(rootfs["diff_ids"], described, strict=True)
+    )

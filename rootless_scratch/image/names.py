@@ -1,0 +1,87 @@
+"""Names of images, by the grammar that registries and podman share."""
+
+from __future__ import annotations
+
+import re
+
+from rootless_scratch.errors import SpecError
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z")
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_TAG = re.compile(r"[\w][\w.-]{0,127}\Z", re.ASCII)
+_NAME_MAX = 255
+_ID = re.compile(r"[0-9a-f]{64}\Z")
+_SCHEME = re.compile(r"[a-z-]+://")
+
+
+def image_name(name: str) -> str:
+    """The full form under which local storage keeps `name`: `hello` gives `localhost/hello:latest`.
+
+    Raises SpecError for what no registry and no storage would take (distribution-spec v1.1, "Pulling
+    manifests").
+    """
+    host, path, tag = _parts(name)
+    if not _is_name(name):
+        raise _refusal(name)
+    return f"{host}/{path}:{tag}"
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    repository, tag = name, "latest"
+    head, colon, tail = name.rpartition(":")
+    if colon and "/" not in tail:
+        repository, tag = head, tail
+    first, slash, rest = repository.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return first, rest, tag
+    return "localhost", repository, tag
+
+
+def _is_name(name: str) -> bool:
+    host, path, tag = _parts(name)
+    return bool(
+        _HOST.match(host)
+        and _PATH.match(path)
+        and _TAG.match(tag)
+        and len(f"{host}/{path}") <= _NAME_MAX
+        and not _reads_as_id(name)
+    )
+
+
+def _reads_as_id(name: str) -> bool:
+    return _ID.match(name.partition(":")[0]) is not None
+
+
+def _refusal(name: str) -> SpecError:
+    host, path, tag = _parts(name)
+    cause, fix = f"{name!r} is not an image name.", _spelling(name)
+    if "@" in name:
+        cause = f"The image name {name!r} contains a digest, which is known only after the build."
+        fix = "Give a name and a tag, e.g. `-t hello:1.0`."
+    elif scheme := _SCHEME.match(name):
+        cause = f"The image name {name!r} begins with the transport {scheme[0]!r}, and names have none."
+        fix = f"Give the name alone{_example(name[scheme.end() :])}."
+    elif _reads_as_id(name):
+        cause, fix = f"The image name {name!r} reads as an image ID.", "Give a name, e.g. `-t hello:latest`."
+    elif not _TAG.match(tag):
+        cause = f"{tag!r} in the image name {name!r} is not a tag."
+        fix = "A tag has up to 128 letters, digits, `_`, `.` or `-`, and starts with none of the last two."
+    elif not _HOST.match(host):
+        cause = f"{host!r} in the image name {name!r} is not a host."
+        fix = "Write the host as `registry.example.com`, `localhost:5000` or `[::1]:5000`."
+    elif _PATH.match(path):
+        cause = f"The image name {name[:60]!r}... has more than {_NAME_MAX} characters."
+        fix = "Shorten it."
+    return SpecError(cause, fix=fix)
+
+
+def _spelling(name: str) -> str:
+    _, path, _ = _parts(name)
+    rules = "Use lower-case letters, digits, and single `.`, `_`, `-` or `/` between them"
+    return f"{rules}{_example(name.replace(path, path.lower(), 1) if path else '')}."
+
+
+def _example(name: str) -> str:
+    return f", e.g. `-t {name if _is_name(name) else 'hello:1.0'}`"

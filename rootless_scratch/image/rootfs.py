@@ -1,0 +1,136 @@
+"""All entries of an image: sorted, parents explicit, conflicts and escapes refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.elf.program import FileIdentity  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.errors import SpecError
+from rootless_scratch.image.paths import encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="type"):
+    """A regular file.
+
+    Its bytes come from `source` on the host, which must still be `identity` when it is copied; in an image
+    that was read back from storage, `source` is its own path, and of `identity` only the size is known.
+    """
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    source: str
+    identity: FileIdentity
+    capabilities: str | None = None
+
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
+    """A directory."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_field="type"):
+    """A symbolic link; Linux gives every one the mode 0777."""
+
+    path: str
+    target: str
+    mode: int = 0o777
+    uid: int = 0
+    gid: int = 0
+
+
+Entry = File | Directory | Symlink
+
+
+class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries in the order in which they can be written: a directory before what it holds."""
+
+    entries: tuple[Entry, ...]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The regular files."""
+        return tuple(entry for entry in self.entries if isinstance(entry, File))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all regular files."""
+        return sum(file.identity.size for file in self.files)
+
+
+def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
+    """Bring entries into one tree; a missing parent becomes a directory 0755 of root.
+
+    The same entry twice is one entry. Raises SpecError where two different entries claim one path, where a
+    parent is not a directory, or where a parent is a symbolic link of the image: nothing is written through
+    links.
+    """
+    tree: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.path == "/":
+            raise SpecError(
+                "The root directory of an image has no entry of its own.", fix="Name a path below `/`."
+            )
+        known = tree.setdefault(entry.path, entry)
+        if known != entry:
+            raise _conflict(known, entry)
+    for entry in tuple(tree.values()):
+        _add_parents(tree, entry)
+    return Rootfs(entries=tuple(sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))))
+
+
+def _add_parents(tree: dict[str, Entry], entry: Entry) -> None:
+    """From the inside out, up to a directory that is there: its own parents are looked after by itself."""
+    parent = entry.path.rpartition("/")[0]
+    while parent:
+        above = tree.get(parent)
+        if isinstance(above, Directory):
+            return
+        if isinstance(above, Symlink):
+            raise SpecError(
+                f"{entry.path!r} would be written through the symbolic link {parent!r} of the image.",
+                fix=f"Name the real path (the link points to {above.target!r}), or leave the link out.",
+            )
+        if isinstance(above, File):
+            raise SpecError(
+                f"{parent!r} is a file in the image, so {entry.path!r} cannot lie below it.",
+                fix="Give one of them another path.",
+            )
+        tree[parent] = Directory(path=parent, mode=0o755, uid=0, gid=0)
+        parent = parent.rpartition("/")[0]
+
+
+def _conflict(known: Entry, entry: Entry) -> SpecError:
+    fix = "Give one of them another path, or leave it out."
+    if isinstance(known, Directory) and isinstance(entry, Directory):
+        settled = f"{entry.path}:mode={entry.mode:04o},uid={entry.uid},gid={entry.gid}"
+        fix = f"Say what holds, e.g. `--mkdir {settled!r}`."
+    return SpecError(
+        f"Two different entries claim {entry.path!r} in the image: {describe(known)} and {describe(entry)}.",
+        fix=fix,
+    )
+
+
+def describe(entry: Entry) -> str:
+    """What an entry is, in words for a message."""
+    if isinstance(entry, File):
+        return f"the file {entry.source!r} (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid})"
+    if isinstance(entry, Directory):
+        return f"a directory (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid})"
+    return f"a symbolic link to {entry.target!r}"

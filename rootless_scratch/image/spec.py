@@ -1,0 +1,214 @@
+"""What the user asked for: nothing here has been read or checked against the host yet."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from rootless_scratch.errors import SpecError, UsageError
+
+NONROOT = "65532:65532"
+"""The user id that distroless images made usual for "nonroot"."""
+
+_KEYS = ("mode=", "uid=", "gid=", "cap=")
+_OPTIONS = re.compile(r"[A-Za-z]+=[^:/]*\Z")
+_ID_LIMIT = 2**32 - 1
+_MODE_LIMIT = 0o7777
+_SHOWN = 200
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """A file, or the content of a directory, of the host; `destination` None means `/` and the file's name.
+
+    A file whose destination ends in `/` keeps its name below it; a directory's content goes there with or
+    without the slash, as with COPY. A source that is itself a symbolic link stands for what it points to, and
+    the links inside a directory are kept as links, wherever they point.
+
+    `mode` None means 0755 for programs, libraries and scripts, 0644 for other files; it never applies to the
+    directories of a copied tree. `capabilities` is in the notation of cap_from_text(3), e.g.
+    `cap_net_raw+ep`.
+    """
+
+    source: str
+    destination: str | None = None
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+    capabilities: str | None = None
+
+
+class NewDirectory(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory of the image; where a copied directory has the same path, this one's mode and owner hold."""
+
+    path: str
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+class NewSymlink(msgspec.Struct, frozen=True, kw_only=True):
+    """A symbolic link of the image; `target` is kept as it is written."""
+
+    path: str
+    target: str
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one image was asked to be; the first of `programs` is its entrypoint by default.
+
+    `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
+    """
+
+    names: tuple[str, ...] = ()
+    programs: tuple[Copy, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    directories: tuple[NewDirectory, ...] = ()
+    symlinks: tuple[NewSymlink, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    user: str = NONROOT
+    workdir: str = "/"
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str | None = None
+    created: str | None = None
+
+
+def parse_program(word: str) -> Copy:
+    """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
+    source, separator, rest = word.rpartition(":/")
+    if not separator or not source:
+        return Copy(source=word)
+    return Copy(source=source, destination="/" + rest)
+
+
+def parse_copy(word: str) -> Copy:
+    """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
+    body, options = _split_options(word)
+    source, separator, rest = body.rpartition(":/")
+    if not separator or not source:
+        raise UsageError(
+            f"--copy {word!r} does not say where the copy goes.",
+            fix="Write it as SRC:/absolute/path/in/the/image, e.g. `--copy conf:/etc/app.conf`.",
+        )
+    capabilities = options.get("cap")
+    if capabilities is not None:
+        _require_capabilities(word, capabilities)
+    mode, uid, gid = _numbers(word, options)
+    return Copy(
+        source=source,
+        destination="/" + rest,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        capabilities=capabilities,
+    )
+
+
+def parse_directory(word: str) -> NewDirectory:
+    """Read `PATH[:mode=1777,uid=0,gid=0]`; raises UsageError."""
+    path, options = _split_options(word)
+    if "cap" in options:
+        raise UsageError(f"--mkdir {word!r}: directories have no capabilities.", fix="Leave `cap=` out.")
+    mode, uid, gid = _numbers(word, options)
+    return NewDirectory(path=path, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
+
+
+def parse_symlink(word: str) -> NewSymlink:
+    """Read `TARGET:PATH`; PATH is absolute, so the last `:/` separates. Raises UsageError."""
+    target, separator, rest = word.rpartition(":/")
+    if not separator or not target:
+        raise UsageError(
+            f"--symlink {word!r} does not say where the link goes.",
+            fix="Write it as TARGET:/absolute/path/of/the/link, e.g. `--symlink /usr/bin/busybox:/bin/sh`.",
+        )
+    return NewSymlink(path="/" + rest, target=target)
+
+
+def parse_pair(flag: str, word: str) -> tuple[str, str]:
+    """Read `K=V`; raises UsageError."""
+    key, separator, value = word.partition("=")
+    if not separator or not key:
+        raise UsageError(f"{flag} {word!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
+    return key, value
+
+
+def parse_words(flag: str, text: str) -> tuple[str, ...]:
+    """Read a JSON array of strings, the exec form; raises UsageError, also for the shell form."""
+    try:
+        return msgspec.json.decode(text.encode("utf-8", "surrogateescape"), type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        import json
+        import shlex
+
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            words = [text]
+        raise UsageError(
+            f"{flag} {text!r} is not a JSON array of strings; a scratch image has no shell to split a line.",
+            fix=f"Write it in exec form: {flag} {shlex.quote(json.dumps(words))}",
+        ) from error
+
+
+def _split_options(word: str) -> tuple[str, dict[str, str]]:
+    """Names may hold colons and equals signs; what looks like an option at the end is one, or is refused."""
+    body, separator, last = word.rpartition(":")
+    if not separator or not _OPTIONS.match(last):
+        return word, {}
+    before = body.rpartition(":")[2]
+    if _OPTIONS.match(before) and before.startswith(_KEYS):
+        raise UsageError(
+            f"{before!r} and {last!r} in {word!r} are not separated by commas.",
+            fix=f"Write them as {f'{before},{last}'!r}.",
+        )
+    options: dict[str, str] = {}
+    for item in _items(last):
+        key, separator, value = item.partition("=")
+        if key + separator not in _KEYS or key in options:
+            raise UsageError(
+                f"{item!r} in {word!r} is not an option of an entry, or stands there twice.",
+                fix="The options are mode=, uid=, gid= and cap=, separated by commas; after a name that looks "
+                "like one, say e.g. `:mode=0644`.",
+            )
+        options[key] = value
+    return body, options
+
+
+def _items(text: str) -> list[str]:
+    """Split at commas, but not inside a list of capabilities (`cap=cap_chown,cap_kill+ep`)."""
+    return re.split(r",(?!(?i:cap_))", text)
+
+
+def _require_capabilities(word: str, text: str) -> None:
+    from rootless_scratch.image.capabilities import encode_capabilities
+
+    try:
+        encode_capabilities(text)
+    except SpecError as error:
+        raise UsageError(f"In {word!r}: {error.message}", fix=error.fix) from error
+
+
+def _numbers(word: str, options: dict[str, str]) -> tuple[int | None, int, int]:
+    mode = options.get("mode")
+    return (
+        None if mode is None else _number(word, "mode", mode, base=8, limit=_MODE_LIMIT),
+        _number(word, "uid", options.get("uid", "0"), base=10, limit=_ID_LIMIT - 1),
+        _number(word, "gid", options.get("gid", "0"), base=10, limit=_ID_LIMIT - 1),
+    )
+
+
+def _number(word: str, key: str, text: str, *, base: int, limit: int) -> int:
+    try:
+        number = int(text, base) if text.isascii() and text.isdecimal() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= limit:
+        kind, example = ("an octal mode", "0755") if key == "mode" else ("a numeric id", "65532")
+        shown = word if len(word) <= _SHOWN else word[:_SHOWN] + "..."
+        raise UsageError(f"{key}= in {shown!r} is not {kind}.", fix=f"Write it as {key}={example}.")
+    return number

@@ -1,0 +1,112 @@
+"""The entries of an image as a tree: what a path leads to inside it, and what a runtime would start."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from rootless_scratch.image.rootfs import Directory, File, Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.image.config import RuntimeConfig
+    from rootless_scratch.image.rootfs import Entry
+
+_LINKS_LIMIT = 40
+"""MAXSYMLINKS of the kernel: path_resolution(7)."""
+
+_SHEBANGS = 4
+"""Interpreters that are scripts themselves may nest so deep: execve(2)."""
+
+_EXECUTE = 0o111
+
+_ROOT = Directory(path="/", mode=0o755, uid=0, gid=0)
+
+
+class Tree:
+    """Looks paths up among entries; symbolic links are followed inside the image only."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries: dict[str, Entry] = {"/": _ROOT} | {entry.path: entry for entry in entries}
+
+    def resolve(self, path: str) -> Entry | None:
+        """The entry that `path` leads to, all links followed; None if there is none."""
+        steps = self.walk(path)
+        return steps[-1] if steps else None
+
+    def is_present(self, path: str) -> bool:
+        """Whether `path` leads to anything."""
+        return self.resolve(path) is not None
+
+    def walk(self, path: str) -> tuple[Entry, ...]:
+        """Every directory that the kernel searches on the way to `path`, then the entry; () if there is none.
+
+        Empty names are `.`, so what ends in `/` must be a directory: path_resolution(7).
+        """
+        pending = path.split("/")
+        reached: list[str] = []
+        searched: list[Entry] = []
+        links = 0
+        while True:
+            entry = self._entries.get("/" + "/".join(reached))
+            if isinstance(entry, Symlink):
+                links += 1
+                if links > _LINKS_LIMIT:
+                    return ()
+                del reached[-1]
+                if entry.target.startswith("/"):
+                    reached = []
+                pending = entry.target.split("/") + pending
+                continue
+            if entry is None or (pending and isinstance(entry, File)):
+                return ()
+            if not searched or searched[-1] != entry:
+                searched.append(entry)
+            if not pending:
+                return tuple(searched)
+            name = pending.pop(0)
+            if name == "..":
+                del reached[-1:]
+            elif name not in ("", "."):
+                reached.append(name)
+
+    def command_path(self, config: RuntimeConfig, word: str) -> str | None:
+        """The path that a runtime starts for the first word of a command; None where PATH has it not.
+
+        As it is, below the working directory, or in PATH: runc and crun use the image's, else the usual one. A
+        file without an execute bit is found only where PATH has no better.
+        """
+        if "/" in word:
+            return posixpath.join("/", config.working_dir, word)
+        directories = config.search_path()
+        found: dict[str, File] = {}
+        for directory in () if directories == ("",) else directories:
+            candidate = posixpath.join("/", config.working_dir, directory, word)
+            entry = self.resolve(candidate) if word else None
+            if isinstance(entry, File):
+                found[candidate] = entry
+        executable = (path for path, entry in found.items() if entry.mode & _EXECUTE)
+        return next(executable, next(iter(found), None))
+
+    def started_files(
+        self, config: RuntimeConfig, facts: Callable[[File], ProgramFacts | None]
+    ) -> tuple[File, ...]:
+        """The files that the kernel opens to start the image: the program, and interpreters of scripts.
+
+        An interpreter without a directory is looked for in the working directory, never in PATH.
+        """
+        words = config.words()
+        path = self.command_path(config, words[0]) if words else None
+        files: list[File] = []
+        while path is not None and len(files) <= _SHEBANGS:
+            entry = self.resolve(path)
+            if not isinstance(entry, File) or entry in files:
+                break
+            files.append(entry)
+            found = facts(entry)
+            if found is None or not found.shebang:
+                break
+            path = posixpath.join("/", config.working_dir, found.shebang[0])
+        return tuple(files)
