@@ -1,0 +1,1 @@
+"""Judgement: rules on programs, plans, images and hosts."""

@@ -1,0 +1,136 @@
+"""Judgement of a whole image, before it is built or read back from storage: would it start.
+
+The rules stand by theme: the command (commands.py), what may be executed (permissions.py), the user
+(accounts.py), directories (places.py), and every program by itself (programs.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.tree import Tree
+from rootless_scratch.rules.access import account_of
+from rootless_scratch.rules.accounts import judge_account
+from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.commands import judge_command, started_path
+from rootless_scratch.rules.permissions import judge_execution, judge_privileges
+from rootless_scratch.rules.places import judge_places
+from rootless_scratch.rules.programs import judge_platforms, judge_program
+from rootless_scratch.rules.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.image.config import RuntimeConfig
+    from rootless_scratch.image.plan import Plan, Program
+    from rootless_scratch.image.rootfs import File, Rootfs
+
+_RANK: Final = {"error": 0, "warning": 1, "info": 2}
+
+_ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
+"""Processors on which a kernel also starts programs for an older one."""
+
+
+def judge_plan(plan: Plan) -> tuple[Finding, ...]:
+    """Judge an image before it is built; see `judge_image`."""
+    return judge_image(
+        rootfs=plan.rootfs, config=plan.config.config, programs=plan.programs, platform=plan.platform
+    )
+
+
+def judge_image(
+    *, rootfs: Rootfs, config: RuntimeConfig, programs: Sequence[Program], platform: str | None
+) -> tuple[Finding, ...]:
+    """Say what would keep the image from starting, then what would go wrong later; errors come first.
+
+    `programs` are the files that were named as programs and those that get started, interpreters included.
+    """
+    tree = Tree(rootfs)
+    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
+    facts = {program.path: program.facts for program in programs}
+    started = _started(scene, facts)
+    findings = [
+        *judge_command(scene),
+        *judge_execution(scene, _executed(scene, started, facts)),
+        *_judge_programs(scene, programs),
+        *_judge_platform(started, facts, platform),
+        *judge_account(scene),
+        *judge_places(scene),
+        *judge_privileges(scene, started),
+    ]
+    if platform is None and not any(finding.severity == "error" for finding in findings):
+        findings.append(_no_platform(config))
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: _RANK[finding.severity]))
+
+
+def _started(scene: Scene, facts: Mapping[str, ProgramFacts]) -> tuple[File, ...]:
+    path = started_path(scene)
+    if path is None:
+        return ()
+    found = msgspec.structs.replace(scene.config, entrypoint=(path,), cmd=None)
+    return scene.tree.started_files(found, lambda file: facts.get(file.path))
+
+
+def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts]) -> Iterator[str]:
+    """List the paths that the kernel opens for execution: the command, interpreters of scripts, loaders."""
+    path = started_path(scene)
+    if path is not None:
+        yield path
+    for file in started:
+        known = facts.get(file.path)
+        if known is None:
+            continue
+        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None):
+            if interpreter is not None and interpreter.startswith("/") and scene.is_file(interpreter):
+                yield interpreter
+
+
+def _judge_programs(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    for program in programs:
+        yield from judge_program(
+            program.facts,
+            subject=program.facts.path,
+            is_present=scene.is_file,
+            image_path=program.path,
+            library_path=library_path,
+        )
+    yield from judge_platforms([program.facts for program in programs])
+
+
+def _judge_platform(
+    started: Sequence[File], facts: Mapping[str, ProgramFacts], platform: str | None
+) -> Iterator[Finding]:
+    """Compare what the image claims with what it starts; variants are left to the engine that runs it."""
+    if platform is None:
+        return
+    system, architecture = (*platform.split("/"), "")[:2]
+    for file in started:
+        known = facts.get(file.path)
+        made_for = known.elf.platform if known is not None and known.elf is not None else None
+        if made_for is None or made_for.os != "linux":
+            continue
+        fits = (architecture, *_ALSO_RUNS.get(architecture, ()))
+        if system != "linux" or made_for.architecture not in fits:
+            yield Finding(
+                rule="platform-mismatch",
+                severity="error",
+                subject=file.path,
+                message=f"The image says that it is for {shown(platform)}, and {shown(file.path)}, which it "
+                f"starts, is for {made_for}.",
+                fix="Build the image anew: `build` takes the platform from the program.",
+            )
+
+
+def _no_platform(config: RuntimeConfig) -> Finding:
+    return Finding(
+        rule="no-platform",
+        severity="error",
+        subject=next(iter(config.words()), ""),
+        message="Nothing in the image tells the processor that it is for, which every image must name.",
+        fix="Name the compiled program that the image is to start.",
+    )

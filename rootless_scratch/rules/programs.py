@@ -1,0 +1,265 @@
+"""Rules on one program: whether the kernel will start it in an image that holds only what was put there.
+
+Each rule has a section in docs/rules.md. The rules on whole images (entrypoint, PATH, user, modes) stand in
+rules/images.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rootless_scratch.findings import Finding, Verdict
+from rootless_scratch.rules import advice
+from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.files import judge_file
+from rootless_scratch.rules.loaders import has_search_list, missing_libraries
+from rootless_scratch.rules.scripts import judge_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.program import ProgramFacts
+
+_UNDECIDED: Final = frozenset(
+    {
+        "upx-packed",
+        "loader-included",
+        "script-env-program-missing",
+        "not-executable",
+        "file-capabilities",
+    }
+)
+"""Rules after which nobody can say beforehand whether the program starts."""
+
+_LIST_LIMIT = 40
+
+
+def judge_program(
+    facts: ProgramFacts,
+    *,
+    subject: str,
+    is_present: Callable[[str], bool],
+    image_path: str | None = None,
+    library_path: str = "",
+) -> tuple[Finding, ...]:
+    """Say what would keep the program from starting in the image, and how this very program is mended.
+
+    `is_present` tells whether an absolute path will exist in the image, symbolic links of the image followed.
+    `image_path`, where known, is the program's own path there: `$ORIGIN` in its library path begins there.
+    `library_path` is the image's LD_LIBRARY_PATH.
+    """
+    if facts.kind == "script":
+        found = judge_script(facts, subject=subject, is_present=is_present)
+    elif facts.elf is None:
+        found = judge_file(facts, subject=subject)
+    else:
+        found = _unlinked(facts.elf, subject) or _foreign(facts.elf, subject) or _broken(facts, facts.elf, subject)
+        if found is None:
+            missing = missing_libraries(
+                facts.elf, is_present=is_present, image_path=image_path, library_path=library_path
+            )
+            found = _unloadable(facts.elf, subject, is_present, missing)
+    return () if found is None else (found,)
+
+
+def judge_platforms(facts: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
+    """Refuse programs of different architectures in one image: no host could start them all."""
+    first: dict[str, ProgramFacts] = {}
+    for program in facts:
+        if program.elf is not None and program.elf.type in {"EXEC", "DYN"}:
+            first.setdefault(program.elf.machine, program)
+    if len(first) < 2:  # noqa: PLR2004 - two make a mixture
+        return ()
+    parts = [f"{shown(program.path)} is for {machine}" for machine, program in first.items()]
+    return (
+        Finding(
+            rule="mixed-architectures",
+            severity="error",
+            subject=", ".join(program.path for program in first.values()),
+            message=f"The image would hold programs of different architectures: {advice.listed(parts)}.",
+            fix="Build one image per architecture, each from programs for it alone.",
+        ),
+    )
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """Say what follows from the findings: `fails` after an error, `unknown` where a rule saw too little."""
+    if any(finding.severity == "error" for finding in findings):
+        return "fails"
+    if any(finding.rule in _UNDECIDED for finding in findings):
+        return "unknown"
+    return "starts"
+
+
+def _unlinked(elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what is no linked program."""
+    name = shown(subject)
+    if elf.type == "REL":
+        return Finding(
+            rule="object-file",
+            severity="error",
+            subject=subject,
+            message=f"{name} is an object file (or a kernel module), which is not linked yet.",
+            fix="Link it into a program, e.g. with `gcc -static -o PROGRAM`, and name that.",
+        )
+    if elf.type == "CORE":
+        return Finding(
+            rule="core-file",
+            severity="error",
+            subject=subject,
+            message=f"{name} is a core file, the memory of a program that crashed.",
+            fix="Name the program itself; `file` tells which program the core came from.",
+        )
+    if elf.type not in {"EXEC", "DYN"}:
+        return Finding(
+            rule="not-a-program",
+            severity="error",
+            subject=subject,
+            message=f"{name} is an ELF file of the type {elf.type}, which the kernel does not execute.",
+            fix="Name the linked program.",
+        )
+    return None
+
+
+def _foreign(elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what is for no Linux that containers run on."""
+    if elf.platform is None:
+        return Finding(
+            rule="unknown-architecture",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} is for the processor {elf.machine} ({elf.bits} bits, "
+            f"{elf.byte_order}-endian), for which OCI images have no platform.",
+            fix="Build it for a processor that containers run on, e.g. x86_64 or aarch64.",
+        )
+    if elf.platform.os != "linux":
+        return Finding(
+            rule="not-linux",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} is a program for {shown(elf.platform.os)}, not for Linux.",
+            fix="Build it for Linux with `GOOS=linux go build`." if elf.go else "Build it for Linux.",
+        )
+    return None
+
+
+def _broken(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what lacks its bytes, or the place to begin."""
+    name = shown(subject)
+    if elf.truncated:
+        return Finding(
+            rule="truncated",
+            severity="error",
+            subject=subject,
+            message=f"{name} is truncated: it has {elf.file_size} bytes, "
+            f"and its headers announce {elf.file_size_needed}.",
+            fix="Build, copy or download it anew, and compare its size and checksum with the original's.",
+        )
+    if elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
+        return Finding(
+            rule="shared-library",
+            severity="error",
+            subject=subject,
+            message=f"{name} is a shared library, not a program.",
+            fix=advice.library_fix(elf),
+        )
+    if not elf.entry_loaded:
+        return Finding(
+            rule="no-code",
+            severity="error",
+            subject=subject,
+            message=f"{name} has no code at 0x{elf.entry:x}, where it should begin; "
+            "files with split-off debug information look like this.",
+            fix="Name the program itself, not the file with its debug information.",
+        )
+    return None
+
+
+def _is_executable(facts: ProgramFacts, elf: ElfFacts) -> bool:
+    """Tell programs from shared libraries among ELF files of type DYN.
+
+    Old linkers set DT_DEBUG but not DF_1_PIE, as file(1) knows too; loaders are programs that have neither.
+    """
+    if elf.interpreter is not None or elf.pie or elf.debug_tag:
+        return True
+    names = (elf.soname or "", facts.path.rpartition("/")[2])
+    return any(name.startswith(("ld-", "ld.so", "ld64.so")) for name in names)
+
+
+def _unloadable(
+    elf: ElfFacts, subject: str, is_present: Callable[[str], bool], missing: tuple[str, ...]
+) -> Finding | None:
+    """Judge a sound program for Linux by what it asks for before its own code runs."""
+    if elf.upx:
+        return Finding(
+            rule="upx-packed",
+            severity="warning",
+            subject=subject,
+            message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
+            fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
+        )
+    if elf.static:
+        return None
+    if elf.interpreter is None:
+        return Finding(
+            rule="no-loader-named",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} needs {_libraries(elf.needed)} but names no loader to load them.",
+            fix=advice.static_fix(elf),
+        )
+    if not (elf.interpreter.startswith("/") and is_present(elf.interpreter)):
+        return _needs_loader(elf, elf.interpreter, subject, missing)
+    if missing and not has_search_list(elf, is_present):
+        return _needs_libraries(elf, elf.interpreter, subject, missing)
+    found = (
+        "its loader is in the image" if missing else "its loader and the libraries that it names are in the image"
+    )
+    return Finding(
+        rule="loader-included",
+        severity="info",
+        subject=subject,
+        message=f"{shown(subject)} is dynamically linked; {found}, but whether that is all it needs is not known.",
+        fix=f"Run the image once before you ship it, or do without: {advice.static_fix(elf)}",
+    )
+
+
+def _needs_loader(elf: ElfFacts, loader: str, subject: str, missing: tuple[str, ...]) -> Finding:
+    what = f"it needs the loader {shown(loader)}"
+    if missing:
+        what += f" and {_libraries(missing)}, which the image does not have"
+    elif elf.needed:
+        what += ", which the image does not have"
+    else:
+        what += ", which the image does not have, although it needs no library"
+    return Finding(
+        rule="needs-loader",
+        severity="error",
+        subject=subject,
+        message=f"{shown(subject)} is dynamically linked: {what}.",
+        fix=advice.static_fix(elf),
+    )
+
+
+def _needs_libraries(elf: ElfFacts, loader: str, subject: str, missing: tuple[str, ...]) -> Finding:
+    places = ", ".join(["/lib", "/usr/lib", *(shown(path) for path in _own_paths(elf))])
+    return Finding(
+        rule="needs-libraries",
+        severity="error",
+        subject=subject,
+        message=f"{shown(subject)} needs {_libraries(missing)}, "
+        f"which its loader {shown(loader)} would not find in the image.",
+        fix=f"Copy what is missing to where the loader looks ({places}), or do without: {advice.static_fix(elf)}",
+    )
+
+
+def _libraries(names: tuple[str, ...]) -> str:
+    texts = [shown(name) for name in names[:_LIST_LIMIT]]
+    if len(names) > _LIST_LIMIT:
+        texts.append(f"{len(names) - _LIST_LIMIT} more")
+    return f"the {'library' if len(names) == 1 else 'libraries'} {advice.listed(texts)}"
+
+
+def _own_paths(elf: ElfFacts) -> list[str]:
+    return [path for path in (elf.runpath or elf.rpath or "").split(":") if path][:4]

@@ -1,0 +1,109 @@
+"""What the rules on images share: the image, who it runs as, and how files of it are found and named."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.rules.advice import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootless_scratch.image.config import RuntimeConfig
+    from rootless_scratch.image.rootfs import Rootfs
+    from rootless_scratch.image.tree import Tree
+    from rootless_scratch.rules.access import Account
+
+_FLAG_LIMIT = 400
+_CANDIDATES_LIMIT = 10_000
+"""Guessing what was meant is no reason to be slow."""
+
+_ANY_EXECUTE: Final = 0o111
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """An image under judgement: its files, also as a tree, its config, and the user that it names."""
+
+    rootfs: Rootfs
+    tree: Tree
+    config: RuntimeConfig
+    account: Account
+
+    def is_file(self, path: str) -> bool:
+        """Tell whether `path` leads to a regular file, as interpreters and libraries must be."""
+        return isinstance(self.tree.resolve(path), File)
+
+    def flag(self) -> str:
+        """Give the flag of `build` that holds the first word of the command."""
+        return "--entrypoint" if self.config.entrypoint else "--cmd"
+
+    def started_as(self, path: str) -> str:
+        """Write the flag of `build` that starts `path` in place of the present first word."""
+        words = self.config.entrypoint or self.config.cmd or ()
+        return in_flag(self.flag(), (path, *words[1:]))
+
+
+def in_flag(flag: str, words: Sequence[str]) -> str:
+    """Write a command as a shell takes it: `--cmd '["/hello"]'`."""
+    import json
+    import shlex
+
+    text = json.dumps(list(words), ensure_ascii=not all(word.isprintable() for word in words))
+    if len(text) > _FLAG_LIMIT:
+        return f"{flag}, beginning with {shown(words[0])}"
+    return f"`{flag} {shlex.quote(text)}`"
+
+
+def files_named(scene: Scene, name: str) -> tuple[str, ...]:
+    """Find the files, or links to files, of that name in the whole image: executable ones, nearest first."""
+    found = [
+        entry.path
+        for entry in scene.rootfs
+        if entry.path.endswith("/" + name) and scene.is_file(entry.path) and name
+    ]
+    return tuple(sorted(found, key=lambda path: (not _is_program(scene, path), path.count("/"), path)))
+
+
+def similar_file(scene: Scene, path: str) -> str | None:
+    """Find the file that was most likely meant by a path, or a mere name, that leads nowhere."""
+    from difflib import get_close_matches
+
+    same = files_named(scene, posixpath.basename(path))
+    if same:
+        return same[0]
+    by_name: dict[str, str] = {}
+    for entry in scene.rootfs.entries[:_CANDIDATES_LIMIT]:
+        if not isinstance(entry, Directory) and _is_program(scene, entry.path):
+            by_name.setdefault(posixpath.basename(entry.path), entry.path)
+    close = get_close_matches(posixpath.basename(path), by_name, n=1)
+    return by_name[close[0]] if close else None
+
+
+def dead_end(scene: Scene, path: str) -> str | None:
+    """Say why `path` leads nowhere, where that is more than that it is not there: a broken link, a file."""
+    known = {entry.path: entry for entry in scene.rootfs}
+    reached = ""
+    for name in filter(None, path.split("/")):
+        above = scene.tree.resolve(reached or "/")
+        reached = f"{reached}/{name}"
+        if above is None or scene.tree.is_present(reached):
+            continue
+        if isinstance(above, File):
+            return f"{shown(above.path)} is a file, not a directory"
+        entry = known.get(f"{above.path.rstrip('/')}/{name}")
+        if isinstance(entry, Symlink):
+            return (
+                f"{shown(entry.path)} is a symbolic link to {shown(entry.target)}, "
+                "which leads to nothing in the image"
+            )
+        return None
+    return None
+
+
+def _is_program(scene: Scene, path: str) -> bool:
+    entry = scene.tree.resolve(path)
+    return isinstance(entry, File) and bool(entry.mode & _ANY_EXECUTE)
