@@ -1,0 +1,85 @@
+"""From a Plan to an Image in local storage, by buildah: from scratch, mount, write, config, commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from rootless_scratch.backends.flags import config_flags
+from rootless_scratch.errors import SpecError
+from rootless_scratch.image.capabilities import encode_capabilities
+from rootless_scratch.image.finished import Image, layers_of
+from rootless_scratch.image.rootfs import Directory, Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.findings import Finding
+    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.rootfs import Entry
+
+
+def build_image(
+    plan: Plan,
+    session: Session,
+    *,
+    findings: Sequence[Finding] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Image:
+    """Build what was planned and name it; `progress` is told the bytes written so far.
+
+    Nothing of a build that fails stays, and no name moves. Raises SpecError, SourceError, HostError, BuildError.
+    """
+    if plan.platform is None:
+        raise SpecError(
+            "Nothing in the image says for which architecture it is: it starts no ELF program.",
+            fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
+        )
+    if not plan.names:
+        raise SpecError("The image has no name.", fix="Give it one with --tag, e.g. `-t hello:latest`.")
+
+    def told(message: dict[str, Any]) -> None:
+        if progress is not None and "progress" in message:
+            progress(message["progress"])
+
+    job = {
+        "names": plan.names,
+        "entries": [_entry(entry) for entry in plan.rootfs],
+        "mtime": plan.mtime,
+        "timestamp": None if plan.config.created is None else plan.mtime,
+        "config": config_flags(plan),
+        "commit": ("--identity-label=false", "--omit-history"),
+        "expected": plan.config.as_oci(),
+    }
+    done = session.do(job, told=told)
+    manifest = done["manifest"]
+    return Image(
+        image_id=done["image_id"],
+        names=plan.names,
+        platform=plan.platform,
+        layers=layers_of(json.loads(done["config"]), json.loads(manifest)),
+        digest=f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}",
+        files=len(plan.rootfs.files),
+        backend="buildah",
+        findings=tuple(findings),
+        notes=session.notes,
+    )
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
+    common = {"path": entry.path, "mode": entry.mode, "uid": entry.uid, "gid": entry.gid}
+    if isinstance(entry, Directory):
+        return {"type": "directory", **common}
+    if isinstance(entry, Symlink):
+        return {"type": "symlink", "target": entry.target, **common}
+    identity = entry.identity
+    return {
+        "type": "file",
+        **common,
+        "source": entry.source,
+        "identity": (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns),
+        "capabilities": encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
+    }

@@ -1,0 +1,79 @@
+"""From a plan's config to the words of `buildah config`.
+
+Their syntax was tried out on buildah 1.28 and 1.39: `--cmd` is split as by a shell, `--entrypoint` is JSON,
+`--volume` is a line of CSV, `--env` expands variables of the container, everything else is taken as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import SpecError
+
+if TYPE_CHECKING:
+    from rootless_scratch.image.plan import Plan
+
+_UNASKED = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
+"""Annotations that buildah adds with an empty value to every image from scratch."""
+
+
+def config_flags(plan: Plan) -> tuple[str, ...]:
+    """All flags that make the container's config the plan's; raises SpecError for what buildah cannot say."""
+    config = plan.config.config
+    flags = ["--arch", plan.config.architecture, "--os", plan.config.os]
+    if plan.config.variant is not None:
+        flags += ["--variant", plan.config.variant]
+    flags += ["--user", config.user, "--workingdir", config.working_dir]
+    flags += _environment(config.env)
+    if config.entrypoint is not None:
+        flags += ["--entrypoint", json.dumps(config.entrypoint)]
+    if config.cmd is not None:
+        # After the entrypoint, which clears it.
+        flags += ["--cmd", shlex.join(config.cmd)]
+    if config.stop_signal is not None:
+        flags += ["--stop-signal", config.stop_signal]
+    for port in config.ports:
+        flags += ["--port", port]
+    for volume in config.volumes:
+        flags += ["--volume", _csv(volume)]
+    for key, value in config.labels:
+        flags += ["--label", f"{key}={value}"]
+    return (*flags, *_annotations(plan))
+
+
+def _annotations(plan: Plan) -> list[str]:
+    flags: list[str] = []
+    named = {key for key, _ in plan.annotations}
+    for key in _UNASKED:
+        if key not in named:
+            flags += ["--annotation", f"{key}-"]
+    for key, value in plan.annotations:
+        flags += ["--annotation", f"{key}={value}"]
+    return flags
+
+
+def _csv(volume: str) -> str:
+    if volume.endswith("-"):
+        raise SpecError(
+            f"The volume {volume!r} ends in `-`, which buildah takes for a wish to remove it.",
+            fix="Give the volume another path.",
+        )
+    return '"' + volume.replace('"', '""') + '"'
+
+
+def _environment(env: tuple[tuple[str, str], ...]) -> list[str]:
+    """A dollar sign can only be said by a variable that holds one, and is removed again at the end."""
+    flags: list[str] = []
+    dollar = "_"
+    while any(name == dollar for name, _ in env):
+        dollar += "_"
+    used = any("$" in name + value for name, value in env)
+    if used:
+        flags += ["--env", f"{dollar}=$"]
+    for name, value in env:
+        flags += ["--env", f"{name}={value}".replace("$", "${" + dollar + "}")]
+    if used:
+        flags += ["--env", f"{dollar}-"]
+    return flags

@@ -1,0 +1,121 @@
+"""One build, inside the user namespace: from scratch, mount, write, config, commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless_scratch.backends.inside.caller import Cancelled, Failed, read_job, tell
+from rootless_scratch.backends.inside.entries import Writer, check_ids
+from rootless_scratch.backends.inside.record import Lock, Record
+from rootless_scratch.backends.inside.tool import Tool, call
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from rootless_scratch.backends.inside.caller import Job, Places
+
+
+def build(places: Places) -> dict[str, object]:
+    """All steps of one build; whatever happens, the working container goes and so does the record."""
+    record = Record.create(places)
+    try:
+        # buildah spools the layer below TMPDIR; what it leaves there when it is killed goes with the record.
+        os.environ["TMPDIR"] = record.scratch
+        container = record.name
+        call(places, "from", "--name", container, "--pull-never", "scratch")
+        mountpoint = call(places, "mount", container).rstrip("\n")
+        images = images_directory(mountpoint)
+        job = read_job()
+        check_ids(job["entries"])
+        config = Tool(places, ("config", *job["config"], container))
+        try:
+            writer = Writer(mountpoint, job["mtime"])
+            writer.write(job["entries"])
+        finally:
+            config.finish(check=sys.exc_info()[0] is None, cancel=False)
+        record.commits(images, job["expected"])
+        image_id, config_text, manifest_text = commit(places, job, record, images)
+    except BaseException:
+        record.take_back(places)
+        raise
+    record.remove()
+    return {"image_id": image_id, "config": config_text, "manifest": manifest_text}
+
+
+def commit(places: Places, job: Job, record: Record, images: str | None) -> tuple[str, str, str]:
+    """Make the image and give it its names; where it has several, only once the whole of it is proven."""
+    iidfile = os.path.join(record.scratch, "iid")
+    flags = ["--quiet", "--rm", "--format", "oci", "--iidfile", iidfile, *job["commit"]]
+    if job["timestamp"] is not None:
+        flags += ["--timestamp", str(job["timestamp"])]
+    tell({"step": "commit"})
+    single = job["names"] if len(job["names"]) == 1 else ()
+    # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
+    with Lock(places.records, *single):
+        call(places, "commit", *flags, record.name, *single)
+        with open(iidfile, encoding="ascii") as file:
+            image_id = file.read().strip().removeprefix("sha256:")
+        config_text, manifest_text = image_texts(places, images, image_id)
+        verify(job, config_text)
+    if not single:
+        try:
+            call(places, "tag", image_id, *job["names"])
+        except (Failed, Cancelled):
+            for name in job["names"]:
+                Tool(places, ("rmi", name)).finish(check=False, cancel=False)
+            raise
+    return image_id, config_text, manifest_text
+
+
+def images_directory(mountpoint: str) -> str | None:
+    """Where the store of this mount keeps its images (`GRAPHROOT/DRIVER-images`), or None if it looks new."""
+    above, name = os.path.split(mountpoint)
+    while name:
+        candidate = os.path.join(above, name + "-images")
+        if os.path.isdir(candidate):
+            return candidate
+        above, name = os.path.split(above)
+    return None
+
+
+def image_texts(places: Places, images: str | None, image_id: str) -> tuple[str, str]:
+    """The image's config and manifest as stored; from the store's files if these prove to be right."""
+    import hashlib
+    import json
+    from base64 import b64encode
+
+    if images is not None:
+        folder = os.path.join(images, image_id)
+        key = b64encode(f"sha256:{image_id}".encode()).decode()
+        try:
+            with open(os.path.join(folder, "=" + key), "rb") as file:
+                config = file.read()
+            with open(os.path.join(folder, "manifest"), "rb") as file:
+                manifest = file.read()
+        except OSError:
+            config = manifest = b""
+        if hashlib.sha256(config).hexdigest() == image_id:
+            return config.decode(), manifest.decode()
+    described = json.loads(call(places, "inspect", "--type", "image", image_id))
+    return described["Config"], described["Manifest"]
+
+
+def verify(job: Job, config_text: str) -> None:
+    """The image must say what was planned: buildah's flags have a syntax of their own, this has none."""
+    import json
+
+    found = json.loads(config_text)
+    found.pop("rootfs", None)
+    found.pop("history", None)
+    wanted = dict(job["expected"])
+    if wanted["created"] is None:
+        wanted["created"] = found.get("created")
+    if found != wanted:
+        keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        shown = "; ".join(f"{key}: planned {wanted.get(key)!r}, found {found.get(key)!r}" for key in keys)
+        raise Failed(
+            "build",
+            f"buildah wrote another config than was planned ({shown}).",
+            "Build again if something else built an image of this name at the same moment; else this is a fault "
+            "of this tool or of this buildah version: please report it with the line above.",
+        )

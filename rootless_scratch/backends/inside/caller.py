@@ -1,0 +1,72 @@
+"""The line to the process that wants something done: one job in, lines of JSON out, and its end noticed."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    Job = dict[str, Any]
+    JobEntry = dict[str, Any]
+
+STDIN = 0
+_SIZE = 8
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the caller went away
+    """The caller closed stdin."""
+
+
+class Failed(Exception):  # noqa: N818 - carries an error of the caller's to it
+    """What the user is told about; `kind` is that of an error of rootless_scratch.errors."""
+
+    def __init__(self, kind: str, message: str, fix: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.answer = {"kind": kind, "message": message, "fix": fix, "detail": detail}
+
+
+class Places:
+    """What a worker is told when it is started: where records lie, a fresh directory's name, and buildah."""
+
+    def __init__(self, *, records: str, scratch: str, buildah: str) -> None:
+        self.records = records
+        self.scratch = scratch
+        self.buildah = buildah
+        self.name = os.path.basename(scratch)
+
+
+def read_job() -> Job:
+    """The job from stdin: its size in 8 bytes, then its bytes. Raises Cancelled where it ends before."""
+    received = bytearray()
+    while len(received) < _SIZE or len(received) < _SIZE + int.from_bytes(received[:_SIZE], "little"):
+        more = os.read(STDIN, 1 << 20)
+        if not more:
+            raise Cancelled
+        received += more
+    # Written by the very Python that reads it, which is what makes marshal fit; it costs no import.
+    job: Job = marshal.loads(received[_SIZE:])  # noqa: S302 - from our own parent, over a pipe
+    return job
+
+
+def tell(answer: dict[str, object]) -> None:
+    """One line of JSON to the caller; raises Cancelled where nobody hears it."""
+    import json
+
+    line = json.dumps(answer).encode("ascii") + b"\n"
+    try:
+        while line:
+            line = line[os.write(1, line) :]
+    except BrokenPipeError as error:
+        raise Cancelled from error
+
+
+def check_caller() -> None:
+    """Raise Cancelled once the other end of stdin is closed; a job that waits there is left alone (poll(2))."""
+    poll = select.poll()
+    poll.register(STDIN, 0)
+    if poll.poll(0):
+        raise Cancelled

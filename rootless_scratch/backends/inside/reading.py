@@ -1,0 +1,130 @@
+"""Reading an image back from storage: its config, its manifest, and every file with its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+
+from rootless_scratch.backends.inside.caller import Failed, check_caller, read_job, tell
+from rootless_scratch.backends.inside.record import Record
+from rootless_scratch.backends.inside.tool import Tool, call
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.backends.inside.caller import Places
+
+_CHUNK = 1 << 20
+_OTHERS = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+
+
+def read(places: Places, *, programs: bool) -> dict[str, object]:
+    """Tell one line per file, then return config and manifest; a working container is made and removed."""
+    described = describe(places, read_job()["image"])
+    record = Record.create(places)
+    try:
+        os.environ["TMPDIR"] = record.scratch
+        image_id = described["FromImageID"]
+        call(places, "from", "--name", record.name, "--pull-never", image_id)
+        mountpoint = call(places, "mount", record.name).rstrip("\n")
+        for file in walk(mountpoint, ""):
+            if programs and file["type"] == "file" and may_start(file, mountpoint):
+                add_facts(file, mountpoint)
+            tell({"file": file})
+    finally:
+        record.take_back(places)
+    return {"image_id": image_id, "config": described["Config"], "manifest": described["Manifest"]}
+
+
+def describe(places: Places, image: str) -> dict[str, str]:
+    """What storage says of the image; raises Failed where it knows none of that name."""
+    tool = Tool(places, ("inspect", "--type", "image", image))
+    try:
+        described: dict[str, str] = json.loads(tool.finish())
+    except Failed as failure:
+        if "not known" in str(failure) or "no such image" in str(failure):
+            raise Failed(
+                "image-not-found",
+                f"There is no image {image!r} in local storage.",
+                "`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it with "
+                "`podman pull`: nothing is ever fetched unasked.",
+            ) from failure
+        raise
+    return described
+
+
+def walk(root: str, above: str) -> Iterator[dict[str, object]]:
+    """Every entry below, a directory before what it holds, by the bytes of the names."""
+    for item in sorted(os.scandir(root + above), key=lambda each: os.fsencode(each.name)):
+        path = f"{above}/{item.name}"
+        status = item.stat(follow_symlinks=False)
+        kind = stat.S_IFMT(status.st_mode)
+        entry: dict[str, object] = {
+            "path": path,
+            "type": _OTHERS.get(kind, "file"),
+            "mode": stat.S_IMODE(status.st_mode),
+            "uid": status.st_uid,
+            "gid": status.st_gid,
+            "size": 0,
+            "sha256": None,
+            "target": None,
+            "mtime": int(status.st_mtime),
+            "capabilities": None,
+        }
+        if kind == stat.S_IFLNK:
+            entry |= {"type": "symlink", "target": os.readlink(item.path)}
+        elif kind == stat.S_IFDIR:
+            entry["type"] = "directory"
+        elif kind == stat.S_IFREG:
+            entry |= {"size": status.st_size, "sha256": digest(item.path), "capabilities": xattr(item.path)}
+        yield entry
+        if kind == stat.S_IFDIR:
+            yield from walk(root, path)
+
+
+def digest(path: str) -> str:
+    """The sha256 of a file's bytes."""
+    found = hashlib.sha256()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while block := os.read(descriptor, _CHUNK):
+            found.update(block)
+            check_caller()
+    finally:
+        os.close(descriptor)
+    return found.hexdigest()
+
+
+def xattr(path: str) -> str | None:
+    """The file capabilities as hexadecimal digits, or None."""
+    try:
+        return os.getxattr(path, "security.capability", follow_symlinks=False).hex()
+    except OSError:
+        return None
+
+
+def add_facts(file: dict[str, object], root: str) -> None:
+    """Add what a file that may be started says of itself; this needs more than the standard library."""
+    import msgspec
+
+    from rootless_scratch.elf.program import read_program
+    from rootless_scratch.errors import ScratchError
+
+    try:
+        facts = read_program(f"{root}{file['path']}")
+    except ScratchError as error:
+        file["unreadable"] = error.message.replace(root, "")
+    else:
+        file["program"] = msgspec.to_builtins(msgspec.structs.replace(facts, path=str(file["path"])))
+
+
+def may_start(file: dict[str, object], root: str) -> bool:
+    """Whether it is worth a look: executable by its mode, or a program by its first bytes."""
+    if int(str(file["mode"])) & 0o111:
+        return True
+    with open(f"{root}{file['path']}", "rb") as opened:
+        start = opened.read(4)
+    return start == b"\x7fELF" or start.startswith(b"#!")

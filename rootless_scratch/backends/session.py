@@ -1,0 +1,198 @@
+"""One session in the user namespace: started early, given one job, and ended whatever happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless_scratch import command
+from rootless_scratch.errors import BuildError, HostError, ScratchError
+from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.host.environment import tool_environment
+
+TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Any, Literal, Self
+
+    Purpose = Literal["build", "read", "read-programs"]
+
+_STORE_SETTINGS = (
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "STORAGE_DRIVER",
+    "STORAGE_OPTS",
+    "XDG_DATA_HOME",
+)
+_END_PATIENCE = 20.0
+"""Seconds in which a worker takes back what it has begun; it needs well under one."""
+
+_ABOUT_NAMESPACES = r"unshare|uid_map|gid_map|newuidmap|newgidmap|user namespace|unknown userid|clone"
+
+
+class Session:
+    """A worker inside `buildah unshare` (root needs no namespace), waiting for its one job.
+
+    It is started by the constructor, so that it comes up while the caller still reads and judges: entering a
+    namespace takes longer than that. For a `build` it also makes and mounts the empty container meanwhile. What
+    it has begun is taken back when the session is closed without a job. Raises ToolMissingError, HostError.
+    """
+
+    def __init__(self, purpose: Purpose) -> None:
+        environment = tool_environment()
+        self.notes = environment.notes
+        buildah = command.require("buildah")
+        records, scratch = _places(environment.variables)
+        worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+        # Without site-packages Python starts in half the time; reading programs needs them.
+        isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
+        argv = [sys.executable or "python3", *isolated, worker, purpose, records, scratch, buildah]
+        self._worker = command.start(
+            argv if is_rootful() else ["buildah", "unshare", *argv], environment=environment.variables
+        )
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker, having it take back what it began, unless it has ended by itself."""
+        self._worker.close("stdin")
+        try:
+            if not self._ended:
+                self._drain()
+        finally:
+            self._worker.kill_session()
+            self._worker.close()
+
+    def do(self, job: Mapping[str, Any], *, told: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Give the worker its job and return the answer; `told` gets each line that comes before it.
+
+        Raises what the worker reports, as the error of that kind; HostError where it cannot even begin.
+        """
+        import json
+
+        self._send(job)
+        buffer = said = b""
+        for block, is_answer in self._blocks():
+            if not is_answer:
+                said = (said + block)[-command.STDERR_KEPT :]
+                continue
+            *lines, buffer = (buffer + block).split(b"\n")
+            for line in lines:
+                answer: dict[str, Any] = json.loads(line)
+                if "done" in answer or "failed" in answer:
+                    self._worker.wait()
+                    self._ended = True
+                if "failed" in answer:
+                    raise _error(**answer["failed"])
+                if "done" in answer:
+                    return dict(answer["done"])
+                told(answer)
+        self._worker.wait()
+        self._ended = True
+        raise _broken_off(said.decode("utf-8", "replace"))
+
+    def _send(self, job: Mapping[str, Any]) -> None:
+        """The job's size in 8 bytes, then the job; marshal is what the same Python reads without an import."""
+        import marshal
+
+        content = marshal.dumps(dict(job))
+        line = memoryview(len(content).to_bytes(8, "little") + content)
+        assert self._worker.stdin is not None  # noqa: S101 - a pipe was asked for
+        try:
+            while line:
+                line = line[os.write(self._worker.stdin, line) :]
+        except BrokenPipeError:
+            return  # it has ended already; what it said on stderr is the reason
+
+    def _blocks(self) -> Iterator[tuple[bytes, bool]]:
+        """What comes from stdout (True) and stderr (False), until both have ended."""
+        import select
+
+        assert self._worker.stdout is not None  # noqa: S101 - a pipe was asked for
+        assert self._worker.stderr is not None  # noqa: S101 - likewise
+        streams = {self._worker.stdout: True, self._worker.stderr: False}
+        while streams:
+            for descriptor in select.select(list(streams), [], [])[0]:
+                block = os.read(descriptor, 1 << 16)
+                if block:
+                    yield block, streams[descriptor]
+                else:
+                    del streams[descriptor]
+
+    def _drain(self) -> None:
+        """Wait for the worker's end, in bounded time; what it says is of no more interest."""
+        import select
+        import time
+
+        streams = [each for each in (self._worker.stdout, self._worker.stderr) if each is not None]
+        deadline = time.monotonic() + _END_PATIENCE
+        while streams and (left := deadline - time.monotonic()) > 0:
+            for descriptor in select.select(streams, [], [], left)[0]:
+                if not os.read(descriptor, 1 << 16):
+                    streams.remove(descriptor)
+        if not streams:
+            self._worker.wait()
+
+
+def _places(variables: Mapping[str, str]) -> tuple[str, str]:
+    """Where workers of this store note what they have begun, and a fresh name for temporary files."""
+    state = variables.get("XDG_STATE_HOME") or f"{variables['HOME']}/.local/state"
+    records = f"{state}/rootless-scratch/builds/{_store_word(variables)}"
+    try:
+        os.makedirs(records, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"{records}, where builds under way are noted, cannot be made: {error.strerror}.",
+            fix="Set HOME, or XDG_STATE_HOME, to a directory that you can write to.",
+        ) from error
+    temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - a fresh name below it, of mode 0700
+    return records, f"{temporary}/rootless-scratch-{os.urandom(8).hex()}"
+
+
+def _store_word(variables: Mapping[str, str]) -> str:
+    """A word for the image store that these settings select: what is in another one is not ours to sweep."""
+    settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if variables.get(name)]
+    if not settings:
+        return "default"
+    import hashlib
+
+    return hashlib.sha256("\0".join(settings).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _error(*, kind: str, message: str, fix: str, detail: str) -> ScratchError:
+    """The error that the worker reported, as the class of that kind."""
+    from rootless_scratch import errors
+
+    for each in vars(errors).values():
+        if isinstance(each, type) and issubclass(each, ScratchError) and each.kind == kind:
+            return each(message, fix=fix, detail=detail)
+    return BuildError(message, fix=fix, detail=detail)
+
+
+def _broken_off(said: str) -> ScratchError:
+    """The worker has ended without an answer: mostly because there is no namespace for it."""
+    import re
+
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    texts = [re.sub(r'^time="[^"]*" level=\w+ msg="?|"$', "", line).replace('\\"', '"') for line in lines]
+    telling = [text for text in texts if re.search(_ABOUT_NAMESPACES, text)]
+    cause = (telling or texts[-1:] or ["it said nothing"])[0].rstrip(".")
+    if telling:
+        return HostError(
+            f"buildah cannot make a user namespace here: {cause}.",
+            fix="Run `rootless-scratch doctor`, which says what this host lacks and how to mend it.",
+            detail=said,
+        )
+    return BuildError(
+        f"The session in buildah's user namespace broke off: {cause}.",
+        fix="Run it again; `rootless-scratch doctor` says whether this host is fit; -v shows more.",
+        detail=said,
+    )

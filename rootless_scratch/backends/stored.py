@@ -1,0 +1,120 @@
+"""An image that lies in local storage: its config, its layers, every file, and what its programs say."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from rootless_scratch.elf.program import FileIdentity, ProgramFacts
+from rootless_scratch.image.config import RuntimeConfig
+from rootless_scratch.image.finished import Layer, layers_of
+from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
+
+if TYPE_CHECKING:
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.image.rootfs import Entry
+
+FileType = Literal["file", "directory", "symlink", "device", "fifo", "socket"]
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of an image, all layers applied; `sha256` of regular files, `target` of symbolic links.
+
+    `capabilities` are the bytes of the extended attribute in hexadecimal, `mtime` seconds since 1970.
+    `program` is there for what may be started, where it was asked for, `unreadable` where it could not be read.
+    """
+
+    path: str
+    type: FileType
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    sha256: str | None
+    target: str | None
+    mtime: int
+    capabilities: str | None
+    program: ProgramFacts | None = None
+    unreadable: str | None = None
+
+
+class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of local storage; `config` is the JSON object of OCI image-spec v1.1, config.md, as text."""
+
+    image_id: str
+    config: str
+    layers: tuple[Layer, ...]
+    files: tuple[StoredFile, ...]
+
+    @property
+    def platform(self) -> str | None:
+        """As in `linux/arm64/v8`; None where the config lacks it."""
+        config = json.loads(self.config)
+        if not config.get("os") or not config.get("architecture"):
+            return None
+        return "/".join(filter(None, (config["os"], config["architecture"], config.get("variant"))))
+
+    def rootfs(self) -> Rootfs:
+        """The files as entries; devices, pipes and sockets are left out."""
+        entries = (_entry(file) for file in self.files)
+        return Rootfs(entries=tuple(entry for entry in entries if entry is not None))
+
+    def runtime_config(self) -> RuntimeConfig:
+        """What a runtime needs to start it."""
+        return _runtime_config(json.loads(self.config).get("config") or {})
+
+
+def read_image(name: str, session: Session) -> StoredImage:
+    """Read an image by its name or ID; what its programs say only if the session's purpose is `read-programs`.
+
+    Raises ImageNotFoundError, HostError, BuildError.
+    """
+    files: list[StoredFile] = []
+
+    def told(message: dict[str, Any]) -> None:
+        if "file" in message:
+            files.append(msgspec.convert(message["file"], StoredFile))
+
+    done = session.do({"image": name}, told=told)
+    return StoredImage(
+        image_id=done["image_id"],
+        config=done["config"],
+        layers=layers_of(json.loads(done["config"]), json.loads(done["manifest"])),
+        files=tuple(files),
+    )
+
+
+def _entry(file: StoredFile) -> Entry | None:
+    if file.type == "directory":
+        return Directory(path=file.path, mode=file.mode, uid=file.uid, gid=file.gid)
+    if file.type == "symlink":
+        return Symlink(path=file.path, target=file.target or "", uid=file.uid, gid=file.gid)
+    if file.type != "file":
+        return None
+    identity = FileIdentity(device=0, inode=0, size=file.size, mtime_ns=file.mtime * 1_000_000_000, ctime_ns=0)
+    return File(
+        path=file.path,
+        mode=file.mode,
+        uid=file.uid,
+        gid=file.gid,
+        source=file.path,
+        identity=identity,
+        capabilities=file.capabilities,
+    )
+
+
+def _runtime_config(config: dict[str, Any]) -> RuntimeConfig:
+    pairs = (word.partition("=") for word in config.get("Env") or ())
+    return RuntimeConfig(
+        user=config.get("User") or "",
+        env=tuple((name, value) for name, _, value in pairs),
+        entrypoint=tuple(config.get("Entrypoint") or ()) or None,
+        cmd=tuple(config.get("Cmd") or ()) or None,
+        working_dir=config.get("WorkingDir") or "/",
+        labels=tuple(sorted((config.get("Labels") or {}).items())),
+        ports=tuple(sorted(config.get("ExposedPorts") or {})),
+        volumes=tuple(sorted(config.get("Volumes") or {})),
+        stop_signal=config.get("StopSignal") or None,
+    )
