@@ -116,7 +116,12 @@ def spawn(
 
 
 def find(name: str) -> str | None:
-    """Absolute path of `name` in PATH or in the administrator's directories, which CI users often lack."""
+    """Absolute path of `name` in PATH or in the administrator's directories, which CI users often lack.
+
+    A name with a slash is a path already.
+    """
+    if "/" in name:
+        return os.path.abspath(name) if os.access(name, os.X_OK) and os.path.isfile(name) else None
     path = os.environ.get("PATH", os.defpath)
     for directory in f"{path}:/usr/local/sbin:/usr/sbin:/sbin".split(":"):
         candidate = f"{directory or '.'}/{name}"

@@ -30,6 +30,8 @@ class Home:
         self.path = path
         self.runtime = path / "run"
         self.runtime.mkdir(mode=0o700)
+        self.temporary = path / "tmp"
+        self.temporary.mkdir()
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -38,6 +40,7 @@ class Home:
         self.environment |= {
             "HOME": str(path),
             "XDG_RUNTIME_DIR": str(self.runtime),
+            "TMPDIR": str(self.temporary),
             "PYTHONPATH": str(SOURCE),
         }
 

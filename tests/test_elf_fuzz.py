@@ -11,10 +11,10 @@ import tinyelf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rootless_scratch.rules.programs import judge_program, verdict
 from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
+from rootless_scratch.rules.programs import judge_program, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +29,7 @@ FUZZ = settings(deadline=None, max_examples=500, database=None)
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 SEEDS = (
     tinyelf.hello(),
-    tinyelf.elf(
-        interpreter=GLIBC, needed=["libc.so.6"], runpath="$ORIGIN", flags_1=tinyelf.PIE, type=tinyelf.DYN
-    ),
+    tinyelf.elf(interpreter=GLIBC, needed=["libc.so.6"], runpath="$ORIGIN", flags_1=tinyelf.PIE, type=tinyelf.DYN),
     tinyelf.elf(machine="arm", needed=["libc.so.6"], tail=tinyelf.arm_attributes(10)),
     tinyelf.elf(machine="s390x", soname="x", notes=[tinyelf.note("GNU", 3, b"12345678", byte_order="big")]),
     tinyelf.elf(data=tinyelf.go_build_info(CGO_ENABLED="1"), notes=[tinyelf.note("Go", 4, b"id")]),

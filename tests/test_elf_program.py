@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tinyelf
 
-from rootless_scratch.rules.programs import judge_program
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import ElfError, SourceError
+from rootless_scratch.rules.programs import judge_program
 
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 

@@ -110,9 +110,7 @@ def test_a_port_may_name_an_address_a_port_of_the_host_and_a_protocol(
     assert (parsed.address, parsed.host, parsed.container, parsed.protocol) == port
 
 
-@pytest.mark.parametrize(
-    "word", ["", "0", "70000", "80:70000", "a:80", "80/xyz", "8000-8010:80", "::1:80:80"]
-)
+@pytest.mark.parametrize("word", ["", "0", "70000", "80:70000", "a:80", "80/xyz", "8000-8010:80", "::1:80:80"])
 def test_a_port_that_cannot_be_understood_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--publish"):
         specification.parse_port(word)
@@ -137,7 +135,7 @@ def test_what_makes_no_sense_is_refused_before_anything_starts(words: dict[str, 
 
 def test_the_users_own_mount_replaces_the_tmp_in_memory() -> None:
     spec = specification.generator(asked(volumes=["/x:/tmp"]), name="n", owner="o", network="none")
-    assert [m["type"] for m in spec["mounts"] if m["destination"] == "/tmp"] == ["bind"]  # noqa: S108 - in the container
+    assert [m["type"] for m in spec["mounts"] if m["destination"] == "/tmp"] == ["bind"]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +241,7 @@ def test_a_lease_is_left_over_only_when_its_owner_is_gone(tmp_path: Path) -> Non
         with lease.hold(directory) as dead:
             dead.record(engine="local", directory="/x")
         found = [
-            (item.lease.owner, item.engine, item.directory)
-            for item in lease.leftovers(directory, living=mine)
+            (item.lease.owner, item.engine, item.directory) for item in lease.leftovers(directory, living=mine)
         ]
         assert found == [(dead.owner, "local", "/x")]
         living.end()
@@ -257,9 +254,7 @@ def test_a_host_without_tun_is_known_before_anything_is_tried(tmp_path: Path) ->
     assert problem is not None or os.getuid() == 0
 
 
-@pytest.mark.parametrize(
-    "address", ["ssh://host/run/podman.sock", "tcp://127.0.0.1:1", "/run/x.sock", "unix://x"]
-)
+@pytest.mark.parametrize("address", ["ssh://host/run/podman.sock", "tcp://127.0.0.1:1", "/run/x.sock", "unix://x"])
 def test_a_container_host_that_is_no_unix_socket_is_an_error(address: str) -> None:
     with pytest.raises(EngineError, match="only a unix socket"):
         found_service({"CONTAINER_HOST": address})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 EXEC: Final = 2
 DYN: Final = 3
@@ -76,6 +77,13 @@ def hello(text: bytes = b"Hello World\n", *, exit_code: int = 0) -> bytes:
         + b"\x0f\x05"  # syscall
     )  # fmt: skip
     return elf(code=code + text)
+
+
+def write(path: Path, *, machine: str = "x86_64", text: bytes = b"Hello World\n") -> Path:
+    """Write a static program: for x86_64 one that says `text`, for other machines one that was never tried."""
+    path.write_bytes(hello(text) if machine == "x86_64" else elf(machine=machine))
+    path.chmod(0o755)
+    return path
 
 
 def elf(
@@ -196,9 +204,7 @@ def go_build_info_by_pointers(version: str = "go1.17.5", *, path: str = "example
 
 def _module_info(path: str, settings: dict[str, str]) -> bytes:
     lines = [f"path\t{path}", f"mod\t{path}\t(devel)\t", "dep\tgolang.org/x/sys\tv0.1.0\th1:abc="]
-    lines += [
-        f"build\t{'-' + key[1:] if key.startswith('_') else key}={value}" for key, value in settings.items()
-    ]
+    lines += [f"build\t{'-' + key[1:] if key.startswith('_') else key}={value}" for key, value in settings.items()]
     return (
         b"0w\xaf\x0c\x92t\x08\x02A\xe1\xc1\x07\xe6\xd6\x18\xe6"
         + "".join(f"{line}\n" for line in lines).encode()
@@ -261,9 +267,7 @@ class _Builder:
         machine_number: int | None,
     ) -> bytes:
         machine = self._machine
-        ident = bytes([0x7F, *b"ELF", machine.bits // 32, 1 if self._order == "<" else 2, 1, os_abi]) + bytes(
-            8
-        )
+        ident = bytes([0x7F, *b"ELF", machine.bits // 32, 1 if self._order == "<" else 2, 1, os_abi]) + bytes(8)
         number = machine.number if machine_number is None else machine_number
         return (
             ident
@@ -279,9 +283,7 @@ class _Builder:
     ) -> bytes:
         at = BASE + offset if address is None else address
         if self._machine.bits == 64:
-            return struct.pack(f"{self._order}II", kind, flags) + self.words(
-                offset, at, at, size, size, align
-            )
+            return struct.pack(f"{self._order}II", kind, flags) + self.words(offset, at, at, size, size, align)
         return (
             struct.pack(f"{self._order}I", kind)
             + self.words(offset, at, at, size, size)

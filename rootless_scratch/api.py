@@ -1,0 +1,347 @@
+"""The Python surface: plain types in, frozen types out; `rootless_scratch` re-exports it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Self
+
+from rootless_scratch.errors import ElfError, HostError, RefusedError, UsageError
+from rootless_scratch.findings import Finding, Judgement, errors_of
+from rootless_scratch.image.spec import (
+    NONROOT,
+    Copy,
+    NewDirectory,
+    NewSymlink,
+    Spec,
+    parse_copy,
+    parse_directory,
+    parse_program,
+    parse_symlink,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.plan import Plan
+
+    StrPath = str | os.PathLike[str]
+
+
+def build(
+    *programs: StrPath,
+    tag: str | Sequence[str],
+    entrypoint: Sequence[str] | None = None,
+    cmd: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    user: str = NONROOT,
+    workdir: str = "/",
+    ports: Iterable[int | str] = (),
+    volumes: Iterable[str] = (),
+    stop_signal: str | None = None,
+    copy: Iterable[str] = (),
+    mkdir: Iterable[str] = (),
+    symlink: Iterable[str] = (),
+    created: str | None = None,
+    check: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Image:
+    """Build an image of programs in local storage; every word reads as on the command line (`PROGRAM[:DEST]`).
+
+    With `check` False a program that would not start is built all the same. `progress` is told the bytes that
+    have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError,
+    HostError, BuildError.
+    """
+    spec = Spec(
+        names=_names(tag),
+        programs=tuple(parse_program(os.fspath(program)) for program in programs),
+        copies=tuple(parse_copy(word) for word in copy),
+        directories=tuple(parse_directory(word) for word in mkdir),
+        symlinks=tuple(parse_symlink(word) for word in symlink),
+        entrypoint=_words("entrypoint", entrypoint),
+        cmd=_words("cmd", cmd),
+        env=tuple((env or {}).items()),
+        labels=tuple((labels or {}).items()),
+        annotations=tuple((annotations or {}).items()),
+        user=user,
+        workdir=workdir,
+        ports=tuple(str(port) for port in ports),
+        volumes=tuple(volumes),
+        stop_signal=stop_signal,
+        created=created,
+    )
+    return build_spec(spec, check=check, progress=progress)
+
+
+def build_spec(
+    spec: Spec,
+    *,
+    check: bool = True,
+    session: Session | None = None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Image:
+    """Plan, judge and build; see `build`.
+
+    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
+    """
+    from rootless_scratch.backends.session import Session
+
+    require_utf8()
+    # The worker comes up while the program is read. Without buildah the program's own faults are told first.
+    try:
+        session = session or Session("build")
+    except HostError:
+        plan_and_judge(spec, check=check)
+        raise
+    with session:
+        from rootless_scratch.backends.buildah import build_image
+
+        planned, findings = plan_and_judge(spec, check=check)
+        if begun is not None:
+            begun(planned.rootfs.size)
+        return build_image(planned, session, findings=findings, progress=progress)
+
+
+def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to."""
+    from rootless_scratch.image.plan import plan
+    from rootless_scratch.rules.images import judge_plan
+
+    planned = plan(spec)
+    findings = judge_plan(planned)
+    if check and errors_of(findings):
+        raise RefusedError(findings)
+    return planned, findings
+
+
+class Root:
+    """An empty root file system that becomes an image when the block ends without an exception.
+
+    `image` is the image then. Files are read when they are named here, and must not change until they are
+    written, at the end of the block.
+    """
+
+    image: Image
+
+    def __init__(self, names: tuple[str, ...], *, check: bool) -> None:
+        self._check = check
+        self._names = names
+        self._programs: list[Copy] = []
+        self._copies: list[Copy] = []
+        self._directories: list[NewDirectory] = []
+        self._symlinks: list[NewSymlink] = []
+        self._config: dict[str, object] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.image = build_spec(self._spec(), check=self._check)
+
+    def add(
+        self,
+        program: StrPath,
+        destination: str | None = None,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        capabilities: str | None = None,
+    ) -> None:
+        """Add a program; the first one is the entrypoint unless `config` names another.
+
+        `destination` is `/` and the file's name by default, `capabilities` in the notation of
+        cap_from_text(3). Raises SourceError, ElfError.
+        """
+        from rootless_scratch.elf.program import read_program
+
+        source = os.fspath(program)
+        read_program(source)
+        self._programs.append(
+            Copy(
+                source=source,
+                destination=destination,
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                capabilities=capabilities,
+            )
+        )
+
+    def copy(
+        self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
+        self._copies.append(Copy(source=os.fspath(source), destination=destination, mode=mode, uid=uid, gid=gid))
+
+    def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
+        """Make an empty directory."""
+        self._directories.append(NewDirectory(path=path, mode=mode, uid=uid, gid=gid))
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link at `path`; `target` is kept as it is."""
+        self._symlinks.append(NewSymlink(path=path, target=target))
+
+    def config(
+        self,
+        *,
+        entrypoint: Sequence[str] | None = None,
+        cmd: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        ports: Iterable[int | str] | None = None,
+        volumes: Iterable[str] | None = None,
+        stop_signal: str | None = None,
+        created: str | None = None,
+    ) -> None:
+        """Set what the image says to a runtime; what is not named here keeps its value."""
+        given: dict[str, object] = {
+            "entrypoint": _words("entrypoint", entrypoint),
+            "cmd": _words("cmd", cmd),
+            "env": None if env is None else tuple(env.items()),
+            "labels": None if labels is None else tuple(labels.items()),
+            "annotations": None if annotations is None else tuple(annotations.items()),
+            "user": user,
+            "workdir": workdir,
+            "ports": None if ports is None else tuple(str(port) for port in ports),
+            "volumes": None if volumes is None else tuple(volumes),
+            "stop_signal": stop_signal,
+            "created": created,
+        }
+        self._config |= {key: value for key, value in given.items() if value is not None}
+
+    def _spec(self) -> Spec:
+        import msgspec
+
+        spec = Spec(
+            names=self._names,
+            programs=tuple(self._programs),
+            copies=tuple(self._copies),
+            directories=tuple(self._directories),
+            symlinks=tuple(self._symlinks),
+        )
+        return msgspec.structs.replace(spec, **self._config)
+
+
+def scratch(*, tag: str | Sequence[str], check: bool = True) -> Root:
+    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`."""
+    return Root(_names(tag), check=check)
+
+
+def run(
+    image: str | Image,
+    arguments: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    network: str | None = None,
+    volumes: Sequence[str] = (),
+    publish: Sequence[str] = (),
+    user: str | None = None,
+    timeout: float | None = None,
+) -> RunResult:
+    """Run an image of local storage, hardened, and return its exit code and output (bytes).
+
+    `timeout` in seconds; see rootless_scratch.engine.run for all that is promised and raised.
+    """
+    from rootless_scratch.engine.run import run as run_image
+
+    return run_image(
+        image,
+        _words("arguments", arguments) or (),
+        env=env,
+        network=network,
+        volumes=volumes,
+        publish=publish,
+        user=user,
+        timeout=timeout,
+    )
+
+
+def check(subject: StrPath | Image) -> Judgement:
+    """Judge a program file, or an image of local storage, without building or running it.
+
+    A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
+    Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
+    """
+    require_utf8()
+    if not isinstance(subject, (str, os.PathLike)):
+        return _check_image(subject.image_id)
+    word = os.fspath(subject)
+    if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
+        return _check_program(word)
+    return _check_image(word)
+
+
+def require_utf8() -> None:
+    """Names in images are bytes; Python must read those of this host as they are. Raises HostError."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8":
+        raise HostError(
+            f"Python reads file names as {encoding} here, and would change those of the image.",
+            fix="Start Python with PYTHONUTF8=1, or in a UTF-8 locale such as C.UTF-8.",
+        )
+
+
+def _check_program(path: str) -> Judgement:
+    from rootless_scratch.image.plan import plan
+    from rootless_scratch.rules.files import unreadable
+    from rootless_scratch.rules.images import judge_plan
+    from rootless_scratch.rules.programs import verdict
+
+    try:
+        findings = judge_plan(plan(Spec(programs=(Copy(source=path, destination="/program"),))))
+    except ElfError as error:
+        findings = (unreadable(path, error),)
+    return Judgement(subject=path, verdict=verdict(findings), findings=findings)
+
+
+def _check_image(name: str) -> Judgement:
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.tree import Tree
+    from rootless_scratch.rules.files import unreadable as unreadable_elf
+    from rootless_scratch.rules.images import judge_image
+    from rootless_scratch.rules.programs import verdict
+
+    with Session("read-programs") as session:
+        stored = read_image(name, session)
+    rootfs, config = stored.rootfs(), stored.runtime_config()
+    files = {file.path: file for file in stored.files}
+    started = Tree(rootfs).started_files(config, lambda file: files[file.path].program)
+    programs, unreadable = [], []
+    for file in started:
+        found = files[file.path]
+        if found.program is not None:
+            programs.append(Program(path=file.path, facts=found.program))
+        elif found.unreadable is not None:
+            unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
+    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
+    findings = (*unreadable, *judged)
+    return Judgement(subject=name, verdict=verdict(findings), findings=findings)
+
+
+def _names(tag: str | Sequence[str]) -> tuple[str, ...]:
+    return (tag,) if isinstance(tag, str) else tuple(tag)
+
+
+def _words(what: str, words: Sequence[str] | None) -> tuple[str, ...] | None:
+    """A string is a sequence too, of letters, and never meant as one."""
+    if isinstance(words, str):
+        raise UsageError(
+            f"{what} is the string {words!r} and not a list of words.", fix=f"Write it as [{words!r}]."
+        )
+    return None if words is None else tuple(words)

@@ -1,0 +1,1 @@
+"""The command line: the only place that prints, colours and exits; one module per verb."""

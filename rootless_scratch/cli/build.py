@@ -1,0 +1,104 @@
+"""`rootless-scratch build`: program files become an image in local storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+
+if TYPE_CHECKING:
+    from rootless_scratch.findings import Finding
+    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.spec import Spec
+
+
+@click.command("build")
+@image_options
+@click.option("-t", "--tag", "names", metavar="NAME[:TAG]", multiple=True, help="Name the image; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
+@click.option("--no-check", is_flag=True, help="Build even what will not start.")
+@common_options
+def command(
+    *,
+    names: tuple[str, ...],
+    dry_run: bool,
+    no_check: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **words: Any,  # noqa: ANN401 - click's values of image_options
+) -> int:
+    """Turn PROGRAMs into an image of one layer that holds them and nothing else.
+
+    DEST is `/` and the file's name unless given. The first program is the entrypoint. A program that would
+    not start in an empty image is refused, with the reason and the fix.
+    """
+    spec = spec_from(names, words)
+    if not (spec.programs or spec.copies):
+        raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
+    if dry_run:
+        return _dry_run(spec, check=not no_check, quiet=quiet)
+    if not names:
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name.")
+    image = _build(spec, check=not no_check, quiet=quiet or as_json)
+    if as_json:
+        print_json(
+            {
+                "image_id": image.image_id,
+                "names": image.names,
+                "platform": image.platform,
+                "diff_ids": image.diff_ids,
+                "size": image.size,
+                "files": image.files,
+                "backend": image.backend,
+                "outputs": (),
+                "digest": image.digest,
+                "findings": image.findings,
+                "notes": image.notes,
+            }
+        )
+        return 0
+    _report(image.findings, quiet=quiet, forced=no_check)
+    if not quiet:
+        for note in image.notes:
+            say(f"note: {note}")
+    click.echo(image.image_id)
+    if verbose:
+        _describe(image)
+    return 0
+
+
+def _build(spec: Spec, *, check: bool, quiet: bool) -> Image:
+    from rootless_scratch.api import build_spec
+    from rootless_scratch.cli.progress import Progress
+
+    session = click.get_current_context().find_root().obj
+    with Progress(quiet=quiet) as progress:
+        return build_spec(spec, check=check, session=session, begun=progress.begin, progress=progress.show)
+
+
+def _dry_run(spec: Spec, *, check: bool, quiet: bool) -> int:
+    from rootless_scratch.api import plan_and_judge
+    from rootless_scratch.cli.plans import plan_as_json
+
+    planned, findings = plan_and_judge(spec, check=check)
+    _report(findings, quiet=quiet, forced=not check)
+    print_json({"plan": plan_as_json(planned), "findings": findings})
+    return 0
+
+
+def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None:
+    shown = [finding for finding in findings if finding.severity != "info"]
+    print_findings(shown, quiet=quiet)
+    if forced and any(finding.severity == "error" for finding in findings):
+        say("rootless-scratch: built all the same, as --no-check asks; it will not start.")
+
+
+def _describe(image: Image) -> None:
+    say(f"names: {', '.join(image.names)}")
+    say(f"platform: {image.platform}")
+    say(f"files: {image.files}, {image.size} bytes in {len(image.layers)} layer")
+    say(f"manifest: {image.digest}")

@@ -1,0 +1,51 @@
+"""`rootless-scratch containerfile`: the same image, by other tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.output import common_options, print_findings, print_json, say, showable
+
+
+@click.command("containerfile")
+@image_options
+@click.option("-t", "--tag", "names", metavar="NAME[:TAG]", multiple=True, help="Name of the image.")
+@click.option("-o", "--output", "directory", metavar="DIR", help="Write it there, with the files that it copies.")
+@click.option("--no-check", is_flag=True, help="Do it even for what will not start.")
+@common_options
+def command(
+    *,
+    names: tuple[str, ...],
+    directory: str | None,
+    no_check: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+    **words: Any,  # noqa: ANN401 - click's values of image_options
+) -> int:
+    """Print the Containerfile that gives the same files and the same config as `build`.
+
+    With -o also the files that it copies are written, so that `buildah build`, `podman build` or
+    `docker build` can build it; its first lines show the command.
+    """
+    from rootless_scratch.api import plan_and_judge
+    from rootless_scratch.image.containerfile import containerfile, write_context
+
+    spec = spec_from(names, words)
+    if not (spec.programs or spec.copies):
+        raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
+    planned, findings = plan_and_judge(spec, check=not no_check)
+    print_findings((finding for finding in findings if finding.severity != "info"), quiet=quiet)
+    text = containerfile(planned)
+    if directory is not None:
+        write_context(planned, directory)
+    if as_json:
+        print_json({"containerfile": text, "directory": directory, "findings": findings})
+    elif directory is None:
+        click.echo(text, nl=False)
+    elif not quiet:
+        say(f"written: {showable(directory)}/Containerfile and the files that it copies")
+    return 0

@@ -1,0 +1,91 @@
+"""`rootless-scratch doctor`: what works on this host, why the rest does not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from rootless_scratch.cli.output import common_options, print_json, say, showable
+
+if TYPE_CHECKING:
+    from rootless_scratch.findings import Finding
+    from rootless_scratch.host.facts import HostFacts
+    from rootless_scratch.rules.hosts import HostJudgement
+
+PURPOSE = {
+    "build-direct": "write an image without any rights",
+    "build-buildah": "build into local storage",
+    "run": "run a container",
+    "network": "give a container a network of its own",
+    "limits": "limit its memory, processes and CPU",
+    "push": "copy an image to a registry",
+}
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+@click.command()
+@common_options
+def command(*, as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Say what works on this host, and what to do about what does not.
+
+    Exits 1 if there is a finding of severity `error`.
+    """
+    from rootless_scratch.findings import errors_of
+    from rootless_scratch.host.environment import tool_environment
+    from rootless_scratch.host.facts import read_host
+    from rootless_scratch.rules.hosts import judge_host
+
+    facts = read_host(environment=tool_environment().variables)
+    judgement = judge_host(facts)
+    if as_json:
+        operations = {each.name: {"works": each.works, "findings": each.findings} for each in judgement.operations}
+        print_json({"operations": operations, "findings": judgement.findings, "facts": facts})
+    else:
+        _print_operations(judgement)
+        for finding in judgement.findings:
+            if not quiet or finding.severity == "error":
+                _print_finding(finding)
+    if verbose:
+        _say_facts(facts)
+    return 1 if errors_of(judgement.findings) else 0
+
+
+def _print_operations(judgement: HostJudgement) -> None:
+    rows = [
+        (each.name, "works" if each.works else "does not work", PURPOSE[each.name])
+        for each in judgement.operations
+    ]
+    if not sys.stdout.isatty():
+        for name, state, purpose in rows:
+            click.echo(f"{name:<14} {state:<14} {purpose}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("operation", "here", "what it is", box=None, pad_edge=False)
+    for name, state, purpose in rows:
+        colour = "green" if state == "works" else "red"
+        table.add_row(name, f"[{colour}]{state}[/{colour}]", purpose)
+    Console().print(table)
+
+
+def _print_finding(finding: Finding) -> None:
+    # The convention of no-color.org; click itself strips colours only where no terminal reads.
+    colour = False if os.environ.get("NO_COLOR") else None
+    word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
+    click.echo(f"\n{word} {showable(finding.message)} [{finding.rule}]", color=colour)
+    click.echo(f"  fix: {showable(finding.fix)}", color=colour)
+
+
+def _say_facts(facts: HostFacts) -> None:
+    for tool in facts.tools:
+        say(f"{tool.name}: {tool.path or 'not found'}{f' ({tool.version})' if tool.version else ''}")
+    images, driver = facts.storage.images, facts.storage.driver
+    say(f"image storage: {images.path} ({driver or 'driver unknown'}, {images.fstype})")
+    say(f"cgroups: {facts.cgroups.mode}")
+    if facts.user_namespaces.id_map is not None:
+        say(f"mapped ids: {facts.user_namespaces.id_map.ids}")

@@ -1,0 +1,122 @@
+"""`rootless-scratch inspect`: what an image of local storage says and holds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from rootless_scratch.cli.output import common_options, print_json, showable
+
+if TYPE_CHECKING:
+    from rich.tree import Tree as Drawing
+
+    from rootless_scratch.backends.stored import StoredFile, StoredImage
+
+
+@click.command("inspect")
+@click.argument("image")
+@common_options
+def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
+    """Show config, layers and every file of IMAGE, which is a name or an image ID of local storage."""
+    from rootless_scratch.api import require_utf8
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+
+    require_utf8()
+    with Session("read") as session:
+        stored = read_image(image, session)
+    if as_json:
+        print_json(
+            {
+                "image_id": stored.image_id,
+                "config": json.loads(stored.config),
+                "layers": stored.layers,
+                "files": [_file(file) for file in stored.files],
+            }
+        )
+    else:
+        _draw(image, stored, quiet=quiet)
+    return 0
+
+
+def _file(file: StoredFile) -> dict[str, object]:
+    return {
+        "path": file.path,
+        "type": file.type,
+        "mode": f"{file.mode:04o}",
+        "uid": file.uid,
+        "gid": file.gid,
+        "size": file.size,
+        "sha256": file.sha256,
+        "target": file.target,
+        "mtime": file.mtime,
+        "capabilities": file.capabilities,
+    }
+
+
+def _draw(name: str, stored: StoredImage, *, quiet: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    if not quiet:
+        for key, value in _facts(stored):
+            click.echo(f"{key + ':':<12} {showable(value)}")
+    root = Tree(Text(f"{showable(name)} ({_sum(stored.files)})"), guide_style="dim")
+    drawn: dict[str, Drawing] = {"": root}
+    for file in stored.files:
+        above, _, last = file.path.rpartition("/")
+        drawn[file.path] = drawn[above].add(Text(_line(file, showable(last))))
+    console = Console(highlight=False)
+    # A narrow pipe or terminal must not cut names: the reader may be a program.
+    console.print(root, soft_wrap=True)
+
+
+def _facts(stored: StoredImage) -> list[tuple[str, str]]:
+    config = stored.runtime_config()
+    facts = [
+        ("image ID", stored.image_id),
+        ("platform", stored.platform or "unknown"),
+        ("created", str(json.loads(stored.config).get("created", "unknown"))),
+        ("entrypoint", json.dumps(config.entrypoint) if config.entrypoint else ""),
+        ("command", json.dumps(config.cmd) if config.cmd else ""),
+        ("user", config.user or "0 (root)"),
+        ("directory", config.working_dir),
+        *(("variable", f"{key}={value}") for key, value in config.env),
+        *(("label", f"{key}={value}") for key, value in config.labels),
+        ("ports", ", ".join(config.ports)),
+        ("volumes", ", ".join(config.volumes)),
+        ("stop signal", config.stop_signal or ""),
+        *(("layer", f"{layer.digest} ({_size(layer.size)})") for layer in stored.layers),
+    ]
+    return [(key, value) for key, value in facts if value]
+
+
+def _line(file: StoredFile, name: str) -> str:
+    if file.type == "directory":
+        return f"{name}/{_metadata(file, 0o755)}"
+    if file.type == "symlink":
+        return f"{name} -> {showable(file.target or '')}"
+    if file.type != "file":
+        return f"{name} ({file.type}){_metadata(file, None)}"
+    return f"{name}  {_size(file.size)}{_metadata(file, None)}"
+
+
+def _metadata(file: StoredFile, usual: int | None) -> str:
+    """Mode and owner; of directories only where they are not as usual."""
+    owner = "" if file.uid == file.gid == 0 else f" {file.uid}:{file.gid}"
+    mode = "" if file.mode == usual else f"  {file.mode:04o}"
+    return f"{mode}{owner}{'  capabilities' if file.capabilities else ''}"
+
+
+def _sum(files: tuple[StoredFile, ...]) -> str:
+    regular = [file for file in files if file.type == "file"]
+    return f"{len(regular)} file{'' if len(regular) == 1 else 's'}, {_size(sum(file.size for file in regular))}"
+
+
+def _size(count: int) -> str:
+    from rich.filesize import decimal
+
+    return decimal(count)

@@ -1,0 +1,126 @@
+"""The entry point: starts what takes long, finds the verb, and turns errors into a cause, a fix and an exit code.
+
+What is imported at the top is all that stands between the user and the start of a build's worker; everything
+else is loaded while that comes up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless_scratch.errors import HostError, ScratchError, UsageError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from click import ClickException
+
+    from rootless_scratch.backends.session import Session
+
+EXIT_INTERRUPTED = 128 + 2
+EXIT_BROKEN_PIPE = 128 + 13
+"""128 and the signal, as a shell says it: SIGINT, SIGPIPE."""
+
+_NOTHING_BUILT = {"-h", "--help", "--dry-run"}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code that the contract names."""
+    _open_standard_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _read_names_as_utf8(words)
+    session = _early_session(words)
+    try:
+        code = _run(words, session)
+    finally:
+        if session is not None:
+            session.close()
+    _leave(code)
+
+
+def _run(words: list[str], session: Session | None) -> int:
+    import click
+
+    from rootless_scratch.cli.verbs import cli
+
+    try:
+        outcome = cli.main(words, prog_name="rootless-scratch", standalone_mode=False, obj=session)
+        code = outcome if isinstance(outcome, int) else 0
+        sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.ClickException as error:
+        code = _usage(error, words)
+    except ScratchError as error:
+        code = _report(error, words)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our stdout has gone; Python would print a traceback when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_BROKEN_PIPE
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without taking the interpreter apart, which costs 5 ms and undoes nothing that the kernel does not."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = code or 1
+    os._exit(code)
+
+
+def _early_session(words: list[str]) -> Session | None:
+    """The worker of a build, coming up while click and the program are read; what hinders it is told later."""
+    if words[:1] != ["build"] or _NOTHING_BUILT.intersection(words):
+        return None
+    from rootless_scratch.backends.session import Session
+
+    try:
+        return Session("build")
+    except HostError:
+        return None
+
+
+def _open_standard_streams() -> None:
+    """A caller may have closed some (`>&-`); a pipe of ours must not take their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _read_names_as_utf8(words: list[str]) -> None:
+    """Names in images are bytes, and no locale may change them: start once more with UTF-8 where it is another."""
+    if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    argv = [sys.executable, "-X", "utf8", "-m", "rootless_scratch", *words]
+    os.execve(  # noqa: S606 - this very program
+        sys.executable, [os.fsencode(word) for word in argv], os.environ | {"PYTHONUTF8": "1"}
+    )
+
+
+def _usage(error: ClickException, words: Sequence[str]) -> int:
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "rootless-scratch"
+    return _report(UsageError(error.format_message(), fix=f"See `{where} --help`."), words)
+
+
+def _report(error: ScratchError, words: Sequence[str]) -> int:
+    from rootless_scratch.cli.output import print_error
+
+    own = words[: words.index("--")] if "--" in words else words
+    print_error(error, as_json="--json" in own, verbose="-v" in own or "--verbose" in own)
+    if isinstance(error, UsageError):
+        return 2
+    if words and words[0] == "run":
+        from rootless_scratch.cli.run import exit_code_of
+
+        return exit_code_of(error)
+    return 1

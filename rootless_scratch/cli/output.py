@@ -1,0 +1,90 @@
+"""How results, findings and errors are shown: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rootless_scratch.errors import CommandError, RefusedError, ScratchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from rootless_scratch.findings import Finding
+
+SCHEMA = 1
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every verb has: --json, -q, -v."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Say more about what is done and what failed."),
+        click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
+    ):
+        function = option(function)
+    return function
+
+
+def print_json(answer: Mapping[str, object]) -> None:
+    r"""Print one object with `schema` in it.
+
+    Names that are not UTF-8 come as lone surrogates (`\udcff` for byte 0xff), which json writes escaped.
+    """
+    import msgspec
+
+    plain = msgspec.to_builtins({"schema": SCHEMA, **answer}, str_keys=True)
+    click.echo(json.dumps(plain, indent=2))
+
+
+def say(message: str) -> None:
+    """One line for the user that is not a result; names that no terminal can show are shown escaped."""
+    click.echo(showable(message), err=True)
+
+
+def showable(text: str) -> str:
+    """`text` with line breaks, control characters and bytes that are not UTF-8 made visible."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def print_findings(findings: Iterable[Finding], *, quiet: bool = False) -> None:
+    """Show findings on stderr, each with its fix; with `quiet` only the errors."""
+    for finding in findings:
+        if quiet and finding.severity != "error":
+            continue
+        word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
+        click.echo(f"{word} {showable(finding.message)} [{finding.rule}]", err=True)
+        click.echo(f"  fix: {showable(finding.fix)}", err=True)
+
+
+def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
+    """Show an error: its cause, its fix, and with `verbose` what another program said."""
+    if as_json:
+        answer: dict[str, object] = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
+        if isinstance(error, RefusedError):
+            answer["findings"] = error.findings
+        print_json(answer)
+    if isinstance(error, RefusedError):
+        print_findings(error.findings, quiet=not verbose)
+        count = sum(finding.severity == "error" for finding in error.findings)
+        say(f"rootless-scratch: not built: {count} error{'s' if count > 1 else ''}.")
+        return
+    name = click.style("rootless-scratch:", fg="red", bold=True)
+    click.echo(f"{name} {showable(error.message)}", err=True)
+    click.echo(f"  fix: {showable(error.fix)}", err=True)
+    if not verbose:
+        return
+    if isinstance(error, CommandError) and error.argv:
+        say(f"  command: {error.replay()}")
+    for line in error.detail.splitlines():
+        say(f"  | {line}")
+
+
+def on_terminal() -> bool:
+    """Whether a person watches stderr, so that progress is worth drawing."""
+    return sys.stderr.isatty()

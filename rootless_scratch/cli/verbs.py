@@ -1,0 +1,57 @@
+"""The verbs of the command line; each module is imported only when its verb is called."""
+
+from __future__ import annotations
+
+import click
+
+from rootless_scratch import __version__
+from rootless_scratch.errors import UsageError
+
+VERBS = {
+    "build": "Turn program files into an image in local storage.",
+    "run": "Run an image, hardened; the exit code is the container's.",
+    "check": "Judge programs and images without building or running.",
+    "doctor": "Say what works on this host, and what to do about what does not.",
+    "containerfile": "Print the Containerfile that gives the same image.",
+    "inspect": "Show config, layers and every file of an image.",
+}
+
+
+class Verbs(click.Group):
+    """The verbs; each module is imported only when its verb is called, so that start-up stays short."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All verbs, in the order in which a user meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of one verb."""
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"rootless_scratch.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs from the table above, without importing their modules."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; for a mistyped one, name the nearest."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], VERBS, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join(VERBS)}."
+            raise UsageError(f"There is no verb {args[0]!r}.", fix=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", message="%(prog)s %(version)s", prog_name="rootless-scratch")
+def cli() -> None:
+    """Turn program files into FROM scratch images and run them, without root and without a daemon."""

@@ -1,0 +1,254 @@
+"""What scripts/bench measures: medians of alternating runs, in one go, as markdown tables of ratios."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless_scratch import __version__
+from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.environment import tool_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / "docs/performance.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+OURS = str(Path(sys.executable).with_name("rootless-scratch"))
+SIZES = {"0.75 MB": (0, 15), "100 MB": (100_000_000, 7), "500 MB": (500_000_000, 5)}
+"""Size of the padded program in bytes (0: as compiled), and how often each way of building it is timed."""
+
+CONTAINERFILE = """FROM scratch
+COPY hello /hello
+USER 65532:65532
+ENTRYPOINT ["/hello"]
+"""
+
+BARE = """set -e
+container=$(buildah from scratch)
+root=$(buildah mount "$container")
+cp "$1" "$root/hello"
+buildah config --user 65532:65532 --entrypoint '["/hello"]' "$container"
+buildah umount "$container" >&2
+buildah commit -q "$container" bench
+buildah rm "$container" >&2
+"""
+
+
+class Bench:
+    """A home of its own beside the user's, on the same file system, with an empty image store."""
+
+    def __init__(self, driver: str | None) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix=".rootless-scratch-bench-", dir=Path.home()))
+        # Apart from the home: paths of sockets may not exceed 107 bytes.
+        self.runtime = Path(tempfile.mkdtemp(prefix="rsb-"))
+        self.environment: Mapping[str, str] = {
+            **tool_environment().variables,
+            "HOME": str(self.home),
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            **({"STORAGE_DRIVER": driver} if driver else {}),
+        }
+
+    def time(self, argv: Sequence[str]) -> float:
+        """Run a command to its end and return its seconds; it must succeed."""
+        begin = time.perf_counter()
+        done = subprocess.run(argv, env=self.environment, cwd=self.home, capture_output=True, check=False)
+        seconds = time.perf_counter() - begin
+        if done.returncode != 0:
+            sys.exit(f"bench: {argv} failed:\n{done.stderr.decode(errors='replace')}")
+        return seconds
+
+    def ask(self, *argv: str) -> str:
+        """Answer of a short question."""
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def alternate(self, ways: Mapping[str, Sequence[str]], *, runs: int, clean: bool) -> dict[str, float]:
+        """Median seconds of each way, timed in turn: a slow minute of the machine meets all of them."""
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for round_ in range(runs + 1):
+            for name, argv in ways.items():
+                seconds = self.time(argv)
+                if round_:  # the first round fills the page cache
+                    times[name].append(seconds)
+                if clean:
+                    self.time(["buildah", "rmi", "--all", "--force"])
+        return {name: statistics.median(taken) for name, taken in times.items()}
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        pause = self.runtime / "libpod/tmp/pause.pid"
+        remove = ["rm", "-rf", str(self.home), str(self.runtime)]
+        if os.getuid() != 0:
+            subprocess.run(["buildah", "unshare", *remove[:3]], env=self.environment, check=False)
+        if pause.exists():
+            os.kill(int(pause.read_text(encoding="ascii")), 9)
+        subprocess.run(remove, check=False)
+
+
+def machine(bench: Bench) -> str:
+    """Name what was measured on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    driver = re.search(r'"GraphDriverName": "(\w+)"', bench.ask("buildah", "info"))
+    parts = (
+        f"{os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()} {platform.machine()}",
+        f"storage driver {driver[1] if driver else 'unknown'}",
+        bench.ask("buildah", "--version").partition(" (")[0].replace(" version", ""),
+        bench.ask("podman", "--version").replace(" version", ""),
+        f"Python {platform.python_version()}",
+        f"rootless-scratch {__version__}",
+    )
+    return "Measured by `scripts/bench`: " + "; ".join(parts) + ". Medians; lower is better."
+
+
+def table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    """One markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join((f"### {title}", "", lines[0], "|---" * len(rows[0]) + "|", *lines[1:]))
+
+
+def seconds(value: float) -> str:
+    """Three figures are what a median is good for."""
+    return f"{value:.3f} s"
+
+
+def measure_build(bench: Bench, program: Path) -> str:
+    """Whole builds, from the command to its end."""
+    head = (
+        "program",
+        "`rootless-scratch build`",
+        "`buildah build`",
+        "bare script",
+        "ratio to build",
+        "to script",
+    )
+    rows: list[Sequence[str]] = [head]
+    for label, (size, runs) in SIZES.items():
+        context = bench.home / "context"
+        context.mkdir(exist_ok=True)
+        pad(program, context / "hello", size)
+        (context / "Containerfile").write_text(CONTAINERFILE, encoding="utf-8")
+        ours, theirs, bare = bench.alternate(
+            {
+                "ours": [OURS, "build", "-q", str(context / "hello"), "-t", "bench"],
+                "theirs": ["buildah", "build", "-q", "-t", "bench", str(context)],
+                "bare": ["buildah", "unshare", "sh", "-c", BARE, "sh", str(context / "hello")],
+            },
+            runs=runs,
+            clean=True,
+        ).values()
+        times = (seconds(ours), seconds(theirs), seconds(bare))
+        rows.append((label, *times, f"{ours / theirs:.2f}", f"{ours / bare:.2f}"))
+    return table("Building", rows)
+
+
+def pad(program: Path, target: Path, size: int) -> None:
+    """Copy a program and append noise that does not compress; an ELF file may have a tail."""
+    shutil.copy(program, target)
+    with target.open("ab") as file:
+        while (missing := size - file.tell()) > 0:
+            file.write(os.urandom(min(missing, 1 << 20)))
+
+
+def measure_run(bench: Bench, program: Path) -> str:
+    """Whole runs, from the command to its end, of a program that prints one line."""
+    bench.time([OURS, "build", "-q", str(program), "-t", "bench"])
+    runtime = choose_runtime().name
+    podman = ["podman", *(["--runtime", runtime] if runtime else []), "run", "--rm", "--network", "none"]
+    ours, theirs = bench.alternate(
+        {"ours": [OURS, "run", "--network", "none", "bench"], "theirs": [*podman, "bench"]},
+        runs=15,
+        clean=False,
+    ).values()
+    head = ("`rootless-scratch run`", f"`{' '.join(podman)}`", "ratio")
+    return table("Running", (head, (seconds(ours), seconds(theirs), f"{ours / theirs:.2f}")))
+
+
+def measure_start(bench: Bench) -> str:
+    """Time the start of the program itself against that of Python, and name what it imports."""
+    base = [sys.executable, "-c", "pass"]
+    ways = {
+        "`python -c pass`": base,
+        "`--version`": [OURS, "--version"],
+        "`build --help`": [OURS, "build", "--help"],
+    }
+    times = bench.alternate(ways, runs=20, clean=False)
+    bare = times["`python -c pass`"]
+    rows: list[Sequence[str]] = [("start of", "time", "ratio")]
+    rows += [(name, f"{taken * 1000:.0f} ms", f"{taken / bare:.1f}") for name, taken in times.items()]
+    return table("Starting", rows) + "\n\n" + imports(bench)
+
+
+def imports(bench: Bench) -> str:
+    """Name the slowest imports of `--version` that a bare Python does not make."""
+    baseline = set(import_times(bench, "-c", "pass"))
+    found = import_times(bench, "-m", "rootless_scratch", "--version")
+    own = {name: taken for name, taken in found.items() if name not in baseline}
+    top = sorted(own.items(), key=lambda each: -each[1])[:10]
+    named = ", ".join(f"{name} {taken / 1000:.1f}" for name, taken in top)
+    return (
+        f"`--version` imports {len(own)} modules that a bare Python does not; "
+        f"the slowest by themselves, in ms: {named}."
+    )
+
+
+def import_times(bench: Bench, *argv: str) -> dict[str, int]:
+    """Microseconds that each import took by itself, as `python -X importtime` tells."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *argv],
+        env=bench.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", done.stderr, re.MULTILINE)
+    return {name: int(taken) for taken, name in lines}
+
+
+def write(report: str) -> None:
+    """Replace what stands between the marks in docs/performance.md."""
+    before, begin, rest = REPORT.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"bench: {REPORT} lacks the marks {BEGIN} and {END}")
+    REPORT.write_text(f"{before}{BEGIN}\n{report}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, and with --write also keep."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="also write the tables into docs/performance.md")
+    parser.add_argument("--driver", help="storage driver of the bench (default: the host's)")
+    options = parser.parse_args()
+    bench = Bench(options.driver)
+    try:
+        program = bench.home / "hello"
+        bench.time(["gcc", "-static", "-o", str(program), str(ROOT / "docs/hello.c")])
+        parts = (
+            machine(bench),
+            measure_build(bench, program),
+            measure_run(bench, program),
+            measure_start(bench),
+        )
+    finally:
+        bench.close()
+    report = "\n\n".join(parts)
+    sys.stdout.write(report + "\n")
+    if options.write:
+        write(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The house stands on its own floors: what loads when, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).resolve().parent.parent
+PACKAGE = SOURCE / "rootless_scratch"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+HEAVY = ("podman", "requests", "rich", "elftools", "sh")
+
+FLOORS = (
+    {"errors", "findings"},
+    {"spawn"},
+    {"command"},
+    {"elf", "host"},
+    {"image"},
+    {"backends", "engine", "rules"},
+    {"api"},
+    {"cli"},
+    {"__main__"},
+)
+"""From the ground up; errors and findings are one unit, the others on a floor do not know each other."""
+
+PROGRAMS = ("host/namespace_probe.py", "backends/worker.py", "backends/inside/")
+"""Started by path as processes of their own: they speak on stdout and end with a code."""
+
+LINES = 400
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def unit_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def floor_of(unit: str) -> int:
+    for floor, units in enumerate(FLOORS):
+        if unit in units:
+            return floor
+    pytest.fail(f"rootless_scratch/{unit} has no floor yet: say in FLOORS where it stands")
+
+
+def imported_units(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and unit of every import of ours, those for type checkers and those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name_of(path)}:{node.lineno} imports by relative name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == PACKAGE.name and rest != "__version__":
+                yield node.lineno, rest.split(".")[0] or "__init__"
+
+
+def calls(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of every call and of every exception raised."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
+            yield node.lineno, node.exc.id
+
+
+def test_importing_the_package_loads_nothing_slow_not_even_by_looking_at_its_names() -> None:
+    program = (
+        "import json, sys\n"
+        "import rootless_scratch\n"
+        "bare = sorted(sys.modules)\n"
+        "for name in getattr(rootless_scratch, '__all__', ()):\n"
+        "    getattr(rootless_scratch, name)\n"
+        "print(json.dumps([bare, sorted(sys.modules)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True, check=True, timeout=60)
+    bare, looked = json.loads(done.stdout)
+    assert not set(HEAVY) & set(bare)
+    assert not set(HEAVY) & set(looked)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    unit = unit_of(path)
+    # The public surface names what others made, from any floor but the command line's.
+    floor = floor_of("cli" if unit == "__init__" else unit)
+    for line, other in imported_units(path):
+        where = f"{name_of(path)}:{line} imports {other}"
+        if other == unit or {unit, other} <= FLOORS[0]:
+            continue
+        assert other != "__init__", f"{where}: only __version__ may come from the public surface"
+        assert floor_of(other) < floor, where
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
+    if unit_of(path) in {"cli", "__main__"} or name_of(path).startswith(PROGRAMS):
+        return
+    forbidden = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"}
+    found = [f"{name_of(path)}:{line} {name}" for line, name in calls(path) if name in forbidden]
+    assert not found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_file_is_too_long_to_be_read_at_once(path: Path) -> None:
+    assert len(path.read_bytes().splitlines()) <= LINES
+
+
+def test_the_rules_see_what_they_forbid(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "import rootless_scratch.cli.main\n"
+        "if TYPE_CHECKING:\n"
+        "    from rootless_scratch.backends import worker\n"
+        "def f():\n"
+        "    from rootless_scratch import engine, __version__\n"
+        "    import sys\n"
+        "    print(1)\n"
+        "    sys.exit(1)\n"
+        "    raise SystemExit\n"
+    )
+    assert list(imported_units(path)) == [(2, "cli"), (4, "backends"), (6, "engine")]
+    assert sorted(calls(path)) == [(8, "print"), (9, "sys.exit"), (10, "SystemExit")]

@@ -1,0 +1,451 @@
+"""`run` as its users see it: real images, real containers, a real podman service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from rootless_scratch.engine.run import run
+from rootless_scratch.errors import ImageNotFoundError
+from rootless_scratch.host.cgroups import choose_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+pytestmark = pytest.mark.podman
+
+LOOP = "while :; do /busybox sleep 0.1; done"
+
+MAKE = """set -e
+container=$(buildah from scratch)
+root=$(buildah mount "$container")
+cp "$1" "$root/busybox"
+cp "$2" "$root/dynamic"
+printf 'no program\\n' > "$root/text"
+printf 'no program\\n' > "$root/plain"
+mkdir "$root/data"
+chmod 755 "$root/busybox" "$root/dynamic" "$root/text"
+chmod 644 "$root/plain"
+buildah umount "$container" > /dev/null
+buildah config --entrypoint "$3" --user 65532:65532 "$container"
+buildah commit -q "$container" "$4"
+buildah rm "$container" > /dev/null
+"""
+
+
+class Home(Protocol):
+    """What the tests' conftest gives: a home directory with an image store of its own."""
+
+    path: Path
+    runtime: Path
+    environment: dict[str, str]
+
+    def cli(
+        self, *words: str | bytes, environment: Mapping[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[bytes]: ...
+
+    def run(self, argv: list[str], *, check: bool = True) -> subprocess.CompletedProcess[bytes]: ...
+
+
+def make_image(home: Home, name: str, entrypoint: str) -> str:
+    busybox = shutil.which("busybox")
+    assert busybox is not None, "install busybox-static"
+    unshare = [] if os.getuid() == 0 else ["buildah", "unshare"]
+    arguments = [busybox, str(Path("/bin/true").resolve()), json.dumps([entrypoint]), name]
+    return home.run([*unshare, "sh", "-c", MAKE, "sh", *arguments]).stdout.decode().split()[0]
+
+
+@pytest.fixture(scope="session")
+def tools(shared_home: Home) -> Home:
+    """A home with the image `tools`, whose program is a static busybox."""
+    make_image(shared_home, "tools", "/busybox")
+    return shared_home
+
+
+@pytest.fixture
+def lonely_tools(fresh_home: Home) -> Home:
+    """The same in a store of its own, for tests that count what is left."""
+    make_image(fresh_home, "tools", "/busybox")
+    return fresh_home
+
+
+def shell(home: Home, script: str, *options: str, **more: Any) -> subprocess.CompletedProcess[bytes]:  # noqa: ANN401 - passed on
+    return home.cli("run", "-q", *options, "tools", "sh", "-c", script, **more)
+
+
+@contextmanager
+def running(home: Home, script: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in the background that has printed its first line, `up`."""
+    words = ["run", "-q", *options, "tools", "sh", "-c", f"echo up; {script}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rootless_scratch", *words],
+        env=home.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def podman(home: Home, *words: str) -> list[str]:
+    return home.run(["podman", *words]).stdout.decode().split()
+
+
+def containers(home: Home) -> list[str]:
+    return podman(home, "ps", "--all", "--format", "{{.Names}}")
+
+
+def left(home: Home) -> list[str]:
+    """Whatever is still there of earlier runs: containers, leases, private directories, services."""
+    deadline = time.monotonic() + 3
+    # A service that no longer listens is still a process for some milliseconds.
+    while services(home) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    leases = home.path / ".local/state/rootless-scratch/runs"
+    directories = [*home.runtime.glob("rootless-scratch-*"), *(leases.iterdir() if leases.exists() else ())]
+    return [*containers(home), *map(str, directories), *services(home)]
+
+
+def services(home: Home) -> list[str]:
+    """Command lines of podman services whose socket lies below this home."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if "system service" in line and str(home.path) in line:
+            found.append(line)
+    return found
+
+
+def test_output_goes_apart_and_byte_for_byte_and_the_exit_code_is_the_programs(tools: Home) -> None:
+    done = shell(tools, r"printf 'a\000\377b'; printf 'e\200' >&2; exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, b"a\0\xffb", b"e\x80")
+
+
+def test_arguments_and_variables_arrive_as_they_are(tools: Home) -> None:
+    words = ["a b", "--flag", "-q", "$HOME", "'\"\n", "é", ""]
+    script = 'printf "%s|" "$A$MINE" "$@"'
+    options = ["-q", "-e", "A=1=2 3", "-e", "MINE"]
+    done = tools.cli("run", *options, "tools", "sh", "-c", script, "x", *words, environment={"MINE": "!"})
+    assert done.stdout.decode() == "1=2 3!|" + "".join(f"{word}|" for word in words)
+
+
+def test_the_container_is_hardened(tools: Home) -> None:
+    status = shell(tools, "/busybox cat /proc/self/status").stdout.decode()
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert {name: int(facts[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb", "CapInh")} == {
+        "CapPrm": 0,
+        "CapEff": 0,
+        "CapBnd": 0,
+        "CapAmb": 0,
+        "CapInh": 0,
+    }
+    assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
+    assert facts["Uid"].split() == ["65532"] * 4
+
+
+def test_the_root_is_read_only_and_tmp_lies_in_memory(tools: Home) -> None:
+    done = shell(tools, "echo x > /tmp/a && echo x > /var/tmp/a && echo fine; echo x > /data/a")
+    assert done.stdout == b"fine\n"
+    assert b"Read-only file system" in done.stderr
+
+
+def test_the_user_can_be_another_one(tools: Home) -> None:
+    assert shell(tools, "/busybox id -u", "--user", "0").stdout == b"0\n"
+    assert shell(tools, "/busybox id -u; /busybox id -g", "--user", "5:6").stdout == b"5\n6\n"
+
+
+def test_volumes_are_mounted_writable_or_not(tools: Home, tmp_path: Path) -> None:
+    place = tools.path / f"volume {tmp_path.name}"
+    place.mkdir()
+    place.chmod(0o777)
+    done = shell(tools, "echo hi > /v/new; cat() { :; }; /busybox cat /v/new", "--volume", f"{place}:/v")
+    assert done.stdout == b"hi\n"
+    done = shell(tools, "/busybox cat /v/new; echo x > /v/x", "--volume", f"{place}:/v:ro")
+    assert done.stdout == b"hi\n"
+    assert b"Read-only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nosuch"], 125, "There is no image 'nosuch'"),
+        (["No::such"], 125, "no name of an image"),
+        (["--user", "nobody", "tools"], 125, "'nobody' is not in the image's /etc/passwd"),
+        (["--user", "4000000", "tools"], 125, "lies outside the ids"),
+        (["--volume", "/no/such:/v", "tools"], 125, "/no/such"),
+        (["--network", "no-such", "tools"], 125, "knows no network 'no-such'"),
+        (["--volume", "x", "tools"], 2, "--volume"),
+        (["--publish", "x", "tools"], 2, "--publish"),
+        (["--timeout", "0", "tools"], 2, "above 0"),
+        (["--no-such-option", "tools"], 2, "--no-such-option"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_sentence(tools: Home, words: list[str], code: int, said: str) -> None:
+    done = tools.cli("run", *words)
+    assert done.returncode == code
+    assert done.stdout == b""
+    assert said in done.stderr.decode()
+    assert "\n  fix: " in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "code", "said"),
+    [
+        ("/missing", 127, "/missing is not in the image"),
+        ("missing", 127, "missing is not in any directory of the image's PATH"),
+        ("/plain", 126, "/plain is in the image and cannot be executed"),
+        ("/data", 126, "/data is in the image and cannot be executed"),
+        ("/dynamic", 1, "[loader-missing]"),
+        ("/text", 1, "[exec-format]"),
+    ],
+)
+def test_a_program_that_cannot_start_is_explained(tools: Home, entrypoint: str, code: int, said: str) -> None:
+    name = f"broken-{entrypoint.strip('/')}-{entrypoint.count('/')}"
+    make_image(tools, name, entrypoint)
+    done = tools.cli("run", "-q", name)
+    assert done.returncode == code
+    assert said in done.stderr.decode()
+    assert "\n  fix: " in done.stderr.decode()
+
+
+def test_an_explanation_is_in_the_json(tools: Home) -> None:
+    make_image(tools, "loaderless", "/dynamic")
+    answer = json.loads(tools.cli("run", "--json", "loaderless").stdout)
+    assert (answer["schema"], answer["exit_code"]) == (1, 1)
+    assert answer["explanation"]["rule"] == "loader-missing"
+    assert "no such file" in answer["stderr"]
+
+
+def test_an_image_is_found_by_short_name_full_name_and_id(tools: Home) -> None:
+    image_id = podman(tools, "images", "--no-trunc", "--quiet", "localhost/tools")[0].removeprefix("sha256:")
+    for name in ("tools", "tools:latest", "localhost/tools:latest", image_id, image_id[:12]):
+        assert tools.cli("run", "-q", name, "echo", "hi").stdout == b"hi\n"
+
+
+def test_where_no_private_network_is_possible_the_default_is_none_and_that_is_said(tools: Home) -> None:
+    done = tools.cli("run", "tools", "ls", "/sys/class/net")
+    names = done.stdout.decode().split()
+    assert done.returncode == 0
+    assert "lo" in names
+    assert (names == ["lo"]) == ("The container has no network, because" in done.stderr.decode())
+
+
+def test_a_network_that_was_asked_for_is_given_or_refused_never_replaced(tools: Home) -> None:
+    assert tools.cli("run", "-q", "--network", "none", "tools", "ls", "/sys/class/net").stdout == b"lo\n"
+    done = tools.cli("run", "-q", "--network", "private", "tools", "ls", "/sys/class/net")
+    if done.returncode == 0:
+        assert len(done.stdout.split()) > 1
+    else:
+        assert done.returncode == 125
+        assert b"cannot have its own network here" in done.stderr
+
+
+def test_a_hundred_megabytes_arrive_whole_in_little_memory(tools: Home) -> None:
+    size = 100_000_000
+    script = f"/busybox head -c {size} /dev/zero | /busybox tr '\\0' x"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "sh", "-c", script],
+        env=tools.environment,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    digest, slow = hashlib.sha256(), True
+    with process.stdout as output:
+        while piece := output.read(1 << 20):
+            digest.update(piece)
+            if slow:
+                # The reader stalls: the container must wait, and nothing be lost or piled up.
+                time.sleep(1)
+                slow = False
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert digest.hexdigest() == hashlib.sha256(b"x" * size).hexdigest()
+    assert usage.ru_maxrss < 80_000
+
+
+def test_the_exit_code_is_right_every_time(tools: Home) -> None:
+    codes = [0, 1, 2, 77, 124, 125, 126, 127, 128, 255]
+    assert [shell(tools, f"exit {code}").returncode for code in codes] == codes
+
+
+def test_a_container_that_ignores_sigterm_is_ended_at_its_timeout(lonely_tools: Home) -> None:
+    done = shell(lonely_tools, f"trap '' TERM; echo up; {LOOP}", "--timeout", "1")
+    assert (done.returncode, done.stdout) == (124, b"up\n")
+    assert left(lonely_tools) == []
+
+
+def test_a_container_that_heeds_sigterm_may_say_goodbye_at_its_timeout(tools: Home) -> None:
+    done = shell(tools, f"trap 'echo bye; exit 3' TERM; {LOOP}", "--timeout", "1")
+    assert (done.returncode, done.stdout) == (124, b"bye\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_go_to_the_container(tools: Home, number: signal.Signals) -> None:
+    name = number.name.removeprefix("SIG")
+    with running(tools, f"trap 'echo got {name}; exit 42' {name}; echo set; {LOOP}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"set\n"
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (42, f"got {name}\n".encode())
+
+
+def test_a_second_signal_kills_a_container_that_ignores_the_first(lonely_tools: Home) -> None:
+    with running(lonely_tools, f"trap '' INT; echo set; {LOOP}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"set\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 137
+    assert left(lonely_tools) == []
+
+
+def test_when_the_reader_goes_away_the_container_ends_quietly(lonely_tools: Home) -> None:
+    with running(lonely_tools, "while :; do echo more; done") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 141
+    assert left(lonely_tools) == []
+
+
+def test_a_full_disk_at_our_output_is_said(tools: Home) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "echo", "hi"],
+            env=tools.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 125
+    assert b"No space left on device" in done.stderr
+
+
+def test_killed_by_sigkill_the_next_run_cleans_up_and_leaves_the_living_alone(lonely_tools: Home) -> None:
+    with (
+        running(lonely_tools, f"{LOOP}") as dead,
+        running(lonely_tools, f"trap 'exit 5' TERM; {LOOP}") as living,
+    ):
+        dead.kill()
+        dead.wait()
+        assert len(containers(lonely_tools)) == 2
+        assert shell(lonely_tools, "echo next").stdout == b"next\n"
+        assert len(containers(lonely_tools)) == 1
+        living.terminate()
+        assert living.wait(timeout=30) == 5
+    deadline = time.monotonic() + 20
+    # The service of the killed one ends by itself when nobody has asked it anything for 5 seconds.
+    while services(lonely_tools) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left(lonely_tools) == []
+
+
+def test_runs_at_the_same_time_of_the_same_image_all_work(lonely_tools: Home) -> None:
+    words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "echo"]
+    processes = [
+        subprocess.Popen([*words, str(number)], env=lonely_tools.environment, stdout=subprocess.PIPE)
+        for number in range(6)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert outputs == [f"{number}\n".encode() for number in range(6)]
+    assert left(lonely_tools) == []
+
+
+@contextmanager
+def service(home: Home, path: Path, runtime: str | None) -> Iterator[str]:
+    """A podman service of the user's own on this socket."""
+    chosen = [] if runtime is None else ["--runtime", runtime]
+    argv = ["podman", *chosen, "system", "service", "--time=0", f"unix://{path}"]
+    with subprocess.Popen(
+        argv, env=home.environment, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            for _ in range(2000):
+                with socket.socket(socket.AF_UNIX) as probe:
+                    if probe.connect_ex(str(path)) == 0:
+                        break
+                time.sleep(0.01)
+            yield f"unix://{path}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def test_the_service_named_by_container_host_is_used(tools: Home, tmp_path: Path) -> None:
+    path = tools.path / f"{tmp_path.name}.s"
+    with service(tools, path, choose_runtime().name) as address:
+        done = tools.cli("run", "tools", "echo", "hi", environment={"CONTAINER_HOST": address})
+    assert (done.returncode, done.stdout) == (0, b"hi\n")
+    # A runtime is chosen only for a service that we start.
+    assert b"The runtime is" not in done.stderr
+    done = tools.cli("run", "tools", "echo", "hi", environment={"CONTAINER_HOST": address})
+    assert done.returncode == 125
+    assert b"CONTAINER_HOST" in done.stderr
+
+
+def test_where_the_users_service_has_a_runtime_that_cannot_work_another_is_started_and_that_is_said(
+    lonely_tools: Home,
+) -> None:
+    (lonely_tools.runtime / "podman").mkdir(mode=0o700)
+    socket_path = lonely_tools.runtime / "podman/podman.sock"
+    runtime = "crun" if shutil.which("crun") else None
+    with service(lonely_tools, socket_path, runtime) as address:
+        done = lonely_tools.cli("run", "tools", "echo", "hi")
+        assert (done.returncode, done.stdout) == (0, b"hi\n")
+        said = b"a private one is used" in done.stderr
+        direct = lonely_tools.cli("run", "tools", "echo", "hi", environment={"CONTAINER_HOST": address})
+        # The service answers either way; on a hybrid host it is crun that cannot.
+        assert said == (direct.returncode == 125)
+    assert containers(lonely_tools) == []
+
+
+def test_a_service_that_dies_at_its_start_is_named_with_its_cause(tools: Home) -> None:
+    done = tools.cli("run", "tools", environment={"CONTAINERS_CONF": "/no/such.conf"})
+    assert done.returncode == 125
+    assert b"The podman service did not start" in done.stderr
+    assert b"\n  fix: " in done.stderr
+
+
+def test_from_python_output_is_captured_and_errors_are_raised(
+    tools: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in tools.environment.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    result = run("tools", ["sh", "-c", "echo out; echo err >&2; exit 3"], network="none", say=said.append)
+    assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+    assert not result.timed_out
+    assert result.explanation is None
+    assert tuple(said) == result.notes
+    with pytest.raises(ImageNotFoundError):
+        run("nosuch")
+    late = run("tools", ["sleep", "60"], network="none", timeout=0.5)
+    assert (late.exit_code, late.timed_out) == (124, True)
