@@ -32,12 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     _read_names_as_utf8(words)
-    session = _early_session(words)
     try:
-        code = _run(words, session)
-    finally:
-        if session is not None:
-            session.close()
+        session = _early_session(words)
+        try:
+            code = _run(words, session)
+        finally:
+            if session is not None:
+                session.close()
+    except KeyboardInterrupt:
+        # While something was being imported, or taken back.
+        code = EXIT_INTERRUPTED
     _leave(code)
 
 
@@ -88,12 +92,12 @@ def _early_session(words: list[str]) -> Session | None:
 
 
 def _open_standard_streams() -> None:
-    """A caller may have closed some (`>&-`); a pipe of ours must not take their numbers."""
-    for number in (0, 1, 2):
+    """A caller may have closed some (`>&-`); a pipe of ours must not take their numbers, nor Python lack them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))
 
 
 def _read_names_as_utf8(words: list[str]) -> None:

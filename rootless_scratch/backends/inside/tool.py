@@ -69,11 +69,15 @@ class Tool:
         return said[out].decode("utf-8", "surrogateescape")
 
     def _end(self) -> None:
-        """End it: politely, so that it can undo its own files, then by force."""
+        """End a commit politely, and by force if that does not help; anything else is let finish.
+
+        What takes 20 ms is not worth the layer without an owner that buildah may leave when it is ended.
+        """
         import signal
         import time
 
-        os.kill(self._child.pid, signal.SIGTERM)
+        if self.words[0] == "commit":
+            os.kill(self._child.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
             if self._child.poll() is not None:
@@ -87,13 +91,7 @@ def failure(words: Sequence[str], code: int, text: str) -> Failed:
     """What a failed call means: the end of what it said tells."""
     lowered = text.lower()
     if "no space left on device" in lowered or "disk quota exceeded" in lowered:
-        return Failed(
-            "build",
-            f"No space left while `buildah {words[0]}` wrote the image.",
-            "Free some space in the image storage (`podman system df`, `podman image prune`) and in "
-            "TMPDIR (default /var/tmp), where the layer is spooled, or point them at a larger disk.",
-            text,
-        )
+        return no_space(f"`buildah {words[0]}` wrote the image", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
     cause = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
@@ -103,6 +101,17 @@ def failure(words: Sequence[str], code: int, text: str) -> Failed:
         f"`buildah {words[0]}` {ended}: {cause}.",
         "See what `rootless-scratch doctor` says about this host; -v shows all that buildah said.",
         text,
+    )
+
+
+def no_space(when: str, detail: str = "") -> Failed:
+    """The disk was full when something was written."""
+    return Failed(
+        "build",
+        f"No space left when {when}.",
+        "Free some space in the image storage (`podman system df`, `podman image prune`) and in TMPDIR "
+        "(default /var/tmp), where the layer is spooled, or point them at a larger disk.",
+        detail,
     )
 
 
