@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rootless_scratch.host.cgroups import RuntimeChoice
-from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Socket, Tool
+from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Socket, Tool, Runtime
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
 from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
 from rootless_scratch.host.storage import Place, Storage
@@ -72,7 +71,7 @@ HEALTHY = HostFacts(
         id_map=IdMap(ids=65_537, problem=None),
     ),
     cgroups=Cgroups(
-        mode="v2", runtime=RuntimeChoice(name=None, reason=None), controllers=("cpu", "memory", "pids")
+        mode="v2", runtime=Runtime(name=None, reason=None), controllers=("cpu", "memory", "pids")
     ),
     network=Network(tun=None, bridge=None),
     storage=Storage(
@@ -272,7 +271,7 @@ def test_hybrid_cgroups_without_runc_stop_running_and_with_it_are_only_mentioned
     refused = judge_host(replace(HEALTHY, cgroups=Cgroups(mode="hybrid", runtime=None, controllers=())))
     assert working(refused) == {"build-direct", "build-buildah", "push"}
     assert "runc" in fix_of(refused, "host-runtime-hybrid")
-    choice = RuntimeChoice(name="runc", reason="cgroups are hybrid here")
+    choice = Runtime(name="runc", reason="cgroups are hybrid here")
     chosen = judge_host(replace(HEALTHY, cgroups=Cgroups(mode="hybrid", runtime=choice, controllers=())))
     assert working(chosen) == {"build-direct", "build-buildah", "run", "network", "push"}
 

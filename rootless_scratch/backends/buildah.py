@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +53,8 @@ def build_image(
         "expected": plan.config.as_oci(),
     }
     done = session.do(job, told=told)
+    import hashlib
+
     manifest = done["manifest"]
     return Image(
         image_id=done["image_id"],

@@ -88,7 +88,7 @@ class Session:
             for line in lines:
                 answer: dict[str, Any] = json.loads(line)
                 if "done" in answer or "failed" in answer:
-                    self._worker.wait()
+                    # All is done and taken back by then; its end is not worth waiting for.
                     self._ended = True
                 if "failed" in answer:
                     raise _error(**answer["failed"])

@@ -49,4 +49,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Taking the interpreter apart would only keep the caller waiting.
+    os._exit(main())

@@ -6,6 +6,7 @@ else is loaded while that comes up.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -19,39 +20,42 @@ if TYPE_CHECKING:
     from click import ClickException
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.engine.opening import Opening
 
 EXIT_INTERRUPTED = 128 + 2
 EXIT_BROKEN_PIPE = 128 + 13
 """128 and the signal, as a shell says it: SIGINT, SIGPIPE."""
 
-_NOTHING_BUILT = {"-h", "--help", "--dry-run"}
+_NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the contract names."""
+    # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
+    gc.set_threshold(50_000)
     _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     _read_names_as_utf8(words)
     try:
-        session = _early_session(words)
+        begun = _begin_early(words)
         try:
-            code = _run(words, session)
+            code = _run(words, begun)
         finally:
-            if session is not None:
-                session.close()
+            if begun is not None:
+                begun.close()
     except KeyboardInterrupt:
         # While something was being imported, or taken back.
         code = EXIT_INTERRUPTED
     _leave(code)
 
 
-def _run(words: list[str], session: Session | None) -> int:
+def _run(words: list[str], begun: Session | Opening | None) -> int:
     import click
 
     from rootless_scratch.cli.verbs import cli
 
     try:
-        outcome = cli.main(words, prog_name="rootless-scratch", standalone_mode=False, obj=session)
+        outcome = cli.main(words, prog_name="rootless-scratch", standalone_mode=False, obj=begun)
         code = outcome if isinstance(outcome, int) else 0
         sys.stdout.flush()
     except click.exceptions.Exit as leave:
@@ -79,16 +83,22 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _early_session(words: list[str]) -> Session | None:
-    """The worker of a build, coming up while click and the program are read; what hinders it is told later."""
-    if words[:1] != ["build"] or _NOTHING_BUILT.intersection(words):
+def _begin_early(words: list[str]) -> Session | Opening | None:
+    """What takes long comes up while click and the program are read; what hinders it is told later."""
+    if not words or _NOTHING_BEGUN.intersection(words):
         return None
-    from rootless_scratch.backends.session import Session
-
     try:
-        return Session("build")
+        if words[0] == "build":
+            from rootless_scratch.backends.session import Session
+
+            return Session("build")
+        if words[0] == "run":
+            from rootless_scratch.engine.opening import Opening
+
+            return Opening()
     except HostError:
         return None
+    return None
 
 
 def _open_standard_streams() -> None:

@@ -82,6 +82,7 @@ def command(
             stderr=None if as_json else 2,
             forward_signals=True,
             say=None if quiet else _note,
+            opening=click.get_current_context().find_root().obj,
         )
     except Interrupted as error:
         return 128 + error.number

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from rootless_scratch.engine import service as services
 from rootless_scratch.engine import specification
-from rootless_scratch.engine.lease import Lease, hold, lease_directory, local_engine
+from rootless_scratch.engine.lease import Lease, lease_directory, local_engine
+from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.signals import Forwarding
-from rootless_scratch.errors import HostError
 from rootless_scratch.host.cgroups import choose_runtime
-from rootless_scratch.host.environment import tool_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rootless_scratch.engine.service import Service
     from rootless_scratch.engine.session import Container, Ending
@@ -83,12 +81,21 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call of `run`, as its steps hand it on."""
 
     asked: Request
-    lease: Lease
+    opening: Opening
     signals: Forwarding
     notes: _Notes
     stdout: int | None
     stderr: int | None
-    variables: dict[str, str]
+
+    @property
+    def lease(self) -> Lease:
+        """The right to the container's name."""
+        return self.opening.lease
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of tools."""
+        return self.opening.variables
 
 
 def run(
@@ -105,12 +112,14 @@ def run(
     stderr: int | None = None,
     forward_signals: bool = False,
     say: Callable[[str], None] | None = None,
+    opening: Opening | None = None,
 ) -> RunResult:
     """Run an image of local storage, hardened, to its end; it is never fetched, and its container is removed.
 
     `timeout` in seconds; then SIGTERM (or the image's stop signal), 2 seconds later SIGKILL, exit code 124.
     Output is captured, or streamed to the descriptors `stdout` and `stderr`. `say` is told notes as they
-    arise. With `forward_signals` (main thread only) SIGINT, SIGTERM and SIGHUP go to the container.
+    arise. With `forward_signals` (main thread only) SIGINT, SIGTERM and SIGHUP go to the container. `opening`
+    is one that was begun early, and is closed here.
 
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
@@ -126,19 +135,8 @@ def run(
         timeout=timeout,
     )
     notes = _Notes(say)
-    environment = tool_environment()
-    for note in environment.notes:
-        notes.add(note)
-    with Forwarding(enabled=forward_signals) as signals, _lease(environment.variables) as lease:
-        call = _Call(
-            asked=asked,
-            lease=lease,
-            signals=signals,
-            notes=notes,
-            stdout=stdout,
-            stderr=stderr,
-            variables=environment.variables,
-        )
+    with Forwarding(enabled=forward_signals) as signals, contextlib.closing(opening or Opening()) as begun:
+        call = _Call(asked=asked, opening=begun, signals=signals, notes=notes, stdout=stdout, stderr=stderr)
         ending = _run(call)
     return RunResult(
         exit_code=TIMED_OUT if ending.timed_out else ending.exit_code,
@@ -150,46 +148,40 @@ def run(
     )
 
 
-@contextmanager
-def _lease(variables: Mapping[str, str]) -> Iterator[Lease]:
-    directory = lease_directory(variables)
-    with contextlib.ExitStack() as stack:
-        try:
-            lease = stack.enter_context(hold(directory))
-        except OSError as error:
-            raise HostError(
-                f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
-                fix="Set HOME, or XDG_STATE_HOME, to a directory that you can write to.",
-            ) from error
-        yield lease
-
-
 def _run(call: _Call) -> Ending:
+    starting = call.opening.starting
+    if starting is None:
+        ending = _run_on_found(call)
+        if ending is not None:
+            return ending
+        starting = call.opening.start_service()
+    for note in call.opening.notes:
+        call.notes.add(note)
+    # These imports take as long as the service takes to start, so they wait until it does.
+    from rootless_scratch.engine import failures, network, session, streams  # noqa: F401 - warmed up here
+
+    return _run_on(services.wait_until_ready(starting), call, engine=local_engine(call.variables))
+
+
+def _run_on_found(call: _Call) -> Ending | None:
+    """Run it on the service that the caller names, or on the user's own; None where neither is of use."""
     named = os.environ.get("CONTAINER_HOST")
     found = services.found_service(call.variables | ({"CONTAINER_HOST": named} if named else {}))
-    if found is not None:
-        from rootless_scratch.engine.failures import RuntimeUnsuitedError
+    if found is None:
+        return None
+    from rootless_scratch.engine.failures import RuntimeUnsuitedError
 
-        local = found.origin == "user"
-        engine = local_engine(call.variables) if local else f"unix://{found.client.path}"
-        call.lease.record(engine=engine, directory=None)
-        try:
-            return _run_on(found, call, engine=engine)
-        except RuntimeUnsuitedError:
-            # Another runtime would be the same one again where this host suggests none.
-            if not local or choose_runtime().name is None:
-                raise
-            call.notes.add("Your podman service uses a runtime that cannot work here; a private one is used.")
-    choice = choose_runtime()
-    if choice.name is not None:
-        call.notes.add(f"The runtime is {choice.name}, because {choice.reason}.")
-    with services.own_service(call.variables, runtime=choice.name) as starting:
-        engine = local_engine(call.variables)
-        call.lease.record(engine=engine, directory=starting.directory)
-        # These imports take as long as the service takes to start, so they wait until it does.
-        from rootless_scratch.engine import failures, network, session, streams  # noqa: F401 - warmed up here
-
-        return _run_on(services.wait_until_ready(starting), call, engine=engine)
+    local = found.origin == "user"
+    engine = local_engine(call.variables) if local else f"unix://{found.client.path}"
+    call.lease.record(engine=engine, directory=None)
+    try:
+        return _run_on(found, call, engine=engine)
+    except RuntimeUnsuitedError:
+        # Another runtime would be the same one again where this host suggests none.
+        if not local or choose_runtime().name is None:
+            raise
+        call.notes.add("Your podman service uses a runtime that cannot work here; a private one is used.")
+        return None
 
 
 def _run_on(service: Service, call: _Call, *, engine: str) -> Ending:
@@ -198,6 +190,7 @@ def _run_on(service: Service, call: _Call, *, engine: str) -> Ending:
 
     remove_leftovers(service.client, call.lease, directory=lease_directory(call.variables), engine=engine)
     network, problem = _choose_network(call.asked, service)
+    call.opening.used = True
     with Container(service.client, call.lease) as container:
         if problem is None:
             try:

@@ -6,24 +6,22 @@ few seconds after its last request, so that nothing stays behind even if this pr
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import stat
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.errors import EngineError, HostError
 
+TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from typing import Literal
 
     from rootless_scratch.engine.http import Client
     from rootless_scratch.spawn import Child
+
+    Origin = Literal["container-host", "user", "own"]
 
 IDLE = 5
 """Seconds without a request after which a service of ours ends by itself."""
@@ -38,26 +36,45 @@ _END_PATIENCE = 3.0
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
 
-Origin = Literal["container-host", "user", "own"]
-
-
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class Service:
     """A service that listens: whose it is, and how to speak to it."""
 
-    client: Client
-    origin: Origin
+    __slots__ = ("client", "origin")
+
+    def __init__(self, *, client: Client, origin: Origin) -> None:
+        self.client = client
+        self.origin = origin
 
 
-class Starting(msgspec.Struct, frozen=True, kw_only=True):
-    """A service of ours that has been started and may not listen yet."""
+class Starting:
+    """A service of ours on a private socket: it has been started, and may not listen yet.
 
-    process: Child
-    directory: str
+    Raises ToolMissingError, HostError. `close` ends it and removes its directory.
+    """
+
+    def __init__(self, variables: Mapping[str, str], *, runtime: str | None) -> None:
+        self.directory = _private_directory(variables)
+        environment = {name: value for name, value in variables.items() if name not in _INHERITED}
+        self._closed = False
+        try:
+            self.process: Child = _start(self.directory, environment, runtime)
+        except BaseException:
+            remove_directory(self.directory)
+            raise
 
     @property
     def path(self) -> str:
         """Its socket."""
         return f"{self.directory}/{_SOCKET}"
+
+    def close(self) -> None:
+        """End it, whatever it is doing; once is enough."""
+        if not self._closed:
+            self._closed = True
+            try:
+                _end(self)
+            finally:
+                remove_directory(self.directory)
 
 
 def found_service(variables: Mapping[str, str]) -> Service | None:
@@ -68,37 +85,24 @@ def found_service(variables: Mapping[str, str]) -> Service | None:
     named = variables.get("CONTAINER_HOST")
     if named:
         return _named(named)
-    path = _user_socket(variables)
+    if not has_user_socket(variables):
+        return None
+    client = _client(_user_socket(variables))
     try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
-        return None
-    # A socket that nobody serves any more is no error: a service of our own takes its place.
-    with contextlib.suppress(EngineError):
-        client = _client(path)
         _ping(client, patience=2.0)
-        return Service(client=client, origin="user")
-    return None
+    except EngineError:
+        # A socket that nobody serves any more is no error: a service of our own takes its place.
+        return None
+    return Service(client=client, origin="user")
 
 
-@contextmanager
-def own_service(variables: Mapping[str, str], *, runtime: str | None) -> Iterator[Starting]:
-    """Start a service on a private socket; it has ended and its directory is gone when the block ends.
-
-    Raises ToolMissingError, HostError.
-    """
-    directory = _private_directory(variables)
+def has_user_socket(variables: Mapping[str, str]) -> bool:
+    """Whether there is a socket of the user's own service; it may be stale."""
     try:
-        environment = {name: value for name, value in variables.items() if name not in _INHERITED}
-        starting = Starting(process=_start(directory, environment, runtime), directory=directory)
-        try:
-            yield starting
-        finally:
-            _end(starting)
-    finally:
-        remove_directory(directory)
+        status = os.stat(_user_socket(variables))
+    except OSError:
+        return False
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def wait_until_ready(starting: Starting) -> Service:
@@ -124,10 +128,15 @@ def wait_until_ready(starting: Starting) -> Service:
 def remove_directory(directory: str) -> None:
     """Remove the directory of a service, whatever of its two files is there."""
     for name in (_SOCKET, _LOG):
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(f"{directory}/{name}")
-    with contextlib.suppress(OSError):
+        except OSError:
+            continue
+    try:
         os.rmdir(directory)
+    except OSError:
+        # Somebody else has removed it, or put something there that is not ours to remove.
+        return
 
 
 def _named(address: str) -> Service:
@@ -217,6 +226,8 @@ def _end(starting: Starting) -> None:
     SIGTERM without telling its child. Both are in the process group that we made; conmon and the pause
     process are not. The child is not ours to wait for, but it holds the socket.
     """
+    import signal
+
     client = _client(starting.path)
     deadline = time.monotonic() + _END_PATIENCE
     _signal(starting.process.pid, signal.SIGTERM)
@@ -229,8 +240,11 @@ def _end(starting: Starting) -> None:
 
 
 def _signal(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.killpg(group, number)
+    except ProcessLookupError:
+        # It has ended by itself.
+        return
 
 
 def _died(starting: Starting) -> HostError:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
-
 from rootless_scratch import command
 from rootless_scratch.errors import HostError
 from rootless_scratch.spawn import find
 
-CgroupMode = Literal["v2", "hybrid", "v1", "none"]
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from typing import Literal
+
+    CgroupMode = Literal["v2", "hybrid", "v1", "none"]
 
 _MOUNT = "/sys/fs/cgroup"
 
 
-class RuntimeChoice(msgspec.Struct, frozen=True, kw_only=True):
+class RuntimeChoice:
     """The runtime to ask podman for: `name`, or None for podman's own default; `reason` where we choose."""
 
-    name: str | None
-    reason: str | None
+    __slots__ = ("name", "reason")
+
+    def __init__(self, *, name: str | None, reason: str | None) -> None:
+        self.name = name
+        self.reason = reason
 
 
 def cgroup_mode(root: str = "") -> CgroupMode:

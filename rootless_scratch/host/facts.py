@@ -12,7 +12,7 @@ import msgspec
 
 from rootless_scratch.command import ask
 from rootless_scratch.errors import CommandError, HostError
-from rootless_scratch.host.cgroups import CgroupMode, RuntimeChoice, cgroup_mode, choose_runtime
+from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime
 from rootless_scratch.host.environment import runtime_dir_problem
 from rootless_scratch.host.identity import (
     Identity,
@@ -64,11 +64,21 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     bridge: str | None
 
 
+CgroupMode = Literal["v2", "hybrid", "v1", "none"]
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """The runtime that podman will be asked for: None for its own default; `reason` where we choose."""
+
+    name: str | None
+    reason: str | None
+
+
 class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
     """The mode, the runtime that fits it, and the controllers that this user was given (v2 only)."""
 
     mode: CgroupMode
-    runtime: RuntimeChoice | None
+    runtime: Runtime | None
     controllers: tuple[str, ...]
 
 
@@ -131,7 +141,8 @@ def _read_tool(name: str, environment: Mapping[str, str]) -> Tool:
 
 def _read_cgroups(identity: Identity) -> Cgroups:
     try:
-        runtime: RuntimeChoice | None = choose_runtime()
+        choice = choose_runtime()
+        runtime: Runtime | None = Runtime(name=choice.name, reason=choice.reason)
     except HostError:
         runtime = None
     mode = cgroup_mode()

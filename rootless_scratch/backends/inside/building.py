@@ -88,7 +88,9 @@ def commit(places: Places, job: Job, record: Record, images: str | None) -> tupl
     single = job["names"] if len(job["names"]) == 1 else ()
     # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
     with Lock(places.records, *single):
-        call(places, "commit", *flags, record.name, *single)
+        committing = Tool(places, ("commit", *flags, record.name, *single))
+        warm_up()
+        committing.finish()
         with open(iidfile, encoding="ascii") as file:
             image_id = file.read().strip().removeprefix("sha256:")
         config_text, manifest_text = image_texts(places, images, image_id)
@@ -101,6 +103,13 @@ def commit(places: Places, job: Job, record: Record, images: str | None) -> tupl
                 Tool(places, ("rmi", name)).finish(check=False, cancel=False)
             raise
     return image_id, config_text, manifest_text
+
+
+def warm_up() -> None:
+    """Load what is needed after the commit while buildah still works at it."""
+    import base64  # noqa: F401 - see above
+    import hashlib  # noqa: F401 - likewise
+    import json  # noqa: F401 - likewise
 
 
 def images_directory(mountpoint: str) -> str | None:

@@ -1,0 +1,62 @@
+"""The beginning of a run: what takes long, begun before anything is read or judged.
+
+A service of ours takes as long to come up as Python takes to load the rest of this package. It is started only
+where it is plain that none can be found; whoever has an Opening hands it to `run`, or closes it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rootless_scratch.engine.lease import hold, lease_directory, local_engine
+from rootless_scratch.engine.service import Starting, has_user_socket
+from rootless_scratch.errors import HostError
+from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.environment import tool_environment
+
+
+class Opening:
+    """A lease, and a service that is coming up, or None where one may be found; raises HostError.
+
+    `used` is set by whoever asks for a container of that lease.
+    """
+
+    def __init__(self) -> None:
+        environment = tool_environment()
+        self.variables = environment.variables
+        self.notes = list(environment.notes)
+        self.used = False
+        directory = lease_directory(self.variables)
+        try:
+            self.lease = hold(directory)
+        except OSError as error:
+            raise HostError(
+                f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
+                fix="Set HOME, or XDG_STATE_HOME, to a directory that you can write to.",
+            ) from error
+        self.starting: Starting | None = None
+        try:
+            if not os.environ.get("CONTAINER_HOST") and not has_user_socket(self.variables):
+                self.start_service()
+        except BaseException:
+            self.close()
+            raise
+
+    def start_service(self) -> Starting:
+        """Start a service of our own, with a runtime that works here, and note it in the lease."""
+        choice = choose_runtime()
+        if choice.name is not None:
+            self.notes.append(f"The runtime is {choice.name}, because {choice.reason}.")
+        self.starting = Starting(self.variables, runtime=choice.name)
+        self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory)
+        return self.starting
+
+    def close(self) -> None:
+        """End the service, let go of the lease; one that stays makes the next call look for its container."""
+        try:
+            if self.starting is not None:
+                self.starting.close()
+            if not self.used:
+                self.lease.end()
+        finally:
+            self.lease.release()
