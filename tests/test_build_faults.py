@@ -195,7 +195,9 @@ def test_a_broken_store_is_told_in_one_sentence(fresh_home: Home, tmp_path: Path
     assert b"\n  fix: " in done.stderr
 
 
-def test_without_buildah_its_package_is_named_and_a_bad_program_still_first(fresh_home: Home, tmp_path: Path) -> None:
+def test_without_buildah_its_package_is_named_and_a_bad_program_still_first(
+    fresh_home: Home, tmp_path: Path
+) -> None:
     program = tinyelf.write(tmp_path / "program")
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\n")
@@ -205,4 +207,7 @@ def test_without_buildah_its_package_is_named_and_a_bad_program_still_first(fres
         assert done.returncode == 1
         assert b"buildah is not installed" in done.stderr
         assert b"apt-get install buildah" in done.stderr
-        assert b"[script-interpreter-missing]" in fresh_home.cli("build", str(script), "-t", "x", environment=nowhere).stderr
+        assert (
+            b"[script-interpreter-missing]"
+            in fresh_home.cli("build", str(script), "-t", "x", environment=nowhere).stderr
+        )

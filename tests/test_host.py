@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Socket, Tool, Runtime
+from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Runtime, Socket, Tool
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
 from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
 from rootless_scratch.host.storage import Place, Storage
@@ -70,9 +70,7 @@ HEALTHY = HostFacts(
         probe=Probe(failed_step=None, errno=0),
         id_map=IdMap(ids=65_537, problem=None),
     ),
-    cgroups=Cgroups(
-        mode="v2", runtime=Runtime(name=None, reason=None), controllers=("cpu", "memory", "pids")
-    ),
+    cgroups=Cgroups(mode="v2", runtime=Runtime(name=None, reason=None), controllers=("cpu", "memory", "pids")),
     network=Network(tun=None, bridge=None),
     storage=Storage(
         images=place("/home/anna/.local/share/containers/storage"),

@@ -35,7 +35,12 @@ def image(shared_home: Home, tmp_path: Path) -> str:
     """An image with a tree worth drawing."""
     program = tinyelf.write(tmp_path / "server")
     (tmp_path / "page").write_text("x" * 1500)
-    words = ["--copy", f"{tmp_path / 'page'}:/srv/www/index.html", "--mkdir", "/data:mode=0700,uid=65532,gid=65532"]
+    words = [
+        "--copy",
+        f"{tmp_path / 'page'}:/srv/www/index.html",
+        "--mkdir",
+        "/data:mode=0700,uid=65532,gid=65532",
+    ]
     words += ["--symlink", "/usr/bin/server:/server", "--env", "MODE=live", "--port", "8080", "--label", "a=b"]
     done = shared_home.cli("build", f"{program}:/usr/bin/server", "-t", "drawn", *words)
     assert done.returncode == 0, done.stderr

@@ -36,6 +36,7 @@ _END_PATIENCE = 3.0
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
 
+
 class Service:
     """A service that listens: whose it is, and how to speak to it."""
 
