@@ -280,6 +280,10 @@ def check(subject: StrPath | Image) -> Judgement:
     if not isinstance(subject, (str, os.PathLike)):
         return _check_image(subject.image_id)
     word = os.fspath(subject)
+    if not word:
+        raise UsageError(
+            "Neither a program nor an image was named.", fix="Name a file, or an image such as hello."
+        )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word)
     return _check_image(word)

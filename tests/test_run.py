@@ -454,3 +454,9 @@ def test_from_python_output_is_captured_and_errors_are_raised(
         run("nosuch")
     late = run("tools", ["sleep", "60"], network="none", timeout=0.5)
     assert (late.exit_code, late.timed_out) == (124, True)
+
+
+def test_for_a_mistyped_image_the_nearest_is_named(tools: Home) -> None:
+    done = tools.cli("run", "-q", "toolz", "sh")
+    assert done.returncode == 125
+    assert done.stderr.decode().splitlines()[1] == "  fix: Did you mean localhost/tools:latest?"

@@ -118,7 +118,7 @@ def test_check_of_a_program_needs_no_tool_and_says_what_to_do(shared_home: Home,
     good = tinyelf.write(tmp_path / "good")
     done = shared_home.cli("check", str(good), environment={"PATH": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode() == f"{good}: starts (starts in an image from scratch)\n"
+    assert done.stdout.decode() == f"{good}: starts\n"
     (tmp_path / "bad").write_bytes(good.read_bytes()[:100])
     done = shared_home.cli("check", "./bad", cwd=tmp_path)
     assert done.returncode == 1
@@ -216,3 +216,33 @@ def test_what_is_exported_is_there_and_nothing_else(shared_home: Home) -> None:
     )
     done = shared_home.run([sys.executable, "-c", script], check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_a_verb_the_overview_is_shown(shared_home: Home) -> None:
+    done = shared_home.cli()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"\nVerbs:\n" in done.stderr
+
+
+@pytest.mark.podman
+def test_options_behind_the_image_of_a_run_are_the_programs(shared_home: Home) -> None:
+    done = shared_home.cli("run", "no-such-image", "--json")
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert (
+        json.loads(shared_home.cli("run", "--json", "no-such-image").stdout)["error"]["kind"] == "image-not-found"
+    )
+
+
+@pytest.mark.buildah
+def test_when_the_reader_has_gone_the_exit_code_says_so_and_nothing_is_printed(
+    shared_home: Home, image: str
+) -> None:
+    script = '("$0" -m rootless_scratch inspect "$1"; echo $? >&2) | true'
+    done = shared_home.run(["bash", "-c", script, sys.executable, image])
+    assert done.stderr.decode().strip() in {"141", "0"}, "0 where all was written before the reader had gone"
+
+
+def test_check_of_nothing_is_a_usage_error(shared_home: Home) -> None:
+    done = shared_home.cli("check", "")
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n  fix: ") == 1

@@ -29,7 +29,7 @@ def build_image(
 ) -> Image:
     """Build what was planned and name it; `progress` is told the bytes written so far.
 
-    Nothing of a build that fails stays, and no name moves. Raises SpecError, SourceError, HostError, BuildError.
+    Nothing of a build that fails stays. Raises SpecError, SourceError, HostError, BuildError.
     """
     if plan.platform is None:
         raise SpecError(

@@ -6,11 +6,6 @@ import click
 
 from rootless_scratch.cli.output import common_options, print_findings, print_json, showable
 
-_WORDS = {
-    "starts": "starts in an image from scratch",
-    "fails": "does not start in an image from scratch",
-    "unknown": "may start or not: it takes a run to tell",
-}
 _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 
 
@@ -31,6 +26,7 @@ def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int: 
         print_json({"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings})
     else:
         word = click.style(judgement.verdict, fg=_COLOURS[judgement.verdict], bold=True)
-        click.echo(f"{showable(subject)}: {word} ({_WORDS[judgement.verdict]})")
+        hint = " (only a run can tell whether it starts)" if judgement.verdict == "unknown" else ""
+        click.echo(f"{showable(subject)}: {word}{hint}")
         print_findings(judgement.findings, quiet=quiet)
     return 1 if errors_of(judgement.findings) else 0

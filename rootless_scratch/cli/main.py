@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.engine.opening import Opening
 
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + 2
 EXIT_BROKEN_PIPE = 128 + 13
 """128 and the signal, as a shell says it: SIGINT, SIGPIPE."""
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(words: list[str], begun: Session | Opening | None) -> int:
     import click
 
+    from rootless_scratch.cli.output import VerbError, print_error
     from rootless_scratch.cli.verbs import cli
 
     try:
@@ -60,14 +62,20 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as leave:
         code = leave.exit_code
+    except VerbError as failed:
+        print_error(failed.error, as_json=failed.as_json, verbose=failed.verbose)
+        code = _exit_code(failed.error, words)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message(), err=True)
+        code = EXIT_USAGE
     except click.ClickException as error:
         code = _usage(error, words)
     except ScratchError as error:
         code = _report(error, words)
     except (KeyboardInterrupt, click.exceptions.Abort):
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our stdout has gone; Python would print a traceback when it flushes at exit.
+    except (BrokenPipeError, SystemExit):
+        # The reader of our stdout has gone (click makes a SystemExit of that); nothing can be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_BROKEN_PIPE
     return code
@@ -127,13 +135,21 @@ def _usage(error: ClickException, words: Sequence[str]) -> int:
 
 
 def _report(error: ScratchError, words: Sequence[str]) -> int:
+    """Show an error of the words themselves: those behind the image of a `run` are not for us."""
     from rootless_scratch.cli.output import print_error
 
-    own = words[: words.index("--")] if "--" in words else words
+    own = list(words)
+    if words[:1] == ["run"]:
+        own = own[: next((at for at, word in enumerate(own) if at and not word.startswith("-")), len(own))]
+    own = own[: own.index("--")] if "--" in own else own
     print_error(error, as_json="--json" in own, verbose="-v" in own or "--verbose" in own)
+    return _exit_code(error, words)
+
+
+def _exit_code(error: ScratchError, words: Sequence[str]) -> int:
     if isinstance(error, UsageError):
-        return 2
-    if words and words[0] == "run":
+        return EXIT_USAGE
+    if words[:1] == ["run"]:
         from rootless_scratch.cli.run import exit_code_of
 
         return exit_code_of(error)

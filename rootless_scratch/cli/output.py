@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,11 +21,29 @@ SCHEMA = 1
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
-def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every verb has: --json, -q, -v."""
+class VerbError(Exception):
+    """An error of a verb, with the options that say how it is to be shown."""
+
+    def __init__(self, error: ScratchError, *, as_json: bool, verbose: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.as_json = as_json
+        self.verbose = verbose
+
+
+def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every verb has: --json, -q, -v; errors of the verb leave it as VerbError."""
+
+    @wraps(verb)
+    def function(**words: Any) -> Any:  # noqa: ANN401 - click's values
+        try:
+            return verb(**words)
+        except ScratchError as error:
+            raise VerbError(error, as_json=words["as_json"], verbose=words["verbose"]) from error
+
     for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Say more about what is done and what failed."),
-        click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more about what was done or failed."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing beside the result and what went wrong."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
     ):
         function = option(function)

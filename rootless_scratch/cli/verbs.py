@@ -51,7 +51,11 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs,
+    subcommand_metavar="VERB [ARG]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s", prog_name="rootless-scratch")
 def cli() -> None:
     """Turn program files into FROM scratch images and run them, without root and without a daemon."""

@@ -16,7 +16,7 @@ from rootless_scratch.engine.http import Attached
 from rootless_scratch.engine.lease import leftovers
 from rootless_scratch.engine.service import remove_directory
 from rootless_scratch.engine.streams import Output
-from rootless_scratch.errors import EngineError, HostError
+from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.lease import Lease
     from rootless_scratch.engine.signals import Forwarding
     from rootless_scratch.engine.specification import Request
+    from rootless_scratch.errors import ScratchError
     from rootless_scratch.findings import Finding
 
 OLDEST = (4, 3)
@@ -89,8 +90,18 @@ class Container:
         self._exists = response.ok
         _check_version(response)
         if not response.ok:
-            raise failures.create_failure(response.refusal(), asked)
+            raise self._create_failure(response.refusal(), asked)
         return tuple(str(warning) for warning in response.json().get("Warnings") or ())
+
+    def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
+        error = failures.create_failure(refusal, asked)
+        if isinstance(error, ImageNotFoundError):
+            from rootless_scratch.engine.images import near_names
+
+            near = near_names(self._client.path, asked.image)
+            if near:
+                return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
+        return error
 
     @contextmanager
     def attach(self, asked: Request, *, stdout: int | None, stderr: int | None) -> Iterator[Output]:

@@ -92,6 +92,13 @@ def failure(words: Sequence[str], code: int, text: str) -> Failed:
     lowered = text.lower()
     if "no space left on device" in lowered or "disk quota exceeded" in lowered:
         return no_space(f"`buildah {words[0]}` wrote the image", text)
+    if "bzip2 data invalid" in text:
+        return Failed(
+            "build",
+            "This buildah takes a layer whose first file name begins with `BZh` for compressed data.",
+            "Give that file another name in the image, or add one that sorts before it.",
+            text,
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
     cause = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
