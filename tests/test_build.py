@@ -154,6 +154,16 @@ def test_the_image_id_is_the_same_whoever_builds_it_wherever_and_whenever(
     assert shared_home.json(*words, environment={"SOURCE_DATE_EPOCH": "1700000000"})["image_id"] != expected
 
 
+def test_another_user_gets_the_same_image_id(shared_home: Home, fresh_home: Home, tmp_path: Path) -> None:
+    """Root of a user namespace is another user, with no session to enter."""
+    program = tinyelf.write(tmp_path / "program")
+    words = ["build", str(program), "-t", "same", "--mkdir", "/data:uid=65532,gid=65532"]
+    expected = shared_home.json(*words)["image_id"]
+    as_root = ["podman", "unshare", sys.executable, "-m", "rootless_scratch", *words, "--json"]
+    done = fresh_home.run(as_root)
+    assert json.loads(done.stdout)["image_id"] == expected
+
+
 def test_another_store_and_another_directory_give_the_same_image_id(
     shared_home: Home, fresh_home: Home, tmp_path: Path
 ) -> None:
