@@ -215,3 +215,18 @@ def test_without_buildah_its_package_is_named_and_a_bad_program_still_first(
     assert b"apt-get install buildah" in done.stderr
     refused = fresh_home.cli("build", str(script), "-t", "x", environment=nowhere)
     assert b"[script-interpreter-missing]" in refused.stderr
+
+
+def test_a_cancelled_build_leaves_one_of_the_same_content_and_several_names_alone(
+    fresh_home: Home, tmp_path: Path
+) -> None:
+    small = tinyelf.write(tmp_path / "small")
+    for moment in range(12):
+        neighbour = begin(fresh_home, str(small), "-t", "first", "-t", "second")
+        victim = begin(fresh_home, str(small), "-t", "victim")
+        time.sleep(0.2 + moment * 0.03)
+        os.killpg(victim.pid, signal.SIGINT)
+        victim.communicate()
+        _, errors = neighbour.communicate()
+        assert neighbour.returncode == 0, errors.decode()
+        assert {"localhost/first:latest", "localhost/second:latest"} <= images(fresh_home)

@@ -246,3 +246,28 @@ def test_check_of_nothing_is_a_usage_error(shared_home: Home) -> None:
     done = shared_home.cli("check", "")
     assert done.returncode == 2
     assert done.stderr.count(b"\n  fix: ") == 1
+
+
+def test_where_the_output_finds_no_room_one_sentence_says_so(shared_home: Home, tmp_path: Path) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    for words in (["check", str(program)], ["build", "--dry-run", str(program)], ["--version"], ["--help"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "rootless_scratch", *words],
+                env=shared_home.environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                check=False,
+            )
+        assert done.returncode == 1, words
+        assert done.stderr.startswith(
+            b"rootless-scratch: The output cannot be written: No space left on device."
+        ), words
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.buildah
+def test_an_image_name_is_never_taken_for_an_option(shared_home: Home) -> None:
+    done = shared_home.cli("inspect", "--", "--help")
+    assert done.returncode == 1
+    assert b"JSONDecodeError" not in done.stderr

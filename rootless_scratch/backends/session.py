@@ -119,12 +119,16 @@ class Session:
         assert self._worker.stdout is not None  # noqa: S101 - a pipe was asked for
         assert self._worker.stderr is not None  # noqa: S101 - likewise
         streams = {self._worker.stdout: True, self._worker.stderr: False}
+        poll = select.poll()
+        for descriptor in streams:
+            poll.register(descriptor, select.POLLIN)
         while streams:
-            for descriptor in select.select(list(streams), [], [])[0]:
+            for descriptor, _ in poll.poll():
                 block = os.read(descriptor, 1 << 16)
                 if block:
                     yield block, streams[descriptor]
                 else:
+                    poll.unregister(descriptor)
                     del streams[descriptor]
 
     def _drain(self) -> None:
@@ -134,9 +138,13 @@ class Session:
 
         streams = [each for each in (self._worker.stdout, self._worker.stderr) if each is not None]
         deadline = time.monotonic() + _END_PATIENCE
+        poll = select.poll()
+        for descriptor in streams:
+            poll.register(descriptor, select.POLLIN)
         while streams and (left := deadline - time.monotonic()) > 0:
-            for descriptor in select.select(streams, [], [], left)[0]:
+            for descriptor, _ in poll.poll(left * 1000):
                 if not os.read(descriptor, 1 << 16):
+                    poll.unregister(descriptor)
                     streams.remove(descriptor)
         if not streams:
             self._worker.wait()

@@ -78,7 +78,23 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         # The reader of our stdout has gone (click makes a SystemExit of that); nothing can be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_BROKEN_PIPE
+    except OSError as error:
+        code = _unwritable(error, words)
     return code
+
+
+def _unwritable(error: OSError, words: list[str]) -> int:
+    """What is printed found no room; whoever reads stderr, if anybody can, is told."""
+    sentence = (
+        f"rootless-scratch: The output cannot be written: {error.strerror}.\n  fix: Make room where it goes.\n"
+    )
+    # What is still buffered would fail again at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        os.write(2, sentence.encode())
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return 125 if words[:1] == ["run"] else 1
 
 
 def _leave(code: int) -> NoReturn:

@@ -79,29 +79,32 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
 
 
 def commit(places: Places, job: Job, record: Record, images: str | None) -> tuple[str, str, str]:
-    """Make the image and give it its names; where it has several, only once the whole of it is proven."""
+    """Make the image under its first name, prove it, and give it the others.
+
+    It is never long without a name: whoever takes back a build removes images that have none.
+    """
     iidfile = os.path.join(record.scratch, "iid")
     flags = ["--quiet", "--rm", "--format", "oci", "--iidfile", iidfile, *job["commit"]]
     if job["timestamp"] is not None:
         flags += ["--timestamp", str(job["timestamp"])]
     tell({"step": "commit"})
-    single = job["names"] if len(job["names"]) == 1 else ()
+    first, *others = job["names"]
     # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
-    with Lock(places.records, *single):
-        committing = Tool(places, ("commit", *flags, record.name, *single))
+    with Lock(places.records, first):
+        committing = Tool(places, ("commit", *flags, record.name, first))
         warm_up()
         committing.finish()
         with open(iidfile, encoding="ascii") as file:
             image_id = file.read().strip().removeprefix("sha256:")
         config_text, manifest_text = image_texts(places, images, image_id)
         verify(job, config_text)
-    if not single:
-        try:
-            call(places, "tag", image_id, *job["names"])
-        except (Failed, Cancelled):
-            for name in job["names"]:
-                Tool(places, ("rmi", name)).finish(check=False, cancel=False)
-            raise
+        if others:
+            try:
+                call(places, "tag", image_id, *others)
+            except (Failed, Cancelled):
+                for name in job["names"]:
+                    Tool(places, ("rmi", name)).finish(check=False, cancel=False)
+                raise
     return image_id, config_text, manifest_text
 
 

@@ -41,7 +41,7 @@ def read(places: Places, *, programs: bool) -> dict[str, object]:
 
 def describe(places: Places, image: str) -> dict[str, str]:
     """What storage says of the image; raises Failed where it knows none of that name."""
-    tool = Tool(places, ("inspect", "--type", "image", image))
+    tool = Tool(places, ("inspect", "--type", "image", "--", image))
     try:
         described: dict[str, str] = json.loads(tool.finish())
     except Failed as failure:

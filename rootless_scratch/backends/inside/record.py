@@ -88,25 +88,21 @@ class Record:
 
 
 class Lock:
-    """Held while one name is given, so that of all builds here only one gives it at a time; no name, no lock.
+    """Held while one name is given, so that of all builds here only one gives it at a time.
 
     Its file is an empty record: what a killed build leaves of it, the next sweep removes.
     """
 
-    def __init__(self, records: str, *names: str) -> None:
-        self._path = ""
-        if names:
-            # Two names that share a sum only wait for each other.
-            self._path = os.path.join(records, f"name-{binascii.crc32(names[0].encode()):08x}")
+    def __init__(self, records: str, name: str) -> None:
+        # Two names that share a sum only wait for each other.
+        self._path = os.path.join(records, f"name-{binascii.crc32(name.encode()):08x}")
 
     def __enter__(self) -> None:
-        if self._path:
-            self._descriptor = _create_locked(self._path)
+        self._descriptor = _create_locked(self._path)
 
     def __exit__(self, *raised: object) -> None:
-        if self._path:
-            os.unlink(self._path)
-            os.close(self._descriptor)
+        os.unlink(self._path)
+        os.close(self._descriptor)
 
 
 def remove_unnamed(places: Places, added: Iterable[str], expected: dict[str, object]) -> None:
