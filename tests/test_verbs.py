@@ -271,3 +271,27 @@ def test_an_image_name_is_never_taken_for_an_option(shared_home: Home) -> None:
     done = shared_home.cli("inspect", "--", "--help")
     assert done.returncode == 1
     assert b"JSONDecodeError" not in done.stderr
+
+
+@pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_who_wants_no_colours_gets_none(shared_home: Home, tmp_path: Path, setting: dict[str, str]) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    environment = shared_home.environment | {"TERM": "xterm"}
+    command = f"{sys.executable} -m rootless_scratch check {tmp_path / 'empty'}"
+    words = ["script", "-qec", command, "/dev/null"]
+    plain = subprocess.run(words, env=environment | setting, capture_output=True, check=False)
+    assert b"fails" in plain.stdout
+    assert b"\x1b" not in plain.stdout
+    coloured = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert b"\x1b" in coloured.stdout
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/sys/x", "/dev/shm/x", "/etc/hosts"])
+def test_a_program_where_a_runtime_mounts_its_own_is_refused(
+    shared_home: Home, tmp_path: Path, place: str
+) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    done = shared_home.cli("build", f"{program}:{place}", "-t", "hidden", "--dry-run")
+    assert done.returncode == 1
+    assert b"[hidden-by-runtime]" in done.stderr
+    assert shared_home.cli("build", f"{program}:/etc/hostsfile", "-t", "seen", "--dry-run").returncode == 0

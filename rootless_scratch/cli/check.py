@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rootless_scratch.cli.output import common_options, print_findings, print_json, showable
+from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, showable
 
 _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 
@@ -27,6 +27,6 @@ def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int: 
     else:
         word = click.style(judgement.verdict, fg=_COLOURS[judgement.verdict], bold=True)
         hint = " (only a run can tell whether it starts)" if judgement.verdict == "unknown" else ""
-        click.echo(f"{showable(subject)}: {word}{hint}")
+        click.echo(f"{showable(subject)}: {word}{hint}", color=colour())
         print_findings(judgement.findings, quiet=quiet)
     return 1 if errors_of(judgement.findings) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,11 @@ def print_json(answer: Mapping[str, object]) -> None:
     click.echo(json.dumps(plain, indent=2))
 
 
+def colour() -> bool | None:
+    """For click's `color`: none where the user wants none (no-color.org), else where a terminal reads."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
 def say(message: str) -> None:
     """One line for the user that is not a result; names that no terminal can show are shown escaped."""
     click.echo(showable(message), err=True)
@@ -77,7 +83,7 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False) -> None:
         if quiet and finding.severity != "error":
             continue
         word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        click.echo(f"{word} {showable(finding.message)} [{finding.rule}]", err=True)
+        click.echo(f"{word} {showable(finding.message)} [{finding.rule}]", err=True, color=colour())
         click.echo(f"  fix: {showable(finding.fix)}", err=True)
 
 
@@ -94,7 +100,7 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         say(f"rootless-scratch: not built: {count} error{'s' if count > 1 else ''}.")
         return
     name = click.style("rootless-scratch:", fg="red", bold=True)
-    click.echo(f"{name} {showable(error.message)}", err=True)
+    click.echo(f"{name} {showable(error.message)}", err=True, color=colour())
     click.echo(f"  fix: {showable(error.fix)}", err=True)
     if not verbose:
         return

@@ -58,7 +58,7 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
         notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
         del variables["XDG_RUNTIME_DIR"]
     temporary = variables.get("TMPDIR")
-    if temporary and not os.access(temporary, os.W_OK | os.X_OK):
+    if temporary and not (os.path.isdir(temporary) and os.access(temporary, os.W_OK | os.X_OK)):
         notes.append(f"TMPDIR is ignored: {temporary} is not a directory that can be written to.")
         del variables["TMPDIR"]
     return ToolEnvironment(variables=variables, notes=notes)

@@ -16,6 +16,7 @@ from rootless_scratch.rules.access import account_of
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
+from rootless_scratch.rules.hidden import judge_hidden
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges
 from rootless_scratch.rules.places import judge_places
 from rootless_scratch.rules.programs import judge_platforms, judge_program
@@ -57,6 +58,7 @@ def judge_image(
         *judge_command(scene),
         *judge_execution(scene, _executed(scene, started, facts)),
         *_judge_programs(scene, programs),
+        *judge_hidden(started),
         *_judge_platform(started, facts, platform),
         *judge_account(scene),
         *judge_places(scene),
