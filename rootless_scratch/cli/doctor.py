@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import common_options, print_json, say, showable
+from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
 
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
@@ -68,17 +67,15 @@ def _print_operations(judgement: HostJudgement) -> None:
 
     table = Table("operation", "here", "what it is", box=None, pad_edge=False)
     for name, state, purpose in rows:
-        colour = "green" if state == "works" else "red"
-        table.add_row(name, f"[{colour}]{state}[/{colour}]", purpose)
+        tint = "green" if state == "works" else "red"
+        table.add_row(name, f"[{tint}]{state}[/{tint}]", purpose)
     Console().print(table)
 
 
 def _print_finding(finding: Finding) -> None:
-    # The convention of no-color.org; click itself strips colours only where no terminal reads.
-    colour = False if os.environ.get("NO_COLOR") else None
     word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-    click.echo(f"\n{word} {showable(finding.message)} [{finding.rule}]", color=colour)
-    click.echo(f"  fix: {showable(finding.fix)}", color=colour)
+    click.echo(f"\n{word} {showable(finding.message)} [{finding.rule}]", color=colour())
+    click.echo(f"  fix: {showable(finding.fix)}", color=colour())
 
 
 def _say_facts(facts: HostFacts) -> None:
