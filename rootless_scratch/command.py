@@ -99,6 +99,11 @@ def ask(
             f"{program} cannot be started: {str(error).strip().splitlines()[-1]}.",
             fix="Check that it is executable by you and built for this machine.",
         ) from error
+    except ChildProcessError as error:
+        raise HostError(
+            f"The exit code of {program} is lost, because this process ignores SIGCHLD.",
+            fix="Call `signal.signal(signal.SIGCHLD, signal.SIG_DFL)` first.",
+        ) from error
     output = Output(exit_code=answer.exit_code, stdout=answer.stdout, stderr=answer.stderr)
     if check and output.exit_code != 0:
         raise failed(argv, exit_code=output.exit_code, stderr=output.stderr)
@@ -151,7 +156,15 @@ def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandErro
 
 def last_cause(stderr: str) -> str:
     """The line that tells, out of what Go programs print: the last error line, without its prefix."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = plain_lines(stderr)
     telling = [line for line in lines if line.startswith(("Error:", "error:"))]
     line = (telling or lines or [""])[-1]
     return line.removeprefix("Error:").removeprefix("error:").strip().rstrip(".")
+
+
+def plain_lines(stderr: str) -> list[str]:
+    """The lines that are not empty, without what logrus puts around a message of Go programs."""
+    import re
+
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return [re.sub(r'^time="[^"]*" level=\w+ msg="?|"$', "", line).replace('\\"', '"') for line in lines]

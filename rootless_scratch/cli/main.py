@@ -51,11 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(words: list[str], begun: Session | Opening | None) -> int:
+    import signal
+
     import click
 
-    from rootless_scratch.cli.output import VerbError, print_error
+    from rootless_scratch.cli.output import VerbError, print_error, tell
     from rootless_scratch.cli.verbs import cli
 
+    # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         outcome = cli.main(words, prog_name="rootless-scratch", standalone_mode=False, obj=begun)
         code = outcome if isinstance(outcome, int) else 0
@@ -66,7 +70,7 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         print_error(failed.error, as_json=failed.as_json, verbose=failed.verbose)
         code = _exit_code(failed.error, words)
     except click.exceptions.NoArgsIsHelpError as asked:
-        click.echo(asked.format_message(), err=True)
+        tell(asked.format_message())
         code = EXIT_USAGE
     except click.ClickException as error:
         code = _usage(error, words)
@@ -101,9 +105,13 @@ def _leave(code: int) -> NoReturn:
     """Exit without taking the interpreter apart, which costs 5 ms and undoes nothing that the kernel does not."""
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
     except OSError:
         code = code or 1
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # Nobody can be told, and no result is lost.
+        os._exit(code)
     os._exit(code)
 
 
@@ -154,12 +162,24 @@ def _report(error: ScratchError, words: Sequence[str]) -> int:
     """Show an error of the words themselves: those behind the image of a `run` are not for us."""
     from rootless_scratch.cli.output import print_error
 
-    own = list(words)
-    if words[:1] == ["run"]:
-        own = own[: next((at for at, word in enumerate(own) if at and not word.startswith("-")), len(own))]
-    own = own[: own.index("--")] if "--" in own else own
+    own = _own_words(words)
     print_error(error, as_json="--json" in own, verbose="-v" in own or "--verbose" in own)
     return _exit_code(error, words)
+
+
+def _own_words(words: Sequence[str]) -> list[str]:
+    """The words up to `--`, or up to the image of a `run`."""
+    own = list(words[: words.index("--")] if "--" in words else words)
+    if words[:1] != ["run"]:
+        return own
+    from rootless_scratch.cli.run import command
+
+    takes_value = {name for each in command.params if not getattr(each, "is_flag", True) for name in each.opts}
+    at = 1
+    while at < len(own) and own[at].startswith("-"):
+        # Short options may be followed by their value without a space, long ones by `=`.
+        at += 2 if own[at] in takes_value else 1
+    return own[:at]
 
 
 def _exit_code(error: ScratchError, words: Sequence[str]) -> int:

@@ -69,7 +69,15 @@ def colour() -> bool | None:
 
 def say(message: str) -> None:
     """One line for the user that is not a result; names that no terminal can show are shown escaped."""
-    click.echo(showable(message), err=True)
+    tell(showable(message))
+
+
+def tell(text: str) -> None:
+    """Write to stderr; where that takes nothing (a full disk), what is said is lost and nothing else."""
+    try:
+        click.echo(text, err=True, color=colour())
+    except OSError:
+        return
 
 
 def showable(text: str) -> str:
@@ -83,8 +91,8 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False) -> None:
         if quiet and finding.severity != "error":
             continue
         word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        click.echo(f"{word} {showable(finding.message)} [{finding.rule}]", err=True, color=colour())
-        click.echo(f"  fix: {showable(finding.fix)}", err=True)
+        tell(f"{word} {showable(finding.message)} [{finding.rule}]")
+        say(f"  fix: {finding.fix}")
 
 
 def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
@@ -100,8 +108,8 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         say(f"rootless-scratch: not built: {count} error{'s' if count > 1 else ''}.")
         return
     name = click.style("rootless-scratch:", fg="red", bold=True)
-    click.echo(f"{name} {showable(error.message)}", err=True, color=colour())
-    click.echo(f"  fix: {showable(error.fix)}", err=True)
+    tell(f"{name} {showable(error.message)}")
+    say(f"  fix: {error.fix}")
     if not verbose:
         return
     if isinstance(error, CommandError) and error.argv:
