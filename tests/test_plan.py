@@ -11,6 +11,7 @@ import pytest
 import tinyelf
 from planning import planned, put, refusal
 
+from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan import Plan, plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_copy, parse_program
@@ -120,10 +121,11 @@ def test_links_are_kept_as_they_are_written(tmp_path: Path) -> None:
         (NewSymlink(path="/a", target="x" * 4096), "4096 bytes"),
         (NewSymlink(path="/a", target="\ud800"), "no file name"),
         (NewSymlink(path="/bin/", target="/busybox"), "ends in `/`"),
-        (NewSymlink(path="a", target="/busybox"), "not absolute"),
         (NewSymlink(path="/../a", target="/busybox"), "`..`"),
     ):
         assert cause in refusal(lambda link=link: planned(links=(link,))).message  # type: ignore[misc]
+    relative = (NewSymlink(path="a", target="/busybox"),)
+    assert "not absolute" in refusal(lambda: planned(links=relative), UsageError).message
 
 
 def test_one_destination_has_one_content(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_mkdir_does_not_turn_a_file_or_a_link_into_a_directory(tmp_path: Path) -
     refusal(lambda: planned(links=(NewSymlink(path="/x", target="y"),), mkdir=mkdir))
 
 
-@pytest.mark.parametrize("path", ["/../x", "x", "/a\0b", "/.wh.x", "/" + "x" * 256, "/x" * 2048, "/"])
+@pytest.mark.parametrize("path", ["/../x", "/a\0b", "/.wh.x", "/" + "x" * 256, "/x" * 2048, "/"])
 def test_paths_that_no_image_may_have_are_refused_wherever_they_stand(tmp_path: Path, path: str) -> None:
     source = put(tmp_path, "hello", tinyelf.hello())
     if path != "/":

@@ -79,8 +79,8 @@ def write_context(plan: Plan, directory: str) -> None:
     import tempfile
 
     text = containerfile(plan)
-    target = os.path.realpath(directory)
     try:
+        target = os.path.realpath(directory)
         exists = _is_empty_directory(target)
         stage = tempfile.mkdtemp(prefix=".rootless-scratch-", dir=target if exists else os.path.dirname(target))
     except OSError as error:

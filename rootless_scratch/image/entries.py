@@ -104,6 +104,11 @@ def _facts(program: Copy) -> ProgramFacts:
         return read_program(program.source)
     except SourceError as error:
         source, colon, place = program.source.rpartition(":")
+        if program.destination is not None and place.startswith("/") and os.path.lexists(source):
+            raise SourceError(
+                error.message,
+                fix=f"One word names one place in the image: write {program.source!r}, or name the program twice.",
+            ) from error
         if program.destination is not None or not colon or not place or not os.path.lexists(source):
             raise
         raise SourceError(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-from rootless_scratch.errors import SpecError
+from rootless_scratch.errors import UsageError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms, and the worker loads this
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -19,13 +23,22 @@ _SCHEME = re.compile(r"[a-z-]+://")
 def image_name(name: str) -> str:
     """The full form under which local storage keeps `name`: `hello` gives `localhost/hello:latest`.
 
-    Raises SpecError for what no registry and no storage would take (distribution-spec v1.1, "Pulling
+    Raises UsageError for what no registry and no storage would take (distribution-spec v1.1, "Pulling
     manifests").
     """
     host, path, tag = _parts(name)
     if not _is_name(name):
         raise _refusal(name)
     return f"{host}/{path}:{tag}"
+
+
+def near_names(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Names among `names` that read much like `wanted`, the nearest first."""
+    from difflib import get_close_matches
+
+    # A user leaves out what podman adds: the host of local images, and the tag.
+    short = {name.removeprefix("localhost/").removesuffix(":latest"): name for name in names}
+    return tuple(short[word] for word in get_close_matches(wanted, short, n=2))
 
 
 def _parts(name: str) -> tuple[str, str, str]:
@@ -54,7 +67,7 @@ def _reads_as_id(name: str) -> bool:
     return _ID.match(name.partition(":")[0]) is not None
 
 
-def _refusal(name: str) -> SpecError:
+def _refusal(name: str) -> UsageError:
     host, path, tag = _parts(name)
     cause, fix = f"{name!r} is not an image name.", _spelling(name)
     if "@" in name:
@@ -74,7 +87,7 @@ def _refusal(name: str) -> SpecError:
     elif _PATH.match(path):
         cause = f"The image name {name[:60]!r}... has more than {_NAME_MAX} characters."
         fix = "Shorten it."
-    return SpecError(cause, fix=fix)
+    return UsageError(cause, fix=fix)
 
 
 def _spelling(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless_scratch.errors import SpecError
+from rootless_scratch.errors import SpecError, UsageError
 
 _NAME_MAX = 255
 PATH_MAX = 4096
@@ -12,14 +12,16 @@ PATH_MAX = 4096
 def image_path(path: str, *, what: str = "path") -> str:
     """The normal form of an absolute path inside an image; `/` for its root.
 
-    Raises SpecError for what is relative, climbs with `..`, holds NUL, is longer than Linux allows, or would
-    be read as a whiteout (OCI image-spec v1.1, layer.md, "Whiteouts").
+    Raises UsageError for what is relative, SpecError for what climbs with `..`, holds NUL, is longer than Linux
+    allows, or would be read as a whiteout (OCI image-spec v1.1, layer.md, "Whiteouts").
     """
     require_file_text(path)
     names = [name for name in path.split("/") if name not in ("", ".")]
     if not path.startswith("/"):
         absolute = "/" + "/".join(name for name in names if name != "..")
-        raise SpecError(f"The {what} {path!r} inside the image is not absolute.", fix=f"Write it as {absolute!r}.")
+        raise UsageError(
+            f"The {what} {path!r} inside the image is not absolute.", fix=f"Write it as {absolute!r}."
+        )
     for name in names:
         if name == "..":
             raise SpecError(

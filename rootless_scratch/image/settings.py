@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from rootless_scratch.errors import SpecError
+from rootless_scratch.errors import SpecError, UsageError
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.paths import image_path, is_utf8
 
@@ -73,7 +73,7 @@ def pairs(flag: str, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str
         _config_text(flag, key)
         _config_text(flag, value)
         if not key or "=" in key:
-            raise SpecError(f"{flag}: {key!r} is not a name.", fix="Names are not empty and hold no `=`.")
+            raise UsageError(f"{flag}: {key!r} is not a name.", fix="Names are not empty and hold no `=`.")
         chosen[key] = value
     # The order of environment variables is the user's; the later of two settings of one name wins.
     return tuple(chosen.items()) if flag == "--env" else tuple(sorted(chosen.items()))
@@ -81,13 +81,13 @@ def pairs(flag: str, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str
 
 def _user(user: str) -> str:
     if not _USER.match(user) or not is_utf8(user) or "\0" in user:
-        raise SpecError(
+        raise UsageError(
             f"{user!r} is not a user.",
             fix="Give it as UID, UID:GID, or names that the image's /etc/passwd has.",
         )
     for part in user.split(":"):
         if _ID.match(part) and (len(part) > len(str(_ID_LIMIT)) or int(part) >= _ID_LIMIT):
-            raise SpecError(
+            raise UsageError(
                 f"{user[:60]!r} has an id that no runtime takes.",
                 fix=f"Ids are below {_ID_LIMIT}; 65532 is usual.",
             )
@@ -97,7 +97,7 @@ def _user(user: str) -> str:
 def _port(text: str) -> str:
     match = _PORT.match(text.lower())
     if match is None or not 1 <= int(match["port"]) <= _PORT_MAX:
-        raise SpecError(f"{text!r} is not a port.", fix="Give it as 8080, 8080/tcp, 53/udp or 9899/sctp.")
+        raise UsageError(f"{text!r} is not a port.", fix="Give it as 8080, 8080/tcp, 53/udp or 9899/sctp.")
     return f"{int(match['port'])}/{match['protocol'] or 'tcp'}"
 
 
@@ -106,7 +106,7 @@ def _signal(text: str) -> str:
         return str(int(text))
     name = "SIG" + text.upper().removeprefix("SIG")
     if name not in signal.Signals.__members__ and name not in _REALTIME:
-        raise SpecError(
+        raise UsageError(
             f"{text!r} is not a signal.", fix="Give it as SIGTERM, TERM, 15 or SIGRTMIN+3; see signal(7)."
         )
     return name
@@ -145,9 +145,9 @@ def _seconds(text: str) -> int:
     else:
         seconds = _iso_seconds(text)
     if seconds < 0:
-        raise SpecError(f"{shown} is before 1970.", fix="Give a later time.")
+        raise UsageError(f"{shown} is before 1970.", fix="Give a later time.")
     if seconds > _SECONDS_MAX:
-        raise SpecError(f"{shown} is after the year 9999.", fix="Give an earlier time, in seconds since 1970.")
+        raise UsageError(f"{shown} is after the year 9999.", fix="Give an earlier time, in seconds since 1970.")
     return seconds
 
 
@@ -159,7 +159,7 @@ def _iso_seconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SpecError(
+        raise UsageError(
             f"{text[:60]!r} is not a time.",
             fix="Give --created as `now`, seconds since 1970, or e.g. 2026-01-31T12:00:00Z.",
         ) from error

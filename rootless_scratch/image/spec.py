@@ -83,6 +83,12 @@ def parse_program(word: str) -> Copy:
     source, separator, rest = word.rpartition(":/")
     if not separator or not source:
         return Copy(source=word)
+    place, separator, last = rest.rpartition(":")
+    if separator and _OPTIONS.match(last) and last.startswith(_KEYS):
+        raise UsageError(
+            f"{last!r} in {word!r} is an option of an entry, and a program has none.",
+            fix=f"Add it by `--copy {word}`, and name it in --entrypoint: '[\"/{place}\"]'.",
+        )
     return Copy(source=source, destination="/" + rest)
 
 
@@ -146,13 +152,25 @@ def parse_words(flag: str, text: str) -> tuple[str, ...]:
         import shlex
 
         try:
-            words = shlex.split(text)
-        except ValueError:
-            words = [text]
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        words = _split(text)
+        if isinstance(said, list):
+            words = [word if isinstance(word, str) else json.dumps(word) for word in said]
         raise UsageError(
             f"{flag} {text!r} is not a JSON array of strings; a scratch image has no shell to split a line.",
             fix=f"Write it in exec form: {flag} {shlex.quote(json.dumps(words))}",
         ) from error
+
+
+def _split(text: str) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return [text]
 
 
 def _split_options(word: str) -> tuple[str, dict[str, str]]:

@@ -72,11 +72,13 @@ class Tree:
             elif name not in ("", "."):
                 reached.append(name)
 
-    def command_path(self, config: RuntimeConfig, word: str) -> str | None:
+    def command_path(
+        self, config: RuntimeConfig, word: str, *, usable: Callable[[str], bool] | None = None
+    ) -> str | None:
         """The path that a runtime starts for the first word of a command; None where PATH has it not.
 
         As it is, below the working directory, or in PATH: runc and crun use the image's, else the usual one. A
-        file without an execute bit is found only where PATH has no better.
+        file that is not `usable` (by default: without an execute bit) is found only where PATH has no better.
         """
         if "/" in word:
             return posixpath.join("/", config.working_dir, word)
@@ -87,7 +89,7 @@ class Tree:
             entry = self.resolve(candidate) if word else None
             if isinstance(entry, File):
                 found[candidate] = entry
-        executable = (path for path, entry in found.items() if entry.mode & _EXECUTE)
+        executable = (path for path, entry in found.items() if (usable(path) if usable else entry.mode & _EXECUTE))
         return next(executable, next(iter(found), None))
 
     def started_files(

@@ -27,20 +27,11 @@ def command_path(scene: Scene, word: str) -> str | None:
 
     Runtimes differ in whether a file without execute bits ends the search; the one that starts is preferred.
     """
-    if "/" in word:
-        return scene.tree.command_path(scene.config, word)
-    found: list[str] = []
-    directories = scene.config.search_path()
-    for directory in () if directories == ("",) else directories:
-        # Relative directories are searched from the working directory by some runtimes, refused by others.
-        absolute = posixpath.join("/", scene.config.working_dir, directory)
-        candidate = posixpath.join(absolute, word)
-        if scene.is_file(candidate):
-            found.append(candidate)
-    for candidate in found:
-        if obstacle(scene.account, scene.tree.walk(candidate), EXECUTE) is None:
-            return candidate
-    return found[0] if found else None
+    return scene.tree.command_path(
+        scene.config,
+        word,
+        usable=lambda path: obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None,
+    )
 
 
 def judge_command(scene: Scene) -> Iterator[Finding]:

@@ -1,0 +1,68 @@
+"""Plain values that a caller of the Python surface gave, as the text that a Spec holds.
+
+A type checker sees what is wrong with the others; whoever uses none is told by a sentence, and no string is
+ever read letter by letter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from rootless_scratch.errors import UsageError
+
+_SHOWN = 60
+
+
+def text(what: str, value: object) -> str:
+    """A string or a path as text, a number by its digits; raises UsageError for anything else."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise UsageError(f"{what} is {_shown(value)}, which is no text.", fix=f"Give {what} as a string.")
+    return value
+
+
+def texts(what: str, values: object) -> tuple[str, ...]:
+    """Several of what `text` reads; raises UsageError for a single one, and for what cannot be gone through."""
+    if isinstance(values, (str, bytes, os.PathLike, int)):
+        raise UsageError(
+            f"{what} is {_shown(values)} and not a list of words.", fix=f"Write it as {what}=[{values!r}]."
+        )
+    if isinstance(values, Mapping) or not isinstance(values, Iterable):
+        raise UsageError(
+            f"{what} is {_shown(values)} and not a list of words.", fix="Write it as a list of strings."
+        )
+    return tuple(text(f"a word of {what}", value) for value in values)
+
+
+def pairs(what: str, values: object) -> tuple[tuple[str, str], ...]:
+    """The pairs of a mapping; raises UsageError for anything else."""
+    if values is None:
+        return ()
+    if not isinstance(values, Mapping):
+        raise UsageError(
+            f"{what} is {_shown(values)} and not a mapping.", fix=f'Write it as {what}={{"NAME": "value"}}.'
+        )
+    return tuple(
+        (text(f"a name in {what}", name), text(f"{what}[{name!r}]", value)) for name, value in values.items()
+    )
+
+
+def integer(what: str, value: object) -> int:
+    """A whole number; raises UsageError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(
+            f"{what} is {_shown(value)} and not a number.", fix=f"Write it as a number, e.g. {what}=0o755."
+        )
+    return value
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+    return f"the {type(value).__name__} {shown}" if value is not None else "None"
