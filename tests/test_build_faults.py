@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,3 +231,25 @@ def test_a_cancelled_build_leaves_one_of_the_same_content_and_several_names_alon
         _, errors = neighbour.communicate()
         assert neighbour.returncode == 0, errors.decode()
         assert {"localhost/first:latest", "localhost/second:latest"} <= images(fresh_home)
+
+
+def test_an_image_that_is_not_what_was_planned_loses_the_name_to_the_one_that_had_it(
+    fresh_home: Home, tmp_path: Path
+) -> None:
+    buildah = shutil.which("buildah", path=fresh_home.environment["PATH"])
+    other = tmp_path / "bin" / "buildah"
+    other.parent.mkdir()
+    # As a version of buildah that stamps labels of its own on what it is told to configure.
+    other.write_text(
+        f'#!/bin/sh\nif [ "$1" = config ]; then shift; set -- config --label a=b "$@"; fi\nexec {buildah} "$@"\n'
+    )
+    other.chmod(0o755)
+    program, next_one = tinyelf.write(tmp_path / "hello"), tinyelf.write(tmp_path / "next", text=b"next")
+    known = fresh_home.json("build", str(program), "-t", "kept")["image_id"]
+    path = f"{other.parent}:{fresh_home.environment['PATH']}"
+    done = fresh_home.cli("build", str(next_one), "-t", "kept", "-t", "new", environment={"PATH": path})
+    assert done.returncode == 1
+    assert b"another config than was planned" in done.stderr
+    assert images(fresh_home) == {"localhost/kept:latest"}
+    assert fresh_home.json("inspect", "kept")["image_id"] == known
+    assert left_behind(fresh_home) == []

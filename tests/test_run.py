@@ -414,6 +414,28 @@ def test_the_service_named_by_container_host_is_used(tools: Home, tmp_path: Path
     assert b"CONTAINER_HOST" in done.stderr
 
 
+def test_what_was_killed_at_a_service_that_died_is_removed_by_the_next_run(lonely_tools: Home) -> None:
+    socket_path = lonely_tools.path / "own.sock"
+    with service(lonely_tools, socket_path, choose_runtime().name) as address:
+        words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "sh", "-c", LOOP]
+        environment = lonely_tools.environment | {"CONTAINER_HOST": address}
+        with subprocess.Popen(words, env=environment) as dead:
+            deadline = time.monotonic() + 30
+            while not containers(lonely_tools) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            dead.kill()
+    assert len(containers(lonely_tools)) == 1
+    assert lonely_tools.cli("run", "tools", "echo", "hi").stdout == b"hi\n"
+    assert left(lonely_tools) == []
+
+
+def test_when_the_timeout_runs_out_one_sentence_says_so(tools: Home) -> None:
+    done = tools.cli("run", "--timeout", "0.5", "--network", "none", "tools", "sleep", "60")
+    assert done.returncode == 124
+    assert b"The timeout of 0.5 s has run out" in done.stderr
+    assert tools.cli("run", "-q", "--timeout", "0.5", "tools", "sleep", "60").stderr == b""
+
+
 def test_where_the_users_service_has_a_runtime_that_cannot_work_another_is_started_and_that_is_said(
     lonely_tools: Home,
 ) -> None:

@@ -8,7 +8,7 @@ import sys
 from rootless_scratch import command
 from rootless_scratch.errors import BuildError, HostError, ScratchError
 from rootless_scratch.host.capabilities import is_rootful
-from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.environment import state_directory, tool_environment
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
@@ -152,14 +152,13 @@ class Session:
 
 def _places(variables: Mapping[str, str]) -> tuple[str, str]:
     """Where workers of this store note what they have begun, and a fresh name for temporary files."""
-    state = variables.get("XDG_STATE_HOME") or f"{variables['HOME']}/.local/state"
-    records = f"{state}/rootless-scratch/builds/{_store_word(variables)}"
+    records = f"{state_directory(variables)}/builds/{_store_word(variables)}"
     try:
         os.makedirs(records, mode=0o700, exist_ok=True)
     except OSError as error:
         raise HostError(
             f"{records}, where builds under way are noted, cannot be made: {error.strerror}.",
-            fix="Set HOME, or XDG_STATE_HOME, to a directory that you can write to.",
+            fix="Set XDG_STATE_HOME to a directory that you can write to.",
         ) from error
     temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - a fresh name below it, of mode 0700
     return records, f"{temporary}/rootless-scratch-{os.urandom(8).hex()}"
@@ -189,8 +188,7 @@ def _broken_off(said: str) -> ScratchError:
     """The worker has ended without an answer: mostly because there is no namespace for it."""
     import re
 
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    texts = [re.sub(r'^time="[^"]*" level=\w+ msg="?|"$', "", line).replace('\\"', '"') for line in lines]
+    texts = command.plain_lines(said)
     telling = [text for text in texts if re.search(_ABOUT_NAMESPACES, text)]
     cause = (telling or texts[-1:] or ["it said nothing"])[0].rstrip(".")
     if telling:

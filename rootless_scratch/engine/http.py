@@ -7,6 +7,7 @@ importing http.client costs 20 ms of every start; hence this small reader of our
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any
 
@@ -145,9 +146,12 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     def _gone(self, error: OSError) -> EngineError:
         what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+        named = os.environ.get("CONTAINER_HOST")
         return EngineError(
             f"The podman service at {self.path} cannot be reached: {what}.",
-            fix="Run it again; if CONTAINER_HOST is set, check that its service runs, or unset it.",
+            fix="Check that the service runs that CONTAINER_HOST names, or unset it."
+            if named
+            else "Run it again; `rootless-scratch doctor` says what podman lacks on this host.",
         )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from rootless_scratch.image.names import near_names
 
 
-def near_names(socket: str, wanted: str) -> tuple[str, ...]:
+def names_near(socket: str, wanted: str) -> tuple[str, ...]:
     """Names of images that read much like `wanted`, the nearest first; none where the service does not tell."""
     from podman import PodmanClient
     from podman.errors import PodmanError
@@ -15,6 +15,4 @@ def near_names(socket: str, wanted: str) -> tuple[str, ...]:
             names = [tag for image in client.images.list() for tag in image.tags]
     except (PodmanError, OSError):
         return ()
-    # A user leaves out what podman adds: the host of local images, and the tag.
-    short = {name.removeprefix("localhost/").removesuffix(":latest"): name for name in names}
-    return tuple(short[word] for word in get_close_matches(wanted, short, n=2))
+    return near_names(wanted, names)

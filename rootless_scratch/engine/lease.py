@@ -11,6 +11,8 @@ import os
 import stat
 import time
 
+from rootless_scratch.host.environment import state_directory
+
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,9 +98,8 @@ def local_engine(variables: Mapping[str, str]) -> str:
 
 
 def lease_directory(variables: Mapping[str, str]) -> str:
-    """Where leases lie: a directory that follows the home directory, as the containers do."""
-    state = variables.get("XDG_STATE_HOME") or f"{variables['HOME']}/.local/state"
-    return f"{state}/rootless-scratch/runs"
+    """Where leases lie."""
+    return f"{state_directory(variables)}/runs"
 
 
 def hold(directory: str) -> Lease:

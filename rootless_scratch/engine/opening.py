@@ -32,7 +32,7 @@ class Opening:
         except OSError as error:
             raise HostError(
                 f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
-                fix="Set HOME, or XDG_STATE_HOME, to a directory that you can write to.",
+                fix="Set XDG_STATE_HOME to a directory that you can write to.",
             ) from error
         self.starting: Starting | None = None
         try:

@@ -12,6 +12,7 @@ import time
 
 from rootless_scratch import command
 from rootless_scratch.errors import EngineError, HostError
+from rootless_scratch.host.environment import socket_unit
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _named(address: str) -> Service:
     except EngineError as error:
         raise EngineError(
             f"CONTAINER_HOST names {path}: {error.message}",
-            fix="Start that service (`systemctl --user start podman.socket`), or unset CONTAINER_HOST.",
+            fix=f"Start that service (`{socket_unit('start', uid=os.geteuid())}`), or unset CONTAINER_HOST.",
         ) from error
     return Service(client=client, origin="container-host")
 

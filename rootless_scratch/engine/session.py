@@ -47,6 +47,9 @@ _KILLED = 137
 _STILL_CREATING = 30
 """Seconds for which a container may yet appear after its creator was killed."""
 
+_FORGET_AFTER = 7 * 24 * 3600
+"""Seconds after which nobody asks any more for a container of a service that is not spoken to."""
+
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a container ended, and what was captured of its output."""
@@ -96,9 +99,9 @@ class Container:
     def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
         error = failures.create_failure(refusal, asked)
         if isinstance(error, ImageNotFoundError):
-            from rootless_scratch.engine.images import near_names
+            from rootless_scratch.engine.images import names_near
 
-            near = near_names(self._client.path, asked.image)
+            near = names_near(self._client.path, asked.image)
             if near:
                 return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
         return error
@@ -204,6 +207,7 @@ class _Watch:
         self._client = client
         self._target = target
         self._say = say
+        self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._hint_at: float | None = None
         self._kill_at: float | None = None
@@ -235,6 +239,7 @@ class _Watch:
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self.timed_out = True
+            self._say(f"The timeout of {self._timeout:g} s has run out; the program is being ended.")
             # podman itself waits out the grace while the output goes on flowing here.
             self._stopping = self._client.begin("POST", f"{self._target}/stop?timeout={STOP_GRACE}")
             self._give_up_at = now + STOP_GRACE + _DRAIN
@@ -280,16 +285,16 @@ def remove_container(client: Client, name: str) -> bool:
 def remove_leftovers(client: Client, lease: Lease, *, directory: str, engine: str) -> None:
     """Remove the containers of owners that were killed, as far as this engine holds them.
 
-    Costs one look at a directory where there are none.
+    The service of another address may have had the same store, so all names are asked for here; they are random,
+    and nobody else's. Costs one look at a directory where there are none.
     """
     for leftover in leftovers(directory, living=lease):
-        if leftover.engine not in ("", engine):
-            continue
         try:
             removed = leftover.engine == "" or remove_container(client, leftover.lease.container)
         except EngineError:
             continue
-        if removed or leftover.age > _STILL_CREATING:
+        patience = _STILL_CREATING if leftover.engine == engine else _FORGET_AFTER
+        if removed or leftover.age > patience:
             if leftover.directory is not None:
                 remove_directory(leftover.directory)
             leftover.lease.end()

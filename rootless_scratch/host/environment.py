@@ -11,6 +11,7 @@ import pwd
 import stat
 
 from rootless_scratch.errors import HostError
+from rootless_scratch.host.capabilities import is_rootful
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
                 fix="Set HOME to a directory that you can write to.",
             )
         variables["HOME"] = account.pw_dir
+    if not variables["HOME"].startswith("/"):
+        raise HostError(
+            f"HOME is {variables['HOME']!r}, which is not an absolute path.",
+            fix="Set HOME to your home directory, as an absolute path.",
+        )
+    if not variables.get("XDG_STATE_HOME", "/").startswith("/"):
+        # XDG Base Directory Specification: relative paths are invalid and to be ignored.
+        notes.append("XDG_STATE_HOME is ignored: it is not an absolute path.")
+        del variables["XDG_STATE_HOME"]
+    if variables.get("XDG_RUNTIME_DIR") == "":
+        del variables["XDG_RUNTIME_DIR"]
     problem = runtime_dir_problem(variables.get("XDG_RUNTIME_DIR"))
     if problem is not None:
         notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
@@ -62,6 +74,16 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
         notes.append(f"TMPDIR is ignored: {temporary} is not a directory that can be written to.")
         del variables["TMPDIR"]
     return ToolEnvironment(variables=variables, notes=notes)
+
+
+def state_directory(variables: Mapping[str, str]) -> str:
+    """Where is noted what is under way: with the image store, which real root has apart from its home."""
+    if variables.get("XDG_STATE_HOME"):
+        return f"{variables['XDG_STATE_HOME']}/rootless-scratch"
+    # The root of a user's namespace keeps its images below HOME, and may not write there.
+    if is_rootful() and os.access("/var/lib", os.W_OK):
+        return "/var/lib/rootless-scratch"
+    return f"{variables['HOME']}/.local/state/rootless-scratch"
 
 
 def runtime_dir_problem(path: str | None) -> str | None:
@@ -84,3 +106,8 @@ def _account() -> pwd.struct_passwd | None:
         return pwd.getpwuid(os.getuid())
     except KeyError:
         return None
+
+
+def socket_unit(verb: str, *, uid: int) -> str:
+    """The command that starts or enables a user's podman socket: root's is the system's own."""
+    return f"systemctl {verb} podman.socket" if uid == 0 else f"systemctl --user {verb} podman.socket"

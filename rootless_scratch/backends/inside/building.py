@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rootless_scratch.backends.inside.caller import Cancelled, Failed, read_job, tell
+from rootless_scratch.backends.inside.caller import Cancelled, Failed, check_caller, read_job, tell
 from rootless_scratch.backends.inside.entries import Writer, check_ids
 from rootless_scratch.backends.inside.record import Lock, Record, remove_tree
 from rootless_scratch.backends.inside.tool import Tool, call, no_space
@@ -81,7 +81,8 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
 def commit(places: Places, job: Job, record: Record, images: str | None) -> tuple[str, str, str]:
     """Make the image under its first name, prove it, and give it the others.
 
-    It is never long without a name: whoever takes back a build removes images that have none.
+    It is never long without a name: whoever takes back a build removes images that have none. Where it is not
+    what was planned, or nobody wants it any more, the names belong to what they named before.
     """
     iidfile = os.path.join(record.scratch, "iid")
     flags = ["--quiet", "--rm", "--format", "oci", "--iidfile", iidfile, *job["commit"]]
@@ -91,21 +92,42 @@ def commit(places: Places, job: Job, record: Record, images: str | None) -> tupl
     first, *others = job["names"]
     # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
     with Lock(places.records, first):
+        before = stored_names(images)
         committing = Tool(places, ("commit", *flags, record.name, first))
         warm_up()
         committing.finish()
-        with open(iidfile, encoding="ascii") as file:
-            image_id = file.read().strip().removeprefix("sha256:")
-        config_text, manifest_text = image_texts(places, images, image_id)
-        verify(job, config_text)
-        if others:
-            try:
+        try:
+            with open(iidfile, encoding="ascii") as file:
+                image_id = file.read().strip().removeprefix("sha256:")
+            config_text, manifest_text = image_texts(places, images, image_id)
+            verify(job, config_text)
+            if others:
                 call(places, "tag", image_id, *others)
-            except (Failed, Cancelled):
-                for name in job["names"]:
-                    Tool(places, ("rmi", name)).finish(check=False, cancel=False)
-                raise
+            check_caller()
+        except (Failed, Cancelled):
+            give_back(places, job["names"], before)
+            raise
     return image_id, config_text, manifest_text
+
+
+def stored_names(images: str | None) -> bytes:
+    """The store's own list of images and their names, to be read only if they must be given back."""
+    try:
+        with open(os.path.join(images or "", "images.json"), "rb") as file:
+            return file.read()
+    except OSError:
+        return b"[]"
+
+
+def give_back(places: Places, names: list[str], before: bytes) -> None:
+    """Take `names` from the new image, and give them to the images that had them."""
+    import json
+
+    for name in names:
+        Tool(places, ("rmi", name)).finish(check=False, cancel=False)
+        for image in json.loads(before):
+            if name in (image.get("names") or ()):
+                Tool(places, ("tag", image["id"], name)).finish(check=False, cancel=False)
 
 
 def warm_up() -> None:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.inside.caller import Places
 
 _CHUNK = 1 << 20
+_NO_IMAGE = (
+    "not known",
+    "no such image",
+    "invalid reference format",
+    "unsupported transport",
+    "must be lowercase",
+)
 _OTHERS = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
@@ -45,15 +52,25 @@ def describe(places: Places, image: str) -> dict[str, str]:
     try:
         described: dict[str, str] = json.loads(tool.finish())
     except Failed as failure:
-        if "not known" in str(failure) or "no such image" in str(failure):
-            raise Failed(
-                "image-not-found",
-                f"There is no image {image!r} in local storage.",
-                "`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it with "
-                "`podman pull`: nothing is ever fetched unasked.",
-            ) from failure
+        if any(text in str(failure) for text in _NO_IMAGE):
+            raise _not_found(places, image) from failure
         raise
     return described
+
+
+def _not_found(places: Places, image: str) -> Failed:
+    from rootless_scratch.image.names import near_names
+
+    listed = Tool(places, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
+    near = near_names(image, [name for name in listed.split() if "<none>" not in name])
+    return Failed(
+        "image-not-found",
+        f"There is no image {image!r} in local storage.",
+        f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it with "
+        "`podman pull`: nothing is ever fetched unasked.",
+    )
 
 
 def walk(root: str, above: str) -> Iterator[dict[str, object]]:

@@ -78,7 +78,8 @@ class Record:
             # On a full disk the note that others might wait for is missing; taking back goes on.
             self.write()
         # What lies there may be what fills the disk, and on a full one storage removes nothing.
-        remove_tree(self.scratch)
+        with contextlib.suppress(OSError):
+            remove_tree(self.scratch)
         Tool(places, ("rm", self.name)).finish(check=False, cancel=False)
         images = self.content.get("images")
         if images is not None and os.path.isdir(images):
