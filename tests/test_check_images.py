@@ -430,11 +430,17 @@ def test_a_port_below_1024_is_warned_of_for_all_but_root(bench: Bench) -> None:
     assert (finding.rule, finding.severity) == ("privileged-port", "warning")
     assert "ports 53, 80 and 443" in finding.message
     assert "`-p 80:8080`" in bench.finding(bench.program(), ports=("80",)).fix
+    assert "`-p 53:8053/udp`" in bench.finding(bench.program(), ports=("53/udp",)).fix
     assert bench.judge(bench.program(), ports=("80",), user="0") == ()
     assert bench.judge(bench.program(), ports=("1024", "8080/udp")) == ()
 
 
 # Directories.
+
+
+def test_a_volume_over_the_root_is_refused(bench: Bench) -> None:
+    finding = bench.finding(bench.program(), volumes=("/",))
+    assert (finding.rule, finding.severity) == ("volume-unusable", "error")
 
 
 def test_a_missing_working_directory_is_only_mentioned_because_podman_makes_it(bench: Bench) -> None:

@@ -75,6 +75,7 @@ def _judge_ports(scene: Scene, user: str) -> Iterator[Finding]:
     found = [_PORT.match(port) for port in scene.config.ports]
     low = sorted({int(match[0]) for match in found if match and int(match[0]) < _FIRST_FREE_PORT})
     if low:
+        protocol = "" if f"{low[0]}/tcp" in scene.config.ports else "/udp"
         instead = _INSTEAD.get(low[0], low[0] + 8000)
         yield Finding(
             rule="privileged-port",
@@ -82,6 +83,6 @@ def _judge_ports(scene: Scene, user: str) -> Iterator[Finding]:
             subject=listed([str(port) for port in low]),
             message=f"The user {shown(scene.config.user)} is not root, and may not listen on the "
             f"port{'s' if len(low) > 1 else ''} {listed([str(port) for port in low])} below 1024.",
-            fix=f"Listen on e.g. {instead}, and publish it as {low[0]}: `-p {low[0]}:{instead}`; or run with "
-            "`--sysctl net.ipv4.ip_unprivileged_port_start=0`.",
+            fix=f"Listen on e.g. {instead}, and publish it as {low[0]}: `-p {low[0]}:{instead}{protocol}`; or run "
+            "it by `podman run --sysctl net.ipv4.ip_unprivileged_port_start=0`.",
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from rootless_scratch.command import install_hint
+from rootless_scratch.host.environment import socket_unit
 from rootless_scratch.rules.host_judged import Judged, Operation, forbid, remark
 from rootless_scratch.rules.host_rights import judge_rights
 
@@ -298,7 +299,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             rule="host-socket-named",
             subject="CONTAINER_HOST",
             message=f"CONTAINER_HOST is set, but {said}.",
-            fix="Unset CONTAINER_HOST, or start that service (`systemctl --user start podman.socket`).",
+            fix=f"Unset CONTAINER_HOST, or start that service (`{socket_unit('start', uid=facts.identity.uid)}`).",
         )
     else:
         yield remark(
@@ -306,5 +307,6 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             rule="host-socket",
             subject=socket.path,
             message=f"{said[0].upper()}{said[1:]}, so `run` starts a private service each time.",
-            fix="Nothing needs to be done; `systemctl --user enable --now podman.socket` saves the start.",
+            fix=f"Nothing needs to be done; `{socket_unit('enable --now', uid=facts.identity.uid)}` saves the "
+            "start.",
         )

@@ -51,6 +51,15 @@ def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
 
 
 def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
+    if path == "/":
+        yield Finding(
+            rule="volume-unusable",
+            severity="error",
+            subject=path,
+            message="`/` is the root of the container, and no volume can be mounted over it.",
+            fix="Give the directory that holds what shall last to `--volume`, e.g. `--volume /data`.",
+        )
+        return
     steps = scene.tree.walk(path)
     user = shown(scene.config.user)
     if not steps:
