@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from rootless_scratch.errors import ElfError, HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
+from rootless_scratch.image.given import integer, pairs, text, texts
 from rootless_scratch.image.spec import (
     NONROOT,
     Copy,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
+_T = TypeVar("_T")
+
 
 def build(
     *programs: StrPath,
@@ -40,7 +43,7 @@ def build(
     env: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
-    user: str = NONROOT,
+    user: int | str = NONROOT,
     workdir: str = "/",
     ports: Iterable[int | str] = (),
     volumes: Iterable[str] = (),
@@ -48,7 +51,7 @@ def build(
     copy: Iterable[str] = (),
     mkdir: Iterable[str] = (),
     symlink: Iterable[str] = (),
-    created: str | None = None,
+    created: int | str | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
@@ -60,21 +63,21 @@ def build(
     """
     spec = Spec(
         names=_names(tag),
-        programs=tuple(parse_program(os.fspath(program)) for program in programs),
-        copies=tuple(parse_copy(word) for word in copy),
-        directories=tuple(parse_directory(word) for word in mkdir),
-        symlinks=tuple(parse_symlink(word) for word in symlink),
-        entrypoint=_words("entrypoint", entrypoint),
-        cmd=_words("cmd", cmd),
-        env=tuple((env or {}).items()),
-        labels=tuple((labels or {}).items()),
-        annotations=tuple((annotations or {}).items()),
-        user=user,
-        workdir=workdir,
-        ports=tuple(str(port) for port in ports),
-        volumes=tuple(volumes),
-        stop_signal=stop_signal,
-        created=created,
+        programs=tuple(parse_program(text("a program", program)) for program in programs),
+        copies=tuple(parse_copy(word) for word in texts("copy", copy)),
+        directories=tuple(parse_directory(word) for word in texts("mkdir", mkdir)),
+        symlinks=tuple(parse_symlink(word) for word in texts("symlink", symlink)),
+        entrypoint=_maybe(texts, "entrypoint", entrypoint),
+        cmd=_maybe(texts, "cmd", cmd),
+        env=pairs("env", env),
+        labels=pairs("labels", labels),
+        annotations=pairs("annotations", annotations),
+        user=text("user", user),
+        workdir=text("workdir", workdir),
+        ports=texts("ports", ports),
+        volumes=texts("volumes", volumes),
+        stop_signal=_maybe(text, "stop_signal", stop_signal),
+        created=_maybe(text, "created", created),
     )
     return build_spec(spec, check=check, progress=progress)
 
@@ -165,16 +168,16 @@ class Root:
         """
         from rootless_scratch.elf.program import read_program
 
-        source = os.fspath(program)
+        source = text("a program", program)
         read_program(source)
         self._programs.append(
             Copy(
                 source=source,
-                destination=destination,
-                mode=mode,
-                uid=uid,
-                gid=gid,
-                capabilities=capabilities,
+                destination=_maybe(text, "destination", destination),
+                mode=integer("mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+                capabilities=_maybe(text, "capabilities", capabilities),
             )
         )
 
@@ -182,15 +185,30 @@ class Root:
         self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
     ) -> None:
         """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
-        self._copies.append(Copy(source=os.fspath(source), destination=destination, mode=mode, uid=uid, gid=gid))
+        self._copies.append(
+            Copy(
+                source=text("source", source),
+                destination=text("destination", destination),
+                mode=_maybe(integer, "mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+            )
+        )
 
     def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make an empty directory."""
-        self._directories.append(NewDirectory(path=path, mode=mode, uid=uid, gid=gid))
+        self._directories.append(
+            NewDirectory(
+                path=text("path", path),
+                mode=integer("mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+            )
+        )
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; `target` is kept as it is."""
-        self._symlinks.append(NewSymlink(path=path, target=target))
+        self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
 
     def config(
         self,
@@ -200,26 +218,26 @@ class Root:
         env: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
-        user: str | None = None,
+        user: int | str | None = None,
         workdir: str | None = None,
         ports: Iterable[int | str] | None = None,
         volumes: Iterable[str] | None = None,
         stop_signal: str | None = None,
-        created: str | None = None,
+        created: int | str | None = None,
     ) -> None:
         """Set what the image says to a runtime; what is not named here keeps its value."""
         given: dict[str, object] = {
-            "entrypoint": _words("entrypoint", entrypoint),
-            "cmd": _words("cmd", cmd),
-            "env": None if env is None else tuple(env.items()),
-            "labels": None if labels is None else tuple(labels.items()),
-            "annotations": None if annotations is None else tuple(annotations.items()),
-            "user": user,
-            "workdir": workdir,
-            "ports": None if ports is None else tuple(str(port) for port in ports),
-            "volumes": None if volumes is None else tuple(volumes),
-            "stop_signal": stop_signal,
-            "created": created,
+            "entrypoint": _maybe(texts, "entrypoint", entrypoint),
+            "cmd": _maybe(texts, "cmd", cmd),
+            "env": _maybe(pairs, "env", env),
+            "labels": _maybe(pairs, "labels", labels),
+            "annotations": _maybe(pairs, "annotations", annotations),
+            "user": _maybe(text, "user", user),
+            "workdir": _maybe(text, "workdir", workdir),
+            "ports": _maybe(texts, "ports", ports),
+            "volumes": _maybe(texts, "volumes", volumes),
+            "stop_signal": _maybe(text, "stop_signal", stop_signal),
+            "created": _maybe(text, "created", created),
         }
         self._config |= {key: value for key, value in given.items() if value is not None}
 
@@ -249,7 +267,7 @@ def run(
     network: str | None = None,
     volumes: Sequence[str] = (),
     publish: Sequence[str] = (),
-    user: str | None = None,
+    user: int | str | None = None,
     timeout: float | None = None,
 ) -> RunResult:
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
@@ -258,14 +276,16 @@ def run(
     """
     from rootless_scratch.engine.run import run as run_image
 
+    if not isinstance(timeout, (int, float, type(None))):
+        raise UsageError(f"timeout is {timeout!r} and not a number of seconds.", fix="Write it as timeout=10.")
     return run_image(
-        image,
-        _words("arguments", arguments) or (),
-        env=env,
-        network=network,
-        volumes=volumes,
-        publish=publish,
-        user=user,
+        image if isinstance(image, str) else _image_id(image),
+        texts("arguments", arguments),
+        env=dict(pairs("env", env)),
+        network=_maybe(text, "network", network),
+        volumes=texts("volumes", volumes),
+        publish=texts("publish", publish),
+        user=_maybe(text, "user", user),
         timeout=timeout,
     )
 
@@ -278,11 +298,11 @@ def check(subject: StrPath | Image) -> Judgement:
     """
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        return _check_image(subject.image_id)
-    word = os.fspath(subject)
-    if not word:
+        return _check_image(_image_id(subject))
+    word = text("the subject", subject)
+    if not word or "\0" in word:
         raise UsageError(
-            "Neither a program nor an image was named.", fix="Name a file, or an image such as hello."
+            f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word)
@@ -339,13 +359,24 @@ def _check_image(name: str) -> Judgement:
 
 
 def _names(tag: str | Sequence[str]) -> tuple[str, ...]:
-    return (tag,) if isinstance(tag, str) else tuple(tag)
+    """The names of the image, refused here already where no storage would take them."""
+    from rootless_scratch.image.names import image_name
+
+    names = (tag,) if isinstance(tag, str) else texts("tag", tag)
+    for name in names:
+        image_name(name)
+    return names
 
 
-def _words(what: str, words: Sequence[str] | None) -> tuple[str, ...] | None:
-    """A string is a sequence too, of letters, and never meant as one."""
-    if isinstance(words, str):
+def _image_id(image: Image) -> str:
+    """The ID of what `build` returned; raises UsageError for anything else that is no name either."""
+    image_id = getattr(image, "image_id", None)
+    if not isinstance(image_id, str):
         raise UsageError(
-            f"{what} is the string {words!r} and not a list of words.", fix=f"Write it as [{words!r}]."
+            f"{image!r} is neither the name of an image nor an image.", fix="Give a name, e.g. 'hello'."
         )
-    return None if words is None else tuple(words)
+    return image_id
+
+
+def _maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:
+    return None if value is None else read(what, value)

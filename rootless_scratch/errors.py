@@ -22,7 +22,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from rootless_scratch.findings import Finding
 
@@ -40,6 +40,16 @@ class ScratchError(Exception):
         self.message = message
         self.fix = fix
         self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is, so that it crosses from a process of a pool: the constructors take other words."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ScratchError], args: tuple[str, ...], state: dict[str, Any]) -> ScratchError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(ScratchError):
