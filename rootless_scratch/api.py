@@ -12,11 +12,13 @@ from rootless_scratch.image.given import integer, pairs, text, texts
 from rootless_scratch.image.spec import (
     NONROOT,
     Copy,
+    Essential,
     NewDirectory,
     NewSymlink,
     Spec,
     parse_copy,
     parse_directory,
+    parse_essentials,
     parse_program,
     parse_symlink,
 )
@@ -51,6 +53,7 @@ def build(
     copy: Iterable[str] = (),
     mkdir: Iterable[str] = (),
     symlink: Iterable[str] = (),
+    essentials: Iterable[str] = (),
     created: int | str | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
@@ -67,6 +70,7 @@ def build(
         copies=tuple(parse_copy(word) for word in texts("copy", copy)),
         directories=tuple(parse_directory(word) for word in texts("mkdir", mkdir)),
         symlinks=tuple(parse_symlink(word) for word in texts("symlink", symlink)),
+        essentials=_essentials(essentials),
         entrypoint=_maybe(texts, "entrypoint", entrypoint),
         cmd=_maybe(texts, "cmd", cmd),
         env=pairs("env", env),
@@ -116,9 +120,14 @@ def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Findi
     """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to."""
     from rootless_scratch.image.plan import plan
     from rootless_scratch.rules.images import judge_plan
+    from rootless_scratch.rules.needs import with_needed
 
     planned = plan(spec)
     findings = judge_plan(planned)
+    completed = with_needed(spec, findings)
+    if completed != spec:
+        planned = plan(completed)
+        findings = judge_plan(planned)
     if check and errors_of(findings):
         raise RefusedError(findings)
     return planned, findings
@@ -140,6 +149,7 @@ class Root:
         self._copies: list[Copy] = []
         self._directories: list[NewDirectory] = []
         self._symlinks: list[NewSymlink] = []
+        self._essentials: list[Essential] = []
         self._config: dict[str, object] = {}
 
     def __enter__(self) -> Self:
@@ -210,6 +220,10 @@ class Root:
         """Make a symbolic link at `path`; `target` is kept as it is."""
         self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
 
+    def add_essential(self, *words: str) -> None:
+        """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
+        self._essentials.extend(_essentials(words))
+
     def config(
         self,
         *,
@@ -250,6 +264,7 @@ class Root:
             copies=tuple(self._copies),
             directories=tuple(self._directories),
             symlinks=tuple(self._symlinks),
+            essentials=tuple(self._essentials),
         )
         return msgspec.structs.replace(spec, **self._config)
 
@@ -366,6 +381,11 @@ def _names(tag: str | Sequence[str]) -> tuple[str, ...]:
     for name in names:
         image_name(name)
     return names
+
+
+def _essentials(words: Iterable[str]) -> tuple[Essential, ...]:
+    given = (words,) if isinstance(words, str) else texts("essentials", words)
+    return tuple(found for word in given for found in parse_essentials(word))
 
 
 def _image_id(image: Image) -> str:

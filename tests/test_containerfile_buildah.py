@@ -254,6 +254,10 @@ def read_layer(path: Path) -> Iterator[tuple[str, Node]]:
             )
 
 
+def bytes_of(file: File) -> bytes:
+    return file.content or b"" if file.source is None else Path(file.source).read_bytes()
+
+
 def expected_files(decided: Plan) -> dict[str, Node]:
     return {
         entry.path: Node(
@@ -262,7 +266,7 @@ def expected_files(decided: Plan) -> dict[str, Node]:
             uid=entry.uid,
             gid=entry.gid,
             content=(
-                hashlib.sha256(Path(entry.source).read_bytes()).hexdigest()
+                hashlib.sha256(bytes_of(entry)).hexdigest()
                 if isinstance(entry, File)
                 else entry.target
                 if isinstance(entry, Symlink)

@@ -72,6 +72,7 @@ def test_a_source_above_a_linked_directory_is_the_one_that_the_kernel_finds(
     monkeypatch.chdir(tmp_path / "near")
     for entry in planned("link/../hello", copies=(Copy(source="link/../hello", destination="/b"),)).values():
         assert isinstance(entry, File)
+        assert entry.source is not None
         assert os.path.samefile(entry.source, tmp_path / "far/hello")
 
 

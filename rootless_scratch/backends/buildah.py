@@ -81,6 +81,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "type": "file",
         **common,
         "source": entry.source,
+        "content": entry.content,
         "identity": (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns),
         "capabilities": encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
     }

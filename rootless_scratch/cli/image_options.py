@@ -37,6 +37,13 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--mkdir", metavar="PATH[:mode=,uid=,gid=]", multiple=True, help="Add an empty directory."),
         click.option("--symlink", metavar="TARGET:PATH", multiple=True, help="Add a symbolic link."),
         click.option(
+            "--with",
+            "essentials",
+            metavar="ESSENTIAL[=VALUE][,..]",
+            multiple=True,
+            help="Add what programs expect: ca-certificates, tzdata, tmp ... or auto (docs/essentials.md).",
+        ),
+        click.option(
             "--created",
             metavar="TIME",
             help="Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0].",
@@ -59,6 +66,7 @@ def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
         copies=tuple(spec.parse_copy(word) for word in words["copy"]),
         directories=tuple(spec.parse_directory(word) for word in words["mkdir"]),
         symlinks=tuple(spec.parse_symlink(word) for word in words["symlink"]),
+        essentials=tuple(found for word in words["essentials"] for found in spec.parse_essentials(word)),
         entrypoint=None if entrypoint is None else spec.parse_words("--entrypoint", entrypoint),
         cmd=None if cmd is None else spec.parse_words("--cmd", cmd),
         env=pairs["env"],

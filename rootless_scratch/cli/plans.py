@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rootless_scratch.image.rootfs import File
+
 if TYPE_CHECKING:
     from rootless_scratch.image.plan import Plan
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     """The plan's parts: names, platform, config as OCI has it, entries, and the facts about programs."""
     entries = [msgspec.to_builtins(entry) for entry in plan.rootfs]
-    for entry in entries:
+    for entry, planned in zip(entries, plan.rootfs, strict=True):
+        if isinstance(planned, File):
+            entry["content"] = None if planned.content is None else planned.content.decode("utf-8", "replace")
         entry["mode"] = f"{entry['mode']:04o}"
         if "identity" in entry:
             entry["size"] = entry.pop("identity")["size"]

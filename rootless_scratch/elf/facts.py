@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from rootless_scratch.elf import golang, marks, platforms
+from rootless_scratch.elf import golang, marks, platforms, symbols
 from rootless_scratch.elf.golang import GoBuild  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.marks import RustBuild  # noqa: TC001 - likewise
 from rootless_scratch.elf.platforms import Platform  # noqa: TC001 - likewise
@@ -35,6 +35,8 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     file_size_needed  what the program headers want; a shorter file was truncated
     producers         compilers that signed in `.comment`
     platform          None for processors that OCI has no name for
+    functions         those of symbols.WATCHED and symbols.GO_WATCHED that it calls
+    crates            those of Rust that symbols.crates_of looks for
     """
 
     bits: Literal[32, 64]
@@ -61,6 +63,8 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     rust: RustBuild | None
     upx: bool
     platform: Platform | None
+    functions: tuple[str, ...] = ()
+    crates: tuple[str, ...] = ()
 
     @property
     def static(self) -> bool:
@@ -100,6 +104,7 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
     if machine == "arm":
         variant = platforms.arm_variant(go.setting("GOARM") if go else None, tail)
     flags_1 = dict(entries or ()).get("FLAGS_1", 0)
+    rust = None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None)
     return ElfFacts(
         bits=64 if header.bits == 64 else 32,  # noqa: PLR2004 - the two word sizes
         byte_order="little" if header.little_endian else "big",
@@ -122,9 +127,11 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         file_size_needed=needed_size,
         producers=producers,
         go=go,
-        rust=None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None),
+        rust=rust,
         upx=marks.is_upx(records),
         platform=platforms.platform_of(machine, system, variant),
+        functions=symbols.functions_of(records, go=go is not None, dynamic=interpreter is not None),
+        crates=symbols.crates_of(records) if rust is not None else (),
     )
 
 

@@ -282,7 +282,7 @@ def _described(entry: Entry) -> str:
     if isinstance(entry, Symlink):
         return f"{path} -> {_shell_word(entry.target)}"
     rights = f" with {entry.capabilities}" if entry.capabilities else ""
-    return f"{path}{rights} from {_shell_word(entry.source)}"
+    return path if entry.source is None else f"{path}{rights} from {_shell_word(entry.source)}"
 
 
 def _is_empty_directory(target: str) -> bool:

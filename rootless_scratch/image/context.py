@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,8 +34,12 @@ def write_tree(entries: Sequence[Entry], root: str, mtime: int) -> None:
             os.symlink(entry.target, path)
             os.utime(path, (mtime, mtime), follow_symlinks=False)
         else:
-            with _planned(entry) as reading:
-                _copy(reading, path)
+            if entry.content is not None:
+                with open(path, "xb") as writing:
+                    writing.write(entry.content)
+            else:
+                with _planned(entry) as reading:
+                    _copy(reading, path)
             finish(path, entry.mode, mtime)
     # Each entry written into a directory changes its time: the innermost are finished first.
     for below, mode in reversed(directories):
@@ -93,6 +98,9 @@ def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
         if entry.capabilities is not None:
             value = encode_capabilities(entry.capabilities).decode("utf-8", "surrogateescape")
             member.pax_headers = {f"SCHILY.xattr.{XATTR}": value}
+        if entry.content is not None:
+            archive.addfile(member, io.BytesIO(entry.content))
+            return
         with _planned(entry) as reading, open(reading, "rb", closefd=False) as source:
             archive.addfile(member, source)
 
@@ -100,6 +108,8 @@ def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
 @contextmanager
 def _planned(file: File) -> Iterator[int]:
     """A descriptor of the file that was planned; SourceError where it is another, before or after use."""
+    if file.source is None:
+        raise ValueError(f"{file.path!r} is no file of the host")
     try:
         descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

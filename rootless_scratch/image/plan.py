@@ -40,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
+    `covered` has what essentials did not bring because the user did: name and path.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mtime: int
     rootfs: Rootfs
     programs: tuple[Program, ...]
+    covered: tuple[tuple[str, str], ...] = ()
 
 
 def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
@@ -68,12 +70,18 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
     for copy in spec.copies:
         entries.extend(copied_entries(copy))
     entries.extend(symlink_entry(new) for new in spec.symlinks)
-    rootfs = make_rootfs(with_directories(entries, [directory_entry(new) for new in spec.directories]))
+    directories = [directory_entry(new) for new in spec.directories]
     config = runtime_config(spec, entries[0].path if spec.programs else None)
+    covered: tuple[tuple[str, str], ...] = ()
+    if spec.essentials:
+        from rootless_scratch.image.essentials import with_essentials
+
+        entries, directories, covered = with_essentials(entries, directories, spec.essentials, config.user)
+    rootfs = make_rootfs(with_directories(entries, directories))
 
     def read(file: File) -> ProgramFacts:
         if file.path not in programs:
-            programs[file.path] = Program(path=file.path, facts=read_program(file.source))
+            programs[file.path] = Program(path=file.path, facts=_facts(file))
         return programs[file.path].facts
 
     started = Tree(rootfs).started_files(config, read)
@@ -94,7 +102,15 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
         mtime=mtime,
         rootfs=rootfs,
         programs=tuple(programs.values()),
+        covered=covered,
     )
+
+
+def _facts(file: File) -> ProgramFacts:
+    """What a file of the image says of itself; one that was made for it is text (image/essentials.py)."""
+    if file.source is None:
+        return ProgramFacts(path=file.path, identity=file.identity, mode=file.mode, kind="text")
+    return read_program(file.source)
 
 
 def platform_of(started: Iterable[ProgramFacts], others: Iterable[ProgramFacts]) -> str | None:

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="type"):
     """A regular file.
 
-    Its bytes come from `source` on the host, which must still be `identity` when it is copied; in an image
-    that was read back from storage, `source` is its own path, and of `identity` only the size is known.
+    Its bytes come from `source` on the host, which must still be `identity` when it is copied; or they are
+    `content`, and `source` is None. In an image that was read back from storage, `source` is its own path. Of
+    what is no file of the host, `identity` only knows the size.
     """
 
     path: str
     mode: int
     uid: int
     gid: int
-    source: str
+    source: str | None
     identity: FileIdentity
     capabilities: str | None = None
+    content: bytes | None = None
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
@@ -130,7 +132,8 @@ def _conflict(known: Entry, entry: Entry) -> SpecError:
 def describe(entry: Entry) -> str:
     """What an entry is, in words for a message."""
     if isinstance(entry, File):
-        return f"the file {entry.source!r} (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid})"
+        what = "a file made for it" if entry.source is None else f"the file {entry.source!r}"
+        return f"{what} (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid})"
     if isinstance(entry, Directory):
         return f"a directory (mode {entry.mode:04o}, owner {entry.uid}:{entry.gid})"
     return f"a symbolic link to {entry.target!r}"

@@ -11,6 +11,20 @@ from rootless_scratch.errors import SpecError, UsageError
 NONROOT = "65532:65532"
 """The user id that distroless images made usual for "nonroot"."""
 
+ESSENTIALS = (
+    "auto",
+    "ca-certificates",
+    "locale",
+    "mime",
+    "nonroot",
+    "nsswitch",
+    "services",
+    "terminfo",
+    "tmp",
+    "tzdata",
+)
+"""What `--with` knows; image/essentials.py says what each brings."""
+
 _KEYS = ("mode=", "uid=", "gid=", "cap=")
 _OPTIONS = re.compile(r"[A-Za-z]+=[^:/]*\Z")
 _ID_LIMIT = 2**32 - 1
@@ -54,6 +68,16 @@ class NewSymlink(msgspec.Struct, frozen=True, kw_only=True):
     target: str
 
 
+class Essential(msgspec.Struct, frozen=True, kw_only=True):
+    """A named extra (docs/essentials.md): what of it, or from where, is in `values`.
+
+    `auto` stands for those that the findings about the image ask for.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one image was asked to be; the first of `programs` is its entrypoint by default.
 
@@ -65,6 +89,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     copies: tuple[Copy, ...] = ()
     directories: tuple[NewDirectory, ...] = ()
     symlinks: tuple[NewSymlink, ...] = ()
+    essentials: tuple[Essential, ...] = ()
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
     env: tuple[tuple[str, str], ...] = ()
@@ -133,6 +158,29 @@ def parse_symlink(word: str) -> NewSymlink:
             fix="Write it as TARGET:/absolute/path/of/the/link, e.g. `--symlink /usr/bin/busybox:/bin/sh`.",
         )
     return NewSymlink(path="/" + rest, target=target)
+
+
+def parse_essentials(word: str) -> tuple[Essential, ...]:
+    """Read `NAME[=VALUE[:VALUE]...][,NAME...]`; raises UsageError."""
+    found = []
+    for item in word.split(","):
+        name, separator, rest = item.partition("=")
+        values = tuple(rest.split(":")) if separator else ()
+        if name not in ESSENTIALS:
+            from difflib import get_close_matches
+
+            meant = get_close_matches(name, ESSENTIALS, n=1)
+            raise UsageError(
+                f"--with {word!r}: there is no essential {name!r}.",
+                fix=f"Did you mean {meant[0]!r}?" if meant else f"There are {', '.join(ESSENTIALS)}.",
+            )
+        if "" in values:
+            raise UsageError(
+                f"--with {word!r}: a value of {name} is empty.",
+                fix=f"Write it as `--with {name}=VALUE:VALUE`, or leave the `=` out.",
+            )
+        found.append(Essential(name=name, values=values))
+    return tuple(found)
 
 
 def parse_pair(flag: str, word: str) -> tuple[str, str]:

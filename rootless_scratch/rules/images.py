@@ -17,6 +17,7 @@ from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
+from rootless_scratch.rules.needs import judge_covered, judge_needs
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges
 from rootless_scratch.rules.places import judge_places
 from rootless_scratch.rules.programs import judge_platforms, judge_program
@@ -38,9 +39,10 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 
 def judge_plan(plan: Plan) -> tuple[Finding, ...]:
     """Judge an image before it is built; see `judge_image`."""
-    return judge_image(
+    judged = judge_image(
         rootfs=plan.rootfs, config=plan.config.config, programs=plan.programs, platform=plan.platform
     )
+    return (*judged, *judge_covered(plan))
 
 
 def judge_image(
@@ -63,6 +65,7 @@ def judge_image(
         *judge_account(scene),
         *judge_places(scene),
         *judge_privileges(scene, started),
+        *judge_needs(scene, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
         findings.append(_no_platform(config))

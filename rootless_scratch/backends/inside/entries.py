@@ -89,26 +89,39 @@ class Writer:
             check_caller()
 
     def _copy(self, entry: JobEntry, name: str, parent: int) -> None:
-        """Copy the bytes of the source, which must be the very file that was planned, before and after."""
+        """Copy the bytes of the source, which must be the very file that was planned, before and after.
+
+        A file that has its content in the job has no source.
+        """
+        if entry["content"] is not None:
+            self._create(entry, name, parent, None)
+            return
         source, identity = entry["source"], entry["identity"]
         reading = _open_source(source)
         try:
             _check_identity(reading, source, identity)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            writing = os.open(name, flags, 0o600, dir_fd=parent)
-            try:
-                self._copy_bytes(reading, writing, identity[2])
-                self._finish(writing, entry)
-            except OSError as error:
-                if error.errno in _FULL:
-                    free = os.fstatvfs(writing)
-                    raise _no_space(entry["path"], identity[2], free.f_bavail * free.f_frsize) from error
-                raise
-            finally:
-                os.close(writing)
+            self._create(entry, name, parent, reading)
             _check_identity(reading, source, identity)
         finally:
             os.close(reading)
+
+    def _create(self, entry: JobEntry, name: str, parent: int, reading: int | None) -> None:
+        """Make the file, with the bytes of the descriptor `reading`, else with its own content."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        writing = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            if reading is None:
+                self.written += _write_all(writing, entry["content"])
+            else:
+                self._copy_bytes(reading, writing, entry["identity"][2])
+            self._finish(writing, entry)
+        except OSError as error:
+            if error.errno in _FULL:
+                free = os.fstatvfs(writing)
+                raise _no_space(entry["path"], entry["identity"][2], free.f_bavail * free.f_frsize) from error
+            raise
+        finally:
+            os.close(writing)
 
     def _finish(self, descriptor: int, entry: JobEntry) -> None:
         """Owner before mode and capabilities: chown(2) clears set-id bits and capabilities."""

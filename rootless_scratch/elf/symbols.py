@@ -1,0 +1,215 @@
+"""Functions that tell what a program will want once it runs: evidence for warnings, never for a refusal.
+
+They stand in the symbol tables, which only section headers lead to, and in the table of function names that the
+Go runtime needs for its traces, which strip(1) cannot take away. A static program without both tells nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rootless_scratch.elf.records import ByteOrder, Records
+
+_SECTIONS_LIMIT = 4096
+_SYMBOLS_LIMIT = 8 << 20
+_STRINGS_LIMIT = 16 << 20
+_NAMES_LIMIT = 32 << 20
+_SCAN_LIMIT = 64 << 20
+_SYMTAB = 2
+_DYNSYM = 11
+_NOBITS = 8
+_PCLNTAB_MAGIC: Final = {0xFFFFFFF1: 1, 0xFFFFFFF0: 1, 0xFFFFFFFA: 0}
+"""Versions of 1.20, 1.18 and 1.16 on, with the number of words more before the offsets: debug/gosym/pclntab.go."""
+
+_CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|tempfile)-[0-9][0-9.]*/src/")
+_CRATES_LIMIT = 16 << 20
+_MATCH = 128
+
+WATCHED: Final = frozenset(
+    {
+        # TLS
+        "SSL_CTX_set_default_verify_paths",
+        "SSL_CTX_set_default_verify_file",
+        "SSL_CTX_set_default_verify_dir",
+        "X509_STORE_set_default_paths",
+        "gnutls_certificate_set_x509_system_trust",
+        "gnutls_x509_trust_list_add_system_trust",
+        "curl_easy_perform",
+        "curl_multi_perform",
+        # temporary files
+        *("mkstemp", "mkstemp64", "mkostemp", "mkostemp64", "mkstemps", "mkstemps64", "mkostemps", "mkostemps64"),
+        *("mkdtemp", "tmpfile", "tmpfile64", "tmpnam", "tempnam", "mktemp"),
+        # accounts
+        *("getpwnam", "getpwnam_r", "getpwuid", "getpwuid_r", "getgrnam", "getgrnam_r", "getgrgid", "getgrgid_r"),
+        # names of hosts, services and protocols
+        *("getaddrinfo", "gethostbyname", "gethostbyname_r", "gethostbyname2", "gethostbyaddr", "getnameinfo"),
+        *("getservbyname", "getservbyport", "getservent", "getprotobyname", "getprotobynumber", "getprotoent"),
+        *("__nss_database_get", "__nss_database_lookup2", "__nss_lookup"),
+        # locales, terminals, other programs
+        *("setlocale", "newlocale", "_nl_load_locale"),
+        *("setupterm", "tgetent", "initscr", "newterm"),
+        *("system", "popen"),
+    }
+)
+"""Functions of C libraries."""
+
+GO_WATCHED: Final = frozenset(
+    {
+        "net/http.(*Transport).dialConn",
+        "crypto/tls.Dial",
+        "crypto/tls.DialWithDialer",
+        "crypto/tls.(*Dialer).DialContext",
+        "crypto/x509.SystemCertPool",
+        "time.LoadLocation",
+        "time/tzdata.loadFromEmbeddedTZData",
+        "os.CreateTemp",
+        "os.MkdirTemp",
+        "os/user.Current",
+        "os/user.Lookup",
+        "os/user.LookupId",
+        "os/user.LookupGroup",
+        "os/user.LookupGroupId",
+        "mime.TypeByExtension",
+        "os/exec.(*Cmd).Start",
+    }
+)
+"""Functions of Go's standard library."""
+
+
+class _Section(NamedTuple):
+    name: int
+    type: int
+    address: int
+    offset: int
+    size: int
+    link: int
+
+
+def functions_of(records: Records, *, go: bool, dynamic: bool) -> tuple[str, ...]:
+    """List the watched functions that the program calls, sorted.
+
+    Of a program with a loader (`dynamic`) those that it imports, of a static one those that are linked into it.
+    Section headers may lie: what they lead astray is not found, and nothing is raised.
+    """
+    sections = tuple(_sections(records))
+    found = set(_symbols(records, sections, dynamic=dynamic))
+    if go:
+        found |= _go_functions(records, sections)
+    return tuple(sorted(found))
+
+
+def crates_of(records: Records) -> tuple[str, ...]:
+    """List those crates of interest whose source files are named in the program's messages (Rust), sorted."""
+    found = set()
+    budget = _CRATES_LIMIT
+    for segment in records.segments:
+        if segment.type != "LOAD" or segment.writable or budget <= 0:
+            continue
+        size = min(segment.file_size, budget)
+        budget -= size
+        for _, chunk in records.source.chunks(segment.offset, size, overlap=_MATCH):
+            found |= {match.group(1).decode("ascii") for match in _CRATE.finditer(chunk)}
+    return tuple(sorted(found))
+
+
+def _byte_order(records: Records) -> ByteOrder:
+    return "little" if records.header.little_endian else "big"
+
+
+def _order(records: Records) -> str:
+    return "<" if records.header.little_endian else ">"
+
+
+def _sections(records: Records) -> Iterator[_Section]:
+    """Read the section headers: where they lie stands in the last words of the ELF header, elf(5)."""
+    order, wide = _order(records), records.header.bits == 64  # noqa: PLR2004 - the two word sizes
+    head = records.source.read(0, 64)
+    offset = int.from_bytes(head[0x28:0x30] if wide else head[0x20:0x24], "little" if order == "<" else "big")
+    layout = struct.Struct(order + ("IIQQQQIIQQ" if wide else "IIIIIIIIII"))
+    count = min(records.header.section_count, _SECTIONS_LIMIT)
+    data = records.source.read(offset, count * layout.size)
+    for at in range(0, len(data) - layout.size + 1, layout.size):
+        name, kind, _, address, place, size, link, *_ = layout.unpack_from(data, at)
+        yield _Section(name, kind, address, place, 0 if kind == _NOBITS else size, link)
+
+
+def _symbols(records: Records, sections: tuple[_Section, ...], *, dynamic: bool) -> Iterator[str]:
+    """Names of watched symbols: undefined ones of .dynsym, or functions defined in .symtab."""
+    wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
+    layout = struct.Struct(_order(records) + ("IBBHQQ" if wide else "IIIBBH"))
+    kind = _DYNSYM if dynamic else _SYMTAB
+    section = next((each for each in sections if each.type == kind and each.link < len(sections)), None)
+    if section is None:
+        return
+    strings = sections[section.link]
+    places = dict(_places(records.source.read(strings.offset, min(strings.size, _STRINGS_LIMIT))))
+    if not places:
+        return
+    data = records.source.read(section.offset, min(section.size, _SYMBOLS_LIMIT))
+    for fields in layout.iter_unpack(data[: len(data) - len(data) % layout.size]):
+        name = places.get(fields[0])
+        defined = (fields[3] if wide else fields[5]) != 0
+        if name is not None and defined is not dynamic:
+            yield name
+
+
+def _places(text: bytes) -> Iterator[tuple[int, str]]:
+    """Where watched names stand in a string table, also as the end of another: linkers share them."""
+    for name in WATCHED:
+        word = name.encode("ascii") + b"\0"
+        at = text.find(word)
+        while at >= 0:
+            yield at, name
+            at = text.find(word, at + len(word))
+
+
+def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:
+    table = _pclntab(records, sections)
+    if table is None:
+        return set()
+    order = _byte_order(records)
+    head = records.source.read(table, 8 + 8 * 8)
+    size = head[7]
+    words = [int.from_bytes(head[at : at + size], order) for at in range(8, 8 + 8 * size, size)]
+    skipped = 2 + _PCLNTAB_MAGIC[int.from_bytes(head[:4], order)]
+    begin, end = words[skipped : skipped + 2]
+    names = records.source.read(table + begin, min(max(end - begin, 0), _NAMES_LIMIT))
+    return {name for name in GO_WATCHED if b"\0" + name.encode() + b"\0" in names}
+
+
+def _pclntab(records: Records, sections: Iterable[_Section]) -> int | None:
+    """Find the offset of the runtime's table of functions: a section's begin, else the first that looks so."""
+    for section in sections:
+        if _is_pclntab(records, section.offset):
+            return section.offset
+    order = _byte_order(records)
+    magics = b"|".join(re.escape(magic.to_bytes(4, order)) for magic in _PCLNTAB_MAGIC)
+    pattern = re.compile(rb"(?:" + magics + rb")\0\0[\x01\x02\x04][\x04\x08]")
+    budget = _SCAN_LIMIT
+    for segment in records.segments:
+        if segment.type != "LOAD" or segment.executable or budget <= 0:
+            continue
+        size = min(segment.file_size, budget)
+        budget -= size
+        for start, chunk in records.source.chunks(segment.offset, size, overlap=8):
+            for found in pattern.finditer(chunk):
+                if (start + found.start()) % 8 == 0:
+                    return start + found.start()
+    return None
+
+
+def _is_pclntab(records: Records, offset: int) -> bool:
+    head = records.source.read(offset, 8)
+    order = _byte_order(records)
+    return (
+        len(head) == 8  # noqa: PLR2004 - magic, two zeros, the unit of code, the size of a word
+        and int.from_bytes(head[:4], order) in _PCLNTAB_MAGIC
+        and head[4:6] == b"\0\0"
+        and head[6] in {1, 2, 4}
+        and head[7] in {4, 8}
+    )

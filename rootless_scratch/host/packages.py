@@ -1,0 +1,46 @@
+"""Which package has what an essential needs, in the words of this host's own package manager."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final
+
+_MANAGERS: Final = {
+    "apt-get": "sudo apt-get install",
+    "dnf": "sudo dnf install",
+    "apk": "sudo apk add",
+    "zypper": "sudo zypper install",
+    "pacman": "sudo pacman -S",
+}
+_PACKAGES: Final[dict[str, dict[str, str]]] = {
+    "ca-certificates": {},
+    "tzdata": {"zypper": "timezone"},
+    "services": {"apt-get": "netbase", "dnf": "setup", "apk": "alpine-baselayout-data", "pacman": "iana-etc"},
+    "locale": {"apt-get": "libc-bin", "dnf": "glibc-common", "zypper": "glibc-locale-base", "pacman": "glibc"},
+    "terminfo": {
+        "apt-get": "ncurses-base",
+        "dnf": "ncurses-base",
+        "apk": "ncurses-terminfo-base",
+        "zypper": "terminfo-base",
+        "pacman": "ncurses",
+    },
+    "mime": {
+        "apt-get": "media-types",
+        "dnf": "mailcap",
+        "apk": "mailcap",
+        "zypper": "mailcap",
+        "pacman": "mailcap",
+    },
+}
+"""By essential and manager; a package that is not named here has the essential's own name."""
+
+
+def install_words(essential: str) -> str:
+    """One sentence that says how what `essential` needs is installed here."""
+    manager = next((name for name in _MANAGERS if shutil.which(name)), None)
+    if manager is None:
+        return f"Install the package that has it ({essential}), or name a place: `--with {essential}=PATH`."
+    if essential == "locale" and manager == "apk":
+        return "Leave it out: musl, the C library here, has C.UTF-8 built in."
+    package = _PACKAGES[essential].get(manager, essential)
+    return f"Install it: `{_MANAGERS[manager]} {package}`, or name a place: `--with {essential}=PATH`."
