@@ -6,6 +6,7 @@ The evidence is read by elf/symbols.py. A finding goes once the image has the fi
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -54,6 +55,9 @@ _BUNDLES: Final = (
     "/etc/pki/tls/cert.pem",
 )
 _CERTIFICATE_DIRECTORIES: Final = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/lib/ssl/certs")
+_ZONE: Final = re.compile(r"[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
+"""Names of the tz database; what tzset(3) reads else needs no file."""
+
 _ZONES: Final = ("/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo")
 _TEMPORARY: Final = (
     *("os.CreateTemp", "os.MkdirTemp", "mkstemp", "mkstemp64", "mkostemp", "mkostemp64", "mkstemps"),
@@ -156,7 +160,7 @@ def _time_zones(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Findi
     variables = dict(scene.config.env)
     evidence = list(_called(elf, ("time.LoadLocation",)))
     zone = variables.get("TZ", "").removeprefix(":")
-    if zone and zone.partition("/")[0] not in {"UTC", "UTC0", "GMT", "GMT0"} and zone[0].isalpha() and "/" in zone:
+    if _ZONE.fullmatch(zone):
         evidence.append(f"TZ={shown(zone)}")
     embedded = "time/tzdata.loadFromEmbeddedTZData" in elf.functions
     if not evidence or embedded or scene.tree.is_present(variables.get("ZONEINFO", "/\0")):
