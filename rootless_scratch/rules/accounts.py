@@ -31,7 +31,7 @@ def judge_account(scene: Scene) -> Iterator[Finding]:
             severity="error",
             subject=scene.config.user,
             message=f"The user {shown(user)} is a name, and the image has no /etc/passwd that tells its id.",
-            fix="Give it by numbers, e.g. `--user 65532:65532`, or copy an /etc/passwd into the image.",
+            fix="Give it by numbers, e.g. `--user 65532:65532`, or add an /etc/passwd by `--with nonroot`.",
         )
     if group and number(group) is None and not scene.is_file("/etc/group"):
         yield Finding(
@@ -39,7 +39,7 @@ def judge_account(scene: Scene) -> Iterator[Finding]:
             severity="error",
             subject=scene.config.user,
             message=f"The group {shown(group)} is a name, and the image has no /etc/group that tells its id.",
-            fix="Give it by numbers, e.g. `--user 65532:65532`, or copy an /etc/group into the image.",
+            fix="Give it by numbers, e.g. `--user 65532:65532`, or add an /etc/group by `--with nonroot`.",
         )
     yield from _judge_ids(scene, user, group)
     yield from _judge_ports(scene, user)

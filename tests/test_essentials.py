@@ -1,0 +1,390 @@
+"""`--with`: what it brings, where it takes it from, and that the user's own files win."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import ssl
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import symbolic
+import tinyelf
+from planning import put, refusal
+
+import rootless_scratch as rs
+from rootless_scratch.api import plan_and_judge
+from rootless_scratch.errors import SourceError, UsageError
+from rootless_scratch.image import certificates, essentials
+from rootless_scratch.image.containerfile import containerfile, write_context
+from rootless_scratch.image.plan import plan
+from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink, Spec, parse_essentials
+
+if TYPE_CHECKING:
+    from conftest import Home
+
+    from rootless_scratch.image.rootfs import Entry
+
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+HOST = Path(BUNDLE)
+
+
+def one_certificate() -> str:
+    """The first certificate of the host's bundle: a real one, without making any."""
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(HOST.read_text().partition("-----END")[0] + END))
+
+
+END = "-----END CERTIFICATE-----\n"
+
+
+def entries(*words: str, user: str = "65532:65532", copies: tuple[Copy, ...] = ()) -> dict[str, Entry]:
+    found = tuple(each for word in words for each in parse_essentials(word))
+    return {
+        entry.path: entry for entry in plan(Spec(essentials=found, user=user, copies=copies), environ={}).rootfs
+    }
+
+
+def content(entry: Entry) -> bytes:
+    assert isinstance(entry, File)
+    return Path(entry.source).read_bytes() if entry.source is not None else entry.content or b""
+
+
+# How the words are read.
+
+
+def test_essentials_are_named_with_commas_and_their_values_with_colons() -> None:
+    assert parse_essentials("tmp,tzdata=Europe/Berlin:UTC,ca-certificates=./a=b.pem") == (
+        Essential(name="tmp"),
+        Essential(name="tzdata", values=("Europe/Berlin", "UTC")),
+        Essential(name="ca-certificates", values=("./a=b.pem",)),
+    )
+
+
+@pytest.mark.parametrize("word", ["ca-certificate", "", "tmp,", "tzdata=", "tzdata=UTC:", "=x", "TMP"])
+def test_what_is_no_essential_is_refused_with_those_that_there_are(word: str) -> None:
+    error = refusal(lambda: parse_essentials(word), UsageError)
+    assert "--with" in error.message
+    if word == "ca-certificate":
+        assert "'ca-certificates'" in error.fix
+
+
+@pytest.mark.buildah
+def test_python_takes_the_same_words(shared_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in shared_home.environment.items():
+        monkeypatch.setenv(name, value)
+    app = put(tmp_path, "app", tinyelf.hello())
+    with rs.scratch(tag="essential-python") as root:
+        root.add(app)
+        root.add_essential("tmp,nsswitch", "tzdata=UTC")
+    same = rs.build(app, tag="essential-words", essentials=["tmp", "nsswitch", "tzdata=UTC"])
+    assert root.image.image_id == same.image_id
+    assert same.files == len(("app", "nsswitch.conf", "UTC"))
+
+
+# What each brings.
+
+
+def test_tmp_is_a_directory_for_all() -> None:
+    assert entries("tmp") == {"/tmp": Directory(path="/tmp", mode=0o1777, uid=0, gid=0)}
+
+
+def test_the_hosts_certificates_lie_where_programs_look() -> None:
+    found = entries("ca-certificates")
+    assert content(found[BUNDLE]) == HOST.read_bytes()
+    links = {path: entry.target for path, entry in found.items() if isinstance(entry, Symlink)}
+    assert links == dict.fromkeys(("/etc/ssl/cert.pem", "/usr/lib/ssl/cert.pem", "/etc/pki/tls/cert.pem"), BUNDLE)
+
+
+def test_a_private_authority_replaces_the_hosts_or_joins_them(tmp_path: Path) -> None:
+    pem = put(tmp_path, "corp.pem", one_certificate().encode().rstrip(b"\n"))
+    other = put(tmp_path, "other.pem", b"Corp Two\n" + one_certificate().encode())
+    assert content(entries(f"ca-certificates={pem}")[BUNDLE]) == Path(pem).read_bytes()
+    joined = content(entries("ca-certificates", f"ca-certificates={pem}:{other}")[BUNDLE])
+    assert joined == HOST.read_bytes() + Path(pem).read_bytes() + b"\n" + Path(other).read_bytes()
+
+
+def test_what_is_no_certificate_is_refused(tmp_path: Path) -> None:
+    good = one_certificate()
+    lines = good.splitlines()
+    garbled = {
+        "text": "hello\n",
+        "empty": "",
+        "not-base64": good.replace(lines[3], "*" * 64),
+        "flipped": "\n".join([*lines[:2], lines[2][::-1], *lines[3:]]) + "\n",
+        "unended": good + lines[0] + "\n" + lines[1] + "\n",
+        "key": good + "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n",
+    }
+    for name, text in garbled.items():
+        path = put(tmp_path, name, text.encode())
+        error = refusal(lambda path=path: entries(f"ca-certificates={path}"), SourceError)  # type: ignore[misc]
+        assert repr(path) in error.message, name
+        assert ("private key" in error.message) is (name == "key")
+    refusal(lambda: entries(f"ca-certificates={tmp_path}/none.pem"), SourceError)
+
+
+def test_a_pipe_for_a_certificate_does_not_keep_anyone_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refusal(lambda: entries(f"ca-certificates={tmp_path}/pipe"), SourceError)
+
+
+def test_time_zones_come_whole_or_by_name() -> None:
+    some = entries("tzdata=Europe/Berlin:US/Eastern")
+    assert [path for path, entry in some.items() if isinstance(entry, File)] == [
+        "/usr/share/zoneinfo/Europe/Berlin",
+        "/usr/share/zoneinfo/US/Eastern",
+    ]
+    assert all(content(entry).startswith(b"TZif") for entry in some.values() if isinstance(entry, File))
+    every = set(entries("tzdata"))
+    assert {f"/usr/share/zoneinfo/{zone}" for zone in ("Europe/Berlin", "UTC", "zone.tab", "tzdata.zi")} <= every
+    hidden = ("posix", "right", "localtime", "posixrules")
+    assert not any(path.startswith(f"/usr/share/zoneinfo/{name}") for path in every for name in hidden)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "zone.tab", "Europe/../../../etc/passwd"])
+def test_what_is_no_time_zone_is_refused(zone: str) -> None:
+    assert repr(zone)[1:-1] in refusal(lambda: entries(f"tzdata={zone}")).message
+
+
+def test_a_directory_stands_in_for_the_hosts_own(tmp_path: Path) -> None:
+    put(tmp_path, "UTC", b"TZif2")
+    put(tmp_path, "Mars/Olympus", b"TZif3")
+    assert content(entries(f"tzdata={tmp_path}:Mars/Olympus")["/usr/share/zoneinfo/Mars/Olympus"]) == b"TZif3"
+    assert "/usr/share/zoneinfo/UTC" in entries(f"tzdata={tmp_path}")
+    put(tmp_path, "services")
+    put(tmp_path, "protocols")
+    assert content(entries(f"services={tmp_path}")["/etc/services"]) == b"x"
+    assert content(entries(f"mime={tmp_path}/services")["/etc/mime.types"]) == b"x"
+    refusal(lambda: entries(f"terminfo={tmp_path}"), SourceError)
+    refusal(lambda: entries(f"locale={tmp_path}"), SourceError)
+
+
+def test_users_are_named_and_have_homes_of_their_own() -> None:
+    found = entries("nonroot")
+    assert content(found["/etc/passwd"]).decode().splitlines() == [
+        "root:x:0:0:root:/root:/sbin/nologin",
+        "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin",
+        "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin",
+    ]
+    assert content(found["/etc/group"]).decode().splitlines() == [
+        "root:x:0:",
+        "nonroot:x:65532:",
+        "nobody:x:65534:",
+    ]
+    assert found["/home/nonroot"] == Directory(path="/home/nonroot", mode=0o755, uid=65532, gid=65532)
+    assert found["/etc/passwd"].mode == 0o644
+
+
+@pytest.mark.parametrize(
+    ("user", "line", "group"),
+    [
+        ("1000", "user:x:1000:1000:user:/home/user:/sbin/nologin", "user:x:1000:"),
+        ("1000:5", "user:x:1000:5:user:/home/user:/sbin/nologin", "group:x:5:"),
+        ("1000:0", "user:x:1000:0:user:/home/user:/sbin/nologin", "root:x:0:"),
+        ("app", "app:x:65532:65532:app:/home/app:/sbin/nologin", "app:x:65532:"),
+        ("app:web", "app:x:65532:65532:app:/home/app:/sbin/nologin", "web:x:65532:"),
+        ("0:7", "root:x:0:7:root:/root:/sbin/nologin", "group:x:7:"),
+    ],
+)
+def test_the_images_user_is_among_them(user: str, line: str, group: str) -> None:
+    found = entries("nonroot", user=user)
+    lines = content(found["/etc/passwd"]).decode().splitlines()
+    assert line in lines
+    by_id = [each for each in lines if each.split(":")[2] == line.split(":")[2]]
+    assert by_id[0] == line
+    assert group in content(found["/etc/group"]).decode().splitlines()
+
+
+def test_a_name_that_no_passwd_can_hold_is_refused() -> None:
+    refusal(lambda: entries("nonroot", user="a b"))
+
+
+def test_the_others_bring_the_hosts_files() -> None:
+    found = entries("nsswitch,services,locale,terminfo,mime")
+    assert b"hosts: files dns\n" in content(found["/etc/nsswitch.conf"])
+    for path in ("/etc/services", "/etc/protocols", "/etc/mime.types", "/usr/lib/locale/C.utf8/LC_CTYPE"):
+        assert content(found[path]) == Path(path).read_bytes()
+    for name in ("xterm", "vt100", "dumb"):
+        assert content(found[f"/usr/share/terminfo/{name[0]}/{name}"])
+    named = entries("terminfo=vt100")
+    assert [path for path, entry in named.items() if isinstance(entry, File)] == ["/usr/share/terminfo/v/vt100"]
+    refusal(lambda: entries("terminfo=no-such-terminal"))
+    refusal(lambda: entries("services=http"))
+    refusal(lambda: entries("tmp=/var/tmp"))
+
+
+def test_what_the_host_lacks_is_refused_with_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(certificates, "BUNDLES", ("/nowhere/ca.crt",))
+    monkeypatch.setattr(essentials, "ZONES", str(tmp_path))
+    for name, package in (("ca-certificates", "ca-certificates"), ("tzdata", "tzdata")):
+        error = refusal(lambda name=name: entries(name), SourceError)  # type: ignore[misc]
+        assert name in error.message
+        assert f"`sudo apt-get install {package}`" in error.fix
+
+
+# The user's own files win.
+
+
+def test_what_the_user_brings_is_not_replaced_and_that_is_said(tmp_path: Path) -> None:
+    app, own = put(tmp_path, "app", tinyelf.hello()), put(tmp_path, "passwd", b"me:x:1:1::/:\n")
+    spec = Spec(
+        programs=(Copy(source=app),),
+        copies=(Copy(source=own, destination="/etc/passwd"),),
+        directories=(NewDirectory(path="/tmp", mode=0o700),),
+        symlinks=(NewSymlink(path="/etc/ssl/cert.pem", target="mine"),),
+        essentials=parse_essentials("nonroot,tmp,ca-certificates"),
+    )
+    decided, findings = plan_and_judge(spec)
+    found = {entry.path: entry for entry in decided.rootfs}
+    assert content(found["/etc/passwd"]) == b"me:x:1:1::/:\n"
+    assert found["/tmp"].mode == 0o700
+    assert found["/etc/ssl/cert.pem"] == Symlink(path="/etc/ssl/cert.pem", target="mine")
+    assert {"/etc/group", "/home/nonroot", BUNDLE} <= set(found)
+    covered = [finding for finding in findings if finding.rule == "essential-covered"]
+    assert [finding.subject for finding in covered] == ["/etc/passwd", "/tmp", "/etc/ssl/cert.pem"]
+    assert {finding.severity for finding in covered} == {"info"}
+
+
+def test_a_directory_that_only_came_with_a_tree_gives_way(tmp_path: Path) -> None:
+    put(tmp_path, "tree/tmp/file")
+    found = entries("tmp", copies=(Copy(source=f"{tmp_path}/tree", destination="/"),))
+    assert found["/tmp"].mode == 0o1777
+    assert isinstance(found["/tmp/file"], File)
+
+
+def test_files_go_where_a_linked_directory_leads(tmp_path: Path) -> None:
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "tree/usr/etc").mkdir(parents=True)
+    (tmp_path / "tree/etc").rmdir()
+    (tmp_path / "tree/etc").symlink_to("usr/etc")
+    found = entries("nonroot", copies=(Copy(source=f"{tmp_path}/tree", destination="/"),))
+    assert {"/usr/etc/passwd", "/usr/etc/group"} <= set(found)
+    assert isinstance(found["/etc"], Symlink)
+
+
+# auto.
+
+
+def test_auto_takes_what_the_findings_ask_for_and_keeps_what_is_named(tmp_path: Path) -> None:
+    program = symbolic.go_program("net/http.(*Transport).dialConn", "time.LoadLocation", "os.MkdirTemp")
+    app = put(tmp_path, "app", program)
+    spec = Spec(programs=(Copy(source=app),), essentials=parse_essentials("auto,tzdata=UTC"))
+    decided, findings = plan_and_judge(spec)
+    assert findings == ()
+    zones = [file.path for file in decided.rootfs.files if "zoneinfo" in file.path]
+    assert zones == ["/usr/share/zoneinfo/UTC"]
+    assert {BUNDLE, "/tmp"} <= {entry.path for entry in decided.rootfs}
+
+
+def test_auto_gives_a_named_user_its_passwd(tmp_path: Path) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    spec = Spec(programs=(Copy(source=app),), user="app:app", essentials=parse_essentials("auto"))
+    decided, findings = plan_and_judge(spec)
+    assert findings == ()
+    assert "/etc/passwd" in {file.path for file in decided.rootfs.files}
+
+
+def test_auto_adds_nothing_to_a_program_that_needs_nothing(tmp_path: Path) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    decided, _ = plan_and_judge(Spec(programs=(Copy(source=app),), essentials=parse_essentials("auto")))
+    assert [entry.path for entry in decided.rootfs] == ["/app"]
+
+
+# Written, by both ways.
+
+
+def test_made_files_go_into_the_context_of_a_containerfile(tmp_path: Path) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    decided = plan(Spec(programs=(Copy(source=app),), essentials=parse_essentials("nonroot,tmp")), environ={})
+    assert "/etc/passwd" in containerfile(decided)
+    write_context(decided, str(tmp_path / "context"))
+    passwd = tmp_path / "context/rootfs/etc/passwd"
+    assert passwd.read_bytes().startswith(b"root:x:0:0:")
+    assert passwd.stat().st_mtime == 0
+
+
+@pytest.mark.buildah
+def test_built_and_by_containerfile_the_image_is_the_same(shared_home: Home, tmp_path: Path) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    words = (app, "--with", "nonroot,tmp,nsswitch,ca-certificates", "--with", "tzdata=UTC", "--user", "app")
+    built = shared_home.json("build", *words, "-t", "essential")
+    again = shared_home.json("build", *words, "-t", "essential-again")
+    assert built["image_id"] == again["image_id"]
+    context = str(tmp_path / "context")
+    assert shared_home.cli("containerfile", *words, "-o", context).returncode == 0
+    shared_home.run(["buildah", "build", "-q", "-t", "essential-file", "--timestamp", "0", context])
+    ours = shared_home.json("inspect", "essential")["files"]
+    theirs = shared_home.json("inspect", "essential-file")["files"]
+    assert ours == theirs
+    by_path = {file["path"]: file for file in ours}
+    assert by_path["/home/app"]["uid"] == 65532
+    assert by_path["/tmp"]["mode"] in (0o1777, "1777")
+
+
+@pytest.mark.podman
+@pytest.mark.buildah
+def test_a_named_user_runs_once_the_image_has_accounts(shared_home: Home, tmp_path: Path) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    shared_home.json("build", app, "-t", "essential-user", "--user", "app", "--with", "auto")
+    assert shared_home.cli("run", "essential-user").stdout == b"Hello World\n"
+
+
+ZONE = """package main
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+)
+
+func main() {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	who, err := user.Current()
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	_, err = os.MkdirTemp("", "x")
+	fmt.Println(time.Unix(0, 0).In(zone).Format(time.RFC3339), who.Username, who.HomeDir, err)
+}
+"""
+
+
+@pytest.mark.podman
+@pytest.mark.buildah
+@pytest.mark.compiler
+def test_go_finds_zone_user_and_tmp_by_auto_and_misses_them_without(shared_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text(ZONE)
+    environment = os.environ | {"CGO_ENABLED": "0", "HOME": str(tmp_path), "GO111MODULE": "off"}
+    words = ["go", "build", "-ldflags=-s -w", "-o", "app", "main.go"]
+    subprocess.run(words, cwd=tmp_path, check=True, env=environment)
+    app = str(tmp_path / "app")
+    bare = shared_home.json("build", app, "-t", "zones-bare")
+    assert {finding["rule"] for finding in bare["findings"]} == {
+        "needs-time-zones",
+        "needs-accounts",
+        "needs-tmp",
+    }
+    failed = shared_home.cli("run", "zones-bare")
+    assert (failed.returncode, failed.stdout) == (1, b"unknown time zone Europe/Berlin\n")
+    full = shared_home.json("build", app, "-t", "zones-full", "--with", "auto,tzdata=Europe/Berlin")
+    assert full["findings"] == []
+    done = shared_home.cli("run", "zones-full")
+    berlin = dt.datetime.fromtimestamp(0, dt.timezone(dt.timedelta(hours=1))).isoformat()
+    assert done.stdout.decode() == f"{berlin} nonroot /home/nonroot <nil>\n"
+
+
+def test_a_dry_run_shows_what_is_made(tmp_path: Path, shared_home: Home) -> None:
+    app = put(tmp_path, "app", tinyelf.hello())
+    done = shared_home.cli("build", app, "--with", "nsswitch", "--dry-run")
+    made = {entry["path"]: entry for entry in json.loads(done.stdout)["plan"]["entries"]}["/etc/nsswitch.conf"]
+    assert made["content"].startswith("passwd: files\n")
+    assert made["source"] is None
