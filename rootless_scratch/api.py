@@ -287,22 +287,31 @@ def run(
 ) -> RunResult:
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
+    Where the start failed, `explanation` of the result, or of the EngineError, names the cause that the rules see.
     `timeout` in seconds; see rootless_scratch.engine.run for all that is promised and raised.
     """
     from rootless_scratch.engine.run import run as run_image
+    from rootless_scratch.judging import explained
 
     if not isinstance(timeout, (int, float, type(None))):
         raise UsageError(f"timeout is {timeout!r} and not a number of seconds.", fix="Write it as timeout=10.")
-    return run_image(
-        image if isinstance(image, str) else _image_id(image),
-        texts("arguments", arguments),
-        env=dict(pairs("env", env)),
-        network=_maybe(text, "network", network),
-        volumes=texts("volumes", volumes),
-        publish=texts("publish", publish),
-        user=_maybe(text, "user", user),
-        timeout=timeout,
-    )
+    name = image if isinstance(image, str) else _image_id(image)
+    words = texts("arguments", arguments)
+    account = _maybe(text, "user", user)
+
+    def call() -> RunResult:
+        return run_image(
+            name,
+            words,
+            env=dict(pairs("env", env)),
+            network=_maybe(text, "network", network),
+            volumes=texts("volumes", volumes),
+            publish=texts("publish", publish),
+            user=account,
+            timeout=timeout,
+        )
+
+    return explained(call, name, arguments=words, user=account)
 
 
 def check(subject: StrPath | Image) -> Judgement:
@@ -311,9 +320,11 @@ def check(subject: StrPath | Image) -> Judgement:
     A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
     """
+    from rootless_scratch.judging import judge_stored
+
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        return _check_image(_image_id(subject))
+        return judge_stored(_image_id(subject))
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(
@@ -321,7 +332,7 @@ def check(subject: StrPath | Image) -> Judgement:
         )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word)
-    return _check_image(word)
+    return judge_stored(word)
 
 
 def require_utf8() -> None:
@@ -345,32 +356,6 @@ def _check_program(path: str) -> Judgement:
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)
-
-
-def _check_image(name: str) -> Judgement:
-    from rootless_scratch.backends.session import Session
-    from rootless_scratch.backends.stored import read_image
-    from rootless_scratch.image.plan import Program
-    from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.files import unreadable as unreadable_elf
-    from rootless_scratch.rules.images import judge_image
-    from rootless_scratch.rules.programs import verdict
-
-    with Session("read-programs") as session:
-        stored = read_image(name, session)
-    rootfs, config = stored.rootfs(), stored.runtime_config()
-    files = {file.path: file for file in stored.files}
-    started = Tree(rootfs).started_files(config, lambda file: files[file.path].program)
-    programs, unreadable = [], []
-    for file in started:
-        found = files[file.path]
-        if found.program is not None:
-            programs.append(Program(path=file.path, facts=found.program))
-        elif found.unreadable is not None:
-            unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
-    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
-    findings = (*unreadable, *judged)
-    return Judgement(subject=name, verdict=verdict(findings), findings=findings)
 
 
 def _names(tag: str | Sequence[str]) -> tuple[str, ...]:

@@ -141,9 +141,13 @@ class ImageNotFoundError(ScratchError):
 
 
 class EngineError(ScratchError):
-    """The podman service cannot be reached, or refused."""
+    """The podman service cannot be reached, or refused.
+
+    `explanation` is the rules' word on why, where they have one.
+    """
 
     kind = "engine"
+    explanation: Finding | None = None
 
 
 class CannotInvokeError(EngineError):

@@ -194,6 +194,20 @@ def test_what_podman_says_becomes_a_cause_and_a_fix(text: str, kind: type[Scratc
             b"/hello: error while loading shared libraries: libc.so.6: cannot open shared object file\n",
             "library-missing",
         ),
+        (
+            (
+                b"/app: /lib/libc.so.6: version `GLIBC_2.38' not found (required by /app)\n"
+                b"/app: /lib/libc.so.6: version `GLIBC_2.39' not found (required by /app)\n"
+            ),
+            "library-version",
+        ),
+        (b"Error relocating /app: __strtol_chk: symbol not found\n", "library-version"),
+        (b"Fatal glibc error: CPU does not support x86-64-v3\n", "processor-too-old"),
+        (
+            b"This program can only be run on AMD64 processors with v3 microarchitecture support.\n",
+            "processor-too-old",
+        ),
+        (b"FATAL: kernel too old\n", "kernel-too-old"),
     ],
 )
 def test_the_last_words_of_a_runtime_are_explained(said: bytes, rule: str) -> None:

@@ -27,6 +27,7 @@ FLOORS = (
     {"elf", "host"},
     {"image"},
     {"backends", "engine", "rules"},
+    {"judging"},
     {"api"},
     {"cli"},
     {"__main__"},

@@ -215,8 +215,8 @@ def test_what_cannot_be_run_is_said_in_a_sentence(tools: Home, words: list[str],
         ("missing", 127, "missing is not in any directory of the image's PATH"),
         ("/plain", 126, "/plain is in the image and cannot be executed"),
         ("/data", 126, "/data is in the image and cannot be executed"),
-        ("/dynamic", 1, "[loader-missing]"),
-        ("/text", 1, "[exec-format]"),
+        ("/dynamic", 1, "[needs-loader]"),
+        ("/text", 1, "[not-a-program]"),
     ],
 )
 def test_a_program_that_cannot_start_is_explained(tools: Home, entrypoint: str, code: int, said: str) -> None:
@@ -232,7 +232,7 @@ def test_an_explanation_is_in_the_json(tools: Home) -> None:
     make_image(tools, "loaderless", "/dynamic")
     answer = json.loads(tools.cli("run", "--json", "loaderless").stdout)
     assert (answer["schema"], answer["exit_code"]) == (1, 1)
-    assert answer["explanation"]["rule"] == "loader-missing"
+    assert answer["explanation"]["rule"] == "needs-loader"
     assert "no such file" in answer["stderr"]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.errors import CommandError, RefusedError, ScratchError
+from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,6 +101,8 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         answer: dict[str, object] = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
         if isinstance(error, RefusedError):
             answer["findings"] = error.findings
+        if isinstance(error, EngineError):
+            answer["explanation"] = error.explanation
         print_json(answer)
     if isinstance(error, RefusedError):
         print_findings(error.findings, quiet=not verbose)
@@ -109,7 +111,10 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         return
     name = click.style("rootless-scratch:", fg="red", bold=True)
     tell(f"{name} {showable(error.message)}")
-    say(f"  fix: {error.fix}")
+    if isinstance(error, EngineError) and error.explanation is not None:
+        print_findings([error.explanation])
+    else:
+        say(f"  fix: {error.fix}")
     if not verbose:
         return
     if isinstance(error, CommandError) and error.argv:

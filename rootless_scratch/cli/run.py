@@ -12,6 +12,7 @@ import click
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say
 
 if TYPE_CHECKING:
+    from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import ScratchError
 
 EXIT_OURS = 125
@@ -66,10 +67,10 @@ def command(
     from rootless_scratch.engine.run import run
     from rootless_scratch.engine.signals import Interrupted
     from rootless_scratch.engine.specification import parse_env
+    from rootless_scratch.judging import explained
 
-    sys.stdout.flush()
-    try:
-        result = run(
+    def call() -> RunResult:
+        return run(
             image,
             arguments,
             env=parse_env(env, os.environ),
@@ -84,6 +85,10 @@ def command(
             say=None if quiet else _note,
             opening=click.get_current_context().find_root().obj,
         )
+
+    sys.stdout.flush()
+    try:
+        result = explained(call, image, arguments=arguments, user=user)
     except Interrupted as error:
         return 128 + error.number
     except BrokenPipeError:

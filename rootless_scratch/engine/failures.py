@@ -65,6 +65,17 @@ _LIBRARY = re.compile(
     r"|Error loading shared library (?P<musl>[^:\n]+): No such file"
 )
 
+_VERSION = re.compile(
+    r"^(?P<path>[^\n:]+): (?P<library>[^\n:]+): version `(?P<version>[^'\n]+)' not found"
+    r"|^Error relocating (?P<musl>[^\n:]+): (?P<symbol>[^\n:]+): symbol not found"
+)
+
+_TOO_OLD = re.compile(
+    r"CPU does not support (?P<glibc>x86-64-v\d)|CPU ISA level is lower than required"
+    r"|This program can only be run on (?P<go>[^\n]+?) processors with (?P<level>v\d) microarchitecture support"
+    r"|(?P<kernel>FATAL: kernel too old)"
+)
+
 _ROOM_FOR_EXEC = 4096
 """A runtime's own last words are one line; a program that wrote more than this had been started."""
 
@@ -271,6 +282,19 @@ def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
             message=f"The program's loader does not find {library} in the image.",
             fix=f"{_STATIC}, or put that library into the image too.",
         )
+    match = _VERSION.search(text)
+    if match is not None:
+        what = f"the function {match['symbol']}" if match["symbol"] else f"the version {match['version']}"
+        return Finding(
+            rule="library-version",
+            severity="error",
+            subject=match["path"] or match["musl"],
+            message=f"The libraries in the image do not have {what}, which the program was linked against.",
+            fix=f"{_STATIC}, or take the libraries from the system on which it was built.",
+        )
+    match = _TOO_OLD.search(text)
+    if match is not None:
+        return _too_old(match)
     match = _EXEC.search(text)
     # The runtime says this in one line, and the program nothing at all.
     if match is None or "\n" in text:
@@ -278,6 +302,25 @@ def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
     rule, message, fix = _EXPLANATIONS[match["why"].lower()]
     path = match["path"]
     return Finding(rule=rule, severity="error", subject=path, message=message.format(path), fix=fix)
+
+
+def _too_old(match: re.Match[str]) -> Finding:
+    if match["kernel"]:
+        return Finding(
+            rule="kernel-too-old",
+            severity="error",
+            subject="kernel",
+            message="The program's C library was built for a newer kernel than this host's.",
+            fix="Build it on an older system, or statically with musl.",
+        )
+    level = match["glibc"] or " ".join(filter(None, (match["go"], match["level"]))) or "that it was built for"
+    return Finding(
+        rule="processor-too-old",
+        severity="error",
+        subject="processor",
+        message=f"This host's processor lacks instructions of the level {level}.",
+        fix="Build it for an older level: GOAMD64=v1, `-march=x86-64`.",
+    )
 
 
 def _brief(text: str) -> str:

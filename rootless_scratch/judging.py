@@ -1,0 +1,113 @@
+"""An image of local storage, read and judged: by `check`, and by `run` to explain a start that failed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from rootless_scratch.errors import ElfError, EngineError, ScratchError
+from rootless_scratch.findings import Finding, Judgement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.image.plan import Program
+
+_CRASHES: Final = (128 + 4, 128 + 7, 128 + 11)
+"""SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends."""
+
+_IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def judge_stored(name: str, *, arguments: Sequence[str] = (), user: str | None = None) -> Judgement:
+    """Judge an image as it would be run with these arguments; raises ImageNotFoundError, HostError."""
+    return _judged(name, arguments, user)[0]
+
+
+def explained(
+    call: Callable[[], RunResult], image: str, *, arguments: Sequence[str] = (), user: str | None = None
+) -> RunResult:
+    """The result of a run; where its start failed, with the rules' word on why.
+
+    Then the image is read, and the first finding of severity `error` is the explanation, in the result or in
+    the EngineError that is raised. Where the rules see none, what the engine understood stays.
+    """
+    import msgspec
+
+    try:
+        result = call()
+    except EngineError as error:
+        error.explanation = _cause(image, arguments, user, None)
+        raise
+    if result.explanation is None and (result.timed_out or result.exit_code not in _CRASHES):
+        return result
+    found = _cause(image, arguments, user, result.explanation)
+    return msgspec.structs.replace(result, explanation=found or result.explanation)
+
+
+def _cause(image: str, arguments: Sequence[str], user: str | None, said: Finding | None) -> Finding | None:
+    """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image."""
+    if os.environ.get("CONTAINER_HOST") and not _IMAGE_ID.fullmatch(image):
+        # That service may have another image of this name than local storage has.
+        return None
+    try:
+        judgement, programs = _judged(image, arguments, user)
+    except ScratchError:
+        return None
+    rules = {finding.rule: finding for finding in reversed(judgement.findings)}
+    error = next((finding for finding in judgement.findings if finding.severity == "error"), None)
+    if error is not None or said is None:
+        return error
+    if said.rule == "exec-format":
+        return _foreign(programs)
+    return rules.get(said.rule)
+
+
+def _foreign(programs: Sequence[Program]) -> Finding | None:
+    """The program that no kernel of this host's processor starts."""
+    here = os.uname().machine
+    for program in programs:
+        elf = program.facts.elf
+        if elf is not None and elf.machine != here:
+            return Finding(
+                rule="exec-format",
+                severity="error",
+                subject=program.path,
+                message=f"{program.path} is built for {elf.machine}, and this host's processor is {here}.",
+                fix=f"Build it for {here}, or run the image on {elf.machine}, or with an emulator "
+                "(`sudo apt-get install qemu-user-static`).",
+            )
+    return None
+
+
+def _judged(name: str, arguments: Sequence[str], user: str | None) -> tuple[Judgement, tuple[Program, ...]]:
+    import msgspec
+
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.tree import Tree
+    from rootless_scratch.rules.files import unreadable as unreadable_elf
+    from rootless_scratch.rules.images import judge_image
+    from rootless_scratch.rules.programs import verdict
+
+    with Session("read-programs") as session:
+        stored = read_image(name, session)
+    rootfs, config = stored.rootfs(), stored.runtime_config()
+    config = msgspec.structs.replace(
+        config, cmd=tuple(arguments) or config.cmd, user=config.user if user is None else user
+    )
+    files = {file.path: file for file in stored.files}
+    started = Tree(rootfs).started_files(config, lambda file: files[file.path].program)
+    programs, unreadable = [], []
+    for file in started:
+        found = files[file.path]
+        if found.program is not None:
+            programs.append(Program(path=file.path, facts=found.program))
+        elif found.unreadable is not None:
+            unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
+    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
+    findings = (*unreadable, *judged)
+    return Judgement(subject=name, verdict=verdict(findings), findings=findings), tuple(programs)
