@@ -199,7 +199,7 @@ def test_the_images_user_is_among_them(user: str, line: str, group: str) -> None
 
 
 def test_a_name_that_no_passwd_can_hold_is_refused() -> None:
-    refusal(lambda: entries("nonroot", user="a b"))
+    refusal(lambda: entries("nonroot", user="a b"), UsageError)
 
 
 def test_the_others_bring_the_hosts_files() -> None:
