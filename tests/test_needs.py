@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,8 @@ from rootless_scratch.rules.programs import verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from conftest import Home
 
     from rootless_scratch.findings import Finding
 
@@ -135,6 +138,17 @@ def test_temporary_files_elsewhere_need_that_directory(tmp_path: Path) -> None:
     assert judged(tmp_path, program, env=env, directories=(NewDirectory(path="/var/tmp"),)) == {}
 
 
+def test_a_home_must_be_there_and_belong_to_the_user(tmp_path: Path) -> None:
+    program, env = symbolic.go_program("os.UserCacheDir"), {"HOME": "/data"}
+    assert "--with nonroot" in judged(tmp_path, program)["needs-home"].fix
+    assert judged(tmp_path, program, "/etc/passwd") == {}
+    assert "--mkdir /data:uid=65532,gid=65532" in judged(tmp_path, program, env=env)["needs-home"].fix
+    own = NewDirectory(path="/data", uid=65532, gid=65532)
+    assert judged(tmp_path, program, env=env, directories=(own,)) == {}
+    assert list(judged(tmp_path, program, env=env, directories=(NewDirectory(path="/data"),))) == ["needs-home"]
+    assert judged(tmp_path, program, user="0") == {}
+
+
 def test_a_locale_of_the_image_is_a_need_of_glibc_alone(tmp_path: Path) -> None:
     env = {"LANG": "C.UTF-8"}
     glibc = symbolic.linked("setlocale", "_nl_load_locale")
@@ -191,6 +205,34 @@ def test_tables_that_are_cut_off_say_less_and_break_nothing(tmp_path: Path, cut:
         facts = read_program(str(file))
         assert facts.elf is not None
         assert set(facts.elf.functions) <= {"mkstemp", "system"}
+
+
+def test_a_table_of_one_name_over_and_over_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    whole = bytearray(symbolic.linked("system"))
+    strings = b"\0" + b"system\0" * 2_000_000
+    table = int.from_bytes(whole[0x28:0x30], "little")
+    section = table + 2 * 64
+    whole[section + 24 : section + 40] = len(whole).to_bytes(8, "little") + len(strings).to_bytes(8, "little")
+    file = tmp_path / "app"
+    file.write_bytes(bytes(whole) + strings)
+    tracemalloc.start()
+    facts = read_program(str(file))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert facts.elf is not None
+    assert facts.elf.functions == ("system",)
+    assert peak < 60_000_000
+
+
+@pytest.mark.buildah
+def test_an_image_read_back_is_judged_alike(shared_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "app").write_bytes(symbolic.go_program("os.MkdirTemp"))
+    shared_home.json("build", str(tmp_path / "app"), "-t", "needs-bare")
+    shared_home.json("build", str(tmp_path / "app"), "-t", "needs-none", "--with", "auto")
+    answer = shared_home.json("check", "needs-bare")
+    assert [finding["rule"] for finding in answer["findings"]] == ["needs-tmp"]
+    assert answer["verdict"] == "starts"
+    assert shared_home.json("check", "needs-none")["findings"] == []
 
 
 C = """#include <netdb.h>

@@ -19,6 +19,7 @@ _SECTIONS_LIMIT = 4096
 _SYMBOLS_LIMIT = 8 << 20
 _STRINGS_LIMIT = 16 << 20
 _NAMES_LIMIT = 32 << 20
+_PLACES_LIMIT = 4096
 _SCAN_LIMIT = 64 << 20
 _SYMTAB = 2
 _DYNSYM = 11
@@ -76,6 +77,8 @@ GO_WATCHED: Final = frozenset(
         "os/user.LookupGroupId",
         "mime.TypeByExtension",
         "os/exec.(*Cmd).Start",
+        "os.UserCacheDir",
+        "os.UserConfigDir",
     }
 )
 """Functions of Go's standard library."""
@@ -163,7 +166,9 @@ def _places(text: bytes) -> Iterator[tuple[int, str]]:
     for name in WATCHED:
         word = name.encode("ascii") + b"\0"
         at = text.find(word)
-        while at >= 0:
+        for _ in range(_PLACES_LIMIT):
+            if at < 0:
+                break
             yield at, name
             at = text.find(word, at + len(word))
 

@@ -14,6 +14,7 @@ import msgspec
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import Directory
 from rootless_scratch.image.spec import Essential
+from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
 from rootless_scratch.rules.advice import listed, shown
 from rootless_scratch.rules.loaders import is_musl
 
@@ -91,6 +92,7 @@ _ESSENTIAL_OF: Final = {
     "needs-time-zones": "tzdata",
     "needs-tmp": "tmp",
     "needs-accounts": "nonroot",
+    "needs-home": "nonroot",
     "needs-nsswitch": "nsswitch",
     "needs-services": "services",
     "needs-locale": "locale",
@@ -203,6 +205,26 @@ def _accounts(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding
         )
 
 
+def _home(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    """Without HOME runtimes take the home of /etc/passwd, else `/`, where nobody but root may write."""
+    evidence = list(_called(elf, ("os.UserCacheDir", "os.UserConfigDir")))
+    home = dict(scene.config.env).get("HOME")
+    if not evidence or scene.account.is_root or (home is None and scene.is_file("/etc/passwd")):
+        return
+    steps = scene.tree.walk(home or "/")
+    if steps and isinstance(steps[-1], Directory) and obstacle(scene.account, steps, WRITE | EXECUTE) is None:
+        return
+    yield _finding(
+        "needs-home",
+        program,
+        f"{_name(program)} keeps files of its own below its user's home ({_listed(evidence)}), and that user "
+        f"may not write to {shown(home or '/')}.",
+        "Add a home directory by `--with nonroot`."
+        if home is None
+        else f"Add it by `--mkdir {shown(home)}:uid={scene.account.uid or 0},gid={scene.account.gid or 0}`.",
+    )
+
+
 def _name_service(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     """Glibc alone has a name service switch: nsswitch.conf(5)."""
     evidence = list(_called(elf, _RESOLVING))
@@ -310,6 +332,7 @@ _RULES: Final = (
     _time_zones,
     _temporary_files,
     _accounts,
+    _home,
     _name_service,
     _services,
     _locale,
