@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by setup: which packages of the host are missing, and how they are installed.
 
-# Program -> its package for apt and for dnf. A line whose first word is `test` is for the tests only.
+# Program, or path of a file -> its package for apt and for dnf. A line whose first word is `test` is for the tests only.
 NEEDED='
      podman podman podman
      buildah buildah buildah
@@ -22,6 +22,10 @@ test go golang-go golang
 test busybox busybox-static busybox
 test musl-gcc musl-tools musl-gcc
 test shellcheck shellcheck ShellCheck
+test /etc/ssl/certs ca-certificates ca-certificates
+test /usr/share/zoneinfo/UTC tzdata tzdata
+test /etc/services netbase setup
+test /etc/mime.types media-types mailcap
 '
 
 # The first Python from 3.11 on that can make a venv: the system's own before others in PATH, because a Python
@@ -46,6 +50,7 @@ is_there() {
     libc.a) [[ $(gcc -print-file-name=libc.a 2>/dev/null) == /* ]] ;;
     # From version 5 on podman's rootless network is pasta's.
     pasta) command -v pasta >/dev/null || [[ $(podman --version 2>/dev/null) != *' '[5-9].* ]] ;;
+    /*) [[ -e $1 ]] ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
