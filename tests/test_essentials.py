@@ -125,6 +125,7 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path) -> None:
         assert repr(path) in error.message, name
         assert ("private key" in error.message) is (name == "key")
     refusal(lambda: entries(f"ca-certificates={tmp_path}/none.pem"), SourceError)
+    refusal(lambda: entries(f"ca-certificates={tmp_path}"), SourceError)
 
 
 def test_a_pipe_for_a_certificate_does_not_keep_anyone_waiting(tmp_path: Path) -> None:

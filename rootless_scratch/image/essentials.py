@@ -128,9 +128,12 @@ def _certificates(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
                 "ca-certificates", "certificates of authorities", ("/etc/ssl/certs/ca-certificates.crt",)
             )
         paths = [bundle, *(path for path in paths if path)]
-    bundle_file = list(copied_entries(Copy(source=paths[0], destination=BUNDLE, mode=0o644)))
-    content = certificates.joined(paths)
-    yield made_file(BUNDLE, content) if len(paths) > 1 else bundle_file[0]
+    if len(paths) == 1 and os.path.isfile(paths[0]):
+        # Looked at before it is read: what is copied later must be what was read.
+        yield from copied_entries(Copy(source=paths[0], destination=BUNDLE, mode=0o644))
+        certificates.joined(paths)
+    else:
+        yield made_file(BUNDLE, certificates.joined(paths))
     for link in _BUNDLE_LINKS:
         yield Symlink(path=link, target=BUNDLE)
 
