@@ -333,7 +333,13 @@ def _check_image(name: str) -> Judgement:
             programs.append(Program(path=file.path, facts=found.program))
         elif found.unreadable is not None:
             unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
-    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
+    judged = judge_image(
+        rootfs=rootfs,
+        config=config,
+        programs=programs,
+        platform=stored.platform,
+        read=lambda file: files[file.path].elf_facts(),
+    )
     findings = (*unreadable, *judged)
     return Judgement(subject=name, verdict=verdict(findings), findings=findings)
 

@@ -119,6 +119,7 @@ class _Loading:
         # The kernel tells the real path: _dl_get_origin(), readlink of /proc/self/exe.
         origin = posixpath.dirname(located.real if located is not None else path)
         self._program = Object(path=path, origin=origin, elf=elf, loader=None)
+        self._incomplete: list[str] = []
         self._state, self._interpreter = self._find_interpreter()
         facts = None if self._interpreter is None else self._interpreter.elf
         self._search = Search(root, elf, facts, library_path=library_path, isa_level=isa_level)
@@ -127,7 +128,6 @@ class _Loading:
         self._names: dict[str, Library | None] = {}
         self._reals: dict[str, Library] = {}
         self._unresolved: dict[str, Unresolved] = {}
-        self._incomplete: list[str] = []
         self._lookups = 0
         if self._interpreter is not None:
             self._remember(self._interpreter)
@@ -160,8 +160,10 @@ class _Loading:
             elf = self._root.elf(located.real)
         except (ElfError, SourceError):
             return "unfit", None
-        if elf is not None and not _fits(elf, self._elf):
+        if elf is not None and not _is_for(elf, self._elf):
             return "unfit", None
+        if elf is None:
+            self._incomplete.append(path)
         return "found", Library(
             name=path, path=path, real=located.real, links=located.links, how="interpreter", elf=elf
         )
@@ -262,6 +264,10 @@ class _Loading:
 _SAME: Final = ("bits", "byte_order", "machine")
 
 
+def _is_for(elf: ElfFacts, program: ElfFacts) -> bool:
+    return all(getattr(elf, name) == getattr(program, name) for name in _SAME)
+
+
 def _fits(elf: ElfFacts, program: ElfFacts) -> bool:
     """Whether a loader for `program` takes the file: open_verify() of glibc."""
-    return all(getattr(elf, name) == getattr(program, name) for name in _SAME) and elf.type == "DYN"
+    return _is_for(elf, program) and elf.type == "DYN"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.entries import (
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
+    `unresolved` are libraries that were to be bundled and that this host does not have.
     """
 
     names: tuple[str, ...]
@@ -49,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mtime: int
     rootfs: Rootfs
     programs: tuple[Program, ...]
+    unresolved: tuple[Unresolved, ...] = ()
 
 
 def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:

@@ -12,6 +12,7 @@ import msgspec
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.tree import Tree
+from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
 from rootless_scratch.rules.access import account_of
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
@@ -23,9 +24,12 @@ from rootless_scratch.rules.programs import judge_platforms, judge_program
 from rootless_scratch.rules.scene import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Unresolved
     from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.plan import Plan, Program
     from rootless_scratch.image.rootfs import File, Rootfs
@@ -39,16 +43,31 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 def judge_plan(plan: Plan) -> tuple[Finding, ...]:
     """Judge an image before it is built; see `judge_image`."""
     return judge_image(
-        rootfs=plan.rootfs, config=plan.config.config, programs=plan.programs, platform=plan.platform
+        rootfs=plan.rootfs,
+        config=plan.config.config,
+        programs=plan.programs,
+        platform=plan.platform,
+        read=facts_on_host,
+        content=content_on_host,
+        sought=plan.unresolved,
     )
 
 
 def judge_image(
-    *, rootfs: Rootfs, config: RuntimeConfig, programs: Sequence[Program], platform: str | None
+    *,
+    rootfs: Rootfs,
+    config: RuntimeConfig,
+    programs: Sequence[Program],
+    platform: str | None,
+    read: Callable[[File], ElfFacts | None] = lambda _: None,
+    content: Callable[[File], bytes | None] = lambda _: None,
+    sought: Sequence[Unresolved] = (),
 ) -> tuple[Finding, ...]:
     """Say what would keep the image from starting, then what would go wrong later; errors come first.
 
     `programs` are the files that were named as programs and those that get started, interpreters included.
+    `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
+    to be bundled and not found.
     """
     tree = Tree(rootfs)
     scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
@@ -57,7 +76,7 @@ def judge_image(
     findings = [
         *judge_command(scene),
         *judge_execution(scene, _executed(scene, started, facts)),
-        *_judge_programs(scene, programs),
+        *_judge_programs(scene, programs, TreeRoot(tree, read=read, content=content), sought),
         *judge_hidden(started),
         *_judge_platform(started, facts, platform),
         *judge_account(scene),
@@ -91,15 +110,18 @@ def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, Program
                 yield interpreter
 
 
-def _judge_programs(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+def _judge_programs(
+    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved]
+) -> Iterator[Finding]:
     library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
     for program in programs:
         yield from judge_program(
             program.facts,
             subject=program.facts.path,
-            is_present=scene.is_file,
+            root=root,
             image_path=program.path,
             library_path=library_path,
+            sought=sought,
         )
     yield from judge_platforms([program.facts for program in programs])
 
