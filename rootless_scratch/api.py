@@ -49,11 +49,15 @@ def build(
     mkdir: Iterable[str] = (),
     symlink: Iterable[str] = (),
     created: str | None = None,
+    bundle_libraries: bool = False,
+    include_libraries: Iterable[str] = (),
+    sysroot: StrPath | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
     """Build an image of programs in local storage; every word reads as on the command line (`PROGRAM[:DEST]`).
 
+    With `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`.
     With `check` False a program that would not start is built all the same. `progress` is told the bytes that
     have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError,
     HostError, BuildError.
@@ -75,6 +79,9 @@ def build(
         volumes=tuple(volumes),
         stop_signal=stop_signal,
         created=created,
+        bundle_libraries=bundle_libraries,
+        include_libraries=tuple(include_libraries),
+        sysroot=None if sysroot is None else os.fspath(sysroot),
     )
     return build_spec(spec, check=check, progress=progress)
 
@@ -130,14 +137,14 @@ class Root:
 
     image: Image
 
-    def __init__(self, names: tuple[str, ...], *, check: bool) -> None:
+    def __init__(self, names: tuple[str, ...], *, check: bool, bundling: Mapping[str, object]) -> None:
         self._check = check
         self._names = names
         self._programs: list[Copy] = []
         self._copies: list[Copy] = []
         self._directories: list[NewDirectory] = []
         self._symlinks: list[NewSymlink] = []
-        self._config: dict[str, object] = {}
+        self._config: dict[str, object] = dict(bundling)
 
     def __enter__(self) -> Self:
         return self
@@ -236,9 +243,24 @@ class Root:
         return msgspec.structs.replace(spec, **self._config)
 
 
-def scratch(*, tag: str | Sequence[str], check: bool = True) -> Root:
-    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`."""
-    return Root(_names(tag), check=check)
+def scratch(
+    *,
+    tag: str | Sequence[str],
+    bundle_libraries: bool = False,
+    include_libraries: Iterable[str] = (),
+    sysroot: StrPath | None = None,
+    check: bool = True,
+) -> Root:
+    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`.
+
+    With `bundle_libraries` the loaders and libraries of its programs come along; see `build`.
+    """
+    bundling = {
+        "bundle_libraries": bundle_libraries,
+        "include_libraries": tuple(include_libraries),
+        "sysroot": None if sysroot is None else os.fspath(sysroot),
+    }
+    return Root(_names(tag), check=check, bundling=bundling)
 
 
 def run(
@@ -270,8 +292,12 @@ def run(
     )
 
 
-def check(subject: StrPath | Image) -> Judgement:
+def check(
+    subject: StrPath | Image, *, bundle_libraries: bool = False, sysroot: StrPath | None = None
+) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
+
+    With `bundle_libraries` a program is judged in the image that `build` would make of it with that option.
 
     A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
@@ -285,7 +311,9 @@ def check(subject: StrPath | Image) -> Judgement:
             "Neither a program nor an image was named.", fix="Name a file, or an image such as hello."
         )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
-        return _check_program(word)
+        return _check_program(
+            word, bundle_libraries=bundle_libraries, sysroot=None if sysroot is None else os.fspath(sysroot)
+        )
     return _check_image(word)
 
 
@@ -299,14 +327,16 @@ def require_utf8() -> None:
         )
 
 
-def _check_program(path: str) -> Judgement:
+def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None) -> Judgement:
     from rootless_scratch.image.plan import plan
     from rootless_scratch.rules.files import unreadable
     from rootless_scratch.rules.images import judge_plan
     from rootless_scratch.rules.programs import verdict
 
     try:
-        findings = judge_plan(plan(Spec(programs=(Copy(source=path, destination="/program"),))))
+        program = Copy(source=path, destination="/program")
+        spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
+        findings = judge_plan(plan(spec))
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)

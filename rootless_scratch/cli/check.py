@@ -11,8 +11,18 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 
 @click.command("check")
 @click.argument("subject", metavar="PROGRAM|IMAGE")
+@click.option("--bundle-libraries", is_flag=True, help="Judge a program as `build` with this option makes it.")
+@click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
 @common_options
-def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
+def command(
+    *,
+    subject: str,
+    bundle_libraries: bool,
+    sysroot: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001 - for errors
+) -> int:
     """Judge a program file, or an image of local storage, without building or running it.
 
     A word that is the path of a file is a program, any other names an image. Exits 1 if there is a finding of
@@ -21,7 +31,7 @@ def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int: 
     from rootless_scratch.api import check
     from rootless_scratch.findings import errors_of
 
-    judgement = check(subject)
+    judgement = check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot)
     if as_json:
         print_json({"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings})
     else:

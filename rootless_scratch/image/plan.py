@@ -9,6 +9,7 @@ import msgspec
 
 from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.image.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.entries import (
     copied_entries,
@@ -41,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
-    `unresolved` are libraries that were to be bundled and that this host does not have.
+    `unresolved` are libraries that were to be bundled and that this host does not have, `incomplete` those that
+    copied libraries want.
     """
 
     names: tuple[str, ...]
@@ -52,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: Rootfs
     programs: tuple[Program, ...]
     unresolved: tuple[Unresolved, ...] = ()
+    incomplete: tuple[Unresolved, ...] = ()
 
 
 def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
@@ -71,6 +74,16 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
     for copy in spec.copies:
         entries.extend(copied_entries(copy))
     entries.extend(symlink_entry(new) for new in spec.symlinks)
+    require_bundle(spec)
+    bundled = Bundle()
+    if spec.bundle_libraries:
+        bundled = bundle(
+            entries,
+            {path: program.facts for path, program in programs.items()},
+            include=spec.include_libraries,
+            sysroot=spec.sysroot,
+        )
+        entries.extend(bundled.entries)
     rootfs = make_rootfs(with_directories(entries, [directory_entry(new) for new in spec.directories]))
     config = runtime_config(spec, entries[0].path if spec.programs else None)
 
@@ -97,6 +110,8 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
         mtime=mtime,
         rootfs=rootfs,
         programs=tuple(programs.values()),
+        unresolved=bundled.unresolved,
+        incomplete=bundled.incomplete,
     )
 
 

@@ -18,6 +18,7 @@ from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
+from rootless_scratch.rules.loaders import judge_incomplete
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges
 from rootless_scratch.rules.places import judge_places
 from rootless_scratch.rules.programs import judge_platforms, judge_program
@@ -42,7 +43,7 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 
 def judge_plan(plan: Plan) -> tuple[Finding, ...]:
     """Judge an image before it is built; see `judge_image`."""
-    return judge_image(
+    found = judge_image(
         rootfs=plan.rootfs,
         config=plan.config.config,
         programs=plan.programs,
@@ -51,6 +52,7 @@ def judge_plan(plan: Plan) -> tuple[Finding, ...]:
         content=content_on_host,
         sought=plan.unresolved,
     )
+    return (*found, *judge_incomplete(plan.rootfs, plan.incomplete))
 
 
 def judge_image(

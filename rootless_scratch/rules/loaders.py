@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved
     from rootless_scratch.elf.roots import Root
+    from rootless_scratch.image.rootfs import Rootfs
 
 _LIST_LIMIT = 40
 _SHOWN_LIMIT = 5
@@ -76,6 +77,21 @@ def judge_loading(
         )
     else:
         yield from _opened_later(elf, closure, root, subject=subject, path=path, library_path=library_path)
+
+
+def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[Finding]:
+    """Warn of what copied or included libraries need and this host lacks, unless a file of that name is there."""
+    names = {posixpath.basename(entry.path) for entry in rootfs}
+    for each in wanted:
+        if posixpath.basename(each.name) not in names:
+            yield Finding(
+                rule="copied-library-incomplete",
+                severity="warning",
+                subject=each.wanted_by,
+                message=f"{shown(each.wanted_by)} needs the library {shown(each.name)}, which was not found on "
+                f"this host (looked for as {_places([each])}).",
+                fix="Install the package that has it, or leave the file that needs it out.",
+            )
 
 
 def _what_is_there(closure: Closure) -> str:
