@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +29,8 @@ SOURCES = {
     "throw.cc": (
         "#include <iostream>\n#include <stdexcept>\n#include <string>\n#include <thread>\n"
         "int main() { std::string said; std::thread t([&] {\n"
-        '  try { throw std::runtime_error("Hello World"); } catch (const std::exception &e) { said = e.what(); } });\n'
+        '  try { throw std::runtime_error("Hello World"); }\n'
+        "  catch (const std::exception &e) { said = e.what(); } });\n"
         "  t.join(); std::cout << said << std::endl; }\n"
     ),
 }
@@ -160,3 +162,30 @@ def test_the_verdict_on_a_broken_image_is_fails_and_it_does_fail(
     assert b'"verdict": "fails"' in checked.stdout
     assert f'"rule": "{case.rule}"'.encode() in checked.stdout
     assert shared_home.cli("run", image).returncode != 0
+
+
+def test_from_python_the_same_is_one_word(shared_home: Home, tmp_path: Path) -> None:
+    program = tmp_path / "make.py"
+    program.write_text(
+        "import rootless_scratch as rs\n"
+        "image = rs.build('/bin/dash', tag='py-one', bundle_libraries=True)\n"
+        "with rs.scratch(tag='py-two', bundle_libraries=True) as root:\n"
+        "    root.add('/bin/dash')\n"
+        "assert image.image_id == root.image.image_id\n"
+        "assert rs.check('/bin/dash').verdict == 'fails'\n"
+        "assert rs.check('/bin/dash', bundle_libraries=True).verdict == 'starts'\n"
+        "print(rs.run(image, ['-c', 'echo Hello']).stdout)\n"
+    )
+    assert shared_home.run([sys.executable, str(program)]).stdout == b"b'Hello\\n'\n"
+
+
+def test_the_equal_containerfile_gives_the_same_files(shared_home: Home, tmp_path: Path) -> None:
+    words = ["/usr/bin/git", "--bundle-libraries", "-t", "bundled-file"]
+    shared_home.json("build", *words)
+    ours = shared_home.json("inspect", "bundled-file")["files"]
+    context = tmp_path / "context"
+    shared_home.cli("containerfile", *words, "-o", str(context))
+    shared_home.run(["buildah", "build", "--timestamp", "0", "-t", "bundled-other", str(context)])
+    theirs = shared_home.json("inspect", "bundled-other")["files"]
+    assert ours == theirs
+    assert len(ours) > 5
