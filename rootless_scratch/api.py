@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan import Plan
@@ -293,11 +294,16 @@ def run(
 
 
 def check(
-    subject: StrPath | Image, *, bundle_libraries: bool = False, sysroot: StrPath | None = None
+    subject: StrPath | Image,
+    *,
+    bundle_libraries: bool = False,
+    sysroot: StrPath | None = None,
+    root: HostRoot | None = None,
 ) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
 
-    With `bundle_libraries` a program is judged in the image that `build` would make of it with that option.
+    With `bundle_libraries` a program is judged in the image that `build` would make of it with that option; `root`
+    is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
     A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
@@ -311,9 +317,8 @@ def check(
             "Neither a program nor an image was named.", fix="Name a file, or an image such as hello."
         )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
-        return _check_program(
-            word, bundle_libraries=bundle_libraries, sysroot=None if sysroot is None else os.fspath(sysroot)
-        )
+        where = None if sysroot is None else os.fspath(sysroot)
+        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=where, root=root)
     return _check_image(word)
 
 
@@ -327,7 +332,7 @@ def require_utf8() -> None:
         )
 
 
-def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None) -> Judgement:
+def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
     from rootless_scratch.image.plan import plan
     from rootless_scratch.rules.files import unreadable
     from rootless_scratch.rules.images import judge_plan
@@ -336,7 +341,7 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None) ->
     try:
         program = Copy(source=path, destination="/program")
         spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
-        findings = judge_plan(plan(spec))
+        findings = judge_plan(plan(spec, root=root))
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)

@@ -31,6 +31,7 @@ _EXTENSION_MAGIC: Final = 0xEAA42174
 _HWCAPS_TAG = 1
 _LIBC6, _ELF_TYPE = 3, 0xFF
 
+CACHE: Final = "/etc/ld.so.cache"
 _CONF: Final = "/etc/ld.so.conf"
 _CONF_LIMIT = 1000
 
@@ -55,6 +56,14 @@ def read_cache(content: bytes) -> tuple[CacheEntry, ...]:
     if not content.startswith(_NEW, start):
         return ()
     return tuple(_new_entries(content[start:]))
+
+
+def by_name(content: bytes | None) -> dict[str, list[CacheEntry]]:
+    """The entries of a cache under the names that are looked up; none where there is no cache."""
+    found: dict[str, list[CacheEntry]] = {}
+    for entry in read_cache(content) if content else ():
+        found.setdefault(entry.name, []).append(entry)
+    return found
 
 
 def _old_entries(content: bytes, count: int, texts: int) -> Iterator[CacheEntry]:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from rootless_scratch.elf.ldcache import CACHE, by_name, read_conf
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.ldcache import CacheEntry
 
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""
@@ -57,6 +61,7 @@ class HostRoot:
         self._kinds: dict[str, object] = {}
         self._located: dict[str, Located | None] = {}
         self._programs: dict[str, ProgramFacts] = {}
+        self._lists: tuple[Mapping[str, list[CacheEntry]], tuple[str, ...]] | None = None
 
     def locate(self, path: str) -> Located | None:
         """See `Root`."""
@@ -87,6 +92,13 @@ class HostRoot:
                 return file.read(_CONTENT_LIMIT)
         except OSError:
             return None
+
+    def lists(self) -> tuple[Mapping[str, list[CacheEntry]], tuple[str, ...]]:
+        """The entries of ld.so.cache by name; without a cache the directories that ldconfig(8) would read."""
+        if self._lists is None:
+            cache = self.content(CACHE)
+            self._lists = by_name(cache), () if cache is not None else read_conf(self)
+        return self._lists
 
     def listing(self, directory: str) -> tuple[str, ...]:
         """List the names in a directory, sorted; none where it cannot be read."""

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from rootless_scratch.elf.ldcache import CacheEntry, read_cache, read_conf, read_path_file
+from rootless_scratch.elf.ldcache import CACHE as _CACHE
+from rootless_scratch.elf.ldcache import by_name, read_path_file
 from rootless_scratch.elf.roots import HostRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.ldcache import CacheEntry
     from rootless_scratch.elf.roots import Root
 
 How = Literal["interpreter", "path", "rpath", "runpath", "library-path", "cache", "conf", "default"]
@@ -86,19 +88,17 @@ class Search:
         self._library_path = re.split(r"[:;]", library_path) if library_path else []
         levels = _HWCAPS.get(program.machine, ())[: max(isa_level - 1, 0)]
         self._hwcaps = levels[::-1]
-        self._cache = None if self.musl else root.content("/etc/ld.so.cache")
-        self._by_name: dict[str, list[CacheEntry]] = {}
-        for entry in read_cache(self._cache) if self._cache else ():
-            self._by_name.setdefault(entry.name, []).append(entry)
+        self._by_name: Mapping[str, list[CacheEntry]] = {}
         self._conf: tuple[str, ...] = ()
-        if self._cache is None and not self.musl and isinstance(root, HostRoot):
-            # What ldconfig would write there; an image is never searched like this.
-            self._conf = read_conf(root)
+        if isinstance(root, HostRoot) and not self.musl:
+            self._by_name, self._conf = root.lists()
+        elif not self.musl:
+            self._by_name = by_name(root.content(_CACHE))
 
     @property
     def list_unread(self) -> bool:
         """Whether the root has a file by which this loader may look elsewhere, and what it says is not known."""
-        path = self._path_file() if self.musl else "/etc/ld.so.cache"
+        path = self._path_file() if self.musl else _CACHE
         return self._root.locate(path) is not None and self._root.content(path) is None
 
     def is_own(self, name: str) -> bool:

@@ -20,9 +20,8 @@ import msgspec
 
 from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
-from rootless_scratch.elf.program import read_program
+from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.elf.records import MAGIC
-from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError, SourceError, SpecError
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Library
-    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.spec import Spec
 
 _LINKS_LIMIT = 40
@@ -42,10 +41,12 @@ _ALWAYS_SEARCHED_BY_MUSL: Final = ("/lib", "/usr/local/lib", "/usr/lib")
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """The entries that were added, and the libraries that are not on this host.
 
-    `unresolved` keep a program from starting; `incomplete` are wanted by libraries that were copied or included.
+    `facts` is what the added files say. `unresolved` keep a program from starting; `incomplete` are wanted by
+    libraries that were copied or included.
     """
 
     entries: tuple[Entry, ...] = ()
+    facts: tuple[tuple[str, ProgramFacts], ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     incomplete: tuple[Unresolved, ...] = ()
 
@@ -69,15 +70,14 @@ def bundle(
     programs: Mapping[str, ProgramFacts],
     *,
     include: Sequence[str] = (),
-    sysroot: str | None = None,
+    root: HostRoot,
 ) -> Bundle:
     """Find and place what the programs among `entries` load; `programs` are those already read, by path.
 
-    `include` are further libraries, by name or by path on the host. Raises SpecError where there is nothing to
-    bundle for, SourceError and ElfError for files that cannot be read.
+    `include` are further libraries, by name or by path on the host; `root` is where all is looked for. Raises
+    SpecError where there is nothing to bundle for, SourceError and ElfError for files that cannot be read.
     """
     files = [(entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs))]
-    root = HostRoot(sysroot or "/")
     placing = _Placing(root, entries)
     started = [(file, facts) for file, facts in files if facts.interpreter is not None]
     if include and not started:
@@ -101,6 +101,7 @@ def bundle(
             (unresolved if each.name in own else incomplete).setdefault(each.name, each)
     return Bundle(
         entries=tuple(placing.entries()),
+        facts=tuple(placing.facts.items()),
         unresolved=tuple(unresolved.values()),
         incomplete=tuple(incomplete.values()),
     )
@@ -169,6 +170,7 @@ class _Placing:
         self._given = {entry.path: entry for entry in entries}
         self._added: dict[str, Entry] = {}
         self._files: dict[str, str] = {}
+        self.facts: dict[str, ProgramFacts] = {}
         for entry in self._given.values():
             inside = root.inside(entry.source) if isinstance(entry, File) else None
             if inside is not None:
@@ -248,6 +250,7 @@ class _Placing:
             path=target, mode=0o755, uid=0, gid=0, source=self._root.on_host(real), identity=facts.identity
         )
         self._files[real] = target
+        self.facts[target] = facts
         return path
 
     def _through_links(self, path: str) -> str:

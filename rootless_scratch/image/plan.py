@@ -9,6 +9,7 @@ import msgspec
 
 from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.image.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.entries import (
@@ -42,8 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
-    `unresolved` are libraries that were to be bundled and that this host does not have, `incomplete` those that
-    copied libraries want.
+    `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
+    not have, `incomplete` those that copied libraries want.
     """
 
     names: tuple[str, ...]
@@ -53,14 +54,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mtime: int
     rootfs: Rootfs
     programs: tuple[Program, ...]
+    libraries: tuple[Program, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     incomplete: tuple[Unresolved, ...] = ()
 
 
-def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
+def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot | None = None) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 
-    `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH. One path may be named twice if it is
+    `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
+    may be shared by plans that are made one after the other. One path may be named twice if it is
     the same entry both times; of directories, those of `spec.directories` hold, with their mode and owner, and
     copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
     """
@@ -81,7 +84,7 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
             entries,
             {path: program.facts for path, program in programs.items()},
             include=spec.include_libraries,
-            sysroot=spec.sysroot,
+            root=root or HostRoot(spec.sysroot or "/"),
         )
         entries.extend(bundled.entries)
     rootfs = make_rootfs(with_directories(entries, [directory_entry(new) for new in spec.directories]))
@@ -110,6 +113,7 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
         mtime=mtime,
         rootfs=rootfs,
         programs=tuple(programs.values()),
+        libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
         unresolved=bundled.unresolved,
         incomplete=bundled.incomplete,
     )

@@ -43,12 +43,13 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 
 def judge_plan(plan: Plan) -> tuple[Finding, ...]:
     """Judge an image before it is built; see `judge_image`."""
+    known = {library.path: library.facts.elf for library in plan.libraries}
     found = judge_image(
         rootfs=plan.rootfs,
         config=plan.config.config,
         programs=plan.programs,
         platform=plan.platform,
-        read=facts_on_host,
+        read=lambda file: known.get(file.path) or facts_on_host(file),
         content=content_on_host,
         sought=plan.unresolved,
     )
