@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import Root, build, check, run, scratch
+    from rootless_scratch.api import build, check, run
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.root import Root, scratch
 
 __version__ = "0.1.0"
 
@@ -65,7 +66,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("Root", "build", "check", "run", "scratch"),
+    "api": ("build", "check", "run"),
+    "root": ("Root", "scratch"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
     "image.finished": ("Image",),

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import ElfError, HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
-from rootless_scratch.image.given import integer, pairs, text, texts
+from rootless_scratch.image.given import essentials as given_essentials
+from rootless_scratch.image.given import maybe, names, pairs, text, texts
 from rootless_scratch.image.spec import (
     NONROOT,
     Copy,
-    Essential,
-    NewDirectory,
-    NewSymlink,
     Spec,
     parse_copy,
     parse_directory,
-    parse_essentials,
     parse_program,
     parse_symlink,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan import Plan
 
     StrPath = str | os.PathLike[str]
-
-_T = TypeVar("_T")
 
 
 def build(
@@ -55,24 +50,28 @@ def build(
     symlink: Iterable[str] = (),
     essentials: Iterable[str] = (),
     created: int | str | None = None,
+    bundle_libraries: bool = False,
+    include_libraries: Iterable[str] = (),
+    sysroot: StrPath | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
     """Build an image of programs in local storage; every word reads as on the command line (`PROGRAM[:DEST]`).
 
+    With `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`.
     With `check` False a program that would not start is built all the same. `progress` is told the bytes that
     have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError,
     HostError, BuildError.
     """
     spec = Spec(
-        names=_names(tag),
+        names=names(tag),
         programs=tuple(parse_program(text("a program", program)) for program in programs),
         copies=tuple(parse_copy(word) for word in texts("copy", copy)),
         directories=tuple(parse_directory(word) for word in texts("mkdir", mkdir)),
         symlinks=tuple(parse_symlink(word) for word in texts("symlink", symlink)),
-        essentials=_essentials(essentials),
-        entrypoint=_maybe(texts, "entrypoint", entrypoint),
-        cmd=_maybe(texts, "cmd", cmd),
+        essentials=given_essentials(essentials),
+        entrypoint=maybe(texts, "entrypoint", entrypoint),
+        cmd=maybe(texts, "cmd", cmd),
         env=pairs("env", env),
         labels=pairs("labels", labels),
         annotations=pairs("annotations", annotations),
@@ -80,8 +79,11 @@ def build(
         workdir=text("workdir", workdir),
         ports=texts("ports", ports),
         volumes=texts("volumes", volumes),
-        stop_signal=_maybe(text, "stop_signal", stop_signal),
-        created=_maybe(text, "created", created),
+        stop_signal=maybe(text, "stop_signal", stop_signal),
+        created=maybe(text, "created", created),
+        bundle_libraries=bundle_libraries,
+        include_libraries=texts("include_libraries", include_libraries),
+        sysroot=maybe(text, "sysroot", sysroot),
     )
     return build_spec(spec, check=check, progress=progress)
 
@@ -133,147 +135,6 @@ def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Findi
     return planned, findings
 
 
-class Root:
-    """An empty root file system that becomes an image when the block ends without an exception.
-
-    `image` is the image then. Files are read when they are named here, and must not change until they are
-    written, at the end of the block.
-    """
-
-    image: Image
-
-    def __init__(self, names: tuple[str, ...], *, check: bool) -> None:
-        self._check = check
-        self._names = names
-        self._programs: list[Copy] = []
-        self._copies: list[Copy] = []
-        self._directories: list[NewDirectory] = []
-        self._symlinks: list[NewSymlink] = []
-        self._essentials: list[Essential] = []
-        self._config: dict[str, object] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.image = build_spec(self._spec(), check=self._check)
-
-    def add(
-        self,
-        program: StrPath,
-        destination: str | None = None,
-        *,
-        mode: int = 0o755,
-        uid: int = 0,
-        gid: int = 0,
-        capabilities: str | None = None,
-    ) -> None:
-        """Add a program; the first one is the entrypoint unless `config` names another.
-
-        `destination` is `/` and the file's name by default, `capabilities` in the notation of
-        cap_from_text(3). Raises SourceError, ElfError.
-        """
-        from rootless_scratch.elf.program import read_program
-
-        source = text("a program", program)
-        read_program(source)
-        self._programs.append(
-            Copy(
-                source=source,
-                destination=_maybe(text, "destination", destination),
-                mode=integer("mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
-                capabilities=_maybe(text, "capabilities", capabilities),
-            )
-        )
-
-    def copy(
-        self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
-    ) -> None:
-        """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
-        self._copies.append(
-            Copy(
-                source=text("source", source),
-                destination=text("destination", destination),
-                mode=_maybe(integer, "mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
-            )
-        )
-
-    def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
-        """Make an empty directory."""
-        self._directories.append(
-            NewDirectory(
-                path=text("path", path),
-                mode=integer("mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
-            )
-        )
-
-    def symlink(self, target: str, path: str) -> None:
-        """Make a symbolic link at `path`; `target` is kept as it is."""
-        self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
-
-    def add_essential(self, *words: str) -> None:
-        """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
-        self._essentials.extend(_essentials(words))
-
-    def config(
-        self,
-        *,
-        entrypoint: Sequence[str] | None = None,
-        cmd: Sequence[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        user: int | str | None = None,
-        workdir: str | None = None,
-        ports: Iterable[int | str] | None = None,
-        volumes: Iterable[str] | None = None,
-        stop_signal: str | None = None,
-        created: int | str | None = None,
-    ) -> None:
-        """Set what the image says to a runtime; what is not named here keeps its value."""
-        given: dict[str, object] = {
-            "entrypoint": _maybe(texts, "entrypoint", entrypoint),
-            "cmd": _maybe(texts, "cmd", cmd),
-            "env": _maybe(pairs, "env", env),
-            "labels": _maybe(pairs, "labels", labels),
-            "annotations": _maybe(pairs, "annotations", annotations),
-            "user": _maybe(text, "user", user),
-            "workdir": _maybe(text, "workdir", workdir),
-            "ports": _maybe(texts, "ports", ports),
-            "volumes": _maybe(texts, "volumes", volumes),
-            "stop_signal": _maybe(text, "stop_signal", stop_signal),
-            "created": _maybe(text, "created", created),
-        }
-        self._config |= {key: value for key, value in given.items() if value is not None}
-
-    def _spec(self) -> Spec:
-        import msgspec
-
-        spec = Spec(
-            names=self._names,
-            programs=tuple(self._programs),
-            copies=tuple(self._copies),
-            directories=tuple(self._directories),
-            symlinks=tuple(self._symlinks),
-            essentials=tuple(self._essentials),
-        )
-        return msgspec.structs.replace(spec, **self._config)
-
-
-def scratch(*, tag: str | Sequence[str], check: bool = True) -> Root:
-    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`."""
-    return Root(_names(tag), check=check)
-
-
 def run(
     image: str | Image,
     arguments: Sequence[str] = (),
@@ -297,14 +158,14 @@ def run(
         raise UsageError(f"timeout is {timeout!r} and not a number of seconds.", fix="Write it as timeout=10.")
     name = image if isinstance(image, str) else _image_id(image)
     words = texts("arguments", arguments)
-    account = _maybe(text, "user", user)
+    account = maybe(text, "user", user)
 
     def call() -> RunResult:
         return run_image(
             name,
             words,
             env=dict(pairs("env", env)),
-            network=_maybe(text, "network", network),
+            network=maybe(text, "network", network),
             volumes=texts("volumes", volumes),
             publish=texts("publish", publish),
             user=account,
@@ -314,8 +175,17 @@ def run(
     return explained(call, name, arguments=words, user=account)
 
 
-def check(subject: StrPath | Image) -> Judgement:
+def check(
+    subject: StrPath | Image,
+    *,
+    bundle_libraries: bool = False,
+    sysroot: StrPath | None = None,
+    root: HostRoot | None = None,
+) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
+
+    With `bundle_libraries` a program is judged in the image that `build` would make of it with that option; `root`
+    is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
     A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
@@ -331,7 +201,8 @@ def check(subject: StrPath | Image) -> Judgement:
             f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
-        return _check_program(word)
+        where = maybe(text, "sysroot", sysroot)
+        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=where, root=root)
     return judge_stored(word)
 
 
@@ -345,32 +216,19 @@ def require_utf8() -> None:
         )
 
 
-def _check_program(path: str) -> Judgement:
+def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
     from rootless_scratch.image.plan import plan
     from rootless_scratch.rules.files import unreadable
     from rootless_scratch.rules.images import judge_plan
     from rootless_scratch.rules.programs import verdict
 
     try:
-        findings = judge_plan(plan(Spec(programs=(Copy(source=path, destination="/program"),))))
+        program = Copy(source=path, destination="/program")
+        spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
+        findings = judge_plan(plan(spec, root=root))
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)
-
-
-def _names(tag: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of the image, refused here already where no storage would take them."""
-    from rootless_scratch.image.names import image_name
-
-    names = (tag,) if isinstance(tag, str) else texts("tag", tag)
-    for name in names:
-        image_name(name)
-    return names
-
-
-def _essentials(words: Iterable[str]) -> tuple[Essential, ...]:
-    given = (words,) if isinstance(words, str) else texts("essentials", words)
-    return tuple(found for word in given for found in parse_essentials(word))
 
 
 def _image_id(image: Image) -> str:
@@ -381,7 +239,3 @@ def _image_id(image: Image) -> str:
             f"{image!r} is neither the name of an image nor an image.", fix="Give a name, e.g. 'hello'."
         )
     return image_id
-
-
-def _maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:
-    return None if value is None else read(what, value)

@@ -108,6 +108,12 @@ def _judged(name: str, arguments: Sequence[str], user: str | None) -> tuple[Judg
             programs.append(Program(path=file.path, facts=found.program))
         elif found.unreadable is not None:
             unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
-    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
+    judged = judge_image(
+        rootfs=rootfs,
+        config=config,
+        programs=programs,
+        platform=stored.platform,
+        read=lambda file: files[file.path].elf_facts(),
+    )
     findings = (*unreadable, *judged)
     return Judgement(subject=name, verdict=verdict(findings), findings=findings), tuple(programs)

@@ -20,6 +20,10 @@ NEEDED='
      awk mawk gawk
 test go golang-go golang
 test busybox busybox-static busybox
+test g++ g++ gcc-c++
+test curl curl curl
+test git git git
+test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
 test shellcheck shellcheck ShellCheck
 test /etc/ssl/certs ca-certificates ca-certificates

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rootless_scratch.elf.roots import Located
 from rootless_scratch.errors import ScratchError, SpecError
 from rootless_scratch.image.plan import plan
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_program
@@ -48,3 +50,20 @@ def refusal(call: Callable[[], object], kind: type[ScratchError] = SpecError) ->
         assert sentence
         assert sentence.isprintable()
     return caught.value
+
+
+class Present:
+    """A root that has files at these paths, and of which no more is known."""
+
+    def __init__(self, *paths: str) -> None:
+        self._paths = paths
+
+    def locate(self, path: str) -> Located | None:
+        normal = posixpath.normpath(path)
+        return Located(real=normal) if normal in self._paths else None
+
+    def elf(self, real: str) -> None:
+        assert real in self._paths
+
+    def content(self, path: str) -> None:
+        assert path.startswith("/")

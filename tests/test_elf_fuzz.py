@@ -10,6 +10,7 @@ import pytest
 import tinyelf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planning import Present
 
 from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts, read_program
@@ -65,7 +66,7 @@ class CountingFile(io.BytesIO):
 def judged(elf: ElfFacts) -> str:
     identity = FileIdentity(device=0, inode=0, size=elf.file_size, mtime_ns=0, ctime_ns=0)
     facts = ProgramFacts(path="x", identity=identity, mode=0o755, kind="elf", elf=elf)
-    findings = judge_program(facts, subject="x", is_present=lambda path: path == GLIBC)
+    findings = judge_program(facts, subject="x", root=Present(GLIBC))
     assert all(
         finding.message.isprintable() and finding.fix.isprintable() and finding.message.endswith(".")
         for finding in findings

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tinyelf
+from planning import Present
 
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import ElfError, SourceError
@@ -85,7 +86,7 @@ def test_names_with_newlines_and_other_bytes_are_read(tmp_path: Path) -> None:
     name = b" -o a\n'\xff".decode("utf-8", "surrogateescape")
     facts = read_program(put(tmp_path, tinyelf.elf(interpreter=GLIBC), name))
     assert facts.elf is not None
-    (finding,) = judge_program(facts, subject=name, is_present=lambda _: False)
+    (finding,) = judge_program(facts, subject=name, root=Present())
     assert finding.message.isprintable()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
+from planning import Present
 
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.rules.programs import judge_platforms, judge_program, verdict
@@ -32,9 +33,7 @@ class Shelf:
 
     def judge(self, content: bytes, *present: str, image_path: str | None = None) -> tuple[Finding, ...]:
         facts = read_program(self.put(content))
-        return judge_program(
-            facts, subject="./app", is_present=lambda path: path in present, image_path=image_path
-        )
+        return judge_program(facts, subject="./app", root=Present(*present), image_path=image_path)
 
     def refusal(self, content: bytes, *present: str, image_path: str | None = None) -> Finding:
         (finding,) = self.judge(content, *present, image_path=image_path)
@@ -68,7 +67,7 @@ def test_a_static_pie_of_an_old_linker_is_not_spoken_about(shelf: Shelf) -> None
 def test_a_loader_is_a_program_though_it_looks_like_a_library(shelf: Shelf) -> None:
     assert shelf.judge(tinyelf.elf(type=tinyelf.DYN, soname="ld-linux-x86-64.so.2")) == ()
     loader = read_program(shelf.put(tinyelf.elf(type=tinyelf.DYN, dynamic=True), "ld-musl-x86_64.so.1"))
-    assert judge_program(loader, subject="ld", is_present=lambda _: False) == ()
+    assert judge_program(loader, subject="ld", root=Present()) == ()
 
 
 def test_a_dynamic_program_is_refused_with_the_loader_and_every_library_it_needs(shelf: Shelf) -> None:
@@ -127,7 +126,7 @@ def test_a_loader_without_any_library_is_needed_all_the_same(shelf: Shelf) -> No
         ),
         (
             {"tail": tinyelf.comment("rustc version 1.75.0 (x)"), "interpreter": MUSL},
-            "RUSTFLAGS='-C target-feature=+crt-static' cargo build --release`.",
+            "RUSTFLAGS='-C target-feature=+crt-static' cargo build --release`",
         ),
         ({"needed": [], "tail": tinyelf.comment("GCC: (x) 1")}, "`-static-pie`"),
     ],
@@ -200,7 +199,7 @@ def test_a_library_in_the_images_ld_library_path_is_found(shelf: Shelf) -> None:
         findings = judge_program(
             facts,
             subject="./app",
-            is_present=lambda path: path in {GLIBC, "/opt/x/libz.so.1"},
+            root=Present(GLIBC, "/opt/x/libz.so.1"),
             library_path=path,
         )
         assert verdict(findings) == answer

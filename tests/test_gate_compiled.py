@@ -14,9 +14,11 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
+from planning import Present
 
 from rootless_scratch.elf.facts import read_elf
 from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError
 from rootless_scratch.rules.programs import judge_program, verdict
 
@@ -111,7 +113,7 @@ class Workshop:
         findings = judge_program(
             facts,
             subject=program.name,
-            is_present=lambda path: root is not None and (root / path.lstrip("/")).exists(),
+            root=Present() if root is None else HostRoot(str(root)),
             image_path="/app",
         )
         return verdict(findings), findings, facts
@@ -173,7 +175,7 @@ def test_with_its_loader_and_libraries_in_the_image_a_program_starts_and_without
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, copy)
     answer, findings, facts = workshop.judge(program, root)
-    assert (answer, [finding.rule for finding in findings]) == ("unknown", ["loader-included"])
+    assert (answer, [finding.rule for finding in findings]) == ("starts", [])
     assert workshop.start(program, root)
     assert facts.elf is not None
     for needed in facts.elf.needed:
@@ -264,7 +266,7 @@ def test_no_program_of_this_host_is_taken_for_a_library_or_damaged() -> None:
     rules = set()
     for path in elf_files("/usr/bin", "/usr/sbin"):
         facts = read_program(str(path))
-        rules |= {finding.rule for finding in judge_program(facts, subject="x", is_present=lambda _: False)}
+        rules |= {finding.rule for finding in judge_program(facts, subject="x", root=Present())}
     assert rules == {"needs-loader"}
 
 
@@ -274,7 +276,7 @@ def test_no_library_of_this_host_is_taken_for_a_program() -> None:
         directory = Path(subprocess.check_output(["gcc", "-print-file-name=libm.so.6"], text=True).strip()).parent
     for path in elf_files(str(directory.resolve())):
         facts = read_program(str(path))
-        (finding, *_) = judge_program(facts, subject="x", is_present=lambda _: False) or (None,)
+        (finding, *_) = judge_program(facts, subject="x", root=Present()) or (None,)
         if finding is None:
             assert path.name.startswith("ld-"), path
         else:
@@ -297,5 +299,5 @@ def test_mutated_real_programs_give_facts_or_an_elf_error(workshop: Workshop) ->
             except ElfError:
                 continue
             facts = ProgramFacts(path="x", identity=program.identity, mode=0o755, kind="elf", elf=elf)
-            for finding in judge_program(facts, subject="x", is_present=lambda _: False):
+            for finding in judge_program(facts, subject="x", root=Present()):
                 assert finding.message.isprintable()

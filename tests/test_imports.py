@@ -29,6 +29,7 @@ FLOORS = (
     {"backends", "engine", "rules"},
     {"judging"},
     {"api"},
+    {"root"},
     {"cli"},
     {"__main__"},
 )

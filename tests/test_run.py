@@ -417,7 +417,19 @@ def test_the_service_named_by_container_host_is_used(tools: Home, tmp_path: Path
 def test_what_was_killed_at_a_service_that_died_is_removed_by_the_next_run(lonely_tools: Home) -> None:
     socket_path = lonely_tools.path / "own.sock"
     with service(lonely_tools, socket_path, choose_runtime().name) as address:
-        words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "sh", "-c", LOOP]
+        words = [
+            sys.executable,
+            "-m",
+            "rootless_scratch",
+            "run",
+            "-q",
+            "--network",
+            "none",
+            "tools",
+            "sh",
+            "-c",
+            LOOP,
+        ]
         environment = lonely_tools.environment | {"CONTAINER_HOST": address}
         with subprocess.Popen(words, env=environment) as dead:
             deadline = time.monotonic() + 30

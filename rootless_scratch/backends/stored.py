@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts
+from rootless_scratch.errors import ElfError
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.finished import Layer, layers_of
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.rootfs import Entry
 
 FileType = Literal["file", "directory", "symlink", "device", "fifo", "socket"]
@@ -38,6 +40,12 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: str | None
     program: ProgramFacts | None = None
     unreadable: str | None = None
+
+    def elf_facts(self) -> ElfFacts:
+        """What it says as an ELF file; raises ElfError for any other, and where programs were not read."""
+        if self.program is None or self.program.elf is None:
+            raise ElfError(f"{self.path!r} is no readable ELF file.", fix="Build it anew.")
+        return self.program.elf
 
 
 class StoredImage(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, showable
+from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say, showable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.findings import Judgement
 
 _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 
 
 @click.command("check")
-@click.argument("subject", metavar="PROGRAM|IMAGE")
+@click.argument("subjects", metavar="PROGRAM|IMAGE...", nargs=-1, required=True)
+@click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
+@click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
 @common_options
-def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
-    """Judge a program file, or an image of local storage, without building or running it.
+def command(
+    *,
+    subjects: tuple[str, ...],
+    bundle_libraries: bool,
+    sysroot: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001 - for errors
+) -> int:
+    """Judge program files, or images of local storage, without building or running them.
 
     A word that is the path of a file is a program, any other names an image. Exits 1 if there is a finding of
-    severity `error`.
+    severity `error`, or, of several subjects, one that cannot be read.
     """
-    from rootless_scratch.api import check
     from rootless_scratch.findings import errors_of
 
-    judgement = check(subject)
+    failed = False
+    answers = []
+    for judgement in _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot):
+        if judgement is None:
+            failed = True
+            continue
+        failed = failed or bool(errors_of(judgement.findings))
+        if as_json:
+            answers.append(
+                {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
+            )
+        else:
+            _show(judgement, quiet=quiet)
     if as_json:
-        print_json({"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings})
-    else:
-        word = click.style(judgement.verdict, fg=_COLOURS[judgement.verdict], bold=True)
-        hint = " (only a run can tell whether it starts)" if judgement.verdict == "unknown" else ""
-        click.echo(f"{showable(subject)}: {word}{hint}", color=colour())
-        print_findings(judgement.findings, quiet=quiet)
-    return 1 if errors_of(judgement.findings) else 0
+        print_json(answers[0] if len(subjects) == 1 else {"subjects": answers})
+    return 1 if failed else 0
+
+
+def _judgements(
+    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None
+) -> Iterator[Judgement | None]:
+    """The answers one by one; of several, None for one that cannot be judged, which is said."""
+    from rootless_scratch.api import check
+    from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.errors import ElfError, SourceError
+
+    root = HostRoot(sysroot or "/")
+    for subject in subjects:
+        try:
+            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+        except (SourceError, ElfError) as error:
+            if len(subjects) == 1:
+                raise
+            say(f"error: {error.message}")
+            yield None
+
+
+def _show(judgement: Judgement, *, quiet: bool) -> None:
+    word = click.style(judgement.verdict, fg=_COLOURS[judgement.verdict], bold=True)
+    hint = " (only a run can tell whether it starts)" if judgement.verdict == "unknown" else ""
+    click.echo(f"{showable(judgement.subject)}: {word}{hint}", color=colour())
+    print_findings(judgement.findings, quiet=quiet)

@@ -44,6 +44,18 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Add what programs expect: ca-certificates, tzdata, tmp ... or auto (docs/essentials.md).",
         ),
         click.option(
+            "--bundle-libraries",
+            is_flag=True,
+            help="Add the loaders and libraries that the programs need.",
+        ),
+        click.option(
+            "--include-library",
+            metavar="NAME|PATH",
+            multiple=True,
+            help="Bundle this library too, which a program opens by itself.",
+        ),
+        click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host]."),
+        click.option(
             "--created",
             metavar="TIME",
             help="Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0].",
@@ -78,4 +90,7 @@ def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
         volumes=tuple(words["volume"]),
         stop_signal=words["stop_signal"],
         created=words["created"],
+        bundle_libraries=words["bundle_libraries"],
+        include_libraries=tuple(words["include_library"]),
+        sysroot=words["sysroot"],
     )

@@ -9,15 +9,18 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from rootless_scratch.elf import golang, marks, platforms, symbols
+from rootless_scratch.elf import dynamic, golang, marks, platforms, symbols
+from rootless_scratch.elf.dynamic import VersionNeed  # noqa: TC001 - likewise
 from rootless_scratch.elf.golang import GoBuild  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.marks import RustBuild  # noqa: TC001 - likewise
+from rootless_scratch.elf.notes import DlopenNote, read_notes
 from rootless_scratch.elf.platforms import Platform  # noqa: TC001 - likewise
 from rootless_scratch.elf.records import Records
 
 _DF_1_PIE = 0x08000000
-_NOTE_GNU_BUILD_ID = 3
-_BUILD_ID_LIMIT = 64
+_DF_1_NOW = 0x1
+_DF_1_NODEFLIB = 0x800
+_DF_BIND_NOW = 0x8
 _LOADED = frozenset({"LOAD", "DYNAMIC", "INTERP", "TLS"})
 
 
@@ -33,6 +36,14 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     pie               DF_1_PIE: an executable, though its type is that of shared libraries
     debug_tag         DT_DEBUG, which linkers give executables only, also older ones that do not set DF_1_PIE
     file_size_needed  what the program headers want; a shorter file was truncated
+    needed_versions   DT_VERNEED: versions of symbols that libraries must define
+    defined_versions  DT_VERDEF; None for a file without versions
+    imports           undefined symbols that tell of files which the headers do not name (dynamic.py)
+    kernel            the oldest Linux that the C library starts on, as its ABI note says
+    isa_level         the x86-64 level (1 to 4) that its property note asks for
+    package           the JSON text of the FDO package note
+    dlopen            libraries that it says it opens by itself: FDO dlopen notes
+    system_directories  of a glibc loader: the directories that are compiled into it
     producers         compilers that signed in `.comment`
     platform          None for processors that OCI has no name for
     functions         those of symbols.WATCHED and symbols.GO_WATCHED that it calls
@@ -52,10 +63,19 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     soname: str | None
     rpath: str | None
     runpath: str | None
+    flags: int
     flags_1: int
     pie: bool
     debug_tag: bool
+    needed_versions: tuple[VersionNeed, ...]
+    defined_versions: tuple[str, ...] | None
+    imports: tuple[str, ...]
     build_id: str | None
+    kernel: str | None
+    isa_level: int | None
+    package: str | None
+    dlopen: tuple[DlopenNote, ...]
+    system_directories: tuple[str, ...]
     file_size: int
     file_size_needed: int
     producers: tuple[str, ...]
@@ -70,6 +90,16 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     def static(self) -> bool:
         """Whether the kernel alone can start it: neither a loader nor a library is asked for."""
         return self.interpreter is None and not self.needed
+
+    @property
+    def nodeflib(self) -> bool:
+        """DF_1_NODEFLIB: the loader's own directories are not searched for what it needs."""
+        return bool(self.flags_1 & _DF_1_NODEFLIB)
+
+    @property
+    def bind_now(self) -> bool:
+        """Whether all symbols are looked up before it starts, so that a missing one keeps it from starting."""
+        return bool(self.flags & _DF_BIND_NOW or self.flags_1 & _DF_1_NOW)
 
     @property
     def truncated(self) -> bool:
@@ -94,16 +124,18 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
     interpreter = records.interpreter()
     entries = records.dynamic()
     names = _Names(records, () if truncated else entries or ())
-    build_id, owners, go_noted = _notes(records)
-    go = golang.read_go_build(records, noted=go_noted)
+    tags = dict(() if truncated else entries or ())
+    notes = read_notes(records)
+    go = golang.read_go_build(records, noted=notes.go)
     tail = marks.tail_of(records)
     producers = marks.producers_of(tail)
     machine = platforms.machine_name(header)
-    system = platforms.system_name(header.os_abi, owners, go.setting("GOOS") if go else None)
+    system = platforms.system_name(header.os_abi, notes.owners, go.setting("GOOS") if go else None)
     variant = None
     if machine == "arm":
         variant = platforms.arm_variant(go.setting("GOARM") if go else None, tail)
-    flags_1 = dict(entries or ()).get("FLAGS_1", 0)
+    every_tag = dict(entries or ())
+    flags_1 = every_tag.get("FLAGS_1", 0)
     rust = None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None)
     return ElfFacts(
         bits=64 if header.bits == 64 else 32,  # noqa: PLR2004 - the two word sizes
@@ -119,10 +151,19 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         soname=names.first("SONAME"),
         rpath=names.first("RPATH"),
         runpath=names.first("RUNPATH"),
+        flags=every_tag.get("FLAGS", 0),
         flags_1=flags_1,
         pie=bool(flags_1 & _DF_1_PIE),
         debug_tag=any(tag == "DEBUG" for tag, _ in entries or ()),
-        build_id=build_id,
+        needed_versions=dynamic.needed_versions(records, tags, names.strings),
+        defined_versions=dynamic.defined_versions(records, tags, names.strings),
+        imports=dynamic.imports(records, tags),
+        build_id=notes.build_id,
+        kernel=notes.kernel,
+        isa_level=notes.isa_level,
+        package=notes.package,
+        dlopen=notes.dlopen,
+        system_directories=marks.system_directories(records, names.first("SONAME")),
         file_size=records.source.size,
         file_size_needed=needed_size,
         producers=producers,
@@ -140,23 +181,10 @@ class _Names:
 
     def __init__(self, records: Records, entries: tuple[tuple[str, int], ...]) -> None:
         self._entries = entries
-        self._strings = records.strings(entries)
+        self.strings = records.strings(entries)
 
     def all(self, tag: str) -> tuple[str, ...]:
-        return tuple(self._strings.at(value) for found, value in self._entries if found == tag)
+        return tuple(self.strings.at(value) for found, value in self._entries if found == tag)
 
     def first(self, tag: str) -> str | None:
-        return next((self._strings.at(value) for found, value in self._entries if found == tag), None)
-
-
-def _notes(records: Records) -> tuple[str | None, frozenset[str], bool]:
-    """Collect the build id, the owners of all notes, and whether the Go linker is among them."""
-    build_id = None
-    owners = set()
-    go = False
-    for note in records.notes():
-        owners.add(note.owner)
-        go = go or golang.is_go_note(note.owner, note.type)
-        if note.owner == "GNU" and note.type == _NOTE_GNU_BUILD_ID and build_id is None:
-            build_id = note.content[:_BUILD_ID_LIMIT].hex()
-    return build_id, frozenset(owners), go
+        return next((self.strings.at(value) for found, value in self._entries if found == tag), None)

@@ -27,6 +27,8 @@ _STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
 _UPX: Final = b"UPX!"
+_SYSTEM_DIRECTORIES: Final = re.compile(rb"\0((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
+_LOADERS: Final = ("ld-linux", "ld64.so", "ld.so.1", "ld-2.")
 
 
 class RustBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,3 +76,22 @@ def is_upx(records: Records) -> bool:
         return False
     source = records.source
     return _UPX in source.read(0, 1024) or _UPX in source.read(max(source.size - 64, 0), 64)
+
+
+def system_directories(records: Records, soname: str | None) -> tuple[str, ...]:
+    """Read the default search path that is compiled into a glibc loader; () for any other file.
+
+    It is the one table of texts that all begin and end with a slash: system_dirs[] in elf/dl-load.c. Debian
+    has its multiarch directories there, Fedora /lib64, Nix its own store.
+    """
+    if soname is None or not soname.startswith(_LOADERS):
+        return ()
+    for segment in records.segments:
+        if segment.type == "LOAD" and not segment.writable:
+            found = records.source.search(
+                _SYSTEM_DIRECTORIES, segment.offset, min(segment.file_size, _SCAN_LIMIT), overlap=4096
+            )
+            if found is not None:
+                texts = found.group(1).decode("ascii").split("\0")
+                return tuple(text.rstrip("/") for text in texts if text)
+    return ()

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from rootless_scratch.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless_scratch.image.spec import Essential
+
 _SHOWN = 60
+_T = TypeVar("_T")
 
 
 def text(what: str, value: object) -> str:
@@ -60,6 +67,29 @@ def integer(what: str, value: object) -> int:
             f"{what} is {_shown(value)} and not a number.", fix=f"Write it as a number, e.g. {what}=0o755."
         )
     return value
+
+
+def names(tag: object) -> tuple[str, ...]:
+    """The names of an image, one or several; raises UsageError where no storage would take one."""
+    from rootless_scratch.image.names import image_name
+
+    given = (tag,) if isinstance(tag, str) else texts("tag", tag)
+    for name in given:
+        image_name(name)
+    return given
+
+
+def essentials(words: object) -> tuple[Essential, ...]:
+    """The words of `--with`, one or several; raises UsageError."""
+    from rootless_scratch.image.spec import parse_essentials
+
+    given = (words,) if isinstance(words, str) else texts("essentials", words)
+    return tuple(found for word in given for found in parse_essentials(word))
+
+
+def maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:
+    """What `read` makes of it; None stays None."""
+    return None if value is None else read(what, value)
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.roots import HostRoot
+from rootless_scratch.image.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.entries import (
     copied_entries,
@@ -41,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
     `covered` has what essentials did not bring because the user did: name and path.
+    `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
+    not have, `incomplete` those that copied libraries want.
     """
 
     names: tuple[str, ...]
@@ -51,12 +56,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: Rootfs
     programs: tuple[Program, ...]
     covered: tuple[tuple[str, str], ...] = ()
+    libraries: tuple[Program, ...] = ()
+    unresolved: tuple[Unresolved, ...] = ()
+    incomplete: tuple[Unresolved, ...] = ()
 
 
-def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
+def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot | None = None) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 
-    `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH. One path may be named twice if it is
+    `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
+    may be shared by plans that are made one after the other. One path may be named twice if it is
     the same entry both times; of directories, those of `spec.directories` hold, with their mode and owner, and
     copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
     """
@@ -71,6 +80,16 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
         entries.extend(copied_entries(copy))
     entries.extend(symlink_entry(new) for new in spec.symlinks)
     directories = [directory_entry(new) for new in spec.directories]
+    require_bundle(spec)
+    bundled = Bundle()
+    if spec.bundle_libraries:
+        bundled = bundle(
+            entries,
+            {path: program.facts for path, program in programs.items()},
+            include=spec.include_libraries,
+            root=root or HostRoot(spec.sysroot or "/"),
+        )
+        entries.extend(bundled.entries)
     config = runtime_config(spec, entries[0].path if spec.programs else None)
     covered: tuple[tuple[str, str], ...] = ()
     if spec.essentials:
@@ -103,6 +122,9 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None) -> Plan:
         rootfs=rootfs,
         programs=tuple(programs.values()),
         covered=covered,
+        libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
+        unresolved=bundled.unresolved,
+        incomplete=bundled.incomplete,
     )
 
 

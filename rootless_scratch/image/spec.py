@@ -81,6 +81,8 @@ class Essential(msgspec.Struct, frozen=True, kw_only=True):
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one image was asked to be; the first of `programs` is its entrypoint by default.
 
+    With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
+    or paths) as well; they are looked for in `sysroot`, by default the host.
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
 
@@ -101,6 +103,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     volumes: tuple[str, ...] = ()
     stop_signal: str | None = None
     created: str | None = None
+    bundle_libraries: bool = False
+    include_libraries: tuple[str, ...] = ()
+    sysroot: str | None = None
 
 
 def parse_program(word: str) -> Copy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.rules.loaders import is_musl
+from rootless_scratch.elf.searching import is_musl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,13 @@ def static_fix(elf: ElfFacts) -> str:
     return (
         "Build it statically: C and C++ with `gcc -static` or `musl-gcc -static`, "
         "Go with `CGO_ENABLED=0 go build`, Rust for its musl target."
+    )
+
+
+def static_or_bundled_fix(elf: ElfFacts) -> str:
+    """Say how it is built so that it needs no loader, and that its loader can be taken along instead."""
+    return (
+        f"{static_fix(elf).removesuffix('.')}; or take its loader and libraries along with `--bundle-libraries`."
     )
 
 

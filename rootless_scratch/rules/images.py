@@ -12,11 +12,13 @@ import msgspec
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.tree import Tree
+from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
 from rootless_scratch.rules.access import account_of
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
+from rootless_scratch.rules.loaders import judge_incomplete
 from rootless_scratch.rules.needs import judge_covered, judge_needs
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges
 from rootless_scratch.rules.places import judge_places
@@ -24,9 +26,12 @@ from rootless_scratch.rules.programs import judge_platforms, judge_program
 from rootless_scratch.rules.scene import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Unresolved
     from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.plan import Plan, Program
     from rootless_scratch.image.rootfs import File, Rootfs
@@ -39,18 +44,34 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 
 def judge_plan(plan: Plan) -> tuple[Finding, ...]:
     """Judge an image before it is built; see `judge_image`."""
-    judged = judge_image(
-        rootfs=plan.rootfs, config=plan.config.config, programs=plan.programs, platform=plan.platform
+    known = {library.path: library.facts.elf for library in plan.libraries}
+    found = judge_image(
+        rootfs=plan.rootfs,
+        config=plan.config.config,
+        programs=plan.programs,
+        platform=plan.platform,
+        read=lambda file: known.get(file.path) or facts_on_host(file),
+        content=content_on_host,
+        sought=plan.unresolved,
     )
-    return (*judged, *judge_covered(plan))
+    return (*found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
 
 def judge_image(
-    *, rootfs: Rootfs, config: RuntimeConfig, programs: Sequence[Program], platform: str | None
+    *,
+    rootfs: Rootfs,
+    config: RuntimeConfig,
+    programs: Sequence[Program],
+    platform: str | None,
+    read: Callable[[File], ElfFacts | None] = lambda _: None,
+    content: Callable[[File], bytes | None] = lambda _: None,
+    sought: Sequence[Unresolved] = (),
 ) -> tuple[Finding, ...]:
     """Say what would keep the image from starting, then what would go wrong later; errors come first.
 
     `programs` are the files that were named as programs and those that get started, interpreters included.
+    `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
+    to be bundled and not found.
     """
     tree = Tree(rootfs)
     scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
@@ -59,7 +80,7 @@ def judge_image(
     findings = [
         *judge_command(scene),
         *judge_execution(scene, _executed(scene, started, facts)),
-        *_judge_programs(scene, programs),
+        *_judge_programs(scene, programs, TreeRoot(tree, read=read, content=content), sought),
         *judge_hidden(started),
         *_judge_platform(started, facts, platform),
         *judge_account(scene),
@@ -94,15 +115,18 @@ def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, Program
                 yield interpreter
 
 
-def _judge_programs(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+def _judge_programs(
+    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved]
+) -> Iterator[Finding]:
     library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
     for program in programs:
         yield from judge_program(
             program.facts,
             subject=program.facts.path,
-            is_present=scene.is_file,
+            root=root,
             image_path=program.path,
             library_path=library_path,
+            sought=sought,
         )
     yield from judge_platforms([program.facts for program in programs])
 

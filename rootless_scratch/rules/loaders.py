@@ -1,6 +1,6 @@
-"""Where a program's loader would look for libraries in the image: ld.so(8), and musl's ldso/dynlink.c.
+"""Rules on loaders and libraries: whether the loader, inside the image, finds all that it will open.
 
-Only the libraries that the program itself names are looked for; what these need in turn is not.
+The search itself is rootless_scratch.elf.libraries; here its answer is judged.
 """
 
 from __future__ import annotations
@@ -8,96 +8,229 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.elf.libraries import resolve
+from rootless_scratch.elf.opened import opened_later
+from rootless_scratch.findings import Finding
+from rootless_scratch.rules import advice
+from rootless_scratch.rules.advice import shown
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved
+    from rootless_scratch.elf.roots import Root
+    from rootless_scratch.image.rootfs import Rootfs
 
-_GLIBC_DIRECTORIES: Final = ("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib32", "/usr/lib32")
-_MUSL_DIRECTORIES: Final = ("/lib", "/usr/local/lib", "/usr/lib")
-_MULTIARCH: Final = {
-    "x86_64": "x86_64-linux-gnu",
-    "i386": "i386-linux-gnu",
-    "aarch64": "aarch64-linux-gnu",
-    "riscv64": "riscv64-linux-gnu",
-    "ppc64le": "powerpc64le-linux-gnu",
-    "s390x": "s390x-linux-gnu",
-    "loongarch64": "loongarch64-linux-gnu",
-}
-_ARM_MULTIARCH: Final = ("arm-linux-gnueabihf", "arm-linux-gnueabi")
-_MUSL_OWN: Final = ("c", "pthread", "rt", "m", "dl", "util", "xnet")
-"""Libraries that musl's loader is itself: load_library() in ldso/dynlink.c."""
-
-_NODEFLIB = 0x800
-
-_PATHS_LIMIT = 100
-"""A hostile file could name thousands of paths for thousands of libraries."""
+_LIST_LIMIT = 40
+_SHOWN_LIMIT = 5
+_SEVERITY: Final = {"required": "warning", "recommended": "warning", "suggested": "info"}
 
 
-def is_musl(interpreter: str | None) -> bool:
-    """Tell whether a loader is musl's, by the name that musl fixes for it."""
-    return posixpath.basename(interpreter or "").startswith("ld-musl-")
+def judge_loading(
+    elf: ElfFacts,
+    *,
+    subject: str,
+    root: Root,
+    image_path: str | None,
+    library_path: str,
+    sought: Sequence[Unresolved] = (),
+) -> Iterator[Finding]:
+    """Judge a sound, dynamically linked program for Linux by what its loader will open in `root`.
+
+    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either.
+    """
+    path = image_path or f"/{posixpath.basename(subject)}"
+    closure = resolve(elf, path=path, root=root, library_path=library_path)
+    if closure.interpreter_state == "none":
+        yield Finding(
+            rule="no-loader-named",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} needs {_libraries(elf.needed)} but names no loader to load them.",
+            fix=advice.static_fix(elf),
+        )
+    elif closure.interpreter_state == "missing":
+        yield _needs_loader(elf, subject, closure)
+    elif closure.interpreter_state == "unfit":
+        yield Finding(
+            rule="loader-unusable",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} needs the loader {shown(elf.interpreter or '')}, and the file of that "
+            f"name in the image is no loader for {elf.machine}.",
+            fix="Put the loader there that belongs to the program, or leave it to `--bundle-libraries`, with "
+            "`--sysroot DIR` for programs of other architectures.",
+        )
+    elif closure.unresolved and not closure.list_unread:
+        yield from _needs_libraries(elf, subject, path, closure.unresolved, sought)
+    elif closure.missing_versions:
+        yield _version_missing(subject, path, closure.missing_versions)
+    elif closure.incomplete or closure.unresolved:
+        yield Finding(
+            rule="loader-included",
+            severity="info",
+            subject=subject,
+            message=f"{shown(subject)} is dynamically linked; {_what_is_there(closure)}, but whether that is "
+            "all it needs is not known.",
+            fix=f"Run the image once before you ship it, or do without: {advice.static_fix(elf)}",
+        )
+    else:
+        yield from _opened_later(elf, closure, root, subject=subject, path=path, library_path=library_path)
 
 
-def has_search_list(elf: ElfFacts, is_present: Callable[[str], bool]) -> bool:
-    """Tell whether the image has a file by which the loader may look elsewhere; what it says is not read."""
-    if is_musl(elf.interpreter):
-        return is_present(f"/etc/ld-musl-{elf.machine}.path")
-    return is_present("/etc/ld.so.cache")
+def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[Finding]:
+    """Warn of what copied or included libraries need and this host lacks, unless a file of that name is there."""
+    names = {posixpath.basename(entry.path) for entry in rootfs}
+    for each in wanted:
+        if posixpath.basename(each.name) not in names:
+            yield Finding(
+                rule="copied-library-incomplete",
+                severity="warning",
+                subject=each.wanted_by,
+                message=f"{shown(each.wanted_by)} needs the library {shown(each.name)}, which was not found on "
+                f"this host (looked for as {_places([each])}).",
+                fix="Install the package that has it, or leave the file that needs it out.",
+            )
 
 
-def missing_libraries(
-    elf: ElfFacts, *, is_present: Callable[[str], bool], image_path: str | None, library_path: str
-) -> tuple[str, ...]:
-    """List those of the program's DT_NEEDED that its loader would not find in the image."""
-    return tuple(
-        name
-        for name in dict.fromkeys(elf.needed)
-        if not _is_own(elf, name)
-        and not any(is_present(path) for path in _candidates(elf, name, image_path, library_path))
+def _what_is_there(closure: Closure) -> str:
+    if closure.unresolved:
+        return "its loader is in the image"
+    return "its loader and the libraries that it names are in the image"
+
+
+def _needs_loader(elf: ElfFacts, subject: str, closure: Closure) -> Finding:
+    what = f"it needs the loader {shown(elf.interpreter or '')}"
+    missing = tuple(each.name for each in closure.unresolved)
+    if missing:
+        what += f" and {_libraries(missing)}, which the image does not have"
+    elif elf.needed:
+        what += ", which the image does not have"
+    else:
+        what += ", which the image does not have, although it needs no library"
+    return Finding(
+        rule="needs-loader",
+        severity="error",
+        subject=subject,
+        message=f"{shown(subject)} is dynamically linked: {what}.",
+        fix=advice.static_or_bundled_fix(elf),
     )
 
 
-def _is_own(elf: ElfFacts, name: str) -> bool:
-    """Tell whether the loader, once there, is that library."""
-    if is_musl(elf.interpreter):
-        stem = name.removeprefix("lib").partition(".")[0]
-        return name.startswith("lib") and stem in _MUSL_OWN
-    return name == posixpath.basename(elf.interpreter or "")
+def _needs_libraries(
+    elf: ElfFacts, subject: str, path: str, unresolved: Iterable[Unresolved], sought: Sequence[Unresolved]
+) -> Iterator[Finding]:
+    by_asker: dict[str, list[Unresolved]] = {}
+    for each in unresolved:
+        by_asker.setdefault(each.wanted_by, []).append(each)
+    looked_for = {each.name: each for each in sought}
+    for asker, wanted in list(by_asker.items())[:_SHOWN_LIMIT]:
+        names = tuple(each.name for each in wanted)
+        who = shown(subject) if asker == path else f"{shown(asker)}, which {shown(subject)} loads,"
+        on_host = [looked_for[name] for name in names if name in looked_for]
+        loader = shown(elf.interpreter or "")
+        message = f"{who} needs {_libraries(names)}, which its loader {loader} would not find in the image"
+        unfit = [path for each in wanted for path in each.unfit]
+        if unfit:
+            message += f": {shown(unfit[0])} is no library for {elf.machine}"
+        if on_host:
+            message += f"; it was not found on this host either (looked for as {_places(on_host)})"
+        yield Finding(
+            rule="needs-libraries",
+            severity="error",
+            subject=subject,
+            message=f"{message}.",
+            fix=_libraries_fix(elf, wanted, bundling=bool(on_host)),
+        )
 
 
-def _candidates(elf: ElfFacts, name: str, image_path: str | None, library_path: str) -> Iterator[str]:
-    if "/" in name:
-        # ld.so(8): a name with a slash is a path; a relative one begins at a working directory unknown here.
-        if name.startswith("/"):
-            yield posixpath.normpath(name)
-        return
-    for directory in _own_directories(elf, image_path):
-        yield posixpath.join(directory, name)
-    for directory in library_path.replace(";", ":").split(":"):
-        if directory.startswith("/"):
-            yield posixpath.join(directory, name)
-    if elf.flags_1 & _NODEFLIB and not is_musl(elf.interpreter):
-        return
-    for directory in _default_directories(elf):
-        yield f"{directory}/{name}"
+def _libraries_fix(elf: ElfFacts, wanted: Sequence[Unresolved], *, bundling: bool) -> str:
+    if bundling:
+        return (
+            f"Install the package that has {shown(wanted[0].name)}, or name the file by `--include-library PATH`; "
+            "`--sysroot DIR` looks in another root directory."
+        )
+    places = [shown(posixpath.dirname(path)) for path in wanted[0].searched]
+    where = f" ({', '.join(dict.fromkeys(places[:8]))})" if places else ""
+    return (
+        f"Copy what is missing to where the loader looks{where}, build with `--bundle-libraries`, "
+        f"or do without: {advice.static_fix(elf)}"
+    )
 
 
-def _own_directories(elf: ElfFacts, image_path: str | None) -> Iterator[str]:
-    """Read RUNPATH, else RPATH; `$ORIGIN` is the program's directory; what stays relative is left out."""
-    origin = posixpath.dirname(image_path) if image_path else None
-    paths = elf.runpath if elf.runpath is not None else elf.rpath or ""
-    for item in paths.split(":")[:_PATHS_LIMIT]:
-        path = item
-        if origin is not None:
-            path = path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
-        if path.startswith("/") and "$" not in path:
-            yield posixpath.normpath(path)
+def _places(sought: Sequence[Unresolved]) -> str:
+    paths = [shown(path) for path in sought[0].searched]
+    return ", ".join(paths[:_SHOWN_LIMIT] + (["..."] if len(paths) > _SHOWN_LIMIT else [])) or "a path of its own"
 
 
-def _default_directories(elf: ElfFacts) -> tuple[str, ...]:
-    if is_musl(elf.interpreter):
-        return _MUSL_DIRECTORIES
-    triplets = _ARM_MULTIARCH if elf.machine == "arm" else tuple(filter(None, [_MULTIARCH.get(elf.machine)]))
-    multiarch = [f"{root}/{triplet}" for triplet in triplets for root in ("/lib", "/usr/lib")]
-    return (*_GLIBC_DIRECTORIES, *multiarch)
+def _version_missing(subject: str, path: str, missing: Sequence[MissingVersion]) -> Finding:
+    first = missing[0]
+    asker = first.wanted_by
+    who = shown(subject) if asker == path else f"{shown(asker)}, which {shown(subject)} loads,"
+    versions = advice.listed(
+        [shown(each.version) for each in missing if each.library == first.library][:_SHOWN_LIMIT]
+    )
+    return Finding(
+        rule="library-version-missing",
+        severity="error",
+        subject=subject,
+        message=f"{who} needs {versions} of {shown(first.library)}, which {shown(first.path)} in the image does "
+        "not define.",
+        fix="Take program and libraries from one system: build with `--bundle-libraries` on the host that the "
+        "program was built for, or compile it against the older library.",
+    )
+
+
+def _opened_later(
+    elf: ElfFacts, closure: Closure, root: Root, *, subject: str, path: str, library_path: str
+) -> Iterator[Finding]:
+    """Warn of libraries that will be opened by dlopen(3) and are not in the image; it starts without them."""
+    needs = opened_later(elf, path, closure)
+    if needs:
+        names = [name for need in needs for name in need.names]
+        more = resolve(elf, path=path, root=root, library_path=library_path, also=names)
+        lost = {each.name for each in more.unresolved}
+        for need in needs:
+            if set(need.names) <= lost:
+                severity = _SEVERITY[need.priority]
+                names = [shown(name) for name in need.names[:_SHOWN_LIMIT]]
+                yield Finding(
+                    rule="opens-library",
+                    severity="info" if severity == "info" else "warning",
+                    subject=subject,
+                    message=f"{shown(need.wanted_by)} opens {' or '.join(names)} for {shown(need.reason)}, and "
+                    "the image does not have it.",
+                    fix=f"Add it by `--include-library {names[0]}` together with `--bundle-libraries`.",
+                )
+    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(closure, root):
+        yield Finding(
+            rule="opens-gconv",
+            severity="info",
+            subject=subject,
+            message=f"{shown(subject)} converts between character sets by iconv(3), whose modules the image does "
+            "not have; UTF-8, UTF-16, UTF-32 and ASCII need none.",
+            fix="If it needs others, copy the host's gconv directory to its place, e.g. "
+            "`--copy /usr/lib/x86_64-linux-gnu/gconv:/usr/lib/x86_64-linux-gnu/gconv`.",
+        )
+    elif "dlopen" in elf.imports:
+        yield Finding(
+            rule="opens-unknown",
+            severity="info",
+            subject=subject,
+            message=f"{shown(subject)} can open further libraries by dlopen(3), whose names its headers do not "
+            "tell.",
+            fix="Run the image once with what it is for; add what is missing by `--include-library NAME`.",
+        )
+
+
+def _has_gconv(closure: Closure, root: Root) -> bool:
+    names = ("gconv-modules.cache", "gconv-modules")
+    return any(root.locate(f"{each}/gconv/{name}") for each in closure.defaults for name in names)
+
+
+def _libraries(names: Sequence[str]) -> str:
+    texts = [shown(name) for name in names[:_LIST_LIMIT]]
+    if len(names) > _LIST_LIMIT:
+        texts.append(f"{len(names) - _LIST_LIMIT} more")
+    return f"the {'library' if len(names) == 1 else 'libraries'} {advice.listed(texts)}"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import Directory
 from rootless_scratch.image.spec import Essential
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
 from rootless_scratch.rules.advice import listed, shown
-from rootless_scratch.rules.loaders import is_musl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

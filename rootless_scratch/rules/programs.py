@@ -12,14 +12,16 @@ from rootless_scratch.findings import Finding, Verdict
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.files import judge_file
-from rootless_scratch.rules.loaders import has_search_list, missing_libraries
+from rootless_scratch.rules.loaders import judge_loading
 from rootless_scratch.rules.scripts import judge_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Unresolved
     from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import Root
 
 _UNDECIDED: Final = frozenset(
     {
@@ -32,34 +34,41 @@ _UNDECIDED: Final = frozenset(
 )
 """Rules after which nobody can say beforehand whether the program starts."""
 
-_LIST_LIMIT = 40
-
 
 def judge_program(
     facts: ProgramFacts,
     *,
     subject: str,
-    is_present: Callable[[str], bool],
+    root: Root,
     image_path: str | None = None,
     library_path: str = "",
+    sought: Sequence[Unresolved] = (),
 ) -> tuple[Finding, ...]:
     """Say what would keep the program from starting in the image, and how this very program is mended.
 
-    `is_present` tells whether an absolute path will exist in the image, symbolic links of the image followed.
-    `image_path`, where known, is the program's own path there: `$ORIGIN` in its library path begins there.
-    `library_path` is the image's LD_LIBRARY_PATH.
+    `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
+    `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `sought` what was
+    to be bundled and not found.
     """
+    found: Finding | None
     if facts.kind == "script":
-        found = judge_script(facts, subject=subject, is_present=is_present)
+        found = judge_script(facts, subject=subject, is_present=lambda path: root.locate(path) is not None)
     elif facts.elf is None:
         found = judge_file(facts, subject=subject)
     else:
-        found = _unlinked(facts.elf, subject) or _foreign(facts.elf, subject) or _broken(facts, facts.elf, subject)
-        if found is None:
-            missing = missing_libraries(
-                facts.elf, is_present=is_present, image_path=image_path, library_path=library_path
+        elf = facts.elf
+        found = _unlinked(elf, subject) or _foreign(elf, subject) or _broken(facts, elf, subject)
+        found = found or _packed(elf, subject)
+        if found is None and not elf.static:
+            loading = judge_loading(
+                elf,
+                subject=subject,
+                root=root,
+                image_path=image_path,
+                library_path=library_path,
+                sought=sought,
             )
-            found = _unloadable(facts.elf, subject, is_present, missing)
+            return tuple(loading)
     return () if found is None else (found,)
 
 
@@ -187,79 +196,14 @@ def _is_executable(facts: ProgramFacts, elf: ElfFacts) -> bool:
     return any(name.startswith(("ld-", "ld.so", "ld64.so")) for name in names)
 
 
-def _unloadable(
-    elf: ElfFacts, subject: str, is_present: Callable[[str], bool], missing: tuple[str, ...]
-) -> Finding | None:
-    """Judge a sound program for Linux by what it asks for before its own code runs."""
-    if elf.upx:
-        return Finding(
-            rule="upx-packed",
-            severity="warning",
-            subject=subject,
-            message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
-            fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
-        )
-    if elf.static:
+def _packed(elf: ElfFacts, subject: str) -> Finding | None:
+    """Warn of a program whose headers are those of the packer."""
+    if not elf.upx:
         return None
-    if elf.interpreter is None:
-        return Finding(
-            rule="no-loader-named",
-            severity="error",
-            subject=subject,
-            message=f"{shown(subject)} needs {_libraries(elf.needed)} but names no loader to load them.",
-            fix=advice.static_fix(elf),
-        )
-    if not (elf.interpreter.startswith("/") and is_present(elf.interpreter)):
-        return _needs_loader(elf, elf.interpreter, subject, missing)
-    if missing and not has_search_list(elf, is_present):
-        return _needs_libraries(elf, elf.interpreter, subject, missing)
-    found = (
-        "its loader is in the image" if missing else "its loader and the libraries that it names are in the image"
-    )
     return Finding(
-        rule="loader-included",
-        severity="info",
+        rule="upx-packed",
+        severity="warning",
         subject=subject,
-        message=f"{shown(subject)} is dynamically linked; {found}, but whether that is all it needs is not known.",
-        fix=f"Run the image once before you ship it, or do without: {advice.static_fix(elf)}",
+        message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
+        fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
     )
-
-
-def _needs_loader(elf: ElfFacts, loader: str, subject: str, missing: tuple[str, ...]) -> Finding:
-    what = f"it needs the loader {shown(loader)}"
-    if missing:
-        what += f" and {_libraries(missing)}, which the image does not have"
-    elif elf.needed:
-        what += ", which the image does not have"
-    else:
-        what += ", which the image does not have, although it needs no library"
-    return Finding(
-        rule="needs-loader",
-        severity="error",
-        subject=subject,
-        message=f"{shown(subject)} is dynamically linked: {what}.",
-        fix=advice.static_fix(elf),
-    )
-
-
-def _needs_libraries(elf: ElfFacts, loader: str, subject: str, missing: tuple[str, ...]) -> Finding:
-    places = ", ".join(["/lib", "/usr/lib", *(shown(path) for path in _own_paths(elf))])
-    return Finding(
-        rule="needs-libraries",
-        severity="error",
-        subject=subject,
-        message=f"{shown(subject)} needs {_libraries(missing)}, "
-        f"which its loader {shown(loader)} would not find in the image.",
-        fix=f"Copy what is missing to where the loader looks ({places}), or do without: {advice.static_fix(elf)}",
-    )
-
-
-def _libraries(names: tuple[str, ...]) -> str:
-    texts = [shown(name) for name in names[:_LIST_LIMIT]]
-    if len(names) > _LIST_LIMIT:
-        texts.append(f"{len(names) - _LIST_LIMIT} more")
-    return f"the {'library' if len(names) == 1 else 'libraries'} {advice.listed(texts)}"
-
-
-def _own_paths(elf: ElfFacts) -> list[str]:
-    return [path for path in (elf.runpath or elf.rpath or "").split(":") if path][:4]

@@ -82,7 +82,11 @@ def _interpreter_fix(interpreter: str) -> str:
             f"Add a static shell there, e.g. a static busybox by `--copy /bin/busybox:{shown(interpreter)}`, "
             "or use a compiled static program instead."
         )
-    return "Add the interpreter at that path with all that it needs, or use a compiled static program instead."
+    return (
+        f"Name the interpreter as another program, {shown(interpreter)}:{shown(interpreter)}, with "
+        "`--bundle-libraries` if it is dynamically linked, and `--copy` what else it reads; or use a compiled "
+        "static program instead."
+    )
 
 
 def _judge_env(argument: str, subject: str, is_present: Callable[[str], bool]) -> Finding | None:

@@ -1,0 +1,273 @@
+"""The files that a program's loader would open, found by its own rules; nothing is ever executed.
+
+    resolve(facts, path="/usr/bin/curl", root=HostRoot())   a Closure: loader and libraries in load order
+
+What is not found, and what a library lacks, are values; whether that is an error others decide.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from rootless_scratch.elf.facts import ElfFacts  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.elf.roots import Link  # noqa: TC001 - likewise
+from rootless_scratch.elf.searching import How, Object, Place, Search
+from rootless_scratch.errors import ElfError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootless_scratch.elf.roots import Located, Root
+
+_OBJECTS_LIMIT = 4096
+_LOOKUPS_LIMIT = 50_000
+_SEARCHED_LIMIT = 40
+
+
+class Library(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the loader opens.
+
+    name       as it was asked for
+    path       as it was opened, links not followed; `real` is the file itself, `links` what lies between
+    how        the rule by which it was found, `item` the directory as it is written there, and by whom (`owner`)
+    again      another library of the list is the same file, opened under another path
+    elf        None where nothing is known of the file
+    """
+
+    name: str
+    path: str
+    real: str
+    links: tuple[Link, ...]
+    how: How
+    item: str = ""
+    owner: str = ""
+    wanted_by: str = ""
+    again: bool = False
+    elf: ElfFacts | None = None
+
+
+class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
+    """A library that is not found: who wants it, and the paths that were tried.
+
+    `unfit` are files of that name that the loader passes over, because they are for another processor, or which
+    are no libraries at all.
+    """
+
+    name: str
+    wanted_by: str
+    searched: tuple[str, ...]
+    unfit: tuple[str, ...] = ()
+
+
+class MissingVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of symbols that `wanted_by` needs, and that the file found as `library` does not define."""
+
+    version: str
+    library: str
+    path: str
+    wanted_by: str
+
+
+InterpreterState = Literal["none", "missing", "unfit", "found"]
+
+
+class Closure(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is loaded, breadth first as the loader does; the loader itself is no part of `libraries`.
+
+    `interpreter` is the loader's file; `interpreter_state` tells why there is none. `incomplete` are paths of
+    files of which nothing is known, so that they may need more. `list_unread`: the root has a search list that
+    could not be read. `defaults` are the directories that this loader searches by itself.
+    """
+
+    interpreter: Library | None
+    interpreter_state: InterpreterState
+    libraries: tuple[Library, ...]
+    unresolved: tuple[Unresolved, ...]
+    missing_versions: tuple[MissingVersion, ...]
+    incomplete: tuple[str, ...]
+    list_unread: bool
+    defaults: tuple[str, ...]
+    musl: bool
+
+
+def resolve(
+    elf: ElfFacts,
+    *,
+    path: str,
+    root: Root,
+    library_path: str = "",
+    isa_level: int = 1,
+    also: Sequence[str] = (),
+) -> Closure:
+    """Find what the loader would open for the program that lies at `path` of `root`.
+
+    `also` are names or absolute paths that it opens by itself with dlopen(3). See `Search` for the others.
+    """
+    return _Loading(elf, path, root, library_path, isa_level).run(also)
+
+
+class _Loading:
+    """One program being loaded: elf/dl-deps.c and dl_main() of glibc; load_deps() of musl."""
+
+    def __init__(self, elf: ElfFacts, path: str, root: Root, library_path: str, isa_level: int) -> None:
+        self._root = root
+        self._elf = elf
+        located = root.locate(path)
+        # The kernel tells the real path: _dl_get_origin(), readlink of /proc/self/exe.
+        origin = posixpath.dirname(located.real if located is not None else path)
+        self._program = Object(path=path, origin=origin, elf=elf, loader=None)
+        self._incomplete: list[str] = []
+        self._state, self._interpreter = self._find_interpreter()
+        facts = None if self._interpreter is None else self._interpreter.elf
+        self._search = Search(root, elf, facts, library_path=library_path, isa_level=isa_level)
+        self._queue: list[Object] = [self._program]
+        self._loaded: list[Library] = []
+        self._names: dict[str, Library | None] = {}
+        self._reals: dict[str, Library] = {}
+        self._unresolved: dict[str, Unresolved] = {}
+        self._lookups = 0
+        if self._interpreter is not None:
+            self._remember(self._interpreter)
+
+    def run(self, also: Sequence[str]) -> Closure:
+        self._load_all()
+        for name in also:
+            self._load(name, self._program)
+            self._load_all()
+        return Closure(
+            interpreter=self._interpreter,
+            interpreter_state=self._state,
+            libraries=tuple(self._loaded),
+            unresolved=tuple(self._unresolved.values()),
+            missing_versions=() if self._search.musl else tuple(self._check_versions()),
+            incomplete=tuple(self._incomplete),
+            list_unread=self._search.list_unread,
+            defaults=self._search.defaults,
+            musl=self._search.musl,
+        )
+
+    def _find_interpreter(self) -> tuple[InterpreterState, Library | None]:
+        path = self._elf.interpreter
+        if path is None:
+            return "none", None
+        located = self._root.locate(path) if path.startswith("/") else None
+        if located is None:
+            return "missing", None
+        try:
+            elf = self._root.elf(located.real)
+        except (ElfError, SourceError):
+            return "unfit", None
+        if elf is not None and not _is_for(elf, self._elf):
+            return "unfit", None
+        if elf is None:
+            self._incomplete.append(path)
+        return "found", Library(
+            name=path, path=path, real=located.real, links=located.links, how="interpreter", elf=elf
+        )
+
+    def _load_all(self) -> None:
+        while self._queue:
+            each = self._queue.pop(0)
+            for name in dict.fromkeys(each.elf.needed if each.elf is not None else ()):
+                self._load(name, each)
+
+    def _load(self, name: str, wanted_by: Object) -> None:
+        if name in self._names or self._search.is_own(name):
+            self._names.setdefault(name, self._interpreter)
+            return
+        searched: list[str] = []
+        unfit: list[str] = []
+        for place in self._search.places(name, wanted_by):
+            self._lookups += 1
+            if self._lookups > _LOOKUPS_LIMIT or len(self._loaded) >= _OBJECTS_LIMIT:
+                break
+            located = self._root.locate(place.path)
+            if located is None:
+                searched.append(place.path)
+                continue
+            try:
+                elf = self._root.elf(located.real)
+            except (ElfError, SourceError):
+                # Where another processor's file is passed over, this ends the search: open_verify().
+                unfit.append(place.path)
+                break
+            if elf is not None and not _fits(elf, self._elf):
+                unfit.append(place.path)
+                if self._search.musl:
+                    break
+                continue
+            self._take(name, wanted_by, place, located, elf)
+            return
+        missing = Unresolved(
+            name=name,
+            wanted_by=wanted_by.path,
+            searched=tuple(dict.fromkeys(searched[:_SEARCHED_LIMIT])),
+            unfit=tuple(unfit),
+        )
+        self._unresolved.setdefault(name, missing)
+
+    def _take(self, name: str, wanted_by: Object, place: Place, located: Located, elf: ElfFacts | None) -> None:
+        self._unresolved.pop(name, None)
+        library = Library(
+            name=name,
+            path=place.path,
+            real=located.real,
+            links=located.links,
+            how=place.how,
+            item=place.item,
+            owner=place.owner,
+            wanted_by=wanted_by.path,
+            again=located.real in self._reals,
+            elf=elf,
+        )
+        self._loaded.append(library)
+        self._remember(library)
+        if library.again:
+            return
+        if elf is None:
+            self._incomplete.append(place.path)
+        self._queue.append(
+            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=wanted_by)
+        )
+
+    def _remember(self, library: Library) -> None:
+        """By which names it is known from now on; musl does not look at DT_SONAME."""
+        names = [library.name, library.path]
+        if library.elf is not None and library.elf.soname and not self._search.musl:
+            names.append(library.elf.soname)
+        for name in names:
+            self._names.setdefault(name, library)
+        self._reals.setdefault(library.real, library)
+
+    def _check_versions(self) -> list[MissingVersion]:
+        """Compare DT_VERNEED with DT_VERDEF: elf/dl-version.c; a library without versions is let be."""
+        found = []
+        asking = [(self._program.path, self._elf)]
+        asking += [(each.path, each.elf) for each in self._loaded if each.elf is not None and not each.again]
+        for wanted_by, elf in asking:
+            for need in elf.needed_versions:
+                library = self._names.get(need.library)
+                if library is None or library.elf is None or library.elf.defined_versions is None or need.weak:
+                    continue
+                if need.name not in library.elf.defined_versions:
+                    found.append(
+                        MissingVersion(
+                            version=need.name, library=need.library, path=library.path, wanted_by=wanted_by
+                        )
+                    )
+        return found
+
+
+_SAME: Final = ("bits", "byte_order", "machine")
+
+
+def _is_for(elf: ElfFacts, program: ElfFacts) -> bool:
+    return all(getattr(elf, name) == getattr(program, name) for name in _SAME)
+
+
+def _fits(elf: ElfFacts, program: ElfFacts) -> bool:
+    """Whether a loader for `program` takes the file: open_verify() of glibc."""
+    return _is_for(elf, program) and elf.type == "DYN"

@@ -1,0 +1,277 @@
+"""Loader and libraries of an image's programs as entries: placed where the loader inside the image finds them.
+
+    the loader        at the path that the program names (PT_INTERP)
+    by RPATH, RUNPATH in the same directory; `$ORIGIN` is where the one that asks lies in the image
+    by default        in the same directory of the loader's own
+    by ld.so.cache    likewise, if the loader searches its directory by itself; else in the first that it searches
+
+No cache is written: it would have to be made anew whenever the image changes, and musl reads none. A file
+exists once; a second path to it is a symbolic link, as is a soname that differs from the file's own name. What
+the user has put at a path stays.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
+from rootless_scratch.elf.opened import opened_later
+from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.records import MAGIC
+from rootless_scratch.errors import ElfError, SourceError, SpecError
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Library
+    from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.image.spec import Spec
+
+_LINKS_LIMIT = 40
+_ALWAYS_SEARCHED_BY_MUSL: Final = ("/lib", "/usr/local/lib", "/usr/lib")
+"""Also without the path file, which is not taken along."""
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """The entries that were added, and the libraries that are not on this host.
+
+    `facts` is what the added files say. `unresolved` keep a program from starting; `incomplete` are wanted by
+    libraries that were copied or included.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    facts: tuple[tuple[str, ProgramFacts], ...] = ()
+    unresolved: tuple[Unresolved, ...] = ()
+    incomplete: tuple[Unresolved, ...] = ()
+
+
+def require_bundle(spec: Spec) -> None:
+    """Refuse words that mean nothing without --bundle-libraries; raises SpecError."""
+    for flag, given in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
+        if given and not spec.bundle_libraries:
+            raise SpecError(
+                f"{flag} says what to bundle, and nothing is bundled.", fix="Add `--bundle-libraries`."
+            )
+    if spec.sysroot is not None and not os.path.isdir(spec.sysroot):
+        raise SpecError(
+            f"The sysroot {spec.sysroot!r} is not a directory.",
+            fix="Name the root directory of a system for the program's architecture.",
+        )
+
+
+def bundle(
+    entries: Sequence[Entry],
+    programs: Mapping[str, ProgramFacts],
+    *,
+    include: Sequence[str] = (),
+    root: HostRoot,
+) -> Bundle:
+    """Find and place what the programs among `entries` load; `programs` are those already read, by path.
+
+    `include` are further libraries, by name or by path on the host; `root` is where all is looked for. Raises
+    SpecError where there is nothing to bundle for, SourceError and ElfError for files that cannot be read.
+    """
+    files = [(entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs))]
+    placing = _Placing(root, entries)
+    started = [(file, facts) for file, facts in files if facts.interpreter is not None]
+    if include and not started:
+        raise SpecError(
+            "There is no dynamically linked program that could use an included library.",
+            fix="Leave --include-library out, or name the program that opens it.",
+        )
+    unresolved: dict[str, Unresolved] = {}
+    incomplete: dict[str, Unresolved] = {}
+    for number, (file, facts) in enumerate(started):
+        path = _inside(root, file) or file.path
+        # Shared objects that were copied are opened by a program of their image: the first one stands for all.
+        opened = [_inside(root, other) for other, elf in files if elf.interpreter is None] if not number else []
+        wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
+        closure = _whole_closure(facts, path, root, wanted)
+        placing.place_all(closure, file, path, included=frozenset(wanted))
+        own = {each.name for each in resolve(facts, path=path, root=root).unresolved} if closure.unresolved else ()
+        for each in closure.unresolved:
+            if each.name in wanted[: len(include)]:
+                raise _not_there(each)
+            (unresolved if each.name in own else incomplete).setdefault(each.name, each)
+    return Bundle(
+        entries=tuple(placing.entries()),
+        facts=tuple(placing.facts.items()),
+        unresolved=tuple(unresolved.values()),
+        incomplete=tuple(incomplete.values()),
+    )
+
+
+def _not_there(library: Unresolved) -> SourceError:
+    if library.unfit:
+        why = f"{library.unfit[0]!r} is no library for the program's processor"
+    else:
+        why = (
+            f"it is none of {', '.join(map(repr, library.searched[:5]))}"
+            if library.searched
+            else "it is not there"
+        )
+    return SourceError(
+        f"The library {library.name!r} that is to be included is not found: {why}.",
+        fix="Name the file by its path, or install the package that has it.",
+    )
+
+
+def _facts(file: File, programs: Mapping[str, ProgramFacts]) -> ElfFacts | None:
+    """What an ELF file of the image says; None for others, and for what cannot be linked dynamically."""
+    known = programs.get(file.path)
+    if known is None:
+        if file.source is None:
+            return None
+        try:
+            with open(file.source, "rb") as opened:
+                if opened.read(len(MAGIC)) != MAGIC:
+                    return None
+            known = read_program(file.source)
+        except (OSError, ElfError, SourceError):
+            # A data file may look like anything; what is started is read, and refused, by the plan.
+            return None
+    elf = known.elf
+    return elf if elf is not None and elf.dynamic and elf.type in {"EXEC", "DYN"} and not elf.truncated else None
+
+
+def _inside(root: HostRoot, file: File) -> str | None:
+    """Where a file of the image lies in the root that libraries are looked for in."""
+    return None if file.source is None else root.inside(file.source)
+
+
+def _included(root: HostRoot, word: str) -> str:
+    """A name is looked for like any other; a path is one of the host, or of the sysroot."""
+    if "/" not in word:
+        return word
+    absolute = os.path.abspath(word)
+    return word if word.startswith("/") and root.locate(word) else root.inside(absolute) or absolute
+
+
+def _whole_closure(elf: ElfFacts, path: str, root: HostRoot, wanted: Sequence[str]) -> Closure:
+    """With what it opens later, as far as that is known and there: the first of the names that is."""
+    closure = resolve(elf, path=path, root=root, also=wanted)
+    needs = [need for need in opened_later(elf, path, closure) if need.priority != "suggested"]
+    if not needs:
+        return closure
+    names = [name for need in needs for name in need.names]
+    lost = {each.name for each in resolve(elf, path=path, root=root, also=names).unresolved}
+    there = [next(found, None) for need in needs for found in [(name for name in need.names if name not in lost)]]
+    return resolve(elf, path=path, root=root, also=[*wanted, *filter(None, there)])
+
+
+class _Placing:
+    """Collects entries; knows where in the image each file of the host is."""
+
+    def __init__(self, root: HostRoot, entries: Iterable[Entry]) -> None:
+        self._root = root
+        self._given = {entry.path: entry for entry in entries}
+        self._added: dict[str, Entry] = {}
+        self._files: dict[str, str] = {}
+        self.facts: dict[str, ProgramFacts] = {}
+        for entry in self._given.values():
+            inside = _inside(root, entry) if isinstance(entry, File) else None
+            if inside is not None:
+                self._files.setdefault(inside, entry.path)
+
+    def entries(self) -> Iterator[Entry]:
+        """What was added."""
+        return iter(self._added.values())
+
+    def place_all(self, closure: Closure, program: File, path: str, *, included: frozenset[str]) -> None:
+        """Place the loader and the libraries of one program, which lies at `path` of the root."""
+        located = self._root.locate(path)
+        origins = {path: posixpath.dirname(located.real if located else path)}
+        homes = {path: posixpath.dirname(program.path)}
+        if closure.interpreter is not None:
+            self._place(closure.interpreter.real, closure.interpreter.path, plain=True)
+        for library in closure.libraries:
+            if library.real in self._files and library.name in included:
+                # It was copied into the image by the user, and is where it is to be.
+                target = self._files[library.real]
+            else:
+                directory = self._directory(library, closure, origins, homes, included)
+                name = posixpath.basename(library.path)
+                target = self._place(library.real, f"{directory}/{name}", plain=library.how == "path")
+            origins[library.path] = posixpath.dirname(library.path)
+            homes[library.path] = posixpath.dirname(target)
+
+    def _directory(
+        self,
+        library: Library,
+        closure: Closure,
+        origins: Mapping[str, str],
+        homes: Mapping[str, str],
+        included: frozenset[str],
+    ) -> str:
+        """The directory of the image in which its loader will look for the library."""
+        directory = posixpath.dirname(library.path)
+        searched = _ALWAYS_SEARCHED_BY_MUSL if closure.musl else closure.defaults
+        if library.how in {"rpath", "runpath"} or (library.how == "path" and library.name not in included):
+            origin = origins.get(library.owner)
+            if "ORIGIN" in library.item and origin is not None and directory.startswith(origin):
+                directory = homes[library.owner].rstrip("/") + directory[len(origin) :]
+                self._make_passable(directory)
+            return directory
+        return directory if directory in searched else searched[0]
+
+    def _make_passable(self, directory: str) -> None:
+        """The kernel opens every directory before a `..`, so they have to be there."""
+        reached: list[str] = []
+        for name in directory.split("/"):
+            if name == "..":
+                path = "/" + "/".join(reached)
+                if reached and path not in self._given:
+                    self._added.setdefault(path, Directory(path=path, mode=0o755, uid=0, gid=0))
+                del reached[-1:]
+            elif name not in ("", "."):
+                reached.append(name)
+
+    def _place(self, real: str, path: str, *, plain: bool) -> str:
+        """Put the file at `path`, or a link to where it is already; `plain`: under that name alone."""
+        path = self._through_links(posixpath.normpath(path))
+        if path in self._given or path in self._added:
+            return path
+        known = self._files.get(real)
+        if known is not None:
+            self._added[path] = Symlink(path=path, target=_shortest(known, path))
+            return path
+        own_name = posixpath.basename(real)
+        target = path
+        if not plain and own_name != posixpath.basename(path):
+            own = f"{posixpath.dirname(path).rstrip('/')}/{own_name}"
+            if own not in self._given and own not in self._added:
+                self._added[path] = Symlink(path=path, target=own_name)
+                target = own
+        facts = self._root.program(real)
+        self._added[target] = File(
+            path=target, mode=0o755, uid=0, gid=0, source=self._root.on_host(real), identity=facts.identity
+        )
+        self._files[real] = target
+        self.facts[target] = facts
+        return path
+
+    def _through_links(self, path: str) -> str:
+        """Nothing is written through links of the image, so a path that leads through one is followed here."""
+        for _ in range(_LINKS_LIMIT):
+            parts = path.split("/")
+            for count in range(2, len(parts)):
+                link = self._given.get("/".join(parts[:count]))
+                if isinstance(link, Symlink):
+                    above = posixpath.dirname(link.path)
+                    path = posixpath.normpath(posixpath.join(above, link.target, *parts[count:]))
+                    break
+            else:
+                return path
+        return path
+
+
+def _shortest(target: str, path: str) -> str:
+    """A link within one directory needs no more than the name."""
+    same = posixpath.dirname(target) == posixpath.dirname(path)
+    return posixpath.basename(target) if same else target

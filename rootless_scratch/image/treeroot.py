@@ -1,0 +1,70 @@
+"""The tree of an image as the loader inside it sees it: the `Root` in which libraries are looked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless_scratch.elf.program import read_program
+from rootless_scratch.elf.roots import Located
+from rootless_scratch.errors import ElfError
+from rootless_scratch.image.rootfs import File
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.image.tree import Tree
+
+_CONTENT_LIMIT = 64 << 20
+
+
+class TreeRoot:
+    """Entries of an image; `read` tells the facts of a file (None: not known), `content` all of its bytes."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        *,
+        read: Callable[[File], ElfFacts | None],
+        content: Callable[[File], bytes | None] = lambda _: None,
+    ) -> None:
+        self._tree = tree
+        self._read = read
+        self._content = content
+        self._known: dict[str, ElfFacts | None] = {}
+
+    def locate(self, path: str) -> Located | None:
+        """See `Root`."""
+        entry = self._tree.resolve(path)
+        return Located(real=entry.path) if isinstance(entry, File) else None
+
+    def elf(self, real: str) -> ElfFacts | None:
+        """See `Root`."""
+        if real not in self._known:
+            entry = self._tree.resolve(real)
+            self._known[real] = self._read(entry) if isinstance(entry, File) else None
+        return self._known[real]
+
+    def content(self, path: str) -> bytes | None:
+        """See `Root`."""
+        entry = self._tree.resolve(path)
+        return self._content(entry) if isinstance(entry, File) else None
+
+
+def facts_on_host(file: File) -> ElfFacts:
+    """Read a file of a plan where it still lies on the host; raises SourceError, ElfError."""
+    elf = None if file.source is None else read_program(file.source).elf
+    if elf is None:
+        raise ElfError(f"{file.source or file.path!r} is no ELF file.", fix="Name the library itself.")
+    return elf
+
+
+def content_on_host(file: File) -> bytes | None:
+    """Read all of a small file of a plan; None where it cannot be read."""
+    if file.source is None:
+        return file.content
+    try:
+        with open(file.source, "rb") as opened:
+            return opened.read(_CONTENT_LIMIT)
+    except OSError:
+        return None

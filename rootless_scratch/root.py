@@ -1,0 +1,176 @@
+"""The scripted way to an image: an empty root file system, filled within a `with` block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from rootless_scratch.api import build_spec
+from rootless_scratch.image.given import essentials as given_essentials
+from rootless_scratch.image.given import integer, maybe, names, pairs, text, texts
+from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.spec import Essential
+
+    StrPath = str | os.PathLike[str]
+
+
+class Root:
+    """An empty root file system that becomes an image when the block ends without an exception.
+
+    `image` is the image then. Files are read when they are named here, and must not change until they are
+    written, at the end of the block.
+    """
+
+    image: Image
+
+    def __init__(self, names: tuple[str, ...], *, check: bool, bundling: Mapping[str, object]) -> None:
+        self._check = check
+        self._names = names
+        self._programs: list[Copy] = []
+        self._copies: list[Copy] = []
+        self._directories: list[NewDirectory] = []
+        self._symlinks: list[NewSymlink] = []
+        self._essentials: list[Essential] = []
+        self._config: dict[str, object] = dict(bundling)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.image = build_spec(self._spec(), check=self._check)
+
+    def add(
+        self,
+        program: StrPath,
+        destination: str | None = None,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        capabilities: str | None = None,
+    ) -> None:
+        """Add a program; the first one is the entrypoint unless `config` names another.
+
+        `destination` is `/` and the file's name by default, `capabilities` in the notation of
+        cap_from_text(3). Raises SourceError, ElfError.
+        """
+        from rootless_scratch.elf.program import read_program
+
+        source = text("a program", program)
+        read_program(source)
+        self._programs.append(
+            Copy(
+                source=source,
+                destination=maybe(text, "destination", destination),
+                mode=integer("mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+                capabilities=maybe(text, "capabilities", capabilities),
+            )
+        )
+
+    def copy(
+        self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
+    ) -> None:
+        """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
+        self._copies.append(
+            Copy(
+                source=text("source", source),
+                destination=text("destination", destination),
+                mode=maybe(integer, "mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+            )
+        )
+
+    def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
+        """Make an empty directory."""
+        self._directories.append(
+            NewDirectory(
+                path=text("path", path),
+                mode=integer("mode", mode),
+                uid=integer("uid", uid),
+                gid=integer("gid", gid),
+            )
+        )
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link at `path`; `target` is kept as it is."""
+        self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
+
+    def add_essential(self, *words: str) -> None:
+        """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
+        self._essentials.extend(given_essentials(words))
+
+    def config(
+        self,
+        *,
+        entrypoint: Sequence[str] | None = None,
+        cmd: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        user: int | str | None = None,
+        workdir: str | None = None,
+        ports: Iterable[int | str] | None = None,
+        volumes: Iterable[str] | None = None,
+        stop_signal: str | None = None,
+        created: int | str | None = None,
+    ) -> None:
+        """Set what the image says to a runtime; what is not named here keeps its value."""
+        given: dict[str, object] = {
+            "entrypoint": maybe(texts, "entrypoint", entrypoint),
+            "cmd": maybe(texts, "cmd", cmd),
+            "env": maybe(pairs, "env", env),
+            "labels": maybe(pairs, "labels", labels),
+            "annotations": maybe(pairs, "annotations", annotations),
+            "user": maybe(text, "user", user),
+            "workdir": maybe(text, "workdir", workdir),
+            "ports": maybe(texts, "ports", ports),
+            "volumes": maybe(texts, "volumes", volumes),
+            "stop_signal": maybe(text, "stop_signal", stop_signal),
+            "created": maybe(text, "created", created),
+        }
+        self._config |= {key: value for key, value in given.items() if value is not None}
+
+    def _spec(self) -> Spec:
+        import msgspec
+
+        spec = Spec(
+            names=self._names,
+            programs=tuple(self._programs),
+            copies=tuple(self._copies),
+            directories=tuple(self._directories),
+            symlinks=tuple(self._symlinks),
+            essentials=tuple(self._essentials),
+        )
+        return msgspec.structs.replace(spec, **self._config)
+
+
+def scratch(
+    *,
+    tag: str | Sequence[str],
+    bundle_libraries: bool = False,
+    include_libraries: Iterable[str] = (),
+    sysroot: StrPath | None = None,
+    check: bool = True,
+) -> Root:
+    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`.
+
+    With `bundle_libraries` the loaders and libraries of its programs come along; see `build`.
+    """
+    bundling = {
+        "bundle_libraries": bundle_libraries,
+        "include_libraries": texts("include_libraries", include_libraries),
+        "sysroot": maybe(text, "sysroot", sysroot),
+    }
+    return Root(names(tag), check=check, bundling=bundling)

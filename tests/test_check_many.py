@@ -1,0 +1,40 @@
+"""`check` of many programs in one call, as `check /usr/bin/*`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import tinyelf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Home
+
+
+def test_each_subject_gets_its_verdict_and_one_that_cannot_be_read_does_not_end_the_call(
+    shared_home: Home, tmp_path: Path
+) -> None:
+    static = tinyelf.write(tmp_path / "static")
+    dynamic = tmp_path / "dynamic"
+    dynamic.write_bytes(tinyelf.elf(interpreter="/lib64/ld-linux-x86-64.so.2", needed=["libc.so.6"]))
+    os.mkfifo(tmp_path / "pipe")
+    words = [str(static), str(tmp_path / "pipe"), str(dynamic)]
+    done = shared_home.cli("check", *words)
+    assert done.stdout.decode().splitlines() == [f"{static}: starts", f"{dynamic}: fails"]
+    assert b"pipe' is a pipe" in done.stderr
+    assert b"[needs-loader]" in done.stderr
+    assert done.returncode == 1
+    answer = json.loads(shared_home.cli("check", "--json", *words).stdout)
+    assert [each["verdict"] for each in answer["subjects"]] == ["starts", "fails"]
+    assert shared_home.cli("check", str(static), str(static)).returncode == 0
+
+
+def test_one_subject_is_answered_as_before(shared_home: Home, tmp_path: Path) -> None:
+    static = tinyelf.write(tmp_path / "static")
+    assert shared_home.json("check", str(static))["verdict"] == "starts"
+    done = shared_home.cli("check", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert b"does not exist" in done.stderr

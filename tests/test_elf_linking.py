@@ -1,0 +1,115 @@
+"""What an ELF file asks of its libraries: versions, telling symbols, and notes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tinyelf
+from elftools.elf.elffile import ELFFile
+
+from rootless_scratch.elf.facts import read_elf
+from rootless_scratch.elf.program import read_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.elf.facts import ElfFacts
+
+PROPERTY = 5
+DLOPEN = 0x407C0C0A
+PACKAGE = 0xCAFE1A7E
+
+
+def noted(*notes: bytes) -> ElfFacts:
+    return read_elf(io.BytesIO(tinyelf.elf(notes=notes)))
+
+
+def dlopen_note(*features: dict[str, Any]) -> bytes:
+    return tinyelf.note("FDO", DLOPEN, json.dumps(features).encode() + b"\0")
+
+
+def test_a_program_that_notes_what_it_opens_by_itself_is_understood() -> None:
+    facts = noted(
+        dlopen_note(
+            {"soname": ["libzstd.so.1"], "feature": "zstd", "description": "Compression", "priority": "required"},
+            {"soname": ["libidn2.so.0", "libidn.so.12"]},
+        )
+    )
+    first, second = facts.dlopen
+    assert (first.soname, first.feature, first.priority) == (("libzstd.so.1",), "zstd", "required")
+    assert (second.soname, second.priority) == (("libidn2.so.0", "libidn.so.12"), "recommended")
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"\xff\0", b"{}", b'[{"soname": 1}]', b'[{"priority": "x"}]'])
+def test_a_garbled_dlopen_note_is_passed_over(content: bytes) -> None:
+    assert noted(tinyelf.note("FDO", DLOPEN, content)).dlopen == ()
+
+
+def test_the_package_and_the_oldest_kernel_are_told() -> None:
+    facts = noted(
+        tinyelf.note("FDO", PACKAGE, b'{"name":"hello"}\0'),
+        tinyelf.note("GNU", 1, struct.pack("<IIII", 0, 3, 2, 0)),
+    )
+    assert (facts.package, facts.kernel) == ('{"name":"hello"}', "3.2.0")
+    assert noted(tinyelf.note("GNU", 1, struct.pack("<IIII", 1, 3, 2, 0))).kernel is None
+
+
+@pytest.mark.parametrize(("flags", "level"), [(0, None), (1, 1), (3, 2), (7, 3), (15, 4)])
+def test_the_level_of_x86_64_that_the_linker_was_told(flags: int, level: int | None) -> None:
+    other = struct.pack("<IIII", 0xC0000002, 4, 3, 0)
+    content = other + struct.pack("<IIII", 0xC0008002, 4, flags, 0)
+    assert noted(tinyelf.note("GNU", PROPERTY, content)).isa_level == level
+
+
+@pytest.mark.compiler
+def test_versions_and_symbols_of_this_hosts_files_are_those_that_pyelftools_reads() -> None:
+    interesting = {"dlopen", "getaddrinfo", "iconv_open", "pthread_exit", "getpwnam", "setlocale", "system"}
+    count = 0
+    for path in some_files():
+        ours = read_program(str(path)).elf
+        assert ours is not None
+        with path.open("rb") as file:
+            theirs = ELFFile(file)
+            needs: Any = theirs.get_section_by_name(".gnu.version_r")
+            expected = [
+                (need.name, entry.name)
+                for need, entries in (needs.iter_versions() if needs else ())
+                for entry in entries
+            ]
+            assert [(need.library, need.name) for need in ours.needed_versions] == expected, path
+            definitions: Any = theirs.get_section_by_name(".gnu.version_d")
+            if definitions is None:
+                assert ours.defined_versions is None, path
+            else:
+                named = [
+                    next(names).name for version, names in definitions.iter_versions() if version["vd_ndx"] > 1
+                ]
+                assert list(ours.defined_versions or ()) == named, path
+            symbols: Any = theirs.get_section_by_name(".dynsym")
+            undefined = {each.name for each in symbols.iter_symbols() if each["st_shndx"] == "SHN_UNDEF"}
+            assert interesting & set(ours.imports) == interesting & undefined, path
+        count += 1
+    assert count > 20
+
+
+def some_files() -> Iterator[Path]:
+    """Every seventh dynamic program of /usr/bin, and the libraries beside libc."""
+    seen = set()
+    for directory, step in (("/usr/bin", 7), (str(Path("/usr/lib") / f"{os.uname().machine}-linux-gnu"), 9)):
+        for path in sorted(Path(directory).glob("*"))[::step]:
+            real = path.resolve()
+            if not real.is_file() or real in seen or not os.access(real, os.R_OK):
+                continue
+            seen.add(real)
+            with real.open("rb") as file:
+                if file.read(4) != b"\x7fELF":
+                    continue
+            facts = read_program(str(real)).elf
+            if facts is not None and facts.dynamic:
+                yield real
