@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import symbolic
 import tinyelf
 
 from rootless_scratch.elf.program import read_program
+from rootless_scratch.errors import ElfError
 from rootless_scratch.image.plan import plan
 from rootless_scratch.image.spec import Copy, NewDirectory, Spec
 from rootless_scratch.rules.images import judge_plan
@@ -205,6 +207,25 @@ def test_tables_that_are_cut_off_say_less_and_break_nothing(tmp_path: Path, cut:
         facts = read_program(str(file))
         assert facts.elf is not None
         assert set(facts.elf.functions) <= {"mkstemp", "system"}
+
+
+@pytest.mark.parametrize(
+    "whole", [symbolic.go_program("os.MkdirTemp"), symbolic.importing("popen")], ids=["go", "c"]
+)
+def test_flipped_bytes_give_facts_or_an_error_of_ours(tmp_path: Path, whole: bytes) -> None:
+    chance = random.Random(0)  # noqa: S311 - mutations, the same each time
+    file = tmp_path / "app"
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(chance.randrange(1, 9)):
+            content[chance.randrange(4, len(content))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        file.write_bytes(content)
+        try:
+            facts = read_program(str(file))
+        except ElfError:
+            continue
+        assert facts.elf is not None
+        assert set(facts.elf.functions) <= {"os.MkdirTemp", "popen"}
 
 
 def test_a_table_of_one_name_over_and_over_is_read_in_bounded_memory(tmp_path: Path) -> None:
