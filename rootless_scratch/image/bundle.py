@@ -90,7 +90,8 @@ def bundle(
     for number, (file, facts) in enumerate(started):
         path = root.inside(file.source) or file.path
         # Shared objects that were copied are opened by a program of their image: the first one stands for all.
-        opened = [_copied(root, other) for other, elf in files if elf.interpreter is None] if not number else []
+        others = [] if number else [other for other, elf in files if elf.interpreter is None]
+        opened = [root.inside(other.source) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
         closure = _whole_closure(facts, path, root, wanted)
         placing.place_all(closure, file, path, included=frozenset(wanted))
@@ -136,10 +137,6 @@ def _facts(file: File, programs: Mapping[str, ProgramFacts]) -> ElfFacts | None:
             return None
     elf = known.elf
     return elf if elf is not None and elf.dynamic and elf.type in {"EXEC", "DYN"} and not elf.truncated else None
-
-
-def _copied(root: HostRoot, file: File) -> str | None:
-    return root.inside(file.source)
 
 
 def _included(root: HostRoot, word: str) -> str:
