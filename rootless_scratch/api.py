@@ -51,7 +51,7 @@ def build(
     symlink: Iterable[str] = (),
     created: str | None = None,
     bundle_libraries: bool = False,
-    include_libraries: Iterable[str] = (),
+    include_libraries: Sequence[str] = (),
     sysroot: StrPath | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
@@ -81,7 +81,7 @@ def build(
         stop_signal=stop_signal,
         created=created,
         bundle_libraries=bundle_libraries,
-        include_libraries=tuple(include_libraries),
+        include_libraries=_words("include_libraries", include_libraries) or (),
         sysroot=None if sysroot is None else os.fspath(sysroot),
     )
     return build_spec(spec, check=check, progress=progress)
@@ -248,7 +248,7 @@ def scratch(
     *,
     tag: str | Sequence[str],
     bundle_libraries: bool = False,
-    include_libraries: Iterable[str] = (),
+    include_libraries: Sequence[str] = (),
     sysroot: StrPath | None = None,
     check: bool = True,
 ) -> Root:
@@ -258,7 +258,7 @@ def scratch(
     """
     bundling = {
         "bundle_libraries": bundle_libraries,
-        "include_libraries": tuple(include_libraries),
+        "include_libraries": _words("include_libraries", include_libraries) or (),
         "sysroot": None if sysroot is None else os.fspath(sysroot),
     }
     return Root(_names(tag), check=check, bundling=bundling)
