@@ -51,7 +51,7 @@ def build(
     essentials: Iterable[str] = (),
     created: int | str | None = None,
     bundle_libraries: bool = False,
-    include_libraries: Iterable[str] = (),
+    include_libraries: Sequence[str] = (),
     sysroot: StrPath | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,

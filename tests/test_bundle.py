@@ -285,5 +285,7 @@ def test_each_thing_that_is_wrong_in_an_image_has_its_rule(system: System) -> No
     assert broken(system, loader, libc, libz) == []
     assert broken(system, libc, libz) == ["needs-loader"]
     assert broken(system, wrong, libc, libz) == ["loader-unusable"]
+    secret = Copy(source=libz.source, destination=libz.destination, mode=0o600)
+    assert broken(system, loader, libc, secret) == ["not-readable"]
     for instead in ((), (far,), (arm,), (text,), (deep,)):
         assert broken(system, loader, libc, *instead) == ["needs-libraries"]

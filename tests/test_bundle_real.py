@@ -115,6 +115,7 @@ class Broken(NamedTuple):
     leave_out: str = ""
     move: tuple[str, str] = ("", "")
     foreign: str = ""
+    private: str = ""
 
 
 BROKEN = {
@@ -123,6 +124,7 @@ BROKEN = {
     "no library of a library": Broken("needs-libraries", leave_out="libgcc_s.so.1"),
     "library elsewhere": Broken("needs-libraries", move=("libm.so.6", "/elsewhere/libm.so.6")),
     "library for another processor": Broken("needs-libraries", foreign="libm.so.6"),
+    "library of root alone": Broken("not-readable", private="libm.so.6"),
     "loader for another processor": Broken("loader-unusable", foreign="ld-"),
 }
 
@@ -153,7 +155,8 @@ def test_the_verdict_on_a_broken_image_is_fails_and_it_does_fail(
             with open(source, "r+b") as file:
                 file.seek(18)
                 file.write(b"\xb7")  # e_machine: aarch64
-        words += ["--copy", f"{source}:{path}"]
+        mode = ":mode=0600" if case.private == base else ""
+        words += ["--copy", f"{source}:{path}{mode}"]
     image = f"broken-{name.replace(' ', '-').lower()}"
     done = shared_home.cli("build", *words, "-t", image, "--no-check")
     assert done.returncode == 0, done.stderr.decode()

@@ -36,6 +36,13 @@ SEEDS = (
     tinyelf.elf(data=tinyelf.go_build_info(CGO_ENABLED="1"), notes=[tinyelf.note("Go", 4, b"id")]),
     tinyelf.elf(data=tinyelf.go_build_info_by_pointers(), interpreter=GLIBC),
     tinyelf.elf(tail=tinyelf.comment("rustc version 1.75.0 (x)")),
+    tinyelf.elf(
+        notes=[
+            tinyelf.note("GNU", 5, struct.pack("<IIII", 0xC0008002, 4, 3, 0)),
+            tinyelf.note("FDO", 0x407C0C0A, b'[{"soname":["liba.so"]}]'),
+        ]
+    ),
+    tinyelf.elf(type=tinyelf.DYN, soname="ld-linux-x86-64.so.2", code=b"\0/lib/\0/usr/lib/\0\0"),
 )
 EDGES = (0, 1, 0x7F, 0xFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 

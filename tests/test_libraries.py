@@ -81,6 +81,17 @@ def test_ld_so_conf_is_read_with_what_it_includes_even_if_that_includes_itself(t
     assert set(read_conf(HostRoot(str(tmp_path)))) == {"/opt/a", "/opt/b", "/opt/last"}
 
 
+def test_the_directories_that_are_compiled_into_a_loader_are_those_that_it_searches(tmp_path: Path) -> None:
+    """Fedora's and Nix's, also where the number before them is no zero, as in big-endian files."""
+    for code, directories in (
+        (b"\t\0\0\0/lib64/\0/usr/lib64/\0\0", ("/lib64", "/usr/lib64")),
+        (b"\0\0\0\t/lib64/\0/usr/lib64/\0\0", ("/lib64", "/usr/lib64")),
+        (b"\0/nix/store/x-glibc-2.38/lib/\0/lib/\0\0", ("/nix/store/x-glibc-2.38/lib", "/lib")),
+    ):
+        put(tmp_path, GLIBC, tinyelf.elf(type=tinyelf.DYN, soname="ld-linux-x86-64.so.2", code=code))
+        assert resolved(tmp_path, tinyelf.elf(interpreter=GLIBC)).defaults == directories
+
+
 def test_the_path_file_of_musl_takes_lines_and_colons() -> None:
     assert read_path_file(b"/lib:/usr/lib\n/opt\nrelative\n") == ("/lib", "/usr/lib", "/opt")
 

@@ -195,6 +195,15 @@ def test_origin_of_a_program_started_by_a_link_is_where_the_program_itself_lies(
     assert starts(link)
 
 
+def test_lib_stands_for_the_directory_of_this_hosts_own_libraries(bench: Bench) -> None:
+    own = Path(subprocess.check_output(["gcc", "-print-file-name=libc.so.6"], text=True).strip()).resolve().parent
+    below = str(own).removeprefix("/usr/")
+    first = bench.library("first", at=f"{below}/libfirst.so")
+    program = bench.program("first", str(first), "-Wl,-rpath,$ORIGIN/$LIB")
+    closure = check_against_the_loader(program)
+    assert closure.libraries[0].path == str(first)
+
+
 def test_nodeflib_keeps_the_loader_out_of_its_own_directories(bench: Bench) -> None:
     program = bench.program("puts", "-Wl,-z,nodefaultlib")
     closure = check_against_the_loader(program)

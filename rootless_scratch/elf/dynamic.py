@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.records import Records, StringTable
 
-_RECORDS_LIMIT = 8192
+_RECORDS_LIMIT = 2048
 _SYMBOLS_LIMIT = 65536
 _STRINGS_LIMIT = 4 << 20
 _NAME_LIMIT = 64

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.roots import Located, Root
 
 _OBJECTS_LIMIT = 4096
-_LOOKUPS_LIMIT = 50_000
+_LOOKUPS_LIMIT = 20_000
 _SEARCHED_LIMIT = 40
 
 

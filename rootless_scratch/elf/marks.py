@@ -27,7 +27,7 @@ _STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
 _UPX: Final = b"UPX!"
-_SYSTEM_DIRECTORIES: Final = re.compile(rb"\0((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
+_SYSTEM_DIRECTORIES: Final = re.compile(rb"(?<![A-Za-z0-9._+/-])((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
 _LOADERS: Final = ("ld-linux", "ld64.so", "ld.so.1", "ld-2.")
 
 

@@ -90,7 +90,8 @@ def bundle(
     for number, (file, facts) in enumerate(started):
         path = _inside(root, file) or file.path
         # Shared objects that were copied are opened by a program of their image: the first one stands for all.
-        opened = [_inside(root, other) for other, elf in files if elf.interpreter is None] if not number else []
+        others = [] if number else [other for other, elf in files if elf.interpreter is None]
+        opened = [_inside(root, other) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
         closure = _whole_closure(facts, path, root, wanted)
         placing.place_all(closure, file, path, included=frozenset(wanted))

@@ -19,6 +19,7 @@ Answer = Literal["yes", "no", "with-capability", "unknown"]
 
 EXECUTE: Final = 0o1
 WRITE: Final = 0o2
+READ: Final = 0o4
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
@@ -20,7 +21,7 @@ from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
 from rootless_scratch.rules.loaders import judge_incomplete
 from rootless_scratch.rules.needs import judge_covered, judge_needs
-from rootless_scratch.rules.permissions import judge_execution, judge_privileges
+from rootless_scratch.rules.permissions import judge_execution, judge_privileges, judge_reading
 from rootless_scratch.rules.places import judge_places
 from rootless_scratch.rules.programs import judge_platforms, judge_program
 from rootless_scratch.rules.scene import Scene
@@ -75,12 +76,14 @@ def judge_image(
     """
     tree = Tree(rootfs)
     scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
+    root = TreeRoot(tree, read=read, content=content)
     facts = {program.path: program.facts for program in programs}
     started = _started(scene, facts)
     findings = [
         *judge_command(scene),
         *judge_execution(scene, _executed(scene, started, facts)),
-        *_judge_programs(scene, programs, TreeRoot(tree, read=read, content=content), sought),
+        *_judge_programs(scene, programs, root, sought),
+        *judge_reading(scene, _libraries(scene, started, facts, root)),
         *judge_hidden(started),
         *_judge_platform(started, facts, platform),
         *judge_account(scene),
@@ -113,6 +116,18 @@ def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, Program
         for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None):
             if interpreter is not None and interpreter.startswith("/") and scene.is_file(interpreter):
                 yield interpreter
+
+
+def _libraries(
+    scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
+) -> Iterator[str]:
+    """List the paths of the libraries that loaders open to start the image."""
+    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    for file in started:
+        known = facts.get(file.path)
+        if known is not None and known.elf is not None and known.elf.interpreter is not None:
+            closure = resolve(known.elf, path=file.path, root=root, library_path=library_path)
+            yield from (library.path for library in closure.libraries)
 
 
 def _judge_programs(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import File
-from rootless_scratch.rules.access import EXECUTE, obstacle
+from rootless_scratch.rules.access import EXECUTE, READ, obstacle
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
@@ -28,6 +28,26 @@ def judge_execution(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:
         found = obstacle(scene.account, steps, EXECUTE) if steps else None
         if found is not None:
             yield _not_executable(scene, *found)
+
+
+def judge_reading(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:
+    """Judge whether the user may read the libraries that the loader opens; the first that is not is told."""
+    for path in paths:
+        steps = scene.tree.walk(path)
+        found = obstacle(scene.account, steps, READ) if steps else None
+        if found is not None:
+            entry, answer = found
+            user = f"the user {shown(scene.config.user)}" if scene.config.user else "root"
+            may = "may not" if answer == "no" else "might not"
+            yield Finding(
+                rule="not-readable",
+                severity="error" if answer == "no" else "warning",
+                subject=path,
+                message=f"{shown(entry.path)} has the mode {entry.mode:04o} and the owner {entry.uid}:{entry.gid}"
+                f", so {user} {may} read the library {shown(path)}.",
+                fix="Give libraries the mode 0755 or 0644, and the directories above them 0755.",
+            )
+            return
 
 
 def _not_executable(scene: Scene, entry: Entry, answer: Answer) -> Finding:

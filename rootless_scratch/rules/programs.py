@@ -29,6 +29,7 @@ _UNDECIDED: Final = frozenset(
         "loader-included",
         "script-env-program-missing",
         "not-executable",
+        "not-readable",
         "file-capabilities",
     }
 )
