@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 def build(
     *programs: StrPath,
-    tag: str | Sequence[str],
+    tag: str | Sequence[str] = (),
+    output: str | Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
     entrypoint: Sequence[str] | None = None,
     cmd: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
@@ -52,11 +55,13 @@ def build(
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
-    """Build an image of programs in local storage; every word reads as on the command line (`PROGRAM[:DEST]`).
+    """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
 
-    With `check` False a program that would not start is built all the same. `progress` is told the bytes that
-    have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError,
-    HostError, BuildError.
+    `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
+    which needs no other program; one of the two is wanted. `backend` is buildah or direct, `compress` none or
+    gzip[:LEVEL]. With `check` False a program that would not start is built all the same. `progress` is told the
+    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
+    UsageError, HostError, BuildError.
     """
     spec = Spec(
         names=_names(tag),
@@ -76,13 +81,18 @@ def build(
         stop_signal=stop_signal,
         created=created,
     )
-    return build_spec(spec, check=check, progress=progress)
+    return build_spec(
+        spec, check=check, output=_names(output), backend=backend, compress=compress, progress=progress
+    )
 
 
 def build_spec(
     spec: Spec,
     *,
     check: bool = True,
+    output: Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
     session: Session | None = None,
     begun: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -91,22 +101,53 @@ def build_spec(
 
     `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
     """
+    require_utf8()
+    if chosen_backend(backend, outputs=bool(output)) == "direct":
+        from rootless_scratch.backends.building import build_direct
+
+        if session is not None:
+            session.close()
+        planned, findings = plan_and_judge(spec, check=check)
+        if begun is not None:
+            begun(planned.rootfs.size)
+        return build_direct(planned, output, compress=compress, findings=findings, progress=progress)
+    if output or compress != "none":
+        raise UsageError(
+            "The backend buildah builds into local storage alone.",
+            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
+        )
     from rootless_scratch.backends.session import Session
 
-    require_utf8()
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
     try:
         session = session or Session("build")
-    except HostError:
+    except HostError as error:
         plan_and_judge(spec, check=check)
-        raise
+        raise _with_way_out(error, spec) from error
     with session:
         from rootless_scratch.backends.buildah import build_image
 
         planned, findings = plan_and_judge(spec, check=check)
         if begun is not None:
             begun(planned.rootfs.size)
-        return build_image(planned, session, findings=findings, progress=progress)
+        try:
+            return build_image(planned, session, findings=findings, progress=progress)
+        except HostError as error:
+            raise _with_way_out(error, spec) from error
+
+
+def chosen_backend(backend: str | None, *, outputs: bool) -> str:
+    """`direct` where the image goes to outputs, `buildah` for local storage alone, unless named; UsageError."""
+    if backend not in (None, "buildah", "direct"):
+        raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
+    return backend or ("direct" if outputs else "buildah")
+
+
+def _with_way_out(error: HostError, spec: Spec) -> HostError:
+    """What needs no namespace and no other program is a way on every host."""
+    name = (spec.names or ("image",))[0].rpartition("/")[2].partition(":")[0]
+    way = f"Or write the image to a file, which needs neither: `-o oci-archive:{name}.tar` in place of -t."
+    return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
 
 
 def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
