@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from rootless_scratch.errors import ElfError, HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
+from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.spec import (
     NONROOT,
     Copy,
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import StoredImage
+    from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.rootfs import File
 
     StrPath = str | os.PathLike[str]
 
@@ -314,7 +318,8 @@ def run(
 def check(subject: StrPath | Image) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
 
-    A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
+    `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
+    checked. A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
     """
     require_utf8()
@@ -325,6 +330,8 @@ def check(subject: StrPath | Image) -> Judgement:
         raise UsageError(
             "Neither a program nor an image was named.", fix="Name a file, or an image such as hello."
         )
+    if isinstance(subject, str) and is_output(word):
+        return _check_layout(word)
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word)
     return _check_image(word)
@@ -356,26 +363,59 @@ def _check_program(path: str) -> Judgement:
 def _check_image(name: str) -> Judgement:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
-    from rootless_scratch.image.plan import Program
-    from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.files import unreadable as unreadable_elf
-    from rootless_scratch.rules.images import judge_image
-    from rootless_scratch.rules.programs import verdict
 
     with Session("read-programs") as session:
         stored = read_image(name, session)
-    rootfs, config = stored.rootfs(), stored.runtime_config()
     files = {file.path: file for file in stored.files}
-    started = Tree(rootfs).started_files(config, lambda file: files[file.path].program)
-    programs, unreadable = [], []
-    for file in started:
-        found = files[file.path]
-        if found.program is not None:
-            programs.append(Program(path=file.path, facts=found.program))
-        elif found.unreadable is not None:
-            unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
+
+    def read(path: str) -> ProgramFacts | None:
+        if files[path].unreadable is not None:
+            raise ElfError(str(files[path].unreadable), fix="Build it anew.")
+        return files[path].program
+
+    return _judge_stored(name, stored, read)
+
+
+def _check_layout(word: str) -> Judgement:
+    from rootless_scratch.backends.layouts import LayoutImage
+    from rootless_scratch.image.outputs import parse_output
+    from rootless_scratch.image.source import Source, validate
+    from rootless_scratch.rules.files import broken_image
+
+    with Source(parse_output(word)) as source:
+        faults = validate(source)
+        if faults:
+            findings = tuple(broken_image(word, fault) for fault in faults)
+            return Judgement(subject=word, verdict="fails", findings=findings)
+        image = LayoutImage(source)
+        return _judge_stored(word, image.stored, image.program)
+
+
+def _judge_stored(name: str, stored: StoredImage, read: Callable[[str], ProgramFacts | None]) -> Judgement:
+    """Judge an image by what it holds; `read` gives what a file of it says of itself, or raises ElfError."""
+    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.tree import Tree
+    from rootless_scratch.rules.files import unreadable
+    from rootless_scratch.rules.images import judge_image
+    from rootless_scratch.rules.programs import verdict
+
+    rootfs, config = stored.rootfs(), stored.runtime_config()
+    programs: list[Program] = []
+    garbled: list[Finding] = []
+
+    def note(file: File) -> ProgramFacts | None:
+        try:
+            facts = read(file.path)
+        except ElfError as error:
+            garbled.append(unreadable(file.path, error))
+            return None
+        if facts is not None:
+            programs.append(Program(path=file.path, facts=facts))
+        return facts
+
+    Tree(rootfs).started_files(config, note)
     judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform)
-    findings = (*unreadable, *judged)
+    findings = (*garbled, *judged)
     return Judgement(subject=name, verdict=verdict(findings), findings=findings)
 
 
