@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from conftest import Home
 
-GOLDEN = "GOLDEN_ID"
+GOLDEN = "f21a47252c39a27619fbd674e86033256a34025e414354f2dedd57c123c2375b"
 """The image that `tree` makes: a change here is a change of every user's image IDs."""
 
 
@@ -140,7 +140,7 @@ def test_an_image_is_added_beside_others_and_replaces_its_own_name(tmp_path: Pat
         (each.get("annotations") or {}).get("org.opencontainers.image.ref.name"): each
         for each in index["manifests"]
     }
-    assert {name: each["digest"] for name, each in found.items()} == {
+    assert {ref: each["digest"] for ref, each in found.items()} == {
         None: first.digest,
         "first": third.digest,
         "second": second.digest,

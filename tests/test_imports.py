@@ -27,6 +27,7 @@ FLOORS = (
     {"elf", "host"},
     {"image"},
     {"backends", "engine", "rules"},
+    {"checking"},
     {"api"},
     {"cli"},
     {"__main__"},

@@ -31,6 +31,7 @@ PARTS = st.binary(min_size=1, max_size=255).filter(
 )
 NAMES = st.lists(PARTS, min_size=1, max_size=5).map(b"/".join)
 IDS = st.sampled_from([0, 65532, 2**21 - 1, 2**21, 2**32 - 2])
+PLAIN = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 CAPABILITY = encode_capabilities("cap_net_raw+ep")
 
 
@@ -44,7 +45,7 @@ CAPABILITY = encode_capabilities("cap_net_raw+ep")
     content=st.binary(max_size=1100),
     capable=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 def test_python_reads_back_every_name_owner_time_and_capability(  # noqa: PLR0917 - hypothesis passes by name
     name: bytes,
     kind: bytes,
@@ -87,12 +88,14 @@ def test_python_reads_back_every_name_owner_time_and_capability(  # noqa: PLR091
 
 @pytest.mark.parametrize("size", [2**33 - 1, 2**33, 2**40])
 def test_a_program_of_8_gib_and_more_keeps_its_size(size: int) -> None:
-    (member,) = tarfile.open(fileobj=io.BytesIO(header(b"big", size=size)), errorlevel=0).getmembers()  # noqa: SIM115
-    assert member.size == size
+    with tarfile.open(fileobj=io.BytesIO(header(b"big", size=size) + END), mode="r|") as tar:
+        member = tar.next()
+        assert member is not None
+        assert member.size == size
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=8, unique=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, database=None)
 def test_gnu_tar_lists_every_name(names: list[bytes]) -> None:
     archive = b"".join(header(name) for name in names) + END
     words = ["tar", "--list", "--null", "--quoting-style=literal", "--file=-"]
@@ -183,7 +186,7 @@ def test_a_layer_is_the_sum_of_its_entries_whatever_their_size(tmp_path: Path, s
     if how == "none":
         assert ways[0].diff_id == ways[0].digest
     else:
-        assert (tmp_path / "layer0").read_bytes()[:10] == b"\x1f\x8b\x08" + bytes(6) + b"\xff", "no name, no time"
+        assert (tmp_path / "layer0").read_bytes()[:8] == b"\x1f\x8b\x08" + bytes(5), "no name, no time"
 
 
 @pytest.mark.parametrize("change", [b"y", b"longer", b""])

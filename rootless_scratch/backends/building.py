@@ -9,32 +9,27 @@ import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.backends.direct import build_image
-from rootless_scratch.errors import UsageError
-from rootless_scratch.image.layer import parse_compression
-from rootless_scratch.image.outputs import Output, parse_outputs
+from rootless_scratch.image.outputs import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.layer import Compression
     from rootless_scratch.image.plan import Plan
 
 
 def build_direct(
     plan: Plan,
-    output: Sequence[str],
+    outputs: Sequence[Output],
     *,
-    compress: str,
+    compression: Compression,
     findings: Sequence[Finding],
     progress: Callable[[int], None] | None,
 ) -> Image:
     """Write the plan to its outputs, then give it its names in local storage; raises what `build` does."""
-    outputs = parse_outputs(output)
-    compression = parse_compression(compress)
     if not plan.names:
-        if not outputs:
-            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
         return build_image(plan, outputs, compression=compression, findings=findings, progress=progress)
     import tempfile
 

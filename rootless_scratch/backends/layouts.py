@@ -6,6 +6,7 @@ import hashlib
 import os
 import tarfile
 import tempfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,26 +59,23 @@ class LayoutImage:
             copy.flush()
             return msgspec.structs.replace(read_program(copy.name), path=path)
 
-    def _members(self, number: int) -> tarfile.TarFile:
+    @contextmanager
+    def _members(self, number: int) -> Iterator[tarfile.TarFile]:
         layer = self._found.layers[number]
         try:
-            return tarfile.open(
-                fileobj=open_layer(self._source, layer.name),
-                mode="r|",
-                encoding="utf-8",
-                errors="surrogateescape",
-            )
-        except (Fault, tarfile.TarError, OSError, EOFError) as error:
+            with (
+                open_layer(self._source, layer.name) as file,
+                tarfile.open(fileobj=file, mode="r|", encoding="utf-8", errors="surrogateescape") as archive,
+            ):
+                yield archive
+        except (Fault, tarfile.TarError, OSError, EOFError, ValueError) as error:
             raise broken(self._source.word, f"{layer.name}: {error}") from error
 
     def _read(self, found: FoundImage) -> StoredImage:
         files: dict[str, StoredFile] = {}
-        for number, layer in enumerate(found.layers):
-            try:
-                with self._members(number) as archive:
-                    self._apply(files, number, archive)
-            except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-                raise broken(self._source.word, f"{layer.name}: {error}") from error
+        for number in range(len(found.layers)):
+            with self._members(number) as archive:
+                self._apply(files, number, archive)
         ordered = sorted(files.values(), key=lambda file: os.fsencode(file.path).split(b"/"))
         return StoredImage(
             image_id=found.image_id,

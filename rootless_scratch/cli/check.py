@@ -15,8 +15,8 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 def command(*, subject: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
     """Judge a program file, or an image, without building or running it.
 
-    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A word that is the path of a file is a program, any other names an image. Exits 1 if there is a finding of
-    severity `error`.
+    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A word that is the
+    path of a file is a program, any other names an image. Exits 1 if there is a finding of severity `error`.
     """
     from rootless_scratch.api import check
     from rootless_scratch.findings import errors_of

@@ -23,7 +23,7 @@ def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  #
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
-    from rootless_scratch.api import require_utf8
+    from rootless_scratch.checking import require_utf8
 
     require_utf8()
     stored = _read(image)

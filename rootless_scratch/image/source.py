@@ -1,4 +1,4 @@
-"""An image in a layout or an archive, read without tools: its documents, its layers, and all that is wrong with it.
+"""An image in a layout or an archive, read without tools: documents, layers, and all that is wrong with it.
 
 What is read was written by anybody: sizes are bounded, no path of it is ever opened, and nothing is unpacked.
 """
@@ -6,19 +6,20 @@ What is read was written by anybody: sizes are bounded, no path of it is ever op
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
 import stat
 import tarfile
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from rootless_scratch.errors import ImageNotFoundError, SourceError
 from rootless_scratch.image.oci import CONFIG, INDEX, MANIFEST, REF_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedReader
     from types import TracebackType
 
     from rootless_scratch.image.outputs import Output
@@ -29,7 +30,7 @@ _DOCUMENT_MAX = 4 << 20
 
 _CHUNK = 1 << 20
 _LAYERS = re.compile(
-    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+gzip)?"
+    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
     r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
 )
 _MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
@@ -89,7 +90,7 @@ class Source:
             opened = self._archive.extractfile(member) if self._archive and member and member.isreg() else None
             if opened is None:
                 raise Fault(f"{name} is missing")
-            return io.BufferedReader(opened)  # type: ignore[type-var, return-value]
+            return cast("BinaryIO", opened)
         try:
             path = os.path.join(self._directory, name)
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -212,19 +213,23 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
     return FoundImage(image_id=image_id, config=content, layers=tuple(layers))
 
 
-def open_layer(source: Source, name: str) -> BinaryIO:
-    """The uncompressed bytes of a layer; raises Fault."""
-    file = source.open(name)
-    start = file.peek(4)[:4]  # type: ignore[attr-defined]
-    if start[:2] == b"\x1f\x8b":
+@contextmanager
+def open_layer(source: Source, name: str) -> Iterator[BinaryIO]:
+    """The uncompressed bytes of a layer; raises Fault, and SourceError for what is not read here."""
+    with source.open(name) as file:
+        start = cast("BufferedReader", file).peek(4)[:4]
+        if start == b"\x28\xb5\x2f\xfd":
+            raise SourceError(
+                f"{name} of {source.word} is compressed by zstd, which is not read here.",
+                fix="Copy it with gzip: `skopeo copy --dest-compress-format gzip`.",
+            )
+        if start[:2] != b"\x1f\x8b":
+            yield file
+            return
         from isal import igzip
 
-        unpacked: BinaryIO = igzip.open(file, "rb")
-        return unpacked
-    if start == b"\x28\xb5\x2f\xfd":
-        file.close()
-        raise Fault(f"{name} is compressed by zstd, which is not read here")
-    return file
+        with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:  # type: ignore[no-untyped-call]
+            yield cast("BinaryIO", unpacked)
 
 
 def validate(source: Source) -> tuple[str, ...]:
