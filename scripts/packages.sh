@@ -21,6 +21,7 @@ NEEDED='
 test go golang-go golang
 test busybox busybox-static busybox
 test musl-gcc musl-tools musl-gcc
+test umoci umoci umoci
 test shellcheck shellcheck ShellCheck
 '
 
