@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, RefusedError, UsageError
@@ -176,8 +176,8 @@ class Root:
 
     image: Image
 
-    def __init__(self, names: tuple[str, ...], *, check: bool) -> None:
-        self._check = check
+    def __init__(self, names: tuple[str, ...], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
+        self._how = how
         self._names = names
         self._programs: list[Copy] = []
         self._copies: list[Copy] = []
@@ -192,7 +192,7 @@ class Root:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.image = build_spec(self._spec(), check=self._check)
+            self.image = build_spec(self._spec(), **self._how)
 
     def add(
         self,
@@ -282,9 +282,16 @@ class Root:
         return msgspec.structs.replace(spec, **self._config)
 
 
-def scratch(*, tag: str | Sequence[str], check: bool = True) -> Root:
-    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`."""
-    return Root(_names(tag), check=check)
+def scratch(
+    *,
+    tag: str | Sequence[str] = (),
+    output: str | Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
+    check: bool = True,
+) -> Root:
+    """An empty root file system, to be filled within a `with` block and built at its end; see `Root`, `build`."""
+    return Root(_names(tag), output=_names(output), backend=backend, compress=compress, check=check)
 
 
 def run(

@@ -148,6 +148,29 @@ def test_an_image_is_added_beside_others_and_replaces_its_own_name(tmp_path: Pat
     assert rs.check(f"{word}:second").verdict == "starts"
 
 
+def test_a_root_that_is_scripted_goes_to_an_output_too(tmp_path: Path, program: Path) -> None:
+    with rs.scratch(output=f"oci:{tmp_path}/layout", compress="gzip") as root:
+        root.add(program)
+    assert root.image.layers[0].media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert rs.check(f"oci:{tmp_path}/layout").verdict == "starts"
+
+
+def test_a_full_disk_leaves_the_outputs_as_they_were(tmp_path: Path, shared_home: Home) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    os.truncate(program, 30_000_000)
+    (tmp_path / "out").mkdir()
+    archive = tmp_path / "out/image.tar"
+    archive.write_bytes(b"old")
+    # A limit of the file's size is met as a full disk is: in the middle of a write.
+    script = 'ulimit -f 20000; exec "$0" -m rootless_scratch "$@"'
+    words = ["build", str(program), "-o", f"oci-archive:{archive}", "-o", f"oci:{tmp_path}/out/new"]
+    done = shared_home.run(["bash", "-c", script, sys.executable, *words], check=False)
+    assert done.returncode == 1
+    assert b"cannot be written" in done.stderr
+    assert archive.read_bytes() == b"old"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["image.tar"]
+
+
 def test_two_writers_at_once_both_win(tmp_path: Path, program: Path) -> None:
     words = [sys.executable, "-m", "rootless_scratch", "build", str(program), "-q"]
     writers = [

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from rootless_scratch.errors import BuildError, UsageError
 from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode
 from rootless_scratch.image.tarheader import DIRECTORY, END, header, padding
-from rootless_scratch.image.temporary import PREFIX, Temporary
+from rootless_scratch.image.temporary import PREFIX, Temporary, sync_directory
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def add_to_layout(path: str, image: WrittenImage, refs: Sequence[str | None]) ->
         # The name says what is in it, if it is whole: validate() looks.
         if not _has(place, blob.size):
             _place(path, blob, place)
+    sync_directory(blobs)
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
             _replace(path, VERSION_FILE, VERSION)
@@ -140,11 +141,11 @@ def _has(place: str, size: int) -> bool:
 def _place(path: str, blob: Blob, place: str) -> None:
     """Give a blob its name; a file that lies in this layout already is only renamed."""
     if blob.source is not None and blob.source.is_in(path):
-        blob.source.rename(place)
+        blob.source.rename(place, sync=False)
         return
     with Temporary(path) as file:
         _append(file, blob)
-        file.rename(place)
+        file.rename(place, sync=False)
 
 
 def _replace(path: str, name: str, content: bytes) -> None:

@@ -59,13 +59,17 @@ class Temporary:
         """Whether it lies in this directory and has no name yet."""
         return self._path is not None and os.path.dirname(self._path) == directory
 
-    def rename(self, path: str) -> None:
-        """Give it its name, on disk before the name is; what had the name before is replaced."""
+    def rename(self, path: str, *, sync: bool = True) -> None:
+        """Give it its name, on disk before the name is; what had the name before is replaced.
+
+        Without `sync` the name itself is on disk only after `sync_directory`.
+        """
         assert self._path is not None  # noqa: S101 - a file is named once
         os.fsync(self.descriptor)
         os.rename(self._path, path)
         self._path = None
-        sync_directory(os.path.dirname(path))
+        if sync:
+            sync_directory(os.path.dirname(path))
 
 
 def sync_directory(path: str) -> None:
