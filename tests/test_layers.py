@@ -186,7 +186,22 @@ def test_a_layer_is_the_sum_of_its_entries_whatever_their_size(tmp_path: Path, s
     if how == "none":
         assert ways[0].diff_id == ways[0].digest
     else:
-        assert (tmp_path / "layer0").read_bytes()[:8] == b"\x1f\x8b\x08" + bytes(5), "no name, no time"
+        assert (tmp_path / "layer0").read_bytes()[:10] == b"\x1f\x8b\x08" + bytes(6) + b"\xff", "no name, no time"
+
+
+def test_one_core_and_several_compress_to_the_same_bytes(tmp_path: Path) -> None:
+    source = put(tmp_path, "source", os.urandom(4096) * 3000)
+    planned = plan(Spec(copies=(Copy(source=source, destination="/file"),)), environ={})
+    digests = set()
+    # The size decides between one thread and several.
+    for size in (0, planned.rootfs.size):
+        with (tmp_path / "layer").open("wb") as file:
+            layer = write_layer(
+                planned.rootfs, file.fileno(), mtime=0, size=size, compression=parse_compression("gzip")
+            )
+        digests.add(layer.digest)
+    assert len(digests) == 1
+    subprocess.run(["gzip", "--test"], input=(tmp_path / "layer").read_bytes(), check=True)
 
 
 @pytest.mark.parametrize("change", [b"y", b"longer", b""])
