@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
-from rootless_scratch.errors import ElfError, HostError, RefusedError, UsageError
+from rootless_scratch.checking import check_subject, require_utf8
+from rootless_scratch.errors import HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
 from rootless_scratch.image.given import essentials as given_essentials
-from rootless_scratch.image.given import maybe, names, pairs, text, texts
+from rootless_scratch.image.given import image_id, maybe, names, pairs, text, texts
+from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import (
     NONROOT,
-    Copy,
     Spec,
     parse_copy,
     parse_directory,
@@ -21,6 +20,7 @@ from rootless_scratch.image.spec import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rootless_scratch.backends.session import Session
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 def build(
     *programs: StrPath,
-    tag: str | Sequence[str],
+    tag: str | Sequence[str] = (),
+    output: str | Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
     entrypoint: Sequence[str] | None = None,
     cmd: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
@@ -56,12 +59,14 @@ def build(
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
-    """Build an image of programs in local storage; every word reads as on the command line (`PROGRAM[:DEST]`).
+    """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
 
-    With `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`.
-    With `check` False a program that would not start is built all the same. `progress` is told the bytes that
-    have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError,
-    HostError, BuildError.
+    `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
+    which needs no other program; one of the two is wanted. `backend` is buildah or direct, `compress` none or
+    gzip[:LEVEL]. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
+    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
+    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
+    UsageError, HostError, BuildError.
     """
     spec = Spec(
         names=names(tag),
@@ -85,13 +90,18 @@ def build(
         include_libraries=texts("include_libraries", include_libraries),
         sysroot=maybe(text, "sysroot", sysroot),
     )
-    return build_spec(spec, check=check, progress=progress)
+    return build_spec(
+        spec, check=check, output=outputs_of(output), backend=backend, compress=compress, progress=progress
+    )
 
 
 def build_spec(
     spec: Spec,
     *,
     check: bool = True,
+    output: Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
     session: Session | None = None,
     begun: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -100,22 +110,58 @@ def build_spec(
 
     `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
     """
+    require_utf8()
+    if chosen_backend(backend, outputs=bool(output)) == "direct":
+        from rootless_scratch.backends.building import build_direct
+        from rootless_scratch.image.layer import parse_compression
+        from rootless_scratch.image.outputs import parse_outputs
+
+        if session is not None:
+            session.close()
+        outputs, compression = parse_outputs(output), parse_compression(compress)
+        if not (spec.names or outputs):
+            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+        planned, findings = plan_and_judge(spec, check=check)
+        if begun is not None:
+            begun(planned.rootfs.size)
+        return build_direct(planned, outputs, compression=compression, findings=findings, progress=progress)
+    if output or compress != "none":
+        raise UsageError(
+            "The backend buildah builds into local storage alone.",
+            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
+        )
     from rootless_scratch.backends.session import Session
 
-    require_utf8()
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
     try:
         session = session or Session("build")
-    except HostError:
+    except HostError as error:
         plan_and_judge(spec, check=check)
-        raise
+        raise _with_way_out(error, spec) from error
     with session:
         from rootless_scratch.backends.buildah import build_image
 
         planned, findings = plan_and_judge(spec, check=check)
         if begun is not None:
             begun(planned.rootfs.size)
-        return build_image(planned, session, findings=findings, progress=progress)
+        try:
+            return build_image(planned, session, findings=findings, progress=progress)
+        except HostError as error:
+            raise _with_way_out(error, spec) from error
+
+
+def chosen_backend(backend: str | None, *, outputs: bool) -> str:
+    """`direct` where the image goes to outputs, `buildah` for local storage alone, unless named; UsageError."""
+    if backend not in (None, "buildah", "direct"):
+        raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
+    return backend or ("direct" if outputs else "buildah")
+
+
+def _with_way_out(error: HostError, spec: Spec) -> HostError:
+    """What needs no namespace and no other program is a way on every host."""
+    name = (spec.names or ("image",))[0].rpartition("/")[2].partition(":")[0]
+    way = f"Or write the image to a file, which needs neither: `-o oci-archive:{name}.tar` in place of -t."
+    return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
 
 
 def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
@@ -156,7 +202,7 @@ def run(
 
     if not isinstance(timeout, (int, float, type(None))):
         raise UsageError(f"timeout is {timeout!r} and not a number of seconds.", fix="Write it as timeout=10.")
-    name = image if isinstance(image, str) else _image_id(image)
+    name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
     account = maybe(text, "user", user)
 
@@ -187,55 +233,9 @@ def check(
     With `bundle_libraries` a program is judged in the image that `build` would make of it with that option; `root`
     is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
-    A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
+    `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
+    checked. A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
     """
-    from rootless_scratch.judging import judge_stored
-
-    require_utf8()
-    if not isinstance(subject, (str, os.PathLike)):
-        return judge_stored(_image_id(subject))
-    word = text("the subject", subject)
-    if not word or "\0" in word:
-        raise UsageError(
-            f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
-        )
-    if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
-        where = maybe(text, "sysroot", sysroot)
-        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=where, root=root)
-    return judge_stored(word)
-
-
-def require_utf8() -> None:
-    """Names in images are bytes; Python must read those of this host as they are. Raises HostError."""
-    encoding = sys.getfilesystemencoding()
-    if encoding.lower().replace("-", "") != "utf8":
-        raise HostError(
-            f"Python reads file names as {encoding} here, and would change those of the image.",
-            fix="Start Python with PYTHONUTF8=1, or in a UTF-8 locale such as C.UTF-8.",
-        )
-
-
-def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
-    from rootless_scratch.image.plan import plan
-    from rootless_scratch.rules.files import unreadable
-    from rootless_scratch.rules.images import judge_plan
-    from rootless_scratch.rules.programs import verdict
-
-    try:
-        program = Copy(source=path, destination="/program")
-        spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
-        findings = judge_plan(plan(spec, root=root))
-    except ElfError as error:
-        findings = (unreadable(path, error),)
-    return Judgement(subject=path, verdict=verdict(findings), findings=findings)
-
-
-def _image_id(image: Image) -> str:
-    """The ID of what `build` returned; raises UsageError for anything else that is no name either."""
-    image_id = getattr(image, "image_id", None)
-    if not isinstance(image_id, str):
-        raise UsageError(
-            f"{image!r} is neither the name of an image nor an image.", fix="Give a name, e.g. 'hello'."
-        )
-    return image_id
+    where = maybe(text, "sysroot", sysroot)
+    return check_subject(subject, bundle_libraries=bundle_libraries, sysroot=where, root=root)

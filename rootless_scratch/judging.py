@@ -12,8 +12,12 @@ from rootless_scratch.findings import Finding, Judgement
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rootless_scratch.backends.stored import StoredImage
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.rootfs import File
 
 _CRASHES: Final = (128 + 4, 128 + 7, 128 + 11)
 """SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends."""
@@ -83,37 +87,65 @@ def _foreign(programs: Sequence[Program]) -> Finding | None:
 
 
 def _judged(name: str, arguments: Sequence[str], user: str | None) -> tuple[Judgement, tuple[Program, ...]]:
-    import msgspec
-
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
-    from rootless_scratch.image.plan import Program
-    from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.files import unreadable as unreadable_elf
-    from rootless_scratch.rules.images import judge_image
-    from rootless_scratch.rules.programs import verdict
 
     with Session("read-programs") as session:
         stored = read_image(name, session)
+    files = {file.path: file for file in stored.files}
+
+    def read(path: str) -> ProgramFacts | None:
+        if files[path].unreadable is not None:
+            raise ElfError(str(files[path].unreadable), fix="Build it anew.")
+        return files[path].program
+
+    return judge_content(name, stored, read, arguments=arguments, user=user)
+
+
+def judge_content(
+    name: str,
+    stored: StoredImage,
+    read: Callable[[str], ProgramFacts | None],
+    *,
+    arguments: Sequence[str] = (),
+    user: str | None = None,
+) -> tuple[Judgement, tuple[Program, ...]]:
+    """Judge an image by what it holds; the second answer are the programs that it starts.
+
+    `read` gives what a file of it says of itself, and raises ElfError for what is garbled.
+    """
+    import msgspec
+
+    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.tree import Tree
+    from rootless_scratch.rules.files import unreadable
+    from rootless_scratch.rules.images import judge_image
+    from rootless_scratch.rules.programs import verdict
+
     rootfs, config = stored.rootfs(), stored.runtime_config()
     config = msgspec.structs.replace(
         config, cmd=tuple(arguments) or config.cmd, user=config.user if user is None else user
     )
-    files = {file.path: file for file in stored.files}
-    started = Tree(rootfs).started_files(config, lambda file: files[file.path].program)
-    programs, unreadable = [], []
-    for file in started:
-        found = files[file.path]
-        if found.program is not None:
-            programs.append(Program(path=file.path, facts=found.program))
-        elif found.unreadable is not None:
-            unreadable.append(unreadable_elf(file.path, ElfError(found.unreadable, fix="Build it anew.")))
-    judged = judge_image(
-        rootfs=rootfs,
-        config=config,
-        programs=programs,
-        platform=stored.platform,
-        read=lambda file: files[file.path].elf_facts(),
-    )
-    findings = (*unreadable, *judged)
+    programs: list[Program] = []
+    garbled: list[Finding] = []
+
+    def note(file: File) -> ProgramFacts | None:
+        try:
+            facts = read(file.path)
+        except ElfError as error:
+            garbled.append(unreadable(file.path, error))
+            return None
+        if facts is not None:
+            programs.append(Program(path=file.path, facts=facts))
+        return facts
+
+    def elf(file: File) -> ElfFacts:
+        facts = read(file.path)
+        if facts is None or facts.elf is None:
+            raise ElfError(f"{file.path!r} is no readable ELF file.", fix="Build it anew.")
+        return facts.elf
+
+    Tree(rootfs).started_files(config, note)
+    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform, read=elf)
+    findings = (*garbled, *judged)
     return Judgement(subject=name, verdict=verdict(findings), findings=findings), tuple(programs)

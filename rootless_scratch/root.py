@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rootless_scratch.api import build_spec
 from rootless_scratch.image.given import essentials as given_essentials
-from rootless_scratch.image.given import integer, maybe, names, pairs, text, texts
+from rootless_scratch.image.given import integer, maybe, names, outputs, pairs, text, texts
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Root:
 
     image: Image
 
-    def __init__(self, names: tuple[str, ...], *, check: bool, bundling: Mapping[str, object]) -> None:
-        self._check = check
+    def __init__(self, names: tuple[str, ...], bundling: Mapping[str, object], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
+        self._how = how
         self._names = names
         self._programs: list[Copy] = []
         self._copies: list[Copy] = []
@@ -46,7 +46,7 @@ class Root:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.image = build_spec(self._spec(), check=self._check)
+            self.image = build_spec(self._spec(), **self._how)
 
     def add(
         self,
@@ -158,7 +158,10 @@ class Root:
 
 def scratch(
     *,
-    tag: str | Sequence[str],
+    tag: str | Sequence[str] = (),
+    output: str | Sequence[str] = (),
+    backend: str | None = None,
+    compress: str = "none",
     bundle_libraries: bool = False,
     include_libraries: Iterable[str] = (),
     sysroot: StrPath | None = None,
@@ -173,4 +176,4 @@ def scratch(
         "include_libraries": texts("include_libraries", include_libraries),
         "sysroot": maybe(text, "sysroot", sysroot),
     }
-    return Root(names(tag), check=check, bundling=bundling)
+    return Root(names(tag), bundling, output=outputs(output), backend=backend, compress=compress, check=check)

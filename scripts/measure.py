@@ -153,6 +153,62 @@ def measure_build(bench: Bench, program: Path) -> str:
     return table("Building", rows)
 
 
+def measure_layouts(bench: Bench, program: Path) -> str:
+    """Whole builds to a layout, against buildah's into storage, and against what any copy and sum costs."""
+    head = ("program", "`build -o oci:`", "`buildah build`", "`cp` + sha256", "ratio to build", "to `cp` + sha256")
+    rows: list[Sequence[str]] = [head]
+    for label, (size, runs) in SIZES.items():
+        context = bench.home / "context"
+        context.mkdir(exist_ok=True)
+        pad(program, context / "hello", size)
+        (context / "Containerfile").write_text(CONTAINERFILE, encoding="utf-8")
+        source, copy = str(context / "hello"), str(bench.home / "copy")
+        layout = str(bench.home / "layout")
+        ours, theirs, copied = bench.alternate(
+            {
+                # What is there already would not be written again.
+                "ours": ["sh", "-c", 'rm -rf "$1"; exec "$0" build -q "$2" -o "oci:$1"', OURS, layout, source],
+                "theirs": ["buildah", "build", "-q", "-t", "bench", str(context)],
+                "copied": ["sh", "-c", 'rm -f "$1"; cp "$0" "$1" && openssl sha256 "$1"', source, copy],
+            },
+            runs=runs,
+            clean=True,
+        ).values()
+        times = (seconds(ours), seconds(theirs), seconds(copied))
+        rows.append((label, *times, f"{ours / theirs:.2f}", f"{ours / copied:.2f}"))
+    return table("Writing a layout", rows)
+
+
+def measure_archives(bench: Bench, program: Path) -> str:
+    """A compressed archive, against the usual way to one: save from storage, then gzip."""
+    source = bench.home / "padded"
+    pad(program, source, 100_000_000)
+    bench.time([OURS, "build", "-q", str(source), "-t", "bench"])
+    archive = str(bench.home / "archive.tar")
+    ways = {
+        "ours": [OURS, "build", "-q", str(source), "-o", f"oci-archive:{archive}", "--compress", "gzip"],
+        "theirs": ["sh", "-c", 'podman save -q --format oci-archive bench | gzip -n >"$0"', f"{archive}.gz"],
+    }
+    ours, theirs = bench.alternate(ways, runs=3, clean=False).values()
+    head = ("program", "`build -o oci-archive: --compress gzip`", "`podman save \\| gzip`", "ratio")
+    row = ("100 MB", seconds(ours), seconds(theirs), f"{ours / theirs:.2f}")
+    return table("Writing a compressed archive", (head, row)) + "\n\n" + memory(bench, program)
+
+
+def memory(bench: Bench, program: Path) -> str:
+    """Name the most memory that a build of 2 GB has at once, as getrusage(2) tells it of an ended child."""
+    source = bench.home / "sparse"
+    shutil.copy(program, source)
+    os.truncate(source, 2_000_000_000)
+    script = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    words = [OURS, "build", "-q", str(source), "-o", f"oci:{bench.home}/large"]
+    kilobytes = int(bench.ask(sys.executable, "-c", script, *words))
+    return f"A program of 2 GB is written to a layout with {kilobytes / 1000:.0f} MB of memory at most."
+
+
 def pad(program: Path, target: Path, size: int) -> None:
     """Copy a program and append noise that does not compress; an ELF file may have a tail."""
     shutil.copy(program, target)
@@ -239,6 +295,8 @@ def main() -> None:
         parts = (
             machine(bench),
             measure_build(bench, program),
+            measure_layouts(bench, program),
+            measure_archives(bench, program),
             measure_run(bench, program),
             measure_start(bench),
         )

@@ -25,6 +25,7 @@ test curl curl curl
 test git git git
 test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
+test umoci umoci umoci
 test shellcheck shellcheck ShellCheck
 test /etc/ssl/certs ca-certificates ca-certificates
 test /usr/share/zoneinfo/UTC tzdata tzdata

@@ -28,6 +28,7 @@ FLOORS = (
     {"image"},
     {"backends", "engine", "rules"},
     {"judging"},
+    {"checking"},
     {"api"},
     {"root"},
     {"cli"},

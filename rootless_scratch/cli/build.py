@@ -1,4 +1,4 @@
-"""`rootless-scratch build`: program files become an image in local storage."""
+"""`rootless-scratch build`: program files become an image in local storage, a layout or an archive."""
 
 from __future__ import annotations
 
@@ -18,12 +18,27 @@ if TYPE_CHECKING:
 @click.command("build")
 @image_options
 @click.option("-t", "--tag", "names", metavar="NAME[:TAG]", multiple=True, help="Name the image; repeatable.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    metavar="TRANSPORT:PATH[:REF]",
+    multiple=True,
+    help="Write it to oci:DIR, oci-archive:FILE or docker-archive:FILE; repeatable.",
+)
+@click.option("--backend", metavar="NAME", help="buildah or direct [default: direct with -o, else buildah].")
+@click.option(
+    "--compress", metavar="HOW", default="none", show_default=True, help="Layer of -o: none or gzip[:LEVEL]."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
 @click.option("--no-check", is_flag=True, help="Build even what will not start.")
 @common_options
 def command(
     *,
     names: tuple[str, ...],
+    outputs: tuple[str, ...],
+    backend: str | None,
+    compress: str,
     dry_run: bool,
     no_check: bool,
     as_json: bool,
@@ -41,9 +56,10 @@ def command(
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     if dry_run:
         return _dry_run(spec, check=not no_check, quiet=quiet)
-    if not names:
-        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name.")
-    image = _build(spec, check=not no_check, quiet=quiet or as_json)
+    if not (names or outputs):
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
+    how = {"output": outputs, "backend": backend, "compress": compress}
+    image = _build(spec, how, check=not no_check, quiet=quiet or as_json)
     if as_json:
         print_json(
             {
@@ -54,7 +70,7 @@ def command(
                 "size": image.size,
                 "files": image.files,
                 "backend": image.backend,
-                "outputs": (),
+                "outputs": image.outputs,
                 "digest": image.digest,
                 "findings": image.findings,
                 "notes": image.notes,
@@ -71,13 +87,13 @@ def command(
     return 0
 
 
-def _build(spec: Spec, *, check: bool, quiet: bool) -> Image:
+def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Image:
     from rootless_scratch.api import build_spec
     from rootless_scratch.cli.progress import Progress
 
     session = click.get_current_context().find_root().obj
     with Progress(quiet=quiet) as progress:
-        return build_spec(spec, check=check, session=session, begun=progress.begin, progress=progress.show)
+        return build_spec(spec, check=check, session=session, begun=progress.begin, progress=progress.show, **how)
 
 
 def _dry_run(spec: Spec, *, check: bool, quiet: bool) -> int:
@@ -102,3 +118,5 @@ def _describe(image: Image) -> None:
     say(f"platform: {image.platform}")
     say(f"files: {image.files}, {image.size} bytes in {len(image.layers)} layer")
     say(f"manifest: {image.digest}")
+    for output in image.outputs:
+        say(f"written: {output.ref}")

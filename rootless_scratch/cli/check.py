@@ -30,9 +30,10 @@ def command(
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors
 ) -> int:
-    """Judge program files, or images of local storage, without building or running them.
+    """Judge program files, or images, without building or running them.
 
-    A word that is the path of a file is a program, any other names an image. Exits 1 if there is a finding of
+    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A word that is the
+    path of a file is a program, any other names an image. Exits 1 if there is a finding of
     severity `error`, or, of several subjects, one that cannot be read.
     """
     from rootless_scratch.findings import errors_of

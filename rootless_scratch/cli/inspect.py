@@ -1,4 +1,4 @@
-"""`rootless-scratch inspect`: what an image of local storage says and holds."""
+"""`rootless-scratch inspect`: what an image says and holds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @click.argument("image")
 @common_options
 def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
-    """Show config, layers and every file of IMAGE, which is a name or an image ID of local storage."""
-    from rootless_scratch.api import require_utf8
-    from rootless_scratch.backends.session import Session
-    from rootless_scratch.backends.stored import read_image
+    """Show config, layers and every file of IMAGE.
+
+    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
+    """
+    from rootless_scratch.checking import require_utf8
 
     require_utf8()
-    with Session("read") as session:
-        stored = read_image(image, session)
+    stored = _read(image)
     if as_json:
         print_json(
             {
@@ -39,6 +39,22 @@ def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  #
     else:
         _draw(image, stored, quiet=quiet)
     return 0
+
+
+def _read(image: str) -> StoredImage:
+    from rootless_scratch.image.outputs import is_output, parse_output
+
+    if is_output(image):
+        from rootless_scratch.backends.layouts import LayoutImage
+        from rootless_scratch.image.source import Source
+
+        with Source(parse_output(image)) as source:
+            return LayoutImage(source).stored
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+
+    with Session("read") as session:
+        return read_image(image, session)
 
 
 def _file(file: StoredFile) -> dict[str, object]:

@@ -120,7 +120,7 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
     if not words or _NOTHING_BEGUN.intersection(words):
         return None
     try:
-        if words[0] == "build":
+        if words[0] == "build" and not _is_direct(words):
             from rootless_scratch.backends.session import Session
 
             return Session("build")
@@ -131,6 +131,15 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
     except HostError:
         return None
     return None
+
+
+def _is_direct(words: list[str]) -> bool:
+    """Whether this build, as far as can be seen, needs no worker; one that is missing then is started later."""
+    if "--backend" in words[:-1]:
+        return words[words.index("--backend") + 1] == "direct"
+    return "--backend=direct" in words or any(
+        word.startswith("--output") or (word.startswith("-o") and not word.startswith("--")) for word in words
+    )
 
 
 def _open_standard_streams() -> None:

@@ -16,6 +16,13 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
 
 
+class WrittenOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output that was written: its word, `TRANSPORT:PATH[:REF]`, and the digest of the manifest there."""
+
+    ref: str
+    digest: str
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that was built: its ID (sha256 of its config, in hexadecimal), its names, where it lies.
 
@@ -32,6 +39,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    outputs: tuple[WrittenOutput, ...] = ()
 
     @property
     def diff_ids(self) -> tuple[str, ...]:

@@ -79,6 +79,21 @@ def names(tag: object) -> tuple[str, ...]:
     return given
 
 
+def outputs(words: object) -> tuple[str, ...]:
+    """The words of `-o`, one or several; raises UsageError."""
+    return (words,) if isinstance(words, str) else texts("output", words)
+
+
+def image_id(image: object) -> str:
+    """The ID of what `build` returned; raises UsageError for anything else that is no name either."""
+    found = getattr(image, "image_id", None)
+    if not isinstance(found, str):
+        raise UsageError(
+            f"{image!r} is neither the name of an image nor an image.", fix="Give a name, e.g. 'hello'."
+        )
+    return found
+
+
 def essentials(words: object) -> tuple[Essential, ...]:
     """The words of `--with`, one or several; raises UsageError."""
     from rootless_scratch.image.spec import parse_essentials

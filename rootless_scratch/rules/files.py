@@ -29,6 +29,17 @@ def unreadable(path: str, error: ElfError) -> Finding:
     return Finding(rule="unreadable-elf", severity="error", subject=path, message=error.message, fix=error.fix)
 
 
+def broken_image(subject: str, fault: str) -> Finding:
+    """Refuse an image outside of local storage that is not what its own digests say."""
+    return Finding(
+        rule="broken-image",
+        severity="error",
+        subject=subject,
+        message=f"{shown(subject)} is damaged: {shown(fault)}.",
+        fix="Build or copy it anew.",
+    )
+
+
 _NOT_A_PROGRAM: Final = Finding(
     rule="not-a-program",
     severity="error",

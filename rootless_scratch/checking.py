@@ -1,0 +1,77 @@
+"""What `check` may be asked about: a program of the host, an image of storage, a layout or an archive."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import ElfError, HostError, UsageError
+from rootless_scratch.findings import Judgement
+from rootless_scratch.image.given import image_id, text
+from rootless_scratch.image.outputs import is_output
+from rootless_scratch.image.spec import Copy, Spec
+from rootless_scratch.judging import judge_content, judge_stored
+
+if TYPE_CHECKING:
+    from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.image.finished import Image
+
+
+def check_subject(
+    subject: str | os.PathLike[str] | Image, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None
+) -> Judgement:
+    """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
+    require_utf8()
+    if not isinstance(subject, (str, os.PathLike)):
+        return judge_stored(image_id(subject))
+    word = text("the subject", subject)
+    if not word or "\0" in word:
+        raise UsageError(
+            f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
+        )
+    if isinstance(subject, str) and is_output(word):
+        return _check_layout(word)
+    if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
+        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+    return judge_stored(word)
+
+
+def require_utf8() -> None:
+    """Names in images are bytes; Python must read those of this host as they are. Raises HostError."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8":
+        raise HostError(
+            f"Python reads file names as {encoding} here, and would change those of the image.",
+            fix="Start Python with PYTHONUTF8=1, or in a UTF-8 locale such as C.UTF-8.",
+        )
+
+
+def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
+    from rootless_scratch.image.plan import plan
+    from rootless_scratch.rules.files import unreadable
+    from rootless_scratch.rules.images import judge_plan
+    from rootless_scratch.rules.programs import verdict
+
+    try:
+        program = Copy(source=path, destination="/program")
+        spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
+        findings = judge_plan(plan(spec, root=root))
+    except ElfError as error:
+        findings = (unreadable(path, error),)
+    return Judgement(subject=path, verdict=verdict(findings), findings=findings)
+
+
+def _check_layout(word: str) -> Judgement:
+    from rootless_scratch.backends.layouts import LayoutImage
+    from rootless_scratch.image.outputs import parse_output
+    from rootless_scratch.image.source import Source, validate
+    from rootless_scratch.rules.files import broken_image
+
+    with Source(parse_output(word)) as source:
+        faults = validate(source)
+        if faults:
+            findings = tuple(broken_image(word, fault) for fault in faults)
+            return Judgement(subject=word, verdict="fails", findings=findings)
+        image = LayoutImage(source)
+        return judge_content(word, image.stored, image.program)[0]

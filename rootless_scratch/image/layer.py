@@ -1,0 +1,298 @@
+"""The one writer of layers: a plan's entries as a tar, hashed while it is written, each source read once.
+
+The order is that of a Rootfs, a directory before what it holds; the root itself has no entry, as with buildah.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from rootless_scratch.errors import SourceError, UsageError
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.tarheader import END, entry_header, padding
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from rootless_scratch.image.rootfs import Entry
+
+    Block = bytes | memoryview[int]
+
+CHUNK = 1 << 20
+_THREADS_FROM = 8 << 20
+"""Bytes from which on a second thread pays; its start costs as much as hashing 2 MB."""
+
+_DEPTH = 4
+"""Chunks under way between the threads: memory stays at a few megabytes whatever the layer's size."""
+
+GZIP_LEVELS = range(4)
+_GZIP_LEVEL = 1
+_GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+
+
+class Compression:
+    """How a layer is stored: `name` none or gzip, `level` that of isal (0 fastest, 3 smallest)."""
+
+    __slots__ = ("level", "name")
+
+    def __init__(self, name: str, level: int = _GZIP_LEVEL) -> None:
+        self.name = name
+        self.level = level
+
+
+NONE = Compression("none")
+
+
+def parse_compression(word: str) -> Compression:
+    """Read `none` or `gzip[:LEVEL]`; raises UsageError."""
+    name, colon, level = word.partition(":")
+    if name == "gzip" and (not colon or level in map(str, GZIP_LEVELS)):
+        return Compression(name, int(level) if colon else _GZIP_LEVEL)
+    if word == "none":
+        return NONE
+    if name == "zstd":
+        raise UsageError("Layers are not written as zstd.", fix="Use `--compress gzip`, which every tool reads.")
+    raise UsageError(
+        f"{word!r} is not a compression.", fix="Write `none`, `gzip`, or `gzip:LEVEL` with a level from 0 to 3."
+    )
+
+
+class WrittenLayer:
+    """What was written: `diff_id` of the tar, `digest` and `size` of what is stored; sha256 in hexadecimal."""
+
+    __slots__ = ("diff_id", "digest", "size")
+
+    def __init__(self, *, diff_id: str, digest: str, size: int) -> None:
+        self.diff_id = diff_id
+        self.digest = digest
+        self.size = size
+
+
+def write_layer(
+    entries: Iterable[Entry],
+    descriptor: int,
+    *,
+    mtime: int,
+    size: int,
+    compression: Compression = NONE,
+    progress: Callable[[int], None] | None = None,
+) -> WrittenLayer:
+    """Write the entries as one layer to a file; `size` is about what there is to read.
+
+    `progress` is told the bytes of sources that were read. The bytes written depend on the entries, their
+    sources, `mtime` and the compression, and on nothing else. Raises SourceError where a source is not the
+    file that was planned, before or after it was read; OSError.
+    """
+    diff = hashlib.sha256()
+    stored = diff if compression.name == "none" else hashlib.sha256()
+    large = size >= _THREADS_FROM
+    pack = _Gzip(compression.level, parallel=large) if compression.name == "gzip" else None
+    written = 0
+
+    def store(block: Block) -> None:
+        nonlocal written
+        view = memoryview(block)
+        written += len(view)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def take(block: Block) -> None:
+        diff.update(block)
+        if pack is not None:
+            packed = pack.add(block)
+            stored.update(packed)
+            store(packed)
+
+    def buffer(kept: bytearray = bytearray(CHUNK)) -> bytearray:  # noqa: B008 - one for all is meant
+        return kept
+
+    if not large:
+        for block in _blocks(entries, mtime, buffer, progress):
+            take(block)
+            if pack is None:
+                store(block)
+    else:
+        _share_out(entries, mtime, progress, take, store if pack is None else None)
+    if pack is not None:
+        packed = pack.end()
+        stored.update(packed)
+        store(packed)
+    return WrittenLayer(diff_id=diff.hexdigest(), digest=stored.hexdigest(), size=written)
+
+
+def _share_out(
+    entries: Iterable[Entry],
+    mtime: int,
+    progress: Callable[[int], None] | None,
+    take: Callable[[Block], None],
+    store: Callable[[Block], None] | None,
+) -> None:
+    """One thread hashes (and compresses) while this one reads and writes: all four let the other run."""
+    from queue import SimpleQueue
+    from threading import Thread
+
+    free: SimpleQueue[bytearray] = SimpleQueue()
+    filled: SimpleQueue[Block | None] = SimpleQueue()
+    failures: list[Exception] = []
+    for _ in range(_DEPTH):
+        free.put(bytearray(CHUNK))
+
+    def work() -> None:
+        while (block := filled.get()) is not None:
+            try:
+                take(block)
+            except Exception as error:  # noqa: BLE001 - raised again by the other thread
+                failures.append(error)
+            if isinstance(block, memoryview) and isinstance(block.obj, bytearray):
+                free.put(block.obj)
+
+    worker = Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        for block in _blocks(entries, mtime, free.get, progress):
+            filled.put(block)
+            if store is not None:
+                store(block)
+            if failures:
+                break
+    finally:
+        filled.put(None)
+        worker.join()
+    if failures:
+        raise failures[0]
+
+
+def _blocks(
+    entries: Iterable[Entry],
+    mtime: int,
+    buffer: Callable[[], bytearray],
+    progress: Callable[[int], None] | None,
+) -> Iterator[Block]:
+    """The bytes of the tar; `buffer` gives the memory for each chunk of a source."""
+    done = 0
+    for entry in entries:
+        yield entry_header(entry, mtime)
+        if not isinstance(entry, File):
+            continue
+        for chunk in _content(entry, buffer):
+            yield chunk
+            done += len(chunk)
+            if progress is not None:
+                progress(done)
+        yield padding(entry.identity.size)
+    yield END
+
+
+def _content(file: File, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
+    """The bytes of a source, which must be the very file that was planned, before and after."""
+    if file.source is None:
+        if file.content:
+            yield memoryview(file.content)
+        return
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceError(
+            f"{file.source!r} cannot be read any more: {error.strerror}.",
+            fix="Let the file be while the image is built.",
+        ) from error
+    try:
+        _check_identity(descriptor, file)
+        left = file.identity.size
+        while left:
+            memory = buffer()
+            count = os.readv(descriptor, [memoryview(memory)[: min(left, CHUNK)]])
+            if count == 0:
+                raise _changed(file)
+            left -= count
+            yield memoryview(memory)[:count]
+        _check_identity(descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def _check_identity(descriptor: int, file: File) -> None:
+    status = os.fstat(descriptor)
+    now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    planned = file.identity
+    then = (planned.device, planned.inode, planned.size, planned.mtime_ns, planned.ctime_ns)
+    if now != then or not stat.S_ISREG(status.st_mode):
+        raise _changed(file)
+
+
+def _changed(file: File) -> SourceError:
+    return SourceError(
+        f"{file.source!r} changed while the image was built.",
+        fix="Build again when nothing writes to it any more.",
+    )
+
+
+class _Gzip:
+    """One gzip member without name and time (RFC 1952), the same bytes on every host with this isal.
+
+    The tar is cut into pieces of one size, each packed by itself, so that several cores can, with the same result.
+    """
+
+    def __init__(self, level: int, *, parallel: bool) -> None:
+        # A tenth of zlib's time for about a tenth more bytes; importing it costs 2 ms, where it is wanted.
+        from isal import isal_zlib
+
+        self._crc32 = isal_zlib.crc32
+        self._level = level
+        self._crc = self._size = 0
+        self._piece = bytearray()
+        self._packed = bytearray(_GZIP_HEADER)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: list[Future[bytes]] = []
+        self._cores = len(os.sched_getaffinity(0))
+        if parallel:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(self._cores)
+
+    def add(self, block: Block) -> bytes:
+        """Take some more of the tar, and give what is packed by now."""
+        self._crc = self._crc32(block, self._crc)
+        self._size += len(block)
+        self._piece += block
+        while len(self._piece) >= CHUNK:
+            piece, self._piece = self._piece[:CHUNK], self._piece[CHUNK:]
+            self._submit(piece)
+        return self._take(2 * self._cores)
+
+    def end(self) -> bytes:
+        """Give the rest: an empty last block, the sum and the size."""
+        self._submit(self._piece)
+        rest = self._take(0)
+        if self._pool is not None:
+            self._pool.shutdown()
+        return (
+            rest + b"\x03\x00" + self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
+        )
+
+    def _submit(self, piece: bytearray) -> None:
+        if self._pool is None:
+            self._packed += _deflate(piece, self._level)
+        else:
+            self._pending.append(self._pool.submit(_deflate, piece, self._level))
+
+    def _take(self, kept: int) -> bytes:
+        """What is packed, in order; all but `kept` pieces are waited for."""
+        while len(self._pending) > kept:
+            self._packed += self._pending.pop(0).result()
+        packed = bytes(self._packed)
+        self._packed.clear()
+        return packed
+
+
+def _deflate(piece: bytearray, level: int) -> bytes:
+    """A piece as blocks that end at a byte's end and refer to nothing before them."""
+    from isal import isal_zlib
+
+    packer = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    packed: bytes = packer.compress(piece) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
+    return packed

@@ -1,0 +1,249 @@
+"""OCI image layouts on disk, and archives of images: written whole or not at all.
+
+A layout may hold several images, and several writers may add to it at once: blobs come first, and the index, which
+names them, is replaced under a lock of the directory (OCI image-spec v1.1, image-layout.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager, suppress
+
+from rootless_scratch.errors import BuildError, UsageError
+from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode
+from rootless_scratch.image.tarheader import DIRECTORY, END, header, padding
+from rootless_scratch.image.temporary import PREFIX, Temporary, sync_directory
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+VERSION_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256"
+VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_CHUNK = 16 << 20
+
+
+class Blob:
+    """Bytes with their digest: either `content`, or what the file `source` holds, from its start."""
+
+    __slots__ = ("content", "digest", "size", "source")
+
+    def __init__(self, digest: str, size: int, *, content: bytes = b"", source: Temporary | None = None) -> None:
+        self.digest = digest
+        self.size = size
+        self.content = content
+        self.source = source
+
+    @classmethod
+    def of(cls, content: bytes) -> Blob:
+        """The blob of some bytes."""
+        return cls(digest_of(content), len(content), content=content)
+
+    @property
+    def name(self) -> str:
+        """The digest without its algorithm: the file's name."""
+        return self.digest.removeprefix("sha256:")
+
+
+class WrittenImage:
+    """All blobs of an image: the manifest, the config, the layers."""
+
+    __slots__ = ("config", "layers", "manifest")
+
+    def __init__(self, *, manifest: Blob, config: Blob, layers: Sequence[Blob]) -> None:
+        self.manifest = manifest
+        self.config = config
+        self.layers = tuple(layers)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What is pointed to before what points to it."""
+        return (*self.layers, self.config, self.manifest)
+
+    def entry(self, ref: str | None) -> dict[str, object]:
+        """The descriptor by which an index names the image."""
+        found = descriptor(MANIFEST, self.manifest.digest, self.manifest.size)
+        return found if ref is None else {**found, "annotations": {REF_NAME: ref}}
+
+
+@contextmanager
+def layout_directory(path: str) -> Iterator[str]:
+    """A directory that may take images: a layout, or nothing yet; what was made is removed where nothing came in.
+
+    Raises UsageError for a directory of anything else.
+    """
+    made = not os.path.isdir(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        foreign = _foreign(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path!r} cannot be made or read: {error.strerror}.", fix="Name a directory that you can write to."
+        ) from error
+    if foreign is not None:
+        raise UsageError(
+            f"{path!r} is not an image layout: it holds {foreign!r} and no {VERSION_FILE} of version 1.",
+            fix="Name a new directory, or one that an image was written to before.",
+        )
+    try:
+        yield path
+    finally:
+        if made:
+            with suppress(OSError):  # the image is in it
+                os.rmdir(path)
+
+
+def _foreign(path: str) -> str | None:
+    """What in a directory belongs to no layout, nor to one whose first writer was killed; None if all does."""
+    names = os.listdir(path)
+    if VERSION_FILE in names:
+        try:
+            with open(os.path.join(path, VERSION_FILE), "rb") as file:
+                version = json.loads(file.read(1 << 16))["imageLayoutVersion"]
+        except (OSError, ValueError, KeyError, TypeError):
+            version = ""
+        return None if str(version).startswith("1.") else VERSION_FILE
+    others = (name for name in sorted(names) if name != "blobs" and not name.startswith(PREFIX))
+    return next(others, None)
+
+
+def add_to_layout(path: str, image: WrittenImage, refs: Sequence[str | None]) -> None:
+    """Put an image into a layout under each of `refs`; what had such a name before loses it, all else stays.
+
+    None is the image without a name, of which a layout has one. Raises BuildError, OSError.
+    """
+    blobs = os.path.join(path, BLOBS)
+    os.makedirs(blobs, exist_ok=True)
+    for blob in image.blobs:
+        place = os.path.join(blobs, blob.name)
+        # The name says what is in it, if it is whole: validate() looks.
+        if not _has(place, blob.size):
+            _place(path, blob, place)
+    sync_directory(blobs)
+    with locked(path):
+        if not os.path.exists(os.path.join(path, VERSION_FILE)):
+            _replace(path, VERSION_FILE, VERSION)
+        index = _read_index(path)
+        manifests = [entry for entry in index["manifests"] if _ref(entry) not in refs]
+        manifests += [image.entry(ref) for ref in refs]
+        _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}))
+
+
+def _has(place: str, size: int) -> bool:
+    try:
+        return os.stat(place, follow_symlinks=False).st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _place(path: str, blob: Blob, place: str) -> None:
+    """Give a blob its name; a file that lies in this layout already is only renamed."""
+    if blob.source is not None and blob.source.is_in(path):
+        blob.source.rename(place, sync=False)
+        return
+    with Temporary(path) as file:
+        _append(file, blob)
+        file.rename(place, sync=False)
+
+
+def _replace(path: str, name: str, content: bytes) -> None:
+    with Temporary(path) as file:
+        file.write(content)
+        file.rename(os.path.join(path, name))
+
+
+def _append(file: Temporary, blob: Blob) -> None:
+    """Write a blob at the end of a file, inside the kernel where it can."""
+    if blob.source is None:
+        file.write(blob.content)
+        return
+    at = 0
+    in_kernel = True
+    while at < blob.size:
+        count = min(_CHUNK, blob.size - at)
+        if in_kernel:
+            try:
+                done = os.copy_file_range(blob.source.descriptor, file.descriptor, count, offset_src=at)
+            except OSError:
+                in_kernel = False
+                continue
+        else:
+            block = os.pread(blob.source.descriptor, min(count, 1 << 20), at)
+            file.write(block)
+            done = len(block)
+        if done == 0:
+            raise BuildError("A layer became shorter while it was copied.", fix="Let the output be.")
+        at += done
+
+
+def _ref(entry: object) -> str | None:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    ref = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return ref if isinstance(ref, str) else None
+
+
+def _read_index(path: str) -> dict[str, list[object]]:
+    try:
+        with open(os.path.join(path, INDEX_FILE), "rb") as file:
+            index = json.load(file)
+    except FileNotFoundError:
+        return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}  # type: ignore[dict-item]
+    except ValueError:
+        index = None
+    if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
+        raise BuildError(
+            f"The {INDEX_FILE} of {path!r} is not readable, and names the images that are there.",
+            fix="Write to another directory, or remove this one.",
+        )
+    return index
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Alone among writers of this directory; nothing is left of the lock, however its holder ends (flock(2))."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_oci_archive(path: str, image: WrittenImage, ref: str | None) -> None:
+    """Write a layout with one image as a tar file, replacing what is there. Raises OSError."""
+    index = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image.entry(ref)]})
+    with Temporary(os.path.dirname(path)) as file:
+        file.write(header(b"blobs/", kind=DIRECTORY, mode=0o755))
+        file.write(header(f"{BLOBS}/".encode(), kind=DIRECTORY, mode=0o755))
+        for blob in image.blobs:
+            _member(file, f"{BLOBS}/{blob.name}", blob)
+        _member(file, INDEX_FILE, Blob.of(index))
+        _member(file, VERSION_FILE, Blob.of(VERSION))
+        file.write(END)
+        file.rename(path)
+
+
+def write_docker_archive(path: str, image: WrittenImage, names: Sequence[str]) -> None:
+    """Write what `docker load` and `podman load` read, replacing what is there; the image keeps its ID.
+
+    Docker image-spec v1.2, "Combined Image JSON + Filesystem Changeset Format". Raises OSError.
+    """
+    layers = [f"{blob.name}/layer.tar" for blob in image.layers]
+    manifest = [{"Config": f"{image.config.name}.json", "RepoTags": list(names) or None, "Layers": layers}]
+    content = json.dumps(manifest, separators=(",", ":")).encode()
+    with Temporary(os.path.dirname(path)) as file:
+        for name, blob in zip(layers, image.layers, strict=True):
+            file.write(header(name.rpartition("/")[0].encode() + b"/", kind=DIRECTORY, mode=0o755))
+            _member(file, name, blob)
+        _member(file, f"{image.config.name}.json", image.config)
+        _member(file, "manifest.json", Blob.of(content))
+        file.write(END)
+        file.rename(path)
+
+
+def _member(file: Temporary, name: str, blob: Blob) -> None:
+    file.write(header(name.encode(), size=blob.size))
+    _append(file, blob)
+    file.write(padding(blob.size))
