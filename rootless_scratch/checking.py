@@ -24,7 +24,9 @@ def check_subject(subject: str | os.PathLike[str] | Image) -> Judgement:
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        return _check_image(subject.image_id)
+        # One that was only written to outputs is not in storage.
+        outputs = () if subject.names else subject.outputs
+        return _check_layout(outputs[0].ref) if outputs else _check_image(subject.image_id)
     word = os.fspath(subject)
     if not word:
         raise UsageError(
