@@ -24,7 +24,10 @@ def check_subject(
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        return judge_stored(image_id(subject))
+        found = image_id(subject)
+        # One that was only written to outputs is not in storage.
+        outputs = () if subject.names else subject.outputs
+        return _check_layout(outputs[0].ref) if outputs else judge_stored(found)
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(

@@ -152,7 +152,7 @@ def test_a_root_that_is_scripted_goes_to_an_output_too(tmp_path: Path, program: 
     with rs.scratch(output=f"oci:{tmp_path}/layout", compress="gzip") as root:
         root.add(program)
     assert root.image.layers[0].media_type == "application/vnd.oci.image.layer.v1.tar+gzip"
-    assert rs.check(f"oci:{tmp_path}/layout").verdict == "starts"
+    assert rs.check(root.image).verdict == "starts"
 
 
 def test_a_full_disk_leaves_the_outputs_as_they_were(tmp_path: Path, shared_home: Home) -> None:
