@@ -107,3 +107,21 @@ def fresh_home() -> Iterator[Home]:
     home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
     yield home
     home.remove()
+
+
+@pytest.fixture(scope="session")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of the README, statically linked."""
+    program = tmp_path_factory.mktemp("hello") / "hello"
+    subprocess.run(["gcc", "-static", "-o", program, SOURCE / "docs/hello.c"], check=True)
+    return program
+
+
+@pytest.fixture
+def python_home(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """This very process sees the tests' image store."""
+    for name in set(os.environ) - set(shared_home.environment):
+        monkeypatch.delenv(name)
+    for name, value in shared_home.environment.items():
+        monkeypatch.setenv(name, value)
+    return shared_home

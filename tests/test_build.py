@@ -16,36 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tinyelf
 
-import rootless_scratch as rs
-from rootless_scratch.backends.buildah import build_image
-from rootless_scratch.backends.session import Session
-from rootless_scratch.image.plan import plan
-from rootless_scratch.image.spec import Copy, Spec
-
 if TYPE_CHECKING:
     from conftest import Home
 
 pytestmark = pytest.mark.buildah
 
 SOURCE = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of the README, statically linked."""
-    program = tmp_path_factory.mktemp("hello") / "hello"
-    subprocess.run(["gcc", "-static", "-o", program, SOURCE / "docs/hello.c"], check=True)
-    return program
-
-
-@pytest.fixture
-def python_home(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """This very process sees the tests' image store."""
-    for name in set(os.environ) - set(shared_home.environment):
-        monkeypatch.delenv(name)
-    for name, value in shared_home.environment.items():
-        monkeypatch.setenv(name, value)
-    return shared_home
 
 
 def layout(home: Home, name: str, place: Path) -> tuple[dict[str, Any], dict[str, Any], list[Path]]:
@@ -115,67 +91,6 @@ def left_behind(home: Home) -> list[str]:
     records = home.path / ".local/state/rootless-scratch/builds"
     files = [str(path) for path in records.rglob("*") if path.is_file()] if records.exists() else []
     return containers + files + [str(path) for path in home.temporary.iterdir()]
-
-
-def test_the_image_id_is_the_same_whoever_builds_it_wherever_and_whenever(
-    shared_home: Home, tmp_path: Path
-) -> None:
-    program = tinyelf.write(tmp_path / "program")
-    tree = tmp_path / "tree"
-    for name in ("b", "a", "ü", "sub/x"):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(name)
-    words = [
-        "build",
-        str(program),
-        "-t",
-        "same",
-        "--copy",
-        f"{tree}:/tree",
-        "--mkdir",
-        "/tmp:mode=1777",
-        "--env",
-        "B=1",
-    ]
-    expected = shared_home.json(*words)["image_id"]
-    for umask in (0o022, 0o077, 0o000):
-        script = f'umask {umask:03o}; exec "$0" -m rootless_scratch "$@"'
-        done = shared_home.run(["sh", "-c", script, sys.executable, *words, "--json"])
-        assert json.loads(done.stdout)["image_id"] == expected, f"umask {umask:03o}"
-    os.utime(program, (1, 1))
-    (tree / "a").chmod(0o600)
-    for changed in (
-        {"TZ": "Asia/Kolkata"},
-        {"LC_ALL": "C"},
-        {"LC_ALL": "POSIX", "LANG": "de_DE"},
-        {"HOME": str(shared_home.path)},
-    ):
-        assert shared_home.json(*words, environment=changed)["image_id"] == expected, changed
-    assert shared_home.json(*words, environment={"SOURCE_DATE_EPOCH": "1700000000"})["image_id"] != expected
-
-
-def test_another_user_gets_the_same_image_id(shared_home: Home, fresh_home: Home, tmp_path: Path) -> None:
-    """Root of a user namespace is another user, with no session to enter."""
-    program = tinyelf.write(tmp_path / "program")
-    words = ["build", str(program), "-t", "same", "--mkdir", "/data:uid=65532,gid=65532"]
-    expected = shared_home.json(*words)["image_id"]
-    as_root = ["podman", "unshare", sys.executable, "-m", "rootless_scratch", *words, "--json"]
-    done = fresh_home.run(as_root)
-    assert json.loads(done.stdout)["image_id"] == expected
-
-
-def test_another_store_and_another_directory_give_the_same_image_id(
-    shared_home: Home, fresh_home: Home, tmp_path: Path
-) -> None:
-    first, second = tmp_path / "one", tmp_path / "two" / "deep"
-    for place in (first, second):
-        place.mkdir(parents=True)
-        tinyelf.write(place / "program")
-    ids = {
-        home.json("build", "program", "-t", "x", cwd=place)["image_id"]
-        for home, place in ((shared_home, first), (fresh_home, second))
-    }
-    assert len(ids) == 1
 
 
 def test_every_option_arrives_in_the_config_as_it_was_said(shared_home: Home, tmp_path: Path) -> None:
@@ -469,64 +384,3 @@ def test_a_foreign_processor_gives_a_foreign_platform(shared_home: Home, tmp_pat
     assert shared_home.json("build", str(program), "-t", "arm")["platform"] == "linux/arm64/v8"
     config, _, _ = layout(shared_home, "arm", tmp_path / "image")
     assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm64", "v8")
-
-
-def test_a_source_that_changes_after_it_was_planned_is_an_error(python_home: Home, tmp_path: Path) -> None:
-    program = tinyelf.write(tmp_path / "program")
-    planned = plan(Spec(names=("changed",), programs=(Copy(source=str(program)),)))
-    program.write_bytes(program.read_bytes()[::-1])
-    with Session("build") as session, pytest.raises(rs.SourceError, match="changed while the image was built"):
-        build_image(planned, session)
-    assert python_home.run(["buildah", "inspect", "--type", "image", "changed"], check=False).returncode != 0
-    assert left_behind(python_home) == []
-
-
-@pytest.mark.podman
-@pytest.mark.compiler
-@pytest.mark.usefixtures("python_home")
-def test_from_python_an_image_is_built_in_one_call_and_in_a_block(hello: Path, tmp_path: Path) -> None:
-    image = rs.build(hello, tag="py:1", env={"A": "b"}, ports=[8080])
-    assert image.names == ("localhost/py:1",)
-    data = tmp_path / "data"
-    data.write_text("data")
-    with rs.scratch(tag=["block:1", "block:2"]) as root:
-        root.add(hello, "/usr/bin/hello")
-        root.mkdir("/tmp", mode=0o1777)
-        root.copy(data, "/srv/data", uid=65532)
-        root.symlink("/usr/bin/hello", "/hello")
-        root.config(entrypoint=["/usr/bin/hello"], env={"A": "b"}, user="65532")
-    assert root.image.names == ("localhost/block:1", "localhost/block:2")
-    assert root.image.files == 2
-    result = rs.run(root.image, timeout=60)
-    assert (result.exit_code, result.stdout) == (0, b"Hello World\n")
-    assert rs.check(root.image).verdict == "starts"
-    assert list(rs.check(hello)) == []
-
-
-def test_from_python_an_exception_in_the_block_builds_nothing(python_home: Home, tmp_path: Path) -> None:
-    program = tinyelf.write(tmp_path / "program")
-    root = rs.scratch(tag="nothing")
-
-    def fill() -> None:
-        with root:
-            root.add(program)
-            root.add(tmp_path / "missing")
-
-    with pytest.raises(rs.SourceError, match="does not exist"):
-        fill()
-    assert not hasattr(root, "image")
-    assert python_home.run(["buildah", "inspect", "--type", "image", "nothing"], check=False).returncode != 0
-
-
-@pytest.mark.usefixtures("python_home")
-def test_from_python_a_refusal_carries_its_findings(tmp_path: Path) -> None:
-    script = tmp_path / "script"
-    script.write_text("#!/bin/sh\necho hello\n")
-    with pytest.raises(rs.RefusedError, match="/bin/sh") as refused:
-        rs.build(script, tag="script")
-    assert [finding.rule for finding in refused.value.findings] == ["script-interpreter-missing"]
-
-
-def test_a_string_is_no_list_of_words(tmp_path: Path) -> None:
-    with pytest.raises(rs.UsageError, match="not a list"):
-        rs.build(tinyelf.write(tmp_path / "program"), tag="x", cmd="serve")
