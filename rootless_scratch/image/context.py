@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rootless_scratch.elf.program import FileIdentity
-from rootless_scratch.errors import SourceError
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
 from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.sources import planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from tarfile import TarFile
 
-    from rootless_scratch.image.rootfs import Entry, File
+    from rootless_scratch.image.rootfs import Entry
 
 _CHUNK = 16 * 1024 * 1024
 
@@ -38,7 +36,7 @@ def write_tree(entries: Sequence[Entry], root: str, mtime: int) -> None:
                 with open(path, "xb") as writing:
                     writing.write(entry.content)
             else:
-                with _planned(entry) as reading:
+                with planned(entry) as reading:
                     _copy(reading, path)
             finish(path, entry.mode, mtime)
     # Each entry written into a directory changes its time: the innermost are finished first.
@@ -101,44 +99,5 @@ def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
         if entry.content is not None:
             archive.addfile(member, io.BytesIO(entry.content))
             return
-        with _planned(entry) as reading, open(reading, "rb", closefd=False) as source:
+        with planned(entry) as reading, open(reading, "rb", closefd=False) as source:
             archive.addfile(member, source)
-
-
-@contextmanager
-def _planned(file: File) -> Iterator[int]:
-    """A descriptor of the file that was planned; SourceError where it is another, before or after use."""
-    if file.source is None:
-        raise ValueError(f"{file.path!r} is no file of the host")
-    try:
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise SourceError(
-            f"{file.source!r} cannot be read any more: {error.strerror}.",
-            fix="Let the file be while the context is written.",
-        ) from error
-    try:
-        _check_identity(descriptor, file)
-        try:
-            yield descriptor
-        finally:
-            # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
-            _check_identity(descriptor, file)
-    finally:
-        os.close(descriptor)
-
-
-def _check_identity(descriptor: int, file: File) -> None:
-    status = os.fstat(descriptor)
-    now = FileIdentity(
-        device=status.st_dev,
-        inode=status.st_ino,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-    )
-    if now != file.identity:
-        raise SourceError(
-            f"{file.source!r} changed since it was planned.",
-            fix="Try again when nothing writes to it any more.",
-        )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 
-from rootless_scratch.errors import SourceError, UsageError
+from rootless_scratch.errors import UsageError
 from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.sources import changed, planned
 from rootless_scratch.image.tarheader import END, entry_header, padding
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -193,42 +193,15 @@ def _content(file: File, buffer: Callable[[], bytearray]) -> Iterator[memoryview
         if file.content:
             yield memoryview(file.content)
         return
-    try:
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        raise SourceError(
-            f"{file.source!r} cannot be read any more: {error.strerror}.",
-            fix="Let the file be while the image is built.",
-        ) from error
-    try:
-        _check_identity(descriptor, file)
+    with planned(file) as descriptor:
         left = file.identity.size
         while left:
             memory = buffer()
             count = os.readv(descriptor, [memoryview(memory)[: min(left, CHUNK)]])
             if count == 0:
-                raise _changed(file)
+                raise changed(file)
             left -= count
             yield memoryview(memory)[:count]
-        _check_identity(descriptor, file)
-    finally:
-        os.close(descriptor)
-
-
-def _check_identity(descriptor: int, file: File) -> None:
-    status = os.fstat(descriptor)
-    now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    planned = file.identity
-    then = (planned.device, planned.inode, planned.size, planned.mtime_ns, planned.ctime_ns)
-    if now != then or not stat.S_ISREG(status.st_mode):
-        raise _changed(file)
-
-
-def _changed(file: File) -> SourceError:
-    return SourceError(
-        f"{file.source!r} changed while the image was built.",
-        fix="Build again when nothing writes to it any more.",
-    )
 
 
 class _Gzip:

@@ -1,0 +1,54 @@
+"""Files of the host as they were planned: what has changed since is an error, not a different image."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+
+from rootless_scratch.errors import SourceError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.image.rootfs import File
+
+
+@contextmanager
+def planned(file: File) -> Iterator[int]:
+    """A descriptor of the file that was planned; SourceError where it is another, before or after use."""
+    assert file.source is not None  # noqa: S101 - what has its content in the plan is no file of the host
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceError(
+            f"{file.source!r} cannot be read any more: {error.strerror}.",
+            fix="Let the file be while the image is made.",
+        ) from error
+    try:
+        _check_identity(descriptor, file)
+        try:
+            yield descriptor
+        finally:
+            # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
+            _check_identity(descriptor, file)
+    finally:
+        os.close(descriptor)
+
+
+def changed(file: File) -> SourceError:
+    """The error for a file that is no longer what was planned."""
+    return SourceError(
+        f"{file.source!r} changed since it was planned.",
+        fix="Try again when nothing writes to it any more.",
+    )
+
+
+def _check_identity(descriptor: int, file: File) -> None:
+    status = os.fstat(descriptor)
+    now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    known = file.identity
+    then = (known.device, known.inode, known.size, known.mtime_ns, known.ctime_ns)
+    if now != then or not stat.S_ISREG(status.st_mode):
+        raise changed(file)
