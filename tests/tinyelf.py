@@ -6,6 +6,7 @@
     arm_attributes(10)           the section that tells the ARM version, as `tail=` of elf()
     note("GNU", 3, b"...")       one record of a PT_NOTE segment, for `notes=` of elf()
     comment("GCC: ...")          what compilers sign with, as `tail=` of elf()
+    loader_cache((name, path))   no ELF file, but what ldconfig(8) writes
 
 The layout is: headers, then everything that is loaded (code, interpreter, notes, dynamic section, strings) in
 one segment at BASE, then `data` in a writable segment at DATA, then `tail`, which is not loaded.
@@ -289,3 +290,18 @@ class _Builder:
             + self.words(offset, at, at, size, size)
             + struct.pack(f"{self._order}II", flags, align)
         )
+
+
+def loader_cache(*entries: tuple[str, str], flags: int = 0x303) -> bytes:
+    """An ld.so.cache in the new format."""
+    texts = bytearray()
+    rows = []
+    start = 48 + 24 * len(entries)
+    for name, path in entries:
+        key = start + len(texts)
+        texts += name.encode() + b"\0"
+        value = start + len(texts)
+        texts += path.encode() + b"\0"
+        rows.append(struct.pack("<IIIIQ", flags, key, value, 0, 0))
+    head = b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI12x", len(entries), len(texts), 2, 0)
+    return head + b"".join(rows) + bytes(texts)

@@ -14,7 +14,7 @@ from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
-from rootless_scratch.rules.access import account_of
+from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
@@ -75,7 +75,9 @@ def judge_image(
     to be bundled and not found.
     """
     tree = Tree(rootfs)
-    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
+    lists = read_lists(tree, content)
+    account = account_of(config.user, lists)
+    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
     root = TreeRoot(tree, read=read, content=content)
     facts = {program.path: program.facts for program in programs}
     started = _started(scene, facts)
