@@ -40,6 +40,7 @@ NODEFLIB: Final = 0x800
 BASE: Final = 0x400000
 DATA: Final = 0x600000
 PAGE: Final = 0x1000
+LARGE_PAGES: Final = {"aarch64": 0x10000, "ppc64le": 0x10000}
 
 _LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _DEBUG, _RUNPATH, _FLAGS_1 = 1, 5, 10, 14, 15, 21, 29, 0x6FFFFFFB
@@ -107,12 +108,15 @@ def elf(
     data: bytes = b"",
     tail: bytes = b"",
     machine_number: int | None = None,
+    page: int | None = None,
 ) -> bytes:
     """An ELF file. A dynamic section is there if anything of it is asked for, or by `dynamic=True`.
 
-    `entry` is by default the address of `code`; `machine_number` replaces e_machine alone.
+    `entry` is by default the address of `code`; `machine_number` replaces e_machine alone,
+    `page` what its segments are aligned for.
     """
     kind = MACHINES[machine]
+    page = page or LARGE_PAGES.get(machine, PAGE)
     build = _Builder(kind)
     strings = _Strings()
     tags: list[tuple[int, int]] = [(_NEEDED, strings.add(name)) for name in needed]
@@ -141,11 +145,11 @@ def elf(
         tags += [(_STRTAB, BASE + table_offset), (_STRSZ, len(table)), (0, 0)]
         raw = b"".join(build.words(tag, value) for tag, value in tags)
         headers.append(build.program_header(_DYNAMIC, 6, _append(body, raw), len(raw)))
-    headers.insert(0, build.program_header(_LOAD, 5, 0, len(body), align=PAGE))
+    headers.insert(0, build.program_header(_LOAD, 5, 0, len(body), align=page))
     if data:
         # The file offset and the address must agree within a page, or the kernel refuses.
         body.extend(bytes(-len(body) % PAGE))
-        headers.append(build.program_header(_LOAD, 6, len(body), len(data), address=DATA, align=PAGE))
+        headers.append(build.program_header(_LOAD, 6, len(body), len(data), address=DATA, align=page))
         body += data
     body[build.header_size : build.header_size + count * build.program_header_size] = b"".join(headers)
     body[: build.header_size] = build.header(

@@ -20,6 +20,7 @@ from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
 from rootless_scratch.rules.loaders import judge_incomplete
+from rootless_scratch.rules.machines import judge_machines
 from rootless_scratch.rules.needs import judge_covered, judge_needs
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges, judge_reading
 from rootless_scratch.rules.places import judge_places
@@ -92,6 +93,7 @@ def judge_image(
         *judge_places(scene),
         *judge_privileges(scene, started),
         *judge_needs(scene, programs),
+        *judge_machines(scene, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
         findings.append(_no_platform(config))
