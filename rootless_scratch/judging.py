@@ -146,6 +146,14 @@ def judge_content(
         return facts.elf
 
     Tree(rootfs).started_files(config, note)
-    judged = judge_image(rootfs=rootfs, config=config, programs=programs, platform=stored.platform, read=elf)
+    contents = {file.path: file.content for file in stored.files}
+    judged = judge_image(
+        rootfs=rootfs,
+        config=config,
+        programs=programs,
+        platform=stored.platform,
+        read=elf,
+        content=lambda file: contents[file.path],
+    )
     findings = (*garbled, *judged)
     return Judgement(subject=name, verdict=verdict(findings), findings=findings), tuple(programs)

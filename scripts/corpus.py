@@ -1,8 +1,10 @@
-"""Build, judge and run every program of tests/corpus/programs.txt, and a broken variant of each.
+"""Build, judge and run every program of tests/corpus/programs.txt, and broken variants of each.
 
     sound    with --bundle-libraries the verdict is `starts`, and it says who it is, as nobody and without network
-    broken   without one of its libraries the verdict is `fails` by `needs-libraries`, and it does fail
+    broken   without a library, without the loader, with a library elsewhere or for another processor, with the
+             wrong path in the command or without execute bits the verdict is `fails` by the right rule
 
+The variant without a library is built and run for each program, the others for every twelfth, and for the first.
 Images lie in a store of their own, which is removed at the end. Exits 1 where verdict and reality differ.
 """
 
@@ -21,6 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 _NOT_LOADED = 127
 """With this code a loader ends that does not find a library: elf/dl-error.c of glibc."""
 
+_MACHINE, _AARCH64 = 18, b"\xb7\0"
+"""Where e_machine stands in an ELF header: elf(5)."""
+
+_REALLY = 12
+"""Every so many programs all variants are run."""
+
 LIST = ROOT / "tests" / "corpus" / "programs.txt"
 
 
@@ -30,6 +38,11 @@ class Entry(NamedTuple):
     package: str
     program: str
     arguments: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it lies in its image; programs of several names go by it."""
+        return f"/{os.path.basename(self.program)}"
 
     @property
     def image(self) -> str:
@@ -44,6 +57,13 @@ class Answer(NamedTuple):
     entry: Entry
     size: int
     faults: tuple[str, ...]
+
+
+class Variant(NamedTuple):
+    """A broken image: the rule that must refuse it, and the words that build it."""
+
+    rule: str
+    words: list[str]
 
 
 class Bench:
@@ -73,13 +93,16 @@ class Bench:
             check=False,
         )
 
-    def try_out(self, entry: Entry) -> Answer:
-        """Both variants of one program."""
-        built = self.cli("build", f"{entry.program}:/app", "-t", entry.image, "--bundle-libraries", "--json")
+    def try_out(self, entry: Entry, *, really: bool) -> Answer:
+        """All variants of one program; the broken ones are only judged unless they are `really` to be run."""
+        built = self.cli("build", entry.program, "-t", entry.image, "--bundle-libraries", "--json")
         if built.returncode:
             return Answer(entry, 0, (f"not built: {built.stderr.decode()}{built.stdout.decode()}",))
         faults = list(self._sound(entry))
-        faults += self._broken(entry)
+        for name, variant in self._variants(entry).items():
+            faults += self._judged(name, variant)
+            if really or name == "library left out":
+                faults += self._refused(name, variant, entry)
         self.cli_of("buildah", "rmi", "-f", entry.image, f"{entry.image}-broken")
         return Answer(entry, json.loads(built.stdout)["size"], tuple(faults))
 
@@ -96,30 +119,78 @@ class Bench:
         said = (done.stderr or done.stdout).decode("utf-8", "replace")[-300:]
         return [f"the verdict is {judged['verdict']}, and it ended with {done.returncode}: {said}"]
 
-    def _broken(self, entry: Entry) -> list[str]:
-        """The same image by hand, without the last library that is no part of the C library's family."""
-        words = [f"{entry.program}:/app", "--bundle-libraries", "--dry-run", "--json"]
+    def _variants(self, entry: Entry) -> dict[str, Variant]:
+        """The same image by hand, each time with another mistake, of which static programs have fewer."""
+        words = [entry.program, "--bundle-libraries", "--dry-run", "--json"]
         entries: list[dict[str, Any]] = json.loads(self.cli("build", *words).stdout)["plan"]["entries"]
-        libraries = [each for each in entries if each["type"] == "file" and ".so" in each["path"]]
-        libraries = [each for each in libraries if not os.path.basename(each["path"]).startswith("ld-")]
-        left_out = libraries[-1]["path"]
-        words = [f"{entry.program}:/app"]
-        for each in entries:
-            if each["type"] == "symlink" and os.path.basename(left_out) != each["target"]:
-                words += ["--symlink", f"{each['target']}:{each['path']}"]
-            elif each["type"] == "file" and each["path"] not in {left_out, "/app"}:
-                words += ["--copy", f"{each['source']}:{each['path']}"]
+        libraries = [each for each in entries if each["type"] == "file" and each["path"] != entry.path]
+        links = [each for each in entries if each["type"] == "symlink"]
+        app, there = [entry.program], _copies(libraries, links)
+        bare = ["--copy", f"{entry.program}:{entry.path}:mode=0644", "--entrypoint", json.dumps([entry.path])]
+        elsewhere = [*app, "--entrypoint", json.dumps([f"/usr/bin{entry.path}"])]
+        variants = {
+            "wrong path": Variant("command-missing", [*elsewhere, *there]),
+            "no execute bit": Variant("not-executable", [*bare, *there]),
+        }
+        loader = next((each for each in libraries if os.path.basename(each["path"]).startswith("ld-")), None)
+        # The last one that is no part of the C library's family, where there is one.
+        library = next((each for each in libraries[::-1] if each is not loader), None)
+        if loader is not None:
+            rest = [each for each in libraries if each is not loader]
+            variants["loader left out"] = Variant("needs-loader", [*app, *_copies(rest, links)])
+            foreign = [*rest, loader | {"source": self._foreign(loader["source"])}]
+            variants["loader for another processor"] = Variant("loader-unusable", [*app, *_copies(foreign, links)])
+        if library is not None:
+            rest = [each for each in libraries if each is not library]
+            variants["library left out"] = Variant("needs-libraries", [*app, *_copies(rest, links)])
+            moved = library | {"path": f"/elsewhere/{os.path.basename(library['path'])}"}
+            variants["library elsewhere"] = Variant("needs-libraries", [*app, *_copies([*rest, moved], links)])
+            foreign = [*rest, library | {"source": self._foreign(library["source"])}]
+            variants["library for another processor"] = Variant(
+                "needs-libraries", [*app, *_copies(foreign, links)]
+            )
+        return variants
+
+    def _foreign(self, source: str) -> str:
+        """A copy of a library that claims to be for aarch64."""
+        copy = self.home / f"foreign-{source.replace('/', '_')}"
+        if not copy.exists():
+            content = bytearray(Path(source).read_bytes())
+            content[_MACHINE : _MACHINE + 2] = _AARCH64
+            copy.write_bytes(content)
+        return str(copy)
+
+    def _judged(self, name: str, variant: Variant) -> list[str]:
+        """What `build` says of it before it builds anything."""
+        answer = json.loads(self.cli("build", *variant.words, "--dry-run", "--json").stdout)
+        rules = {finding["rule"] for finding in answer["findings"] if finding["severity"] == "error"}
+        return [] if rules == {variant.rule} else [f"{name}: refused by {rules}, not by {variant.rule}"]
+
+    def _refused(self, name: str, variant: Variant, entry: Entry) -> list[str]:
+        """What `check` says of it once it is built all the same, and what the kernel says."""
         image = f"{entry.image}-broken"
-        built = self.cli("build", *words, "-t", image, "--no-check")
+        built = self.cli("build", *variant.words, "-t", image, "--no-check")
         if built.returncode:
-            return [f"the broken variant is not built: {built.stderr.decode()}"]
+            return [f"{name}: not built: {built.stderr.decode()}"]
         judged = json.loads(self.cli("check", image, "--json").stdout)
-        rules = [finding["rule"] for finding in judged["findings"] if finding["severity"] == "error"]
+        rules = {finding["rule"] for finding in judged["findings"] if finding["severity"] == "error"}
         done = self.cli("run", "--network", "none", image, *entry.arguments)
-        code = done.returncode
-        if judged["verdict"] == "fails" and set(rules) == {"needs-libraries"} and code == _NOT_LOADED:
+        fits = done.returncode == _NOT_LOADED if name == "library left out" else done.returncode not in {0, 125}
+        if judged["verdict"] == "fails" and rules == {variant.rule} and fits:
             return []
-        return [f"without {left_out} the verdict is {judged['verdict']} by {rules}, and it ended with {code}"]
+        return [f"{name}: the verdict is {judged['verdict']} by {rules}, and it ended with {done.returncode}"]
+
+
+def _copies(files: list[dict[str, Any]], links: list[dict[str, Any]]) -> list[str]:
+    """Words for these files, and for the links that still lead to one of them."""
+    names = {os.path.basename(each["path"]) for each in files}
+    words = []
+    for each in files:
+        words += ["--copy", f"{each['source']}:{each['path']}"]
+    for each in links:
+        if os.path.basename(each["target"]) in names:
+            words += ["--symlink", f"{each['target']}:{each['path']}"]
+    return words
 
 
 def entries_of(words: list[str]) -> list[Entry]:
@@ -135,7 +206,11 @@ def main() -> int:
         bench = Bench(Path(home))
         answers = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for answer in pool.map(bench.try_out, entries_of(sys.argv[1:])):
+            tried = [
+                pool.submit(bench.try_out, entry, really=number % _REALLY == 0)
+                for number, entry in enumerate(entries_of(sys.argv[1:]))
+            ]
+            for answer in (each.result() for each in tried):
                 answers.append(answer)
                 word = "differs" if answer.faults else "agrees"
                 sys.stdout.write(f"{word:8} {answer.size / 1e6:7.1f} MB  {answer.entry.program}\n")

@@ -231,6 +231,29 @@ def measure_run(bench: Bench, program: Path) -> str:
     return table("Running", (head, (seconds(ours), seconds(theirs), f"{ours / theirs:.2f}")))
 
 
+def measure_check(bench: Bench) -> str:
+    """Judge every program of /usr/bin in one call, against ldd(1), which asks the loader one by one."""
+    programs = [str(path) for path in sorted(Path("/usr/bin").iterdir()) if is_program(path)]
+    # Both say by their exit code what they found, which is not asked here.
+    ways = {
+        "ours": ["sh", "-c", '"$@" >checked 2>&1 || :', "sh", OURS, "check", "--bundle-libraries", *programs],
+        "theirs": ["sh", "-c", 'for each; do ldd "$each"; done >listed 2>&1 || :', "sh", *programs],
+    }
+    ours, theirs = bench.alternate(ways, runs=3, clean=False).values()
+    head = ("programs", "`check --bundle-libraries`", "programs per second", "`ldd` one by one", "ratio")
+    count = len(programs)
+    row = (str(count), seconds(ours), f"{count / ours:.0f}", seconds(theirs), f"{ours / theirs:.2f}")
+    return table("Checking", (head, row))
+
+
+def is_program(path: Path) -> bool:
+    """Tell ELF files from scripts, and from what is not to be read."""
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
 def measure_start(bench: Bench) -> str:
     """Time the start of the program itself against that of Python, and name what it imports."""
     base = [sys.executable, "-c", "pass"]
@@ -298,6 +321,7 @@ def main() -> None:
             measure_layouts(bench, program),
             measure_archives(bench, program),
             measure_run(bench, program),
+            measure_check(bench),
             measure_start(bench),
         )
     finally:

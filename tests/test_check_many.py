@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import tinyelf
@@ -38,3 +43,39 @@ def test_one_subject_is_answered_as_before(shared_home: Home, tmp_path: Path) ->
     done = shared_home.cli("check", str(tmp_path / "none"))
     assert done.returncode == 1
     assert b"does not exist" in done.stderr
+
+
+def test_on_a_terminal_many_subjects_show_their_progress_and_elsewhere_nothing(
+    shared_home: Home, tmp_path: Path
+) -> None:
+    program = tinyelf.write(tmp_path / "static")
+    verb = [sys.executable, "-m", "rootless_scratch", "check"]
+    subjects = [str(program)] * 1999 + [str(tmp_path / "none")]
+    for more, expected in (([], True), (["-q"], False), (["--json"], False)):
+        status, said, shown = on_terminal(shared_home, [*verb, *more, *subjects])
+        assert status == 1
+        assert b"does not exist" in shown
+        assert (b"/2000" in shown, "━".encode() in shown) == (expected, expected), more
+        if not more:
+            # Nothing of the bar gets between the lines of the results.
+            assert said.decode().splitlines() == [f"{program}: starts"] * 1999
+    done = shared_home.cli("check", *subjects)
+    assert b"/2000" not in done.stderr
+
+
+def on_terminal(home: Home, words: list[str]) -> tuple[int, bytes, bytes]:
+    """The exit code, stdout, and what a terminal shows that is connected to stderr alone."""
+    ours, theirs = pty.openpty()
+    with (
+        tempfile.TemporaryFile() as stdout,
+        subprocess.Popen(words, env=home.environment, stdout=stdout, stderr=theirs) as process,
+    ):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):
+            while block := os.read(ours, 4096):
+                shown += block
+        os.close(ours)
+        status = process.wait()
+        stdout.seek(0)
+        return status, stdout.read(), shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import tinyelf
@@ -20,21 +19,6 @@ if TYPE_CHECKING:
 FUZZ = settings(deadline=None, max_examples=300, database=None)
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 LOADER = tinyelf.elf(type=tinyelf.DYN, soname="ld-linux-x86-64.so.2")
-
-
-def cache(*entries: tuple[str, str], flags: int = 0x303) -> bytes:
-    """A cache in the new format."""
-    texts = bytearray()
-    rows = []
-    start = 48 + 24 * len(entries)
-    for name, path in entries:
-        key = start + len(texts)
-        texts += name.encode() + b"\0"
-        value = start + len(texts)
-        texts += path.encode() + b"\0"
-        rows.append(struct.pack("<IIIIQ", flags, key, value, 0, 0))
-    head = b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI12x", len(entries), len(texts), 2, 0)
-    return head + b"".join(rows) + bytes(texts)
 
 
 def put(root: Path, path: str, content: bytes = LOADER) -> Path:
@@ -59,7 +43,7 @@ def resolved(root: Path, content: bytes, path: str = "/app") -> Closure:
 def test_a_cache_of_any_bytes_gives_entries_or_none(content: bytes, at: int, patch: bytes) -> None:
     for start in (b"", b"ld.so-1.7.0\0", b"glibc-ld.so.cache1.1"):
         assert all(entry.path.startswith("/") for entry in read_cache(start + content))
-    whole = cache(("libz.so.1", "/opt/libz.so.1"))
+    whole = tinyelf.loader_cache(("libz.so.1", "/opt/libz.so.1"))
     read_cache(whole[:at] + patch + whole[at + len(patch) :])
 
 
@@ -67,9 +51,9 @@ def test_what_the_cache_says_is_found_and_what_is_for_an_old_c_library_is_not(tm
     put(tmp_path, GLIBC)
     put(tmp_path, "/opt/libz.so.1", library())
     program = tinyelf.elf(interpreter=GLIBC, needed=["libz.so.1"])
-    put(tmp_path, "/etc/ld.so.cache", cache(("libz.so.1", "/opt/libz.so.1")))
+    put(tmp_path, "/etc/ld.so.cache", tinyelf.loader_cache(("libz.so.1", "/opt/libz.so.1")))
     assert resolved(tmp_path, program).libraries[0].how == "cache"
-    put(tmp_path, "/etc/ld.so.cache", cache(("libz.so.1", "/opt/libz.so.1"), flags=0x301))
+    put(tmp_path, "/etc/ld.so.cache", tinyelf.loader_cache(("libz.so.1", "/opt/libz.so.1"), flags=0x301))
     assert [each.name for each in resolved(tmp_path, program).unresolved] == ["libz.so.1"]
 
 

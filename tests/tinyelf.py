@@ -6,6 +6,7 @@
     arm_attributes(10)           the section that tells the ARM version, as `tail=` of elf()
     note("GNU", 3, b"...")       one record of a PT_NOTE segment, for `notes=` of elf()
     comment("GCC: ...")          what compilers sign with, as `tail=` of elf()
+    loader_cache((name, path))   no ELF file, but what ldconfig(8) writes
 
 The layout is: headers, then everything that is loaded (code, interpreter, notes, dynamic section, strings) in
 one segment at BASE, then `data` in a writable segment at DATA, then `tail`, which is not loaded.
@@ -39,6 +40,7 @@ NODEFLIB: Final = 0x800
 BASE: Final = 0x400000
 DATA: Final = 0x600000
 PAGE: Final = 0x1000
+LARGE_PAGES: Final = {"aarch64": 0x10000, "ppc64le": 0x10000}
 
 _LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _DEBUG, _RUNPATH, _FLAGS_1 = 1, 5, 10, 14, 15, 21, 29, 0x6FFFFFFB
@@ -106,12 +108,15 @@ def elf(
     data: bytes = b"",
     tail: bytes = b"",
     machine_number: int | None = None,
+    page: int | None = None,
 ) -> bytes:
     """An ELF file. A dynamic section is there if anything of it is asked for, or by `dynamic=True`.
 
-    `entry` is by default the address of `code`; `machine_number` replaces e_machine alone.
+    `entry` is by default the address of `code`; `machine_number` replaces e_machine alone,
+    `page` what its segments are aligned for.
     """
     kind = MACHINES[machine]
+    page = page or LARGE_PAGES.get(machine, PAGE)
     build = _Builder(kind)
     strings = _Strings()
     tags: list[tuple[int, int]] = [(_NEEDED, strings.add(name)) for name in needed]
@@ -140,11 +145,11 @@ def elf(
         tags += [(_STRTAB, BASE + table_offset), (_STRSZ, len(table)), (0, 0)]
         raw = b"".join(build.words(tag, value) for tag, value in tags)
         headers.append(build.program_header(_DYNAMIC, 6, _append(body, raw), len(raw)))
-    headers.insert(0, build.program_header(_LOAD, 5, 0, len(body), align=PAGE))
+    headers.insert(0, build.program_header(_LOAD, 5, 0, len(body), align=page))
     if data:
         # The file offset and the address must agree within a page, or the kernel refuses.
         body.extend(bytes(-len(body) % PAGE))
-        headers.append(build.program_header(_LOAD, 6, len(body), len(data), address=DATA, align=PAGE))
+        headers.append(build.program_header(_LOAD, 6, len(body), len(data), address=DATA, align=page))
         body += data
     body[build.header_size : build.header_size + count * build.program_header_size] = b"".join(headers)
     body[: build.header_size] = build.header(
@@ -289,3 +294,18 @@ class _Builder:
             + self.words(offset, at, at, size, size)
             + struct.pack(f"{self._order}II", flags, align)
         )
+
+
+def loader_cache(*entries: tuple[str, str], flags: int = 0x303) -> bytes:
+    """An ld.so.cache in the new format."""
+    texts = bytearray()
+    rows = []
+    start = 48 + 24 * len(entries)
+    for name, path in entries:
+        key = start + len(texts)
+        texts += name.encode() + b"\0"
+        value = start + len(texts)
+        texts += path.encode() + b"\0"
+        rows.append(struct.pack("<IIIIQ", flags, key, value, 0, 0))
+    head = b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xI12x", len(entries), len(texts), 2, 0)
+    return head + b"".join(rows) + bytes(texts)

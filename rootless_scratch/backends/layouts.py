@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch.backends.inside.reading import is_told
 from rootless_scratch.backends.stored import StoredFile, StoredImage
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.image.capabilities import XATTR
@@ -118,10 +119,10 @@ class LayoutImage:
             return msgspec.structs.replace(files[target], path=path)
         kind = _TYPES.get(member.type, "file")
         value = member.pax_headers.get(f"SCHILY.xattr.{XATTR}")
-        digest = None
+        digest, content = None, None
         if kind == "file":
             self._places[path] = (number, member.name)
-            digest = _digest(archive, member)
+            digest, content = _read(archive, member, keep=is_told(path, member.size))
         return StoredFile(
             path=path,
             type=kind,
@@ -133,6 +134,7 @@ class LayoutImage:
             target=member.linkname if kind == "symlink" else None,
             mtime=int(member.mtime),
             capabilities=None if value is None else value.encode("utf-8", "surrogateescape").hex(),
+            content=content,
         )
 
     def _layers(self, found: FoundImage) -> Iterator[Layer]:
@@ -147,12 +149,14 @@ class LayoutImage:
             )
 
 
-def _digest(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    found = hashlib.sha256()
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, *, keep: bool) -> tuple[str, bytes | None]:
+    """The digest of a member's bytes, and the bytes where they are to be kept."""
+    found, kept = hashlib.sha256(), bytearray()
     file = archive.extractfile(member)
     while file is not None and (block := file.read(_CHUNK)):
         found.update(block)
-    return found.hexdigest()
+        kept += block if keep else b""
+    return found.hexdigest(), bytes(kept) if keep else None
 
 
 def _hide(files: dict[str, StoredFile], path: str, kept: set[str], *, itself: bool) -> None:

@@ -25,7 +25,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file of an image, all layers applied; `sha256` of regular files, `target` of symbolic links.
 
     `capabilities` are the bytes of the extended attribute in hexadecimal, `mtime` seconds since 1970.
-    `program` is there for what may be started, where it was asked for, `unreadable` where it could not be read.
+    `program` is there for what may be started, where it was asked for, `unreadable` where it could not be read;
+    `content`, likewise, for search lists of loaders, and for users and groups.
     """
 
     path: str
@@ -40,6 +41,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: str | None
     program: ProgramFacts | None = None
     unreadable: str | None = None
+    content: bytes | None = None
 
     def elf_facts(self) -> ElfFacts:
         """What it says as an ELF file; raises ElfError for any other, and where programs were not read."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say, showable
+from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,21 +37,25 @@ def command(
     path of a file is a program, any other names an image. Exits 1 if there is a finding of
     severity `error`, or, of several subjects, one that cannot be read.
     """
+    from rootless_scratch.cli.progress import Counter
     from rootless_scratch.findings import errors_of
 
     failed = False
     answers = []
-    for judgement in _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot):
-        if judgement is None:
-            failed = True
-            continue
-        failed = failed or bool(errors_of(judgement.findings))
-        if as_json:
-            answers.append(
-                {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
-            )
-        else:
-            _show(judgement, quiet=quiet)
+    judgements = _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot)
+    with Counter(total=len(subjects), quiet=quiet or as_json or len(subjects) == 1) as counter:
+        for done, judgement in enumerate(judgements, 1):
+            counter.clear()
+            if isinstance(judgement, ScratchError):
+                say(f"error: {judgement.message}")
+            elif as_json:
+                answers.append(
+                    {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
+                )
+            else:
+                _show(judgement, quiet=quiet)
+            failed = failed or isinstance(judgement, ScratchError) or bool(errors_of(judgement.findings))
+            counter.show(done)
     if as_json:
         print_json(answers[0] if len(subjects) == 1 else {"subjects": answers})
     return 1 if failed else 0
@@ -58,8 +63,8 @@ def command(
 
 def _judgements(
     subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None
-) -> Iterator[Judgement | None]:
-    """The answers one by one; of several, None for one that cannot be judged, which is said."""
+) -> Iterator[Judgement | ScratchError]:
+    """The answers one by one; of several, the error of one that cannot be judged."""
     from rootless_scratch.api import check
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.errors import ElfError, SourceError
@@ -71,8 +76,7 @@ def _judgements(
         except (SourceError, ElfError) as error:
             if len(subjects) == 1:
                 raise
-            say(f"error: {error.message}")
-            yield None
+            yield error
 
 
 def _show(judgement: Judgement, *, quiet: bool) -> None:

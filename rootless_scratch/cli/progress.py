@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 _SILENCE = 0.5
 """Seconds before anything is drawn: what is done by then needs no bar, and rich takes 40 ms to load."""
 
+_PAUSE = 0.1
+"""Seconds between two drawings of a counter."""
 
-class Progress:
-    """Draws bytes done of bytes in all; `quiet` draws nothing."""
+
+class _Drawn:
+    """A bar that is drawn once something takes long on a terminal; `quiet` draws nothing."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._wanted = not quiet and on_terminal()
-        self._total = 0
         self._began = time.monotonic()
         self._bar: Bar | None = None
 
@@ -34,13 +37,23 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def _is_due(self) -> bool:
+        return self._wanted and time.monotonic() - self._began >= _SILENCE
+
+
+class Progress(_Drawn):
+    """Draws bytes done of bytes in all."""
+
+    _total = 0
+
     def begin(self, total: int) -> None:
         """Bytes that there are in all."""
         self._total = total
 
     def show(self, done: int) -> None:
         """Bytes that are done."""
-        if not self._wanted or time.monotonic() - self._began < _SILENCE:
+        if not self._is_due:
             return
         if self._bar is None:
             from rich.console import Console
@@ -53,3 +66,41 @@ class Progress:
         self._bar.update(self._bar.task_ids[0], completed=done)
         if done >= self._total:
             self._bar.update(self._bar.task_ids[0], description="committing")
+
+
+class Counter(_Drawn):
+    """Draws things done of things in all, on one line, above which results are printed meanwhile."""
+
+    def __init__(self, *, total: int, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._total = total
+        self._drawn = 0.0
+
+    def clear(self) -> None:
+        """Make room for a result, which may be written to the same terminal by stdout."""
+        if self._bar is not None:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+    def show(self, done: int) -> None:
+        """Things that are done."""
+        if not self._is_due or time.monotonic() - self._drawn < _PAUSE:
+            return
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            # Its own thread would draw between a result and its findings, its own stdout send results to stderr.
+            self._bar = Progress(
+                *columns,
+                console=Console(stderr=True),
+                transient=True,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bar.start()
+            self._bar.add_task("", total=self._total)
+        self._bar.update(self._bar.task_ids[0], completed=done, refresh=True)
+        self._drawn = time.monotonic()

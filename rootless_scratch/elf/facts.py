@@ -48,6 +48,9 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     platform          None for processors that OCI has no name for
     functions         those of symbols.WATCHED and symbols.GO_WATCHED that it calls
     crates            those of Rust that symbols.crates_of looks for
+    alignment         the smallest of its loaded segments: pages of the kernel may not be larger; 0: none is loaded
+    vsyscall          a static program that calls the kernel by fixed addresses (marks.py)
+    bundle            what packed a program that unpacks itself when it starts: PyInstaller, .NET, AppImage
     """
 
     bits: Literal[32, 64]
@@ -85,6 +88,9 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform | None
     functions: tuple[str, ...] = ()
     crates: tuple[str, ...] = ()
+    alignment: int = 0
+    vsyscall: bool = False
+    bundle: str | None = None
 
     @property
     def static(self) -> bool:
@@ -173,6 +179,9 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         platform=platforms.platform_of(machine, system, variant),
         functions=symbols.functions_of(records, go=go is not None, dynamic=interpreter is not None),
         crates=symbols.crates_of(records) if rust is not None else (),
+        alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
+        vsyscall=interpreter is None and go is None and rust is None and marks.calls_vsyscall(records),
+        bundle=marks.bundle_of(records) if go is None and rust is None else None,
     )
 
 

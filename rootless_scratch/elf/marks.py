@@ -26,9 +26,26 @@ _PRODUCER_WORDS: Final = (
 _STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
+_MARKS_LIMIT = 4 << 20
 _UPX: Final = b"UPX!"
 _SYSTEM_DIRECTORIES: Final = re.compile(rb"(?<![A-Za-z0-9._+/-])((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
 _LOADERS: Final = ("ld-linux", "ld64.so", "ld.so.1", "ld-2.")
+
+
+_BUNDLE_TAIL = 16 << 10
+"""PyInstaller's cookie is the last of its archive, behind which only a signature may stand."""
+
+_PYINSTALLER: Final = b"MEI\x0c\x0b\x0a\x0b\x0e"
+_APPIMAGES: Final = (b"AI\x01", b"AI\x02")
+_APPIMAGE_AT = 8
+_DOTNET: Final = re.compile(
+    b"(.{8})" + re.escape(bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318ee3b2dce24b36aae")),
+    re.DOTALL,
+)
+"""Where the bundle begins (0: there is none), then the sum that marks the place: bundle_marker.cpp of .NET."""
+
+_VSYSCALL: Final = re.compile(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
+"""mov $0xffffffffff600000 (400, 800), %rax: how glibc called gettimeofday, time and getcpu until 2.13."""
 
 
 class RustBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +93,38 @@ def is_upx(records: Records) -> bool:
         return False
     source = records.source
     return _UPX in source.read(0, 1024) or _UPX in source.read(max(source.size - 64, 0), 64)
+
+
+def bundle_of(records: Records) -> str | None:
+    """Tell what packed a program that unpacks more of itself when it starts: PyInstaller, .NET, AppImage."""
+    source = records.source
+    if source.read(_APPIMAGE_AT, 3) in _APPIMAGES:
+        return "AppImage"
+    if _PYINSTALLER in source.read(max(source.size - _BUNDLE_TAIL, 0), _BUNDLE_TAIL):
+        return "PyInstaller"
+    budget = _MARKS_LIMIT
+    for segment in records.segments:
+        if segment.type == "LOAD" and segment.writable and budget > 0:
+            size = min(segment.file_size, budget)
+            budget -= size
+            found = source.search(_DOTNET, segment.offset, size, overlap=64)
+            if found is not None and any(found.group(1)):
+                return ".NET"
+    return None
+
+
+def calls_vsyscall(records: Records) -> bool:
+    """Tell whether code for x86_64 calls the kernel by the fixed addresses that vsyscall=none takes away."""
+    if records.header.machine != "X86_64":
+        return False
+    budget = _MARKS_LIMIT
+    for segment in records.segments:
+        if segment.type == "LOAD" and segment.executable and budget > 0:
+            size = min(segment.file_size, budget)
+            budget -= size
+            if records.source.search(_VSYSCALL, segment.offset, size, overlap=16) is not None:
+                return True
+    return False
 
 
 def system_directories(records: Records, soname: str | None) -> tuple[str, ...]:

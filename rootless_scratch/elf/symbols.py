@@ -55,6 +55,8 @@ WATCHED: Final = frozenset(
         *("setlocale", "newlocale", "_nl_load_locale"),
         *("setupterm", "tgetent", "initscr", "newterm"),
         *("system", "popen"),
+        # signals
+        *("sigaction", "signal", "__sysv_signal", "sigset", "signalfd", "sigwait", "sigwaitinfo", "sigtimedwait"),
     }
 )
 """Functions of C libraries."""

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.findings import Finding
-from rootless_scratch.rules.access import number
+from rootless_scratch.rules.access import is_listed, number
 from rootless_scratch.rules.advice import listed, shown
 
 if TYPE_CHECKING:
@@ -25,24 +25,35 @@ _INSTEAD: Final = {80: 8080, 443: 8443}
 def judge_account(scene: Scene) -> Iterator[Finding]:
     """Judge the names, the ids, and the ports of the image's user."""
     user, _, group = scene.config.user.partition(":")
-    if user and number(user) is None and not scene.is_file("/etc/passwd"):
+    if user and number(user) is None and not is_listed(scene.lists.passwd, user):
+        there = scene.is_file("/etc/passwd")
         yield Finding(
             rule="user-unknown",
             severity="error",
             subject=scene.config.user,
-            message=f"The user {shown(user)} is a name, and the image has no /etc/passwd that tells its id.",
-            fix="Give it by numbers, e.g. `--user 65532:65532`, or add an /etc/passwd by `--with nonroot`.",
+            message=f"The user {shown(user)} is a name, and {_untold('/etc/passwd', there=there)}.",
+            fix=_account_fix("/etc/passwd", there=there),
         )
-    if group and number(group) is None and not scene.is_file("/etc/group"):
+    if group and number(group) is None and not is_listed(scene.lists.group, group):
+        there = scene.is_file("/etc/group")
         yield Finding(
             rule="group-unknown",
             severity="error",
             subject=scene.config.user,
-            message=f"The group {shown(group)} is a name, and the image has no /etc/group that tells its id.",
-            fix="Give it by numbers, e.g. `--user 65532:65532`, or add an /etc/group by `--with nonroot`.",
+            message=f"The group {shown(group)} is a name, and {_untold('/etc/group', there=there)}.",
+            fix=_account_fix("/etc/group", there=there),
         )
     yield from _judge_ids(scene, user, group)
     yield from _judge_ports(scene, user)
+
+
+def _untold(path: str, *, there: bool) -> str:
+    return f"{path} of the image does not have it" if there else f"the image has no {path} that tells its id"
+
+
+def _account_fix(path: str, *, there: bool) -> str:
+    more = f"add a line to {path}" if there else f"add an {path} by `--with nonroot`"
+    return f"Give it by numbers, e.g. `--user 65532:65532`, or {more}."
 
 
 def _judge_ids(scene: Scene, user: str, group: str) -> Iterator[Finding]:

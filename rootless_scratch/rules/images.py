@@ -14,12 +14,13 @@ from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
-from rootless_scratch.rules.access import account_of
+from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, started_path
 from rootless_scratch.rules.hidden import judge_hidden
 from rootless_scratch.rules.loaders import judge_incomplete
+from rootless_scratch.rules.machines import judge_machines
 from rootless_scratch.rules.needs import judge_covered, judge_needs
 from rootless_scratch.rules.permissions import judge_execution, judge_privileges, judge_reading
 from rootless_scratch.rules.places import judge_places
@@ -75,7 +76,9 @@ def judge_image(
     to be bundled and not found.
     """
     tree = Tree(rootfs)
-    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account_of(config.user, tree))
+    lists = read_lists(tree, content)
+    account = account_of(config.user, lists)
+    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
     root = TreeRoot(tree, read=read, content=content)
     facts = {program.path: program.facts for program in programs}
     started = _started(scene, facts)
@@ -90,6 +93,7 @@ def judge_image(
         *judge_places(scene),
         *judge_privileges(scene, started),
         *judge_needs(scene, programs),
+        *judge_machines(scene, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
         findings.append(_no_platform(config))

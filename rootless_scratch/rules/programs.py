@@ -16,7 +16,7 @@ from rootless_scratch.rules.loaders import judge_loading
 from rootless_scratch.rules.scripts import judge_script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Unresolved
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _UNDECIDED: Final = frozenset(
     {
         "upx-packed",
+        "self-extracting",
         "loader-included",
         "script-env-program-missing",
         "not-executable",
@@ -51,6 +52,13 @@ def judge_program(
     `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `sought` what was
     to be bundled and not found.
     """
+
+    def loading(elf: ElfFacts) -> Iterator[Finding]:
+        if not elf.static:
+            yield from judge_loading(
+                elf, subject=subject, root=root, image_path=image_path, library_path=library_path, sought=sought
+            )
+
     found: Finding | None
     if facts.kind == "script":
         found = judge_script(facts, subject=subject, is_present=lambda path: root.locate(path) is not None)
@@ -60,16 +68,8 @@ def judge_program(
         elf = facts.elf
         found = _unlinked(elf, subject) or _foreign(elf, subject) or _broken(facts, elf, subject)
         found = found or _packed(elf, subject)
-        if found is None and not elf.static:
-            loading = judge_loading(
-                elf,
-                subject=subject,
-                root=root,
-                image_path=image_path,
-                library_path=library_path,
-                sought=sought,
-            )
-            return tuple(loading)
+        if found is None:
+            return (*_self_extracting(elf, subject), *loading(elf))
     return () if found is None else (found,)
 
 
@@ -208,3 +208,25 @@ def _packed(elf: ElfFacts, subject: str) -> Finding | None:
         message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
         fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
     )
+
+
+def _self_extracting(elf: ElfFacts, subject: str) -> Iterator[Finding]:
+    """Warn of a program that is more than its headers say."""
+    if elf.bundle == "AppImage":
+        yield Finding(
+            rule="self-extracting",
+            severity="warning",
+            subject=subject,
+            message=f"{shown(subject)} is an AppImage, which mounts itself when it starts, by a device that "
+            "containers do not have.",
+            fix="Unpack it with `--appimage-extract`, and build the image from what comes out.",
+        )
+    elif elf.bundle is not None:
+        yield Finding(
+            rule="self-extracting",
+            severity="warning",
+            subject=subject,
+            message=f"{shown(subject)} holds more programs and libraries, which {elf.bundle} unpacks when it "
+            "starts, below /tmp; what those need cannot be seen.",
+            fix="Add /tmp by `--with tmp`, and try the image out; or pack it as a directory, and copy that.",
+        )

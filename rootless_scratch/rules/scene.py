@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.rootfs import Rootfs
     from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.access import Account
+    from rootless_scratch.rules.access import Account, Lists
 
 _FLAG_LIMIT = 400
 _CANDIDATES_LIMIT = 10_000
@@ -26,12 +26,13 @@ _ANY_EXECUTE: Final = 0o111
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """An image under judgement: its files, also as a tree, its config, and the user that it names."""
+    """An image under judgement: its files, also as a tree, its config, the user that it names, and its lists."""
 
     rootfs: Rootfs
     tree: Tree
     config: RuntimeConfig
     account: Account
+    lists: Lists
 
     def is_file(self, path: str) -> bool:
         """Tell whether `path` leads to a regular file, as interpreters and libraries must be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 
 from rootless_scratch.backends.inside.caller import Failed, check_caller, read_job, tell
@@ -25,7 +26,16 @@ _NO_IMAGE = (
     "unsupported transport",
     "must be lowercase",
 )
+_TOLD = re.compile(r"/etc/(ld\.so\.cache|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
+_TOLD_LIMIT = 8 << 20
+"""More than any cache that ldconfig(8) has written for real."""
+
 _OTHERS = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+
+
+def is_told(path: str, size: int) -> bool:
+    """Whether the bytes of a file are told beside its digest: search lists of loaders, users and groups."""
+    return size <= _TOLD_LIMIT and _TOLD.fullmatch(path) is not None
 
 
 def read(places: Places, *, programs: bool) -> dict[str, object]:
@@ -40,6 +50,8 @@ def read(places: Places, *, programs: bool) -> dict[str, object]:
         for file in walk(mountpoint, ""):
             if programs and file["type"] == "file" and may_start(file, mountpoint):
                 add_facts(file, mountpoint)
+            if programs and file["type"] == "file" and is_told(str(file["path"]), int(str(file["size"]))):
+                add_content(file, mountpoint)
             tell({"file": file})
     finally:
         record.take_back(places)
@@ -136,6 +148,14 @@ def add_facts(file: dict[str, object], root: str) -> None:
         file["unreadable"] = error.message.replace(root, "")
     else:
         file["program"] = msgspec.to_builtins(msgspec.structs.replace(facts, path=str(file["path"])))
+
+
+def add_content(file: dict[str, object], root: str) -> None:
+    """Add the bytes of a file, as msgspec reads them from JSON."""
+    import base64
+
+    with open(f"{root}{file['path']}", "rb") as opened:
+        file["content"] = base64.b64encode(opened.read(_TOLD_LIMIT)).decode("ascii")
 
 
 def may_start(file: dict[str, object], root: str) -> bool:
