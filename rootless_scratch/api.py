@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
-from rootless_scratch.image.given import essentials as given_essentials
-from rootless_scratch.image.given import image_id, maybe, names, pairs, text, texts
+from rootless_scratch.image.given import image_id, maybe, pairs, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
-from rootless_scratch.image.spec import (
-    NONROOT,
-    Spec,
-    parse_copy,
-    parse_directory,
-    parse_program,
-    parse_symlink,
-)
+from rootless_scratch.image.spec import NONROOT
+from rootless_scratch.image.words import spec_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.image.words import ImageWords
 
     StrPath = str | os.PathLike[str]
 
@@ -68,27 +64,27 @@ def build(
     bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
     UsageError, HostError, BuildError.
     """
-    spec = Spec(
-        names=names(tag),
-        programs=tuple(parse_program(text("a program", program)) for program in programs),
-        copies=tuple(parse_copy(word) for word in texts("copy", copy)),
-        directories=tuple(parse_directory(word) for word in texts("mkdir", mkdir)),
-        symlinks=tuple(parse_symlink(word) for word in texts("symlink", symlink)),
-        essentials=given_essentials(essentials),
-        entrypoint=maybe(texts, "entrypoint", entrypoint),
-        cmd=maybe(texts, "cmd", cmd),
-        env=pairs("env", env),
-        labels=pairs("labels", labels),
-        annotations=pairs("annotations", annotations),
-        user=text("user", user),
-        workdir=text("workdir", workdir),
-        ports=texts("ports", ports),
-        volumes=texts("volumes", volumes),
-        stop_signal=maybe(text, "stop_signal", stop_signal),
-        created=maybe(text, "created", created),
+    spec = spec_of(
+        programs,
+        tag=tag,
+        entrypoint=entrypoint,
+        cmd=cmd,
+        env=env,
+        labels=labels,
+        annotations=annotations,
+        user=user,
+        workdir=workdir,
+        ports=ports,
+        volumes=volumes,
+        stop_signal=stop_signal,
+        copy=copy,
+        mkdir=mkdir,
+        symlink=symlink,
+        essentials=essentials,
+        created=created,
         bundle_libraries=bundle_libraries,
-        include_libraries=texts("include_libraries", include_libraries),
-        sysroot=maybe(text, "sysroot", sysroot),
+        include_libraries=include_libraries,
+        sysroot=sysroot,
     )
     return build_spec(
         spec, check=check, output=outputs_of(output), backend=backend, compress=compress, progress=progress
@@ -239,3 +235,24 @@ def check(
     """
     where = maybe(text, "sysroot", sysroot)
     return check_subject(subject, bundle_libraries=bundle_libraries, sysroot=where, root=root)
+
+
+def verify(image: str | Image, *programs: StrPath, **words: Unpack[ImageWords]) -> Verification:
+    """Make the image of these words, those of `build`, in memory, and say whether `image` is the same one.
+
+    `image` is a name or an ID of local storage, `oci:DIR[:REF]`, `oci-archive:FILE`, `docker-archive:FILE`, or
+    what `build` returned. Nothing is written, and nothing is judged. Raises ImageNotFoundError, SourceError,
+    ElfError, SpecError, UsageError, HostError.
+    """
+    return verify_spec(image, spec_of(programs, **words))
+
+
+def verify_spec(image: str | Image, spec: Spec) -> Verification:
+    """See `verify`."""
+    from rootless_scratch.backends.comparing import compare
+    from rootless_scratch.backends.reading import read_any
+    from rootless_scratch.checking import word_of
+
+    require_utf8()
+    planned, _ = plan_and_judge(spec, check=False)
+    return compare(planned, read_any(word_of(image)))

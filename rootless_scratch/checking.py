@@ -24,10 +24,8 @@ def check_subject(
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        found = image_id(subject)
-        # One that was only written to outputs is not in storage.
-        outputs = () if subject.names else subject.outputs
-        return _check_layout(outputs[0].ref) if outputs else judge_stored(found)
+        word = word_of(subject)
+        return _check_layout(word) if is_output(word) else judge_stored(word)
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(
@@ -38,6 +36,16 @@ def check_subject(
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
     return judge_stored(word)
+
+
+def word_of(image: str | Image) -> str:
+    """The word by which an image is found that `build` returned, or that is named; raises UsageError."""
+    if isinstance(image, str):
+        return image
+    found = image_id(image)
+    # One that was only written to outputs is not in storage.
+    outputs = () if image.names else image.outputs
+    return outputs[0].ref if outputs else found
 
 
 def require_utf8() -> None:
