@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from rootless_scratch.backends.reading import platforms_at, read_any
 from rootless_scratch.backends.stored import StoredFile
-from rootless_scratch.errors import SpecError
+from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
+from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.layer import file_digest, write_layer
 from rootless_scratch.image.oci import config_document, digest_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan import Plan, Planned
     from rootless_scratch.image.rootfs import Entry
 
 Verdict = Literal["identical", "equal", "differs"]
+
+_VERDICTS: tuple[Verdict, ...] = ("identical", "equal", "differs")
 
 _ENCODING = ("rootfs", "history")
 """Keys of a config that say how an image was put together, and nothing of what it does."""
@@ -32,7 +36,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What of a file (`path`) or of the config (`key`) is not as planned; None for what is not there.
 
     `what` of a file is missing, added, type, content, target, mode, owner, mtime or capabilities; of the config,
-    value. Contents are `sha256:` and the sum, capabilities the bytes of the attribute in hexadecimal.
+    value. Contents are `sha256:` and the sum, capabilities the bytes of the attribute in hexadecimal. `platform`
+    tells which image of an index; where one is missing or added, `key` is platform.
     """
 
     what: str
@@ -40,6 +45,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     found: Any
     path: str | None = None
     key: str | None = None
+    platform: str | None = None
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +61,52 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     platform: str | None
     reason: str = ""
     differences: tuple[Difference, ...] = ()
+
+
+def compare_all(plans: Sequence[Planned], word: str) -> Verification:
+    """Compare with the image that a word names, or each of an index; raises what `compare` and reading do."""
+    there = platforms_at(word)
+    if len(plans) == 1:
+        own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
+        return compare(plans[0].plan, read_any(word, own))
+    if not there:
+        raise UsageError(
+            f"{word!r} is one image, and the programs are for several platforms.",
+            fix="Name a layout or an archive with an index, or the programs for one platform.",
+        )
+    planned = {str(each.platform): each.plan for each in plans}
+    found = {str(platform): platform for platform in there}
+    differences: list[Difference] = []
+    compared = []
+    for name in sorted({*planned, *found}):
+        if name in planned and name in found:
+            each = compare(planned[name], read_any(word, found[name]))
+            compared.append(each)
+            differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
+        else:
+            gone = name in planned
+            differences.append(
+                Difference(
+                    key="platform",
+                    what="missing" if gone else "added",
+                    planned=name if gone else None,
+                    found=None if gone else name,
+                    platform=name,
+                )
+            )
+    if not compared:
+        raise ImageNotFoundError(
+            f"{word} has no image for {' or '.join(planned)}.", fix=f"There are {', '.join(found)}."
+        )
+    here = chosen_platform(
+        [parse_platform(each.platform or "") for each in compared], host_platform(os.uname().machine)
+    )
+    chosen = compared[here or 0]
+    verdict = max((each.verdict for each in compared), key=_VERDICTS.index)
+    reason = next((each.reason for each in compared if each.reason), "")
+    if differences:
+        return msgspec.structs.replace(chosen, verdict="differs", reason="", differences=tuple(differences))
+    return msgspec.structs.replace(chosen, verdict=verdict, reason=reason)
 
 
 def compare(plan: Plan, stored: StoredImage) -> Verification:

@@ -20,12 +20,14 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 @click.argument("subjects", metavar="PROGRAM|IMAGE...", nargs=-1, required=True)
 @click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
 @click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: all of them].")
 @common_options
 def command(
     *,
     subjects: tuple[str, ...],
     bundle_libraries: bool,
     sysroot: str | None,
+    platform: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors
@@ -40,7 +42,7 @@ def command(
 
     failed = False
     answers = []
-    for judgement in _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot):
+    for judgement in _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform):
         if judgement is None:
             failed = True
             continue
@@ -57,7 +59,7 @@ def command(
 
 
 def _judgements(
-    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None
+    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None, platform: str | None
 ) -> Iterator[Judgement | None]:
     """The answers one by one; of several, None for one that cannot be judged, which is said."""
     from rootless_scratch.api import check
@@ -67,7 +69,7 @@ def _judgements(
     root = HostRoot(sysroot or "/")
     for subject in subjects:
         try:
-            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, root=root)
         except (SourceError, ElfError) as error:
             if len(subjects) == 1:
                 raise

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("image")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: this host's].")
 @common_options
-def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
+def command(*, image: str, platform: str | None, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
     """Show config, layers and every file of IMAGE.
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
     from rootless_scratch.backends.reading import read_any
     from rootless_scratch.checking import require_utf8
+    from rootless_scratch.elf.platforms import parse_platform
 
     require_utf8()
-    stored = read_any(image)
+    stored = read_any(image, None if platform is None else parse_platform(platform))
     if as_json:
         print_json(
             {

@@ -39,7 +39,7 @@ def command(
     from rootless_scratch.api import verify_spec
 
     spec = spec_from((), words)
-    if not (spec.programs or spec.copies):
+    if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to compare the image with: name its PROGRAMs and options, as for `build`.")
     found = verify_spec(image, spec)
     if as_json:
@@ -63,6 +63,8 @@ def command(
 
 def _plain(difference: Difference) -> dict[str, object]:
     where = {"path": difference.path} if difference.key is None else {"key": difference.key}
+    if difference.platform is not None:
+        where["platform"] = difference.platform
     return {**where, "what": difference.what, "planned": difference.planned, "found": difference.found}
 
 
@@ -74,6 +76,13 @@ def _show(image: str, found: Verification, *, quiet: bool) -> None:
 
 
 def _line(each: Difference) -> str:
+    line = _without_platform(each)
+    return line if each.platform is None or each.key == "platform" else f"{each.platform} {line}"
+
+
+def _without_platform(each: Difference) -> str:
+    if each.key == "platform":
+        return f"no image for {each.planned}" if each.what == "missing" else f"{each.found} is not planned"
     if each.what == "missing":
         return f"{each.path}: missing, a {each.planned} is planned"
     if each.what == "added":

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from rootless_scratch.image.given import essentials as given_essentials
 from rootless_scratch.image.given import maybe, names, pairs, text, texts
-from rootless_scratch.image.spec import NONROOT, Spec, parse_copy, parse_directory, parse_program, parse_symlink
+from rootless_scratch.image.spec import (
+    NONROOT,
+    Spec,
+    parse_copy,
+    parse_directory,
+    parse_platform_program,
+    parse_program,
+    parse_symlink,
+)
 
 if TYPE_CHECKING:
     import os
@@ -34,6 +42,7 @@ class ImageWords(TypedDict, total=False):
     bundle_libraries: bool
     include_libraries: Sequence[str]
     sysroot: str | os.PathLike[str] | None
+    platforms: Mapping[str, str | os.PathLike[str]] | None
 
 
 def spec_of(
@@ -43,6 +52,10 @@ def spec_of(
     return Spec(
         names=names(tag),
         programs=tuple(parse_program(text("a program", program)) for program in programs),
+        platforms=tuple(
+            parse_platform_program(f"{platform}={program}")
+            for platform, program in pairs("platforms", words.get("platforms"))
+        ),
         copies=tuple(parse_copy(word) for word in texts("copy", words.get("copy", ()))),
         directories=tuple(parse_directory(word) for word in texts("mkdir", words.get("mkdir", ()))),
         symlinks=tuple(parse_symlink(word) for word in texts("symlink", words.get("symlink", ()))),
