@@ -58,11 +58,9 @@ def test_nothing_is_stamped_on_an_image_unasked(shared_home: Home, tmp_path: Pat
 def test_names_of_oci_are_passed_on_as_they_are_to_the_config_the_manifest_and_the_index(
     shared_home: Home, tmp_path: Path, programs: list[str]
 ) -> None:
-    flags = {
-        flag: [w for k, v in ASKED.items() for w in (flag, f"{k}={v}")] for flag in ("--label", "--annotation")
-    }
-    shared_home.json("build", *programs, *flags["--label"], "-o", f"oci:{tmp_path}/labels")
-    shared_home.json("build", *programs, *flags["--annotation"], "-o", f"oci:{tmp_path}/annotations")
+    for flag in ("label", "annotation"):
+        flags = [word for key, value in ASKED.items() for word in (f"--{flag}", f"{key}={value}")]
+        shared_home.json("build", *programs, *flags, "-o", f"oci:{tmp_path}/{flag}s")
     labelled = documents(tmp_path / "labels")
     assert [each["config"]["Labels"] for each in labelled if "rootfs" in each] == [ASKED, ASKED]
     assert not any("annotations" in each for each in labelled)

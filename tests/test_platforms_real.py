@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,8 @@ def test_skopeo_and_umoci_read_the_index(shared_home: Home, tmp_path: Path, prog
             chosen += [word for each in variant for word in ("--override-variant", each)]
             config = shared_home.run(["skopeo", *chosen, "inspect", "--config", "--raw", output]).stdout
             assert json.loads(config)["architecture"] == architecture
-            assert (
-                shared_home.json("inspect", copy, "--platform", image["platform"])["image_id"] == image["image_id"]
-            )
+            shown = shared_home.json("inspect", copy, "--platform", image["platform"])
+            assert shown["image_id"] == image["image_id"]
     listed_refs = shared_home.run(["umoci", "ls", "--layout", f"{tmp_path}/out"]).stdout.decode().split()
     assert listed_refs == ["1"]
 
@@ -99,13 +99,11 @@ def test_what_fails_on_the_way_into_local_storage_leaves_nothing_behind(
     fresh_home: Home, tmp_path: Path, programs: list[str]
 ) -> None:
     kept = fresh_home.json("build", programs[0], "-t", "kept", "--backend", "direct")
-    tools = tmp_path / "tools"
+    real, tools = shutil.which("buildah"), tmp_path / "tools"
     tools.mkdir()
     for call in ("create", "tag"):
-        script = (
-            f'#!/bin/sh\ncase " $* " in *" {call} "*) echo no >&2; exit 1;; esac\nexec /usr/bin/buildah "$@"\n'
-        )
-        (tools / "buildah").write_text(script)
+        refusing = f'case " $* " in *" {call} "*) echo no >&2; exit 1;; esac'
+        (tools / "buildah").write_text(f'#!/bin/sh\n{refusing}\nexec {real} "$@"\n')
         (tools / "buildah").chmod(0o755)
         path = f"{tools}:{os.environ['PATH']}"
         done = fresh_home.cli("build", *programs, "-t", "kept", environment={"PATH": path})

@@ -10,6 +10,7 @@ import msgspec
 from rootless_scratch import command
 from rootless_scratch.backends.direct import build_image, build_index
 from rootless_scratch.backends.lists import load_index
+from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.image.outputs import Output
 
 if TYPE_CHECKING:
@@ -59,5 +60,5 @@ def build_direct(
             load_index(stage.path, image, environment.variables)
         for name in () if len(plans) > 1 else names:
             argv = ["skopeo", "copy", "--quiet", f"oci:{stage.path}", f"containers-storage:{name}"]
-            command.ask(argv, environment=environment.variables, timeout=3600)
+            ask_storage(argv, environment.variables)
     return msgspec.structs.replace(image, outputs=image.outputs[1:], notes=environment.notes)

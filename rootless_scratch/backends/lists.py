@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
+from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.errors import BuildError, ScratchError
 from rootless_scratch.image.layout import name_manifest
 
@@ -40,10 +41,10 @@ def load_index(layout: str, image: Image, environment: Mapping[str, str]) -> Non
             # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
             name_manifest(layout, each.digest, each.image_id)
             where = (f"oci:{layout}:{each.image_id}", f"containers-storage:@{each.image_id}")
-            command.ask(["skopeo", "copy", "--quiet", *where], environment=environment, timeout=_PATIENCE)
-        command.ask(["buildah", "manifest", "create", name, *ids], environment=environment, timeout=_PATIENCE)
+            ask_storage(["skopeo", "copy", "--quiet", *where], environment)
+        ask_storage(["buildah", "manifest", "create", name, *ids], environment)
         try:
-            command.ask(["buildah", "tag", name, *image.names], environment=environment, timeout=_PATIENCE)
+            ask_storage(["buildah", "tag", name, *image.names], environment)
         finally:
             _remove(["buildah", "manifest", "rm", name], environment)
     except ScratchError:
@@ -56,7 +57,7 @@ def load_index(layout: str, image: Image, environment: Mapping[str, str]) -> Non
 def _images(environment: Mapping[str, str]) -> frozenset[str]:
     """The IDs of all images in storage."""
     argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
-    said = command.ask(argv, environment=environment, timeout=_PATIENCE).stdout.decode("utf-8", "replace")
+    said = ask_storage(argv, environment).stdout.decode("utf-8", "replace")
     return frozenset(line.removeprefix("sha256:") for line in said.split())
 
 
