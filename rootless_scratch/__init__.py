@@ -12,7 +12,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, run
+    from rootless_scratch.api import build, check, run, verify
+    from rootless_scratch.backends.comparing import Difference, Verification
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -43,6 +44,7 @@ __all__ = [
     "CommandError",
     "CommandNotFoundError",
     "CommandTimeoutError",
+    "Difference",
     "ElfError",
     "EngineError",
     "Finding",
@@ -58,15 +60,18 @@ __all__ = [
     "SpecError",
     "ToolMissingError",
     "UsageError",
+    "Verification",
     "__version__",
     "build",
     "check",
     "run",
     "scratch",
+    "verify",
 ]
 
 _HOMES = {
-    "api": ("build", "check", "run"),
+    "api": ("build", "check", "run", "verify"),
+    "backends.comparing": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),

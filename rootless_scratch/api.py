@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
-from rootless_scratch.image.given import essentials as given_essentials
-from rootless_scratch.image.given import image_id, maybe, names, pairs, text, texts
+from rootless_scratch.image.given import image_id, maybe, pairs, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
-from rootless_scratch.image.spec import (
-    NONROOT,
-    Spec,
-    parse_copy,
-    parse_directory,
-    parse_program,
-    parse_symlink,
-)
+from rootless_scratch.image.spec import NONROOT, parts_of
+from rootless_scratch.image.words import spec_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan import Plan, Planned
+    from rootless_scratch.image.spec import Part, Spec
+    from rootless_scratch.image.words import ImageWords
 
     StrPath = str | os.PathLike[str]
 
@@ -56,10 +52,14 @@ def build(
     bundle_libraries: bool = False,
     include_libraries: Sequence[str] = (),
     sysroot: StrPath | None = None,
+    platforms: Mapping[str, StrPath] | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
     """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
+
+    Programs for several platforms with one DEST, or `platforms` such as `{"linux/arm64": "hello"}`, make an index
+    with an image for each (`Image.images`).
 
     `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
     which needs no other program; one of the two is wanted. `backend` is buildah or direct, `compress` none or
@@ -68,27 +68,28 @@ def build(
     bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
     UsageError, HostError, BuildError.
     """
-    spec = Spec(
-        names=names(tag),
-        programs=tuple(parse_program(text("a program", program)) for program in programs),
-        copies=tuple(parse_copy(word) for word in texts("copy", copy)),
-        directories=tuple(parse_directory(word) for word in texts("mkdir", mkdir)),
-        symlinks=tuple(parse_symlink(word) for word in texts("symlink", symlink)),
-        essentials=given_essentials(essentials),
-        entrypoint=maybe(texts, "entrypoint", entrypoint),
-        cmd=maybe(texts, "cmd", cmd),
-        env=pairs("env", env),
-        labels=pairs("labels", labels),
-        annotations=pairs("annotations", annotations),
-        user=text("user", user),
-        workdir=text("workdir", workdir),
-        ports=texts("ports", ports),
-        volumes=texts("volumes", volumes),
-        stop_signal=maybe(text, "stop_signal", stop_signal),
-        created=maybe(text, "created", created),
+    spec = spec_of(
+        programs,
+        tag=tag,
+        entrypoint=entrypoint,
+        cmd=cmd,
+        env=env,
+        labels=labels,
+        annotations=annotations,
+        user=user,
+        workdir=workdir,
+        ports=ports,
+        volumes=volumes,
+        stop_signal=stop_signal,
+        copy=copy,
+        mkdir=mkdir,
+        symlink=symlink,
+        essentials=essentials,
+        created=created,
         bundle_libraries=bundle_libraries,
-        include_libraries=texts("include_libraries", include_libraries),
-        sysroot=maybe(text, "sysroot", sysroot),
+        include_libraries=include_libraries,
+        sysroot=sysroot,
+        platforms=platforms,
     )
     return build_spec(
         spec, check=check, output=outputs_of(output), backend=backend, compress=compress, progress=progress
@@ -111,20 +112,13 @@ def build_spec(
     `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
     """
     require_utf8()
-    if chosen_backend(backend, outputs=bool(output)) == "direct":
-        from rootless_scratch.backends.building import build_direct
-        from rootless_scratch.image.layer import parse_compression
-        from rootless_scratch.image.outputs import parse_outputs
-
+    parts = parts_of(spec)
+    if chosen_backend(backend, outputs=bool(output), several=len(parts) > 1) == "direct":
         if session is not None:
             session.close()
-        outputs, compression = parse_outputs(output), parse_compression(compress)
-        if not (spec.names or outputs):
-            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
-        planned, findings = plan_and_judge(spec, check=check)
-        if begun is not None:
-            begun(planned.rootfs.size)
-        return build_direct(planned, outputs, compression=compression, findings=findings, progress=progress)
+        return _build_direct(
+            spec, parts, check=check, output=output, compress=compress, begun=begun, progress=progress
+        )
     if output or compress != "none":
         raise UsageError(
             "The backend buildah builds into local storage alone.",
@@ -150,11 +144,43 @@ def build_spec(
             raise _with_way_out(error, spec) from error
 
 
-def chosen_backend(backend: str | None, *, outputs: bool) -> str:
-    """`direct` where the image goes to outputs, `buildah` for local storage alone, unless named; UsageError."""
+def _build_direct(
+    spec: Spec,
+    parts: Sequence[Part],
+    *,
+    check: bool,
+    output: Sequence[str],
+    compress: str,
+    begun: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None,
+) -> Image:
+    from rootless_scratch.backends.building import build_direct
+    from rootless_scratch.image.layer import parse_compression
+    from rootless_scratch.image.outputs import parse_outputs
+
+    outputs, compression = parse_outputs(output), parse_compression(compress)
+    if not (spec.names or outputs):
+        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+    plans, findings = plan_all(parts, check=check)
+    if begun is not None:
+        begun(sum(each.plan.rootfs.size for each in plans))
+    try:
+        return build_direct(plans, outputs, compression=compression, findings=findings, progress=progress)
+    except HostError as error:
+        if outputs:
+            raise
+        raise _with_way_out(error, spec) from error
+
+
+def chosen_backend(backend: str | None, *, outputs: bool, several: bool = False) -> str:
+    """`direct` for outputs and for several platforms, `buildah` for storage alone, unless named; UsageError."""
     if backend not in (None, "buildah", "direct"):
         raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
-    return backend or ("direct" if outputs else "buildah")
+    if several and backend == "buildah":
+        raise UsageError(
+            "The backend buildah builds for one platform at a time.", fix="Leave `--backend buildah` out."
+        )
+    return backend or ("direct" if outputs or several else "buildah")
 
 
 def _with_way_out(error: HostError, spec: Spec) -> HostError:
@@ -165,20 +191,41 @@ def _with_way_out(error: HostError, spec: Spec) -> HostError:
 
 
 def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to."""
-    from rootless_scratch.image.plan import plan
+    """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to.
+
+    UsageError where there are several, for several platforms.
+    """
+    parts = parts_of(spec)
+    if len(parts) > 1:
+        listed = " and ".join(str(part.platform) for part in parts)
+        raise UsageError(
+            f"The programs are for {listed}, and this takes one platform.",
+            fix="Name the programs for one platform at a time.",
+        )
+    plans, findings = plan_all(parts, check=check)
+    return plans[0].plan, findings
+
+
+def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
+    """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
+    from rootless_scratch.image.plan import Planned, plan
     from rootless_scratch.rules.images import judge_plan
     from rootless_scratch.rules.needs import with_needed
 
-    planned = plan(spec)
-    findings = judge_plan(planned)
-    completed = with_needed(spec, findings)
-    if completed != spec:
-        planned = plan(completed)
-        findings = judge_plan(planned)
-    if check and errors_of(findings):
-        raise RefusedError(findings)
-    return planned, findings
+    plans: list[Planned] = []
+    findings: dict[Finding, None] = {}
+    for part in parts:
+        planned = plan(part.spec)
+        found = judge_plan(planned)
+        completed = with_needed(part.spec, found)
+        if completed != part.spec:
+            planned = plan(completed)
+            found = judge_plan(planned)
+        plans.append(Planned(plan=planned, platform=part.platform))
+        findings |= dict.fromkeys(found)
+    if check and errors_of(tuple(findings)):
+        raise RefusedError(tuple(findings))
+    return tuple(plans), tuple(findings)
 
 
 def run(
@@ -226,6 +273,7 @@ def check(
     *,
     bundle_libraries: bool = False,
     sysroot: StrPath | None = None,
+    platform: str | None = None,
     root: HostRoot | None = None,
 ) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
@@ -234,8 +282,30 @@ def check(
     is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
     `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
-    checked. A word that is the path of a file, or begins with `/` or `.`, is a program; any other names an image.
+    checked; of an index every image is judged, or that for `platform` (`linux/arm64`). A word that is the path of
+    a file, or begins with `/` or `.`, is a program; any other names an image.
     Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
     """
     where = maybe(text, "sysroot", sysroot)
-    return check_subject(subject, bundle_libraries=bundle_libraries, sysroot=where, root=root)
+    wanted = maybe(text, "platform", platform)
+    return check_subject(subject, bundle_libraries=bundle_libraries, sysroot=where, platform=wanted, root=root)
+
+
+def verify(image: str | Image, *programs: StrPath, **words: Unpack[ImageWords]) -> Verification:
+    """Make the image of these words, those of `build`, in memory, and say whether `image` is the same one.
+
+    `image` is a name or an ID of local storage, `oci:DIR[:REF]`, `oci-archive:FILE`, `docker-archive:FILE`, or
+    what `build` returned. Nothing is written, and nothing is judged. Raises ImageNotFoundError, SourceError,
+    ElfError, SpecError, UsageError, HostError.
+    """
+    return verify_spec(image, spec_of(programs, **words))
+
+
+def verify_spec(image: str | Image, spec: Spec) -> Verification:
+    """See `verify`."""
+    from rootless_scratch.backends.comparing import compare_all
+    from rootless_scratch.checking import word_of
+
+    require_utf8()
+    plans, _ = plan_all(parts_of(spec), check=False)
+    return compare_all(plans, word_of(image))

@@ -7,37 +7,51 @@ import sys
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import ElfError, HostError, UsageError
-from rootless_scratch.findings import Judgement
+from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.image.given import image_id, text
 from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.judging import judge_content, judge_stored
 
 if TYPE_CHECKING:
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.finished import Image
 
 
 def check_subject(
-    subject: str | os.PathLike[str] | Image, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None
+    subject: str | os.PathLike[str] | Image,
+    *,
+    bundle_libraries: bool,
+    sysroot: str | None,
+    platform: str | None,
+    root: HostRoot | None,
 ) -> Judgement:
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, os.PathLike)):
-        found = image_id(subject)
-        # One that was only written to outputs is not in storage.
-        outputs = () if subject.names else subject.outputs
-        return _check_layout(outputs[0].ref) if outputs else judge_stored(found)
+        word = word_of(subject)
+        return _check_layout(word, platform) if is_output(word) else _check_stored(word, platform)
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(
             f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
     if isinstance(subject, str) and is_output(word):
-        return _check_layout(word)
+        return _check_layout(word, platform)
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
-    return judge_stored(word)
+    return _check_stored(word, platform)
+
+
+def word_of(image: str | Image) -> str:
+    """The word by which an image is found that `build` returned, or that is named; raises UsageError."""
+    if isinstance(image, str):
+        return image
+    found = image_id(image)
+    # One that was only written to outputs is not in storage.
+    outputs = () if image.names else image.outputs
+    return outputs[0].ref if outputs else found
 
 
 def require_utf8() -> None:
@@ -65,16 +79,44 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)
 
 
-def _check_layout(word: str) -> Judgement:
+def _check_stored(name: str, platform: str | None) -> Judgement:
+    if platform is not None:
+        from rootless_scratch.backends.reading import require_local_choice
+        from rootless_scratch.elf.platforms import parse_platform
+
+        require_local_choice(name, parse_platform(platform))
+    return judge_stored(name)
+
+
+def _check_layout(word: str, platform: str | None) -> Judgement:
     from rootless_scratch.backends.layouts import LayoutImage
+    from rootless_scratch.elf.platforms import parse_platform
+    from rootless_scratch.image.faults import validate
     from rootless_scratch.image.outputs import parse_output
-    from rootless_scratch.image.source import Source, validate
+    from rootless_scratch.image.source import Source, platforms_in
     from rootless_scratch.rules.files import broken_image
+    from rootless_scratch.rules.programs import verdict
 
     with Source(parse_output(word)) as source:
         faults = validate(source)
         if faults:
             findings = tuple(broken_image(word, fault) for fault in faults)
             return Judgement(subject=word, verdict="fails", findings=findings)
-        image = LayoutImage(source)
-        return judge_content(word, image.stored, image.program)[0]
+        wanted = None if platform is None else parse_platform(platform)
+        every = platforms_in(source) if wanted is None else ()
+        if not every:
+            image = LayoutImage(source, wanted)
+            return judge_content(word, image.stored, image.program)[0]
+        found: list[Finding] = []
+        for each in every:
+            image = LayoutImage(source, each)
+            judged = judge_content(word, image.stored, image.program)[0]
+            found += [_told_of(each, finding) for finding in judged.findings]
+        return Judgement(subject=word, verdict=verdict(found), findings=tuple(found))
+
+
+def _told_of(platform: Platform, finding: Finding) -> Finding:
+    import msgspec
+
+    message = f"For {platform}: {finding.message}"
+    return msgspec.structs.replace(finding, message=message)

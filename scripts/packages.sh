@@ -26,6 +26,7 @@ test git git git
 test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
 test umoci umoci umoci
+test qemu-aarch64-static qemu-user-static qemu-user-static
 test shellcheck shellcheck ShellCheck
 test /etc/ssl/certs ca-certificates ca-certificates
 test /usr/share/zoneinfo/UTC tzdata tzdata

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import command
-from rootless_scratch.backends.direct import build_image
+from rootless_scratch.backends.direct import build_image, build_index
+from rootless_scratch.backends.lists import load_index
+from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.image.outputs import Output
 
 if TYPE_CHECKING:
@@ -17,20 +19,30 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.layer import Compression
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan import Planned
 
 
 def build_direct(
-    plan: Plan,
+    plans: Sequence[Planned],
     outputs: Sequence[Output],
     *,
     compression: Compression,
     findings: Sequence[Finding],
     progress: Callable[[int], None] | None,
 ) -> Image:
-    """Write the plan to its outputs, then give it its names in local storage; raises what `build` does."""
-    if not plan.names:
-        return build_image(plan, outputs, compression=compression, findings=findings, progress=progress)
+    """Write one plan, or an index of several, to the outputs, then give it its names in local storage.
+
+    Raises what `build` does.
+    """
+    names = plans[0].plan.names
+
+    def write(places: Sequence[Output]) -> Image:
+        if len(plans) > 1:
+            return build_index(plans, places, compression=compression, findings=findings, progress=progress)
+        return build_image(plans[0].plan, places, compression=compression, findings=findings, progress=progress)
+
+    if not names:
+        return write(outputs)
     import tempfile
 
     from rootless_scratch.host.environment import tool_environment
@@ -43,8 +55,10 @@ def build_direct(
         dir=environment.variables.get("TMPDIR") or "/var/tmp",  # noqa: S108 - mode 0700
     ) as place:
         stage = Output(word=f"oci:{place}", transport="oci", path=os.path.join(place, "image"), ref=None)
-        image = build_image(plan, (stage, *outputs), compression=compression, findings=findings, progress=progress)
-        for name in plan.names:
+        image = write((stage, *outputs))
+        if len(plans) > 1:
+            load_index(stage.path, image, environment.variables)
+        for name in () if len(plans) > 1 else names:
             argv = ["skopeo", "copy", "--quiet", f"oci:{stage.path}", f"containers-storage:{name}"]
-            command.ask(argv, environment=environment.variables, timeout=3600)
+            ask_storage(argv, environment.variables)
     return msgspec.structs.replace(image, outputs=image.outputs[1:], notes=environment.notes)

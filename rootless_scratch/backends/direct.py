@@ -7,31 +7,42 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import BuildError, SpecError, UsageError
-from rootless_scratch.image.finished import Image, Layer, WrittenOutput
+from rootless_scratch.image.finished import Image, Layer, PlatformImage, WrittenOutput
 from rootless_scratch.image.layer import NONE, write_layer
 from rootless_scratch.image.layout import (
     Blob,
     WrittenImage,
+    WrittenIndex,
     add_to_layout,
     layout_directory,
     write_docker_archive,
     write_oci_archive,
 )
-from rootless_scratch.image.oci import LAYERS, config_document, descriptor, manifest_document
+from rootless_scratch.image.oci import (
+    LAYERS,
+    MANIFEST,
+    config_document,
+    descriptor,
+    index_document,
+    manifest_document,
+)
 from rootless_scratch.image.temporary import Temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import _GeneratorContextManager
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.layer import Compression
     from rootless_scratch.image.outputs import Output
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan import Plan, Planned
 
 
 def build_image(
@@ -46,44 +57,121 @@ def build_image(
 
     An output is there whole or as it was before. Raises SpecError, SourceError, UsageError, BuildError.
     """
+    with _writing(outputs) as (stack, place):
+        image, layer = _write(plan, stack, place, compression, progress)
+        write_outputs(image, outputs, plan.names)
+    return _finished(plan, image, layer, outputs, findings)
+
+
+def build_index(
+    plans: Sequence[Planned],
+    outputs: Sequence[Output],
+    *,
+    compression: Compression = NONE,
+    findings: Sequence[Finding] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Image:
+    """Write an index of what was planned, in this order, to every output; see `build_image`."""
+    platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
+    for output in outputs:
+        if output.transport == "docker-archive":
+            raise UsageError(
+                f"{output.word!r} cannot hold images for several platforms.",
+                fix="Write them to `oci-archive:FILE` or `oci:DIR`, or build one image per platform.",
+            )
+    done = 0
+    written: list[tuple[WrittenImage, Layer]] = []
+    with _writing(outputs) as (stack, place):
+        for each in plans:
+            before = done
+
+            def told(count: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + count)
+
+            written.append(_write(each.plan, stack, place, compression, told))
+            done += each.plan.rootfs.size
+        described = [
+            (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
+            for platform, (image, _) in zip(platforms, written, strict=True)
+        ]
+        index = Blob.of(index_document(described, plans[0].plan.annotations))
+        write_outputs(WrittenIndex(manifest=index, images=[image for image, _ in written]), outputs, ())
+    here = chosen_platform(platforms, host_platform(os.uname().machine))
+    number = 0 if here is None else here
+    finished = _finished(plans[number].plan, *written[number], outputs, findings)
+    return msgspec.structs.replace(
+        finished,
+        digest=index.digest,
+        outputs=tuple(WrittenOutput(ref=output.word, digest=index.digest) for output in outputs),
+        images=tuple(
+            PlatformImage(platform=str(platform), image_id=image.config.name, digest=image.manifest.digest)
+            for platform, (image, _) in zip(platforms, written, strict=True)
+        ),
+    )
+
+
+@contextmanager
+def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
+    """While it lasts the places of all outputs are there; layers are written beside the first."""
+    try:
+        with ExitStack() as stack:
+            places = [stack.enter_context(_place_of(output)) for output in outputs]
+            yield stack, places[0]
+    except OSError as error:
+        raise _unwritable(error, outputs) from error
+
+
+def _write(
+    plan: Plan,
+    stack: ExitStack,
+    place: str,
+    compression: Compression,
+    progress: Callable[[int], None] | None,
+) -> tuple[WrittenImage, Layer]:
+    """The layer in a temporary file of the stack, and the documents around it."""
     if plan.platform is None:
         raise SpecError(
             "Nothing in the image says for which architecture it is: it starts no ELF program.",
             fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
         )
-    try:
-        with ExitStack() as stack:
-            places = [stack.enter_context(_place_of(output)) for output in outputs]
-            layer_file = stack.enter_context(Temporary(places[0]))
-            layer = write_layer(
-                plan.rootfs,
-                layer_file.descriptor,
-                mtime=plan.mtime,
-                size=plan.rootfs.size,
-                compression=compression,
-                progress=progress,
-            )
-            config = Blob.of(config_document(plan, [f"sha256:{layer.diff_id}"]))
-            stored = Layer(
-                diff_id=f"sha256:{layer.diff_id}",
-                digest=f"sha256:{layer.digest}",
-                size=layer.size,
-                media_type=LAYERS[compression.name],
-            )
-            described = descriptor(stored.media_type, stored.digest, stored.size)
-            image = WrittenImage(
-                manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
-                config=config,
-                layers=[Blob(stored.digest, stored.size, source=layer_file)],
-            )
-            write_outputs(image, outputs, plan.names)
-    except OSError as error:
-        raise _unwritable(error, outputs) from error
+    layer_file = stack.enter_context(Temporary(place))
+    layer = write_layer(
+        plan.rootfs,
+        layer_file.descriptor,
+        mtime=plan.mtime,
+        size=plan.rootfs.size,
+        compression=compression,
+        progress=progress,
+    )
+    config = Blob.of(config_document(plan, [f"sha256:{layer.diff_id}"]))
+    stored = Layer(
+        diff_id=f"sha256:{layer.diff_id}",
+        digest=f"sha256:{layer.digest}",
+        size=layer.size,
+        media_type=LAYERS[compression.name],
+    )
+    described = descriptor(stored.media_type, stored.digest, stored.size)
+    image = WrittenImage(
+        manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
+        config=config,
+        layers=[Blob(stored.digest, stored.size, source=layer_file)],
+    )
+    return image, stored
+
+
+def _finished(
+    plan: Plan,
+    image: WrittenImage,
+    layer: Layer,
+    outputs: Sequence[Output],
+    findings: Sequence[Finding],
+) -> Image:
     return Image(
-        image_id=config.name,
+        image_id=image.config.name,
         names=plan.names,
-        platform=plan.platform,
-        layers=(stored,),
+        platform=plan.platform or "",
+        layers=(layer,),
         digest=image.manifest.digest,
         files=len(plan.rootfs.files),
         backend="direct",
@@ -92,13 +180,13 @@ def build_image(
     )
 
 
-def write_outputs(image: WrittenImage, outputs: Sequence[Output], names: Sequence[str]) -> None:
+def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Output], names: Sequence[str]) -> None:
     """Write the image to every output; an archive for docker without a name of its own gets `names`."""
     layouts: dict[str, list[str | None]] = {}
     for output in outputs:
         if output.transport == "oci-archive":
             write_oci_archive(output.path, image, output.ref)
-        elif output.transport == "docker-archive":
+        elif isinstance(image, WrittenImage) and output.transport == "docker-archive":
             write_docker_archive(output.path, image, names if output.ref is None else (output.ref,))
         else:
             layouts.setdefault(output.path, []).append(output.ref)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.backends.stored import FileType
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.image.source import FoundImage, Source
 
@@ -38,11 +39,11 @@ _TYPES: dict[bytes, FileType] = {
 
 
 class LayoutImage:
-    """The image that a source's word names; raises ImageNotFoundError, SourceError."""
+    """The image that a source's word names, see `find_image`; raises ImageNotFoundError, SourceError."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, platform: Platform | None = None) -> None:
         self._source = source
-        self._found = find_image(source)
+        self._found = find_image(source, platform)
         self._places: dict[str, tuple[int, str]] = {}
         self.stored = self._read(self._found)
 

@@ -6,13 +6,13 @@ import os
 import sys
 
 from rootless_scratch import command
-from rootless_scratch.errors import BuildError, HostError, ScratchError
+from rootless_scratch.errors import BuildError, CommandError, HostError, ScratchError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.environment import state_directory, tool_environment
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Literal, Self
 
@@ -148,6 +148,17 @@ class Session:
                     streams.remove(descriptor)
         if not streams:
             self._worker.wait()
+
+
+def ask_storage(argv: Sequence[str], environment: Mapping[str, str]) -> command.Output:
+    """`command.ask` for a tool that enters a user namespace by itself; raises HostError where there is none."""
+    try:
+        return command.ask(argv, environment=environment, timeout=3600)
+    except CommandError as error:
+        found = _broken_off(error.stderr)
+        if isinstance(found, HostError):
+            raise found from error
+        raise
 
 
 def _places(variables: Mapping[str, str]) -> tuple[str, str]:

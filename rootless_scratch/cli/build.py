@@ -52,7 +52,7 @@ def command(
     not start in an empty image is refused, with the reason and the fix.
     """
     spec = spec_from(names, words)
-    if not (spec.programs or spec.copies):
+    if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     if dry_run:
         return _dry_run(spec, check=not no_check, quiet=quiet)
@@ -72,6 +72,8 @@ def command(
                 "backend": image.backend,
                 "outputs": image.outputs,
                 "digest": image.digest,
+                "images": image.images
+                or [{"platform": image.platform, "image_id": image.image_id, "digest": image.digest}],
                 "findings": image.findings,
                 "notes": image.notes,
             }
@@ -97,12 +99,14 @@ def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Imag
 
 
 def _dry_run(spec: Spec, *, check: bool, quiet: bool) -> int:
-    from rootless_scratch.api import plan_and_judge
+    from rootless_scratch.api import plan_all
     from rootless_scratch.cli.plans import plan_as_json
+    from rootless_scratch.image.spec import parts_of
 
-    planned, findings = plan_and_judge(spec, check=check)
+    plans, findings = plan_all(parts_of(spec), check=check)
     _report(findings, quiet=quiet, forced=not check)
-    print_json({"plan": plan_as_json(planned), "findings": findings})
+    shown = [plan_as_json(each.plan) for each in plans]
+    print_json({"plan": shown[0], "plans": shown, "findings": findings})
     return 0
 
 
@@ -117,6 +121,8 @@ def _describe(image: Image) -> None:
     say(f"names: {', '.join(image.names)}")
     say(f"platform: {image.platform}")
     say(f"files: {image.files}, {image.size} bytes in {len(image.layers)} layer")
-    say(f"manifest: {image.digest}")
+    say(f"{'index' if image.images else 'manifest'}: {image.digest}")
+    for each in image.images:
+        say(f"image for {each.platform}: {each.image_id}")
     for output in image.outputs:
         say(f"written: {output.ref}")

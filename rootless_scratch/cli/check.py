@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say, showable
+from rootless_scratch.cli.output import (
+    colour,
+    common_options,
+    error_object,
+    print_findings,
+    print_json,
+    say,
+    showable,
+)
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
@@ -21,12 +29,14 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 @click.argument("subjects", metavar="PROGRAM|IMAGE...", nargs=-1, required=True)
 @click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
 @click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: all of them].")
 @common_options
 def command(
     *,
     subjects: tuple[str, ...],
     bundle_libraries: bool,
     sysroot: str | None,
+    platform: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors
@@ -41,20 +51,23 @@ def command(
     from rootless_scratch.findings import errors_of
 
     failed = False
-    answers = []
-    judgements = _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot)
+    answers: list[dict[str, object]] = []
+    judgements = _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform)
     with Counter(total=len(subjects), quiet=quiet or as_json or len(subjects) == 1) as counter:
-        for done, judgement in enumerate(judgements, 1):
+        for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()
             if isinstance(judgement, ScratchError):
-                say(f"error: {judgement.message}")
-            elif as_json:
+                failed = True
+                say(f"{subject}: {judgement.message}")
+                say(f"  fix: {judgement.fix}")
+                answers.append({"subject": subject, "error": error_object(judgement)})
+            else:
+                failed = failed or bool(errors_of(judgement.findings))
                 answers.append(
                     {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
                 )
-            else:
-                _show(judgement, quiet=quiet)
-            failed = failed or isinstance(judgement, ScratchError) or bool(errors_of(judgement.findings))
+                if not as_json:
+                    _show(judgement, quiet=quiet)
             counter.show(done)
     if as_json:
         print_json(answers[0] if len(subjects) == 1 else {"subjects": answers})
@@ -62,18 +75,21 @@ def command(
 
 
 def _judgements(
-    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None
+    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None, platform: str | None
 ) -> Iterator[Judgement | ScratchError]:
     """The answers one by one; of several, the error of one that cannot be judged."""
     from rootless_scratch.api import check
     from rootless_scratch.elf.roots import HostRoot
-    from rootless_scratch.errors import ElfError, SourceError
+    from rootless_scratch.errors import HostError, UsageError
 
     root = HostRoot(sysroot or "/")
     for subject in subjects:
         try:
-            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
-        except (SourceError, ElfError) as error:
+            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, root=root)
+        except (UsageError, HostError):
+            # The same for every subject.
+            raise
+        except ScratchError as error:
             if len(subjects) == 1:
                 raise
             yield error

@@ -35,7 +35,7 @@ def command(
     from rootless_scratch.image.containerfile import containerfile, write_context
 
     spec = spec_from(names, words)
-    if not (spec.programs or spec.copies):
+    if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     planned, findings = plan_and_judge(spec, check=not no_check)
     print_findings((finding for finding in findings if finding.severity != "info"), quiet=quiet)

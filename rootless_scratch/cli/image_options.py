@@ -18,6 +18,13 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and the options; `spec_from` reads them."""
     options = (
         click.argument("programs", metavar="PROGRAM[:DEST]...", nargs=-1, required=False),
+        click.option(
+            "--platform",
+            "platforms",
+            metavar="OS/ARCH=PROGRAM[:DEST]",
+            multiple=True,
+            help="A program for one of several platforms, each with an image of its own; repeatable.",
+        ),
         click.option("--entrypoint", metavar="JSON", help="What is started [default: the first program]."),
         click.option("--cmd", metavar="JSON", help="Arguments of the entrypoint, which a run may replace."),
         click.option("-e", "--env", metavar="K=V", multiple=True, help="Set a variable."),
@@ -75,6 +82,7 @@ def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
     return spec.Spec(
         names=names,
         programs=tuple(spec.parse_program(word) for word in words["programs"]),
+        platforms=tuple(spec.parse_platform_program(word) for word in words["platforms"]),
         copies=tuple(spec.parse_copy(word) for word in words["copy"]),
         directories=tuple(spec.parse_directory(word) for word in words["mkdir"]),
         symlinks=tuple(spec.parse_symlink(word) for word in words["symlink"]),

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("image")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: this host's].")
 @common_options
-def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
+def command(*, image: str, platform: str | None, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
     """Show config, layers and every file of IMAGE.
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
+    from rootless_scratch.backends.reading import read_any
     from rootless_scratch.checking import require_utf8
+    from rootless_scratch.elf.platforms import parse_platform
 
     require_utf8()
-    stored = _read(image)
+    stored = read_any(image, None if platform is None else parse_platform(platform))
     if as_json:
         print_json(
             {
@@ -39,22 +42,6 @@ def command(*, image: str, as_json: bool, quiet: bool, verbose: bool) -> int:  #
     else:
         _draw(image, stored, quiet=quiet)
     return 0
-
-
-def _read(image: str) -> StoredImage:
-    from rootless_scratch.image.outputs import is_output, parse_output
-
-    if is_output(image):
-        from rootless_scratch.backends.layouts import LayoutImage
-        from rootless_scratch.image.source import Source
-
-        with Source(parse_output(image)) as source:
-            return LayoutImage(source).stored
-    from rootless_scratch.backends.session import Session
-    from rootless_scratch.backends.stored import read_image
-
-    with Session("read") as session:
-        return read_image(image, session)
 
 
 def _file(file: StoredFile) -> dict[str, object]:

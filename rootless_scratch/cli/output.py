@@ -95,10 +95,15 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False) -> None:
         say(f"  fix: {finding.fix}")
 
 
+def error_object(error: ScratchError) -> dict[str, str]:
+    """The key `error` of an answer in JSON."""
+    return {"kind": error.kind, "message": error.message, "fix": error.fix}
+
+
 def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
     """Show an error: its cause, its fix, and with `verbose` what another program said."""
     if as_json:
-        answer: dict[str, object] = {"error": {"kind": error.kind, "message": error.message, "fix": error.fix}}
+        answer: dict[str, object] = {"error": error_object(error)}
         if isinstance(error, RefusedError):
             answer["findings"] = error.findings
         if isinstance(error, EngineError):

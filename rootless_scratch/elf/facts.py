@@ -98,6 +98,14 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.interpreter is None and not self.needed
 
     @property
+    def exact_platform(self) -> Platform | None:
+        """The platform by which an index names its image: of amd64 with the level that it was built for."""
+        if self.machine != "x86_64" or self.platform is None:
+            return self.platform
+        level = platforms.level_of(self.isa_level, self.go.setting("GOAMD64") if self.go else None)
+        return msgspec.structs.replace(self.platform, variant=level)
+
+    @property
     def nodeflib(self) -> bool:
         """DF_1_NODEFLIB: the loader's own directories are not searched for what it needs."""
         return bool(self.flags_1 & _DF_1_NODEFLIB)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.errors import UsageError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rootless_scratch.elf.records import Header
 
 _MACHINES: Final = {
@@ -57,6 +62,16 @@ _ARM_VARIANTS: Final = {
 }
 """Tag_CPU_arch of "Addenda to, and Errata in, the ABI for the Arm Architecture"."""
 
+_MACHINES_OF_KERNELS: Final = {
+    "i686": ("386", None),
+    "armv6l": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv8l": ("arm", "v8"),
+}
+"""Words of uname(2) that no ELF header says."""
+
+_WORD: Final = re.compile(r"[a-z0-9._-]+\Z")
+
 _ARM_TEXT_TAGS: Final = {4, 5, 32, 65, 67}
 _ARM_CPU_ARCH = 6
 _ARM_TAGS_LIMIT = 128
@@ -71,6 +86,40 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def parse_platform(word: str) -> Platform:
+    """Read `OS/ARCHITECTURE[/VARIANT]`; raises UsageError."""
+    parts = word.split("/")
+    if len(parts) not in (2, 3) or not all(_WORD.match(part) for part in parts):
+        raise UsageError(
+            f"{word!r} is not a platform.", fix="Write it as linux/amd64, linux/arm64 or linux/arm/v7."
+        )
+    return Platform(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) > 2 else None)  # noqa: PLR2004
+
+
+def host_platform(machine: str) -> Platform:
+    """The platform of this host, by the machine that uname(2) tells."""
+    architecture, variant = _MACHINES_OF_KERNELS.get(machine, (_ARCHITECTURES.get(machine, machine), None))
+    return Platform(os="linux", architecture=architecture, variant="v8" if machine == "aarch64" else variant)
+
+
+def chosen_platform(platforms: Sequence[Platform], wanted: Platform) -> int | None:
+    """The number of the one to take: the very one, that for every processor of its kind, or the least of them."""
+
+    def distance(at: int) -> tuple[int, str]:
+        variant = platforms[at].variant
+        return (0 if variant == wanted.variant else 1 if variant is None else 2, variant or "")
+
+    kind = (wanted.os, wanted.architecture)
+    fitting = [at for at, each in enumerate(platforms) if (each.os, each.architecture) == kind]
+    return min(fitting, key=distance, default=None)
+
+
+def level_of(isa_level: int | None, go_amd64: str | None) -> str | None:
+    """The variant of amd64, v2 to v4, that a linker's note or GOAMD64 asks for; None for every amd64."""
+    noted = f"v{isa_level}" if isa_level is not None else ""
+    return max((each for each in (noted, go_amd64 or "") if each in {"v2", "v3", "v4"}), default=None)
 
 
 def machine_name(header: Header) -> str:

@@ -32,7 +32,7 @@ def program_entry(program: Copy) -> tuple[File, ProgramFacts]:
     facts = _facts(program)
     _require_metadata(program.source, program.mode, program.uid, program.gid)
     file = File(
-        path=image_path(_destination(program), what="destination"),
+        path=program_path(program),
         mode=_PROGRAM_MODE if program.mode is None else program.mode,
         uid=program.uid,
         gid=program.gid,
@@ -41,6 +41,11 @@ def program_entry(program: Copy) -> tuple[File, ProgramFacts]:
         capabilities=_capabilities(program),
     )
     return file, facts
+
+
+def program_path(program: Copy) -> str:
+    """Where a program goes in the image; raises SpecError, UsageError."""
+    return image_path(_destination(program), what="destination")
 
 
 def copied_entries(copy: Copy) -> Iterator[Entry]:

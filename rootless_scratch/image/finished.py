@@ -23,11 +23,22 @@ class WrittenOutput(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class PlatformImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of an index: its platform as the index names it, its ID, and its manifest's digest."""
+
+    platform: str
+    image_id: str
+    digest: str
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image that was built: its ID (sha256 of its config, in hexadecimal), its names, where it lies.
 
     `digest` is that of the manifest as stored, `size` the bytes of all layers, `files` the number of regular
     files, `findings` what the rules said that did not forbid the build.
+
+    Of an index `digest` is the index's, `images` are all that it names, and everything else is told of that for
+    this host's platform, else of the first.
     """
 
     image_id: str
@@ -40,6 +51,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     outputs: tuple[WrittenOutput, ...] = ()
+    images: tuple[PlatformImage, ...] = ()
 
     @property
     def diff_ids(self) -> tuple[str, ...]:

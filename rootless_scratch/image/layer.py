@@ -166,6 +166,15 @@ def _share_out(
         raise failures[0]
 
 
+def file_digest(file: File) -> str:
+    """The sha256, in hexadecimal, of the bytes that a layer would hold; raises SourceError as write_layer does."""
+    memory = bytearray(CHUNK)
+    found = hashlib.sha256()
+    for chunk in _content(file, lambda: memory):
+        found.update(chunk)
+    return found.hexdigest()
+
+
 def _blocks(
     entries: Iterable[Entry],
     mtime: int,

@@ -64,8 +64,32 @@ class WrittenImage:
 
     def entry(self, ref: str | None) -> dict[str, object]:
         """The descriptor by which an index names the image."""
-        found = descriptor(MANIFEST, self.manifest.digest, self.manifest.size)
-        return found if ref is None else {**found, "annotations": {REF_NAME: ref}}
+        return _named(MANIFEST, self.manifest, ref)
+
+
+class WrittenIndex:
+    """All blobs of several images, and the index that names them by platform; `manifest` is the index itself."""
+
+    __slots__ = ("images", "manifest")
+
+    def __init__(self, *, manifest: Blob, images: Sequence[WrittenImage]) -> None:
+        self.manifest = manifest
+        self.images = tuple(images)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What is pointed to before what points to it, each once."""
+        every = [*(blob for image in self.images for blob in image.blobs), self.manifest]
+        return tuple({blob.digest: blob for blob in every}.values())
+
+    def entry(self, ref: str | None) -> dict[str, object]:
+        """The descriptor by which a layout names the index."""
+        return _named(INDEX, self.manifest, ref)
+
+
+def _named(media_type: str, blob: Blob, ref: str | None) -> dict[str, object]:
+    found = descriptor(media_type, blob.digest, blob.size)
+    return found if ref is None else {**found, "annotations": {REF_NAME: ref}}
 
 
 @contextmanager
@@ -109,7 +133,7 @@ def _foreign(path: str) -> str | None:
     return next(others, None)
 
 
-def add_to_layout(path: str, image: WrittenImage, refs: Sequence[str | None]) -> None:
+def add_to_layout(path: str, image: WrittenImage | WrittenIndex, refs: Sequence[str | None]) -> None:
     """Put an image into a layout under each of `refs`; what had such a name before loses it, all else stays.
 
     None is the image without a name, of which a layout has one. Raises BuildError, OSError.
@@ -129,6 +153,15 @@ def add_to_layout(path: str, image: WrittenImage, refs: Sequence[str | None]) ->
         manifests = [entry for entry in index["manifests"] if _ref(entry) not in refs]
         manifests += [image.entry(ref) for ref in refs]
         _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}))
+
+
+def name_manifest(path: str, digest: str, ref: str) -> None:
+    """Name a manifest of a layout that only an index there names. Raises BuildError, OSError."""
+    size = os.stat(os.path.join(path, BLOBS, digest.removeprefix("sha256:"))).st_size
+    with locked(path):
+        index = _read_index(path)
+        entry = _named(MANIFEST, Blob(digest, size), ref)
+        _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
 
 
 def _has(place: str, size: int) -> bool:
@@ -211,7 +244,7 @@ def locked(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_oci_archive(path: str, image: WrittenImage, ref: str | None) -> None:
+def write_oci_archive(path: str, image: WrittenImage | WrittenIndex, ref: str | None) -> None:
     """Write a layout with one image as a tar file, replacing what is there. Raises OSError."""
     index = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image.entry(ref)]})
     with Temporary(os.path.dirname(path)) as file:

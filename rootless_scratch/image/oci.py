@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.image.plan import Plan
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -63,6 +64,25 @@ def manifest_document(
     if annotations:
         document["annotations"] = dict(annotations)
     return encode(document)
+
+
+def index_document(
+    manifests: Sequence[tuple[Platform, Mapping[str, object]]], annotations: Sequence[tuple[str, str]]
+) -> bytes:
+    """The index of several manifests, each with its platform: OCI image-spec v1.1, image-index.md."""
+    document: dict[str, object] = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [{**found, "platform": _platform(platform)} for platform, found in manifests],
+    }
+    if annotations:
+        document["annotations"] = dict(annotations)
+    return encode(document)
+
+
+def _platform(platform: Platform) -> dict[str, str]:
+    found = {"architecture": platform.architecture, "os": platform.os}
+    return found if platform.variant is None else {**found, "variant": platform.variant}
 
 
 def descriptor(media_type: str, digest: str, size: int) -> dict[str, object]:

@@ -61,6 +61,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: tuple[Unresolved, ...] = ()
 
 
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and the platform by which an index of several names its image; None for a plan alone."""
+
+    plan: Plan
+    platform: str | None = None
+
+
 def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot | None = None) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 

@@ -12,10 +12,11 @@ import re
 import stat
 import tarfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
 
+from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError, SourceError
-from rootless_scratch.image.oci import CONFIG, INDEX, MANIFEST, REF_NAME
+from rootless_scratch.image.oci import INDEX, REF_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +29,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _DOCUMENT_MAX = 4 << 20
 """Bytes of a manifest that registries take: distribution-spec v1.1, "Pushing Manifests"."""
 
-_CHUNK = 1 << 20
-_LAYERS = re.compile(
-    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
-    r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
-)
-_MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
-_INDEXES = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
-_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
+INDEXES = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
 class Fault(Exception):  # noqa: N818 - one of many that are told together
@@ -135,20 +129,73 @@ class FoundImage:
         self.layers = layers
 
 
-def find_image(source: Source) -> FoundImage:
-    """The image that the source's word names; raises ImageNotFoundError, SourceError."""
+class _Named(NamedTuple):
+    """An image's descriptor (or docker's entry), its name, and the number of what names it: an index is one."""
+
+    number: int
+    ref: str | None
+    item: Any
+
+
+def find_image(source: Source, platform: Platform | None = None) -> FoundImage:
+    """The image that the source's word names; of an index that for `platform`, by default this host's.
+
+    Raises ImageNotFoundError, SourceError.
+    """
+    chosen = _chosen(source)
+    if platform is None and len(chosen) == 1:
+        return _load(source, chosen[0].item)
+    wanted = platform or host_platform(os.uname().machine)
+    platforms = [_platform_of(source, each.item) for each in chosen]
+    number = chosen_platform(platforms, wanted)
+    if number is not None and (not wanted.variant or platforms[number].variant in (wanted.variant, None)):
+        return _load(source, chosen[number].item)
+    raise ImageNotFoundError(
+        f"{source.word} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
+        fix="Choose one of them, where that is wanted: `--platform OS/ARCHITECTURE`.",
+    )
+
+
+def platforms_in(source: Source) -> tuple[Platform, ...]:
+    """The platforms of the index that the source's word names; () where it names one image.
+
+    Raises ImageNotFoundError, SourceError.
+    """
+    chosen = _chosen(source)
+    return () if len(chosen) == 1 else tuple(_platform_of(source, each.item) for each in chosen)
+
+
+def _chosen(source: Source) -> list[_Named]:
+    """The image that the word names, or all those of the index."""
     try:
-        images = dict(_images(source))
+        images = list(images_of(source))
     except Fault as fault:
         raise broken(source.word, str(fault)) from fault
-    chosen = [image for (ref, _), image in images.items() if source.ref is None or ref == source.ref]
-    if len(chosen) == 1:
-        return _load(source, chosen[0])
-    names = ", ".join(sorted({ref for ref, _ in images if ref})) or "none has a name"
+    named = [image for image in images if source.ref is None or image.ref == source.ref]
+    # Attestations lie in an index as images for a platform that is unknown.
+    chosen = [image for image in named if not _is_unknown(image.item)] or named
+    count = len({image.number for image in chosen})
+    if count == 1:
+        return chosen
+    names = ", ".join(sorted({image.ref for image in images if image.ref})) or "none has a name"
     raise ImageNotFoundError(
-        f"{source.word} names {'no image' if not chosen else f'{len(chosen)} images'}; there are: {names}.",
+        f"{source.word} names {f'{count} images' if count else 'no image'}; there are: {names}.",
         fix="Name one of them behind another colon.",
     )
+
+
+def _is_unknown(item: dict[str, Any]) -> bool:
+    platform = item.get("platform")
+    return isinstance(platform, dict) and platform.get("os") == "unknown"
+
+
+def _platform_of(source: Source, item: dict[str, Any]) -> Platform:
+    """What an index says of an image, else what the image says itself."""
+    said = item.get("platform")
+    if not isinstance(said, dict):
+        said = json.loads(_load(source, item).config)
+    os_name, architecture, variant = (str(said.get(key) or "") for key in ("os", "architecture", "variant"))
+    return Platform(os=os_name, architecture=architecture, variant=variant or None)
 
 
 def broken(word: str, what: str) -> SourceError:
@@ -156,30 +203,32 @@ def broken(word: str, what: str) -> SourceError:
     return SourceError(f"{word} is not a whole image: {what}.", fix="Build or copy it anew.")
 
 
-def _images(source: Source) -> Iterator[tuple[tuple[str | None, int], Any]]:
-    """Reference and number of each image, with its descriptor (or docker's entry)."""
+def images_of(source: Source, indexes: list[dict[str, Any]] | None = None) -> Iterator[_Named]:
+    """Every image; `indexes` gets the descriptors of indexes on the way."""
     if source.is_docker:
-        for number, item in enumerate(_list(source.document("manifest.json"), "manifest.json")):
-            for tag in _dict(item, "manifest.json").get("RepoTags") or [None]:
-                yield (tag, number), item
+        number = 0
+        for item in _list(source.document("manifest.json"), "manifest.json"):
+            for tag in as_dict(item, "manifest.json").get("RepoTags") or [None]:
+                number += 1
+                yield _Named(number, tag, item)
         return
-    index = _dict(source.document("index.json"), "index.json")
-    pending = [(None, item) for item in _list(index.get("manifests"), "index.json")]
-    number = 0
-    seen: set[str] = set()
+    index = as_dict(source.document("index.json"), "index.json")
+    pending = [_Named(at, None, item) for at, item in enumerate(_list(index.get("manifests"), "index.json"))]
+    seen: set[tuple[int, str]] = set()
     while pending:
-        above, item = pending.pop(0)
-        entry = _dict(item, "index.json")
+        number, above, item = pending.pop(0)
+        entry = as_dict(item, "index.json")
         ref = (entry.get("annotations") or {}).get(REF_NAME, above)
-        number += 1
-        if entry.get("mediaType") not in _INDEXES:
-            yield (ref, number), entry
+        if entry.get("mediaType") not in INDEXES:
+            yield _Named(number, ref, entry)
             continue
         name = blob_name(entry)
-        if name not in seen:
-            seen.add(name)
-            nested = _dict(source.document(name), name)
-            pending += [(ref, each) for each in _list(nested.get("manifests"), name)]
+        if (number, name) not in seen:
+            seen.add((number, name))
+            if indexes is not None:
+                indexes.append(entry)
+            nested = as_dict(source.document(name), name)
+            pending += [_Named(number, ref, each) for each in _list(nested.get("manifests"), name)]
 
 
 def _load(source: Source, item: dict[str, Any]) -> FoundImage:
@@ -196,13 +245,13 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         described = [{"name": str(name)} for name in _list(item.get("Layers"), "manifest.json")]
     else:
         name = blob_name(item)
-        manifest = _dict(source.document(name), name)
-        config_name = blob_name(_dict(manifest.get("config"), name))
-        described = [_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
-    config = _dict(source.document(config_name), config_name)
+        manifest = as_dict(source.document(name), name)
+        config_name = blob_name(as_dict(manifest.get("config"), name))
+        described = [as_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
+    config = as_dict(source.document(config_name), config_name)
     with source.open(config_name) as file:
         content = file.read(_DOCUMENT_MAX)
-    diff_ids = _list(_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
+    diff_ids = _list(as_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
     if len(diff_ids) != len(described):
         raise Fault(f"the config names {len(diff_ids)} layers and the manifest {len(described)}")
     layers = [
@@ -232,95 +281,6 @@ def open_layer(source: Source, name: str) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", unpacked)
 
 
-def validate(source: Source) -> tuple[str, ...]:
-    """Name all faults of all images that the source holds: digests, sizes, media types, diff_ids; () for none."""
-    faults: list[str] = []
-    if not source.is_docker:
-        faults += _check_version(source)
-    try:
-        images = list(_images(source))
-    except Fault as fault:
-        return (*faults, str(fault))
-    checked: set[str] = set()
-    for _, item in images:
-        faults += [fault for fault in _faults(source, item, checked) if fault not in faults]
-    return tuple(faults)
-
-
-def _check_version(source: Source) -> Iterator[str]:
-    try:
-        version = _dict(source.document("oci-layout"), "oci-layout").get("imageLayoutVersion")
-    except Fault as fault:
-        yield str(fault)
-    else:
-        if version != "1.0.0":
-            yield f"oci-layout is of version {version!r} and not 1.0.0"
-
-
-def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
-    if not source.is_docker:
-        yield from _check_blob(source, item, _MANIFESTS, checked)
-    try:
-        image = load(source, item)
-        if source.is_docker:
-            name = os.path.basename(str(item["Config"])).removesuffix(".json")
-            if re.fullmatch("[0-9a-f]{64}", name) and name != image.image_id:
-                yield f"{item['Config']} has the digest sha256:{image.image_id}"
-        else:
-            manifest = source.document(blob_name(item))
-            yield from _check_blob(source, manifest["config"], _CONFIGS, checked)
-    except Fault as fault:
-        yield str(fault)
-        return
-    for layer in image.layers:
-        if not source.is_docker:
-            yield from _check_blob(source, layer.descriptor, _LAYERS, checked)
-        yield from _check_diff(source, layer)
-
-
-def _check_blob(
-    source: Source, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
-) -> Iterator[str]:
-    try:
-        name = blob_name(descriptor)
-        if name in checked:
-            return
-        checked.add(name)
-        kind = str(descriptor.get("mediaType"))
-        known = kinds.match(kind) is not None if isinstance(kinds, re.Pattern) else kind in kinds
-        if not known:
-            yield f"{name} has the media type {kind!r}"
-        with source.open(name) as file:
-            size, digest = _sum(file)
-    except (Fault, OSError) as fault:
-        yield str(fault)
-        return
-    if size != descriptor.get("size"):
-        yield f"{name} has {size} bytes and not {descriptor.get('size')!r}"
-    if digest != descriptor["digest"]:
-        yield f"{name} has the digest {digest}"
-
-
-def _check_diff(source: Source, layer: FoundLayer) -> Iterator[str]:
-    try:
-        with open_layer(source, layer.name) as file:
-            _, digest = _sum(file)
-    except (Fault, OSError, EOFError) as fault:
-        yield str(fault) if isinstance(fault, Fault) else f"{layer.name} cannot be unpacked: {fault}"
-        return
-    if digest != layer.diff_id:
-        yield f"{layer.name} has the diff_id {digest}, and the config says {layer.diff_id}"
-
-
-def _sum(file: BinaryIO) -> tuple[int, str]:
-    found = hashlib.sha256()
-    size = 0
-    while block := file.read(_CHUNK):
-        found.update(block)
-        size += len(block)
-    return size, f"sha256:{found.hexdigest()}"
-
-
 def blob_name(descriptor: dict[str, Any]) -> str:
     """The file of a blob; raises Fault for what is no sha256 digest."""
     digest = str(descriptor.get("digest"))
@@ -329,7 +289,8 @@ def blob_name(descriptor: dict[str, Any]) -> str:
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
-def _dict(value: object, where: str) -> dict[str, Any]:
+def as_dict(value: object, where: str) -> dict[str, Any]:
+    """The value itself, if it is an object; raises Fault."""
     if not isinstance(value, dict):
         raise Fault(f"{where} is not what the specification asks for")
     return value

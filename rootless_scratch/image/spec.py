@@ -83,11 +83,13 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
     or paths) as well; they are looked for in `sysroot`, by default the host.
+    `platforms` are programs for one platform each (`linux/arm64`), for an image per platform (image/split.py).
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
 
     names: tuple[str, ...] = ()
     programs: tuple[Copy, ...] = ()
+    platforms: tuple[tuple[str, Copy], ...] = ()
     copies: tuple[Copy, ...] = ()
     directories: tuple[NewDirectory, ...] = ()
     symlinks: tuple[NewSymlink, ...] = ()
@@ -108,6 +110,22 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     sysroot: str | None = None
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What one image was asked to be; `platform` is how an index names it, None where there is only one image."""
+
+    spec: Spec
+    platform: str | None = None
+
+
+def parts_of(spec: Spec) -> tuple[Part, ...]:
+    """One part per platform that the programs are for; image/split.py is loaded where there may be two."""
+    if len(spec.programs) < 2 and not spec.platforms:  # noqa: PLR2004 - two may differ
+        return (Part(spec=spec),)
+    from rootless_scratch.image.split import split
+
+    return split(spec)
+
+
 def parse_program(word: str) -> Copy:
     """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
     source, separator, rest = word.rpartition(":/")
@@ -120,6 +138,19 @@ def parse_program(word: str) -> Copy:
             fix=f"Add it by `--copy {word}`, and name it in --entrypoint: '[\"/{place}\"]'.",
         )
     return Copy(source=source, destination="/" + rest)
+
+
+def parse_platform_program(word: str) -> tuple[str, Copy]:
+    """Read `OS/ARCH[/VARIANT]=PROGRAM[:DEST]`; raises UsageError."""
+    platform, separator, program = word.partition("=")
+    if not separator or not program:
+        raise UsageError(
+            f"--platform {word!r} does not name a program.",
+            fix="Write it as `--platform linux/arm64=PROGRAM`; `:DEST` may follow.",
+        )
+    from rootless_scratch.elf.platforms import parse_platform
+
+    return str(parse_platform(platform)), parse_program(program)
 
 
 def parse_copy(word: str) -> Copy:

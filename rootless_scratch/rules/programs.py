@@ -88,7 +88,8 @@ def judge_platforms(facts: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
             severity="error",
             subject=", ".join(program.path for program in first.values()),
             message=f"The image would hold programs of different architectures: {advice.listed(parts)}.",
-            fix="Build one image per architecture, each from programs for it alone.",
+            fix="Build one image per architecture; or, if they are one program, give them one place, as in "
+            "`PROGRAM:/hello`: then there is an image for each.",
         ),
     )
 

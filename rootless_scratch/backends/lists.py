@@ -1,0 +1,66 @@
+"""An index of a layout as a manifest list of local storage, by skopeo and buildah.
+
+Local storage holds one image under one ID. So the images come first, without names, then a list of them under a
+name that nobody else has; the user's names go to it when it is whole, and the other one goes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch import command
+from rootless_scratch.backends.session import ask_storage
+from rootless_scratch.errors import BuildError, ScratchError
+from rootless_scratch.image.layout import name_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rootless_scratch.image.finished import Image
+
+_PATIENCE = 3600.0
+
+
+def load_index(layout: str, image: Image, environment: Mapping[str, str]) -> None:
+    """Load every image of the only index of `layout`, and give the image's names to a list of them.
+
+    Where that fails, nothing of it stays. Raises ToolMissingError, CommandError, BuildError.
+    """
+    command.require("buildah")
+    known = _images(environment)
+    name = f"localhost/rootless-scratch-{os.urandom(8).hex()}:list"
+    ids = [each.image_id for each in image.images]
+    if len(set(ids)) != len(ids):
+        raise BuildError(
+            "Two platforms have the very same image, which local storage holds once.",
+            fix="Write the index to a layout or an archive: `-o oci:DIR`.",
+        )
+    try:
+        for each in image.images:
+            # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
+            name_manifest(layout, each.digest, each.image_id)
+            where = (f"oci:{layout}:{each.image_id}", f"containers-storage:@{each.image_id}")
+            ask_storage(["skopeo", "copy", "--quiet", *where], environment)
+        ask_storage(["buildah", "manifest", "create", name, *ids], environment)
+        try:
+            ask_storage(["buildah", "tag", name, *image.names], environment)
+        finally:
+            _remove(["buildah", "manifest", "rm", name], environment)
+    except ScratchError:
+        for each_id in ids:
+            if each_id not in known:
+                _remove(["buildah", "rmi", each_id], environment)
+        raise
+
+
+def _images(environment: Mapping[str, str]) -> frozenset[str]:
+    """The IDs of all images in storage."""
+    argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
+    said = ask_storage(argv, environment).stdout.decode("utf-8", "replace")
+    return frozenset(line.removeprefix("sha256:") for line in said.split())
+
+
+def _remove(argv: Iterable[str], environment: Mapping[str, str]) -> None:
+    """Take something back; what is in use meanwhile stays, and no error hides the one that led here."""
+    command.ask(list(argv), environment=environment, timeout=_PATIENCE, check=False)

@@ -1,0 +1,50 @@
+"""An image by its word, wherever it lies: local storage, a layout or an archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import UsageError
+from rootless_scratch.image.outputs import is_output, parse_output
+
+if TYPE_CHECKING:
+    from rootless_scratch.backends.stored import StoredImage
+    from rootless_scratch.elf.platforms import Platform
+
+
+def read_any(word: str, platform: Platform | None = None) -> StoredImage:
+    """Read config, layers and files of the image that a word names; of an index, that for `platform`.
+
+    By default that is this host's. Raises ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    """
+    if is_output(word):
+        from rootless_scratch.backends.layouts import LayoutImage
+        from rootless_scratch.image.source import Source
+
+        with Source(parse_output(word)) as source:
+            return LayoutImage(source, platform).stored
+    require_local_choice(word, platform)
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+
+    with Session("read") as session:
+        return read_image(word, session)
+
+
+def require_local_choice(word: str, platform: Platform | None) -> None:
+    """Refuse a platform for a name of local storage, which stands for this host's image; raises UsageError."""
+    if platform is not None:
+        raise UsageError(
+            f"{word!r} lies in local storage, where a name stands for this host's image.",
+            fix="Name the image ID of the other platform, or a layout or an archive.",
+        )
+
+
+def platforms_at(word: str) -> tuple[Platform, ...]:
+    """The platforms of the index that a word names; () for an image, and in local storage. Raises as read_any."""
+    if not is_output(word):
+        return ()
+    from rootless_scratch.image.source import Source, platforms_in
+
+    with Source(parse_output(word)) as source:
+        return platforms_in(source)

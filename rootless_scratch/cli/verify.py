@@ -1,0 +1,98 @@
+"""`rootless-scratch verify`: is this image what these words build, and if not, what differs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
+
+if TYPE_CHECKING:
+    from rootless_scratch.backends.comparing import Difference, Verification
+
+_COLOURS = {"identical": "green", "equal": "yellow", "differs": "red"}
+
+
+@click.command("verify")
+@click.argument("image")
+@image_options
+@common_options
+def command(
+    *,
+    image: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **words: Any,  # noqa: ANN401 - click's values of image_options
+) -> int:
+    """Make the image of PROGRAMs and options, those of `build`, in memory, and compare IMAGE with it.
+
+    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
+    Nothing is written.
+
+    Exits 0 where the image ID is the same (identical), or the files and the config are, in other bytes (equal);
+    1 where anything differs, which is listed.
+    """
+    from rootless_scratch.api import verify_spec
+
+    spec = spec_from((), words)
+    if not (spec.programs or spec.platforms or spec.copies):
+        raise click.UsageError("Nothing to compare the image with: name its PROGRAMs and options, as for `build`.")
+    found = verify_spec(image, spec)
+    if as_json:
+        print_json(
+            {
+                "subject": image,
+                "verdict": found.verdict,
+                "image_id": found.image_id,
+                "planned_image_id": found.planned_image_id,
+                "reason": found.reason,
+                "differences": [_plain(each) for each in found.differences],
+            }
+        )
+    else:
+        _show(image, found, quiet=quiet)
+        if verbose:
+            say(f"image ID: {found.image_id}")
+            say(f"planned: {found.planned_image_id}")
+    return 1 if found.verdict == "differs" else 0
+
+
+def _plain(difference: Difference) -> dict[str, object]:
+    where = {"path": difference.path} if difference.key is None else {"key": difference.key}
+    if difference.platform is not None:
+        where["platform"] = difference.platform
+    return {**where, "what": difference.what, "planned": difference.planned, "found": difference.found}
+
+
+def _show(image: str, found: Verification, *, quiet: bool) -> None:
+    word = click.style(found.verdict, fg=_COLOURS[found.verdict], bold=True)
+    click.echo(f"{showable(image)}: {word}{f' ({found.reason})' if found.reason else ''}", color=colour())
+    for each in () if quiet else found.differences:
+        click.echo(showable(f"  {_line(each)}"))
+
+
+def _line(each: Difference) -> str:
+    line = _without_platform(each)
+    return line if each.platform is None or each.key == "platform" else f"{each.platform} {line}"
+
+
+def _without_platform(each: Difference) -> str:
+    if each.key == "platform":
+        return f"no image for {each.planned}" if each.what == "missing" else f"{each.found} is not planned"
+    if each.what == "missing":
+        return f"{each.path}: missing, a {each.planned} is planned"
+    if each.what == "added":
+        return f"{each.path}: a {each.found} that is not planned"
+    if each.key is not None:
+        return f"{each.key}: {_value(each.found)}, planned is {_value(each.planned)}"
+    return f"{each.path}: {each.what} {_value(each.found)}, planned is {_value(each.planned)}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

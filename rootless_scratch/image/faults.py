@@ -1,0 +1,116 @@
+"""All that is wrong with the images of a layout or an archive: digests, sizes, media types, diff_ids."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from rootless_scratch.image.oci import CONFIG, MANIFEST
+from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, images_of, load, open_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.image.source import FoundLayer, Source
+
+_CHUNK = 1 << 20
+_LAYERS = re.compile(
+    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
+    r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
+)
+_MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
+
+
+def validate(source: Source) -> tuple[str, ...]:
+    """Name all faults of all images that the source holds: digests, sizes, media types, diff_ids; () for none."""
+    faults: list[str] = []
+    indexes: list[dict[str, Any]] = []
+    if not source.is_docker:
+        faults += _check_version(source)
+    try:
+        images = list(images_of(source, indexes))
+    except Fault as fault:
+        return (*faults, str(fault))
+    checked: set[str] = set()
+    for index in indexes:
+        faults += _check_blob(source, index, INDEXES, checked)
+    for image in images:
+        faults += [fault for fault in _faults(source, image.item, checked) if fault not in faults]
+    return tuple(faults)
+
+
+def _check_version(source: Source) -> Iterator[str]:
+    try:
+        version = as_dict(source.document("oci-layout"), "oci-layout").get("imageLayoutVersion")
+    except Fault as fault:
+        yield str(fault)
+    else:
+        if version != "1.0.0":
+            yield f"oci-layout is of version {version!r} and not 1.0.0"
+
+
+def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+    if not source.is_docker:
+        yield from _check_blob(source, item, _MANIFESTS, checked)
+    try:
+        image = load(source, item)
+        if source.is_docker:
+            name = os.path.basename(str(item["Config"])).removesuffix(".json")
+            if re.fullmatch("[0-9a-f]{64}", name) and name != image.image_id:
+                yield f"{item['Config']} has the digest sha256:{image.image_id}"
+        else:
+            manifest = source.document(blob_name(item))
+            yield from _check_blob(source, manifest["config"], _CONFIGS, checked)
+    except Fault as fault:
+        yield str(fault)
+        return
+    for layer in image.layers:
+        if not source.is_docker:
+            yield from _check_blob(source, layer.descriptor, _LAYERS, checked)
+        yield from _check_diff(source, layer)
+
+
+def _check_blob(
+    source: Source, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
+) -> Iterator[str]:
+    try:
+        name = blob_name(descriptor)
+        if name in checked:
+            return
+        checked.add(name)
+        kind = str(descriptor.get("mediaType"))
+        known = kinds.match(kind) is not None if isinstance(kinds, re.Pattern) else kind in kinds
+        if not known:
+            yield f"{name} has the media type {kind!r}"
+        with source.open(name) as file:
+            size, digest = _sum(file)
+    except (Fault, OSError) as fault:
+        yield str(fault)
+        return
+    if size != descriptor.get("size"):
+        yield f"{name} has {size} bytes and not {descriptor.get('size')!r}"
+    if digest != descriptor["digest"]:
+        yield f"{name} has the digest {digest}"
+
+
+def _check_diff(source: Source, layer: FoundLayer) -> Iterator[str]:
+    try:
+        with open_layer(source, layer.name) as file:
+            _, digest = _sum(file)
+    except (Fault, OSError, EOFError) as fault:
+        yield str(fault) if isinstance(fault, Fault) else f"{layer.name} cannot be unpacked: {fault}"
+        return
+    if digest != layer.diff_id:
+        yield f"{layer.name} has the diff_id {digest}, and the config says {layer.diff_id}"
+
+
+def _sum(file: BinaryIO) -> tuple[int, str]:
+    found = hashlib.sha256()
+    size = 0
+    while block := file.read(_CHUNK):
+        found.update(block)
+        size += len(block)
+    return size, f"sha256:{found.hexdigest()}"
