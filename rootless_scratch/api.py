@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
-from rootless_scratch.image.given import image_id, maybe, pairs, text, texts
+from rootless_scratch.image.given import flag, image_id, maybe, pairs, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import NONROOT, parts_of
 from rootless_scratch.image.words import spec_of
@@ -86,13 +86,18 @@ def build(
         symlink=symlink,
         essentials=essentials,
         created=created,
-        bundle_libraries=bundle_libraries,
+        bundle_libraries=flag("bundle_libraries", bundle_libraries),
         include_libraries=include_libraries,
         sysroot=sysroot,
         platforms=platforms,
     )
     return build_spec(
-        spec, check=check, output=outputs_of(output), backend=backend, compress=compress, progress=progress
+        spec,
+        check=flag("check", check),
+        output=outputs_of(output),
+        backend=backend,
+        compress=compress,
+        progress=progress,
     )
 
 

@@ -29,7 +29,7 @@ def check_subject(
 ) -> Judgement:
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
-    if not isinstance(subject, (str, os.PathLike)):
+    if not isinstance(subject, (str, bytes, os.PathLike)):
         word = word_of(subject)
         return _check_layout(word, platform) if is_output(word) else _check_stored(word, platform)
     word = text("the subject", subject)

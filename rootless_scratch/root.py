@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from rootless_scratch.api import build_spec
+from rootless_scratch.errors import UsageError
 from rootless_scratch.image.given import essentials as given_essentials
 from rootless_scratch.image.given import integer, maybe, names, outputs, pairs, text, texts
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
@@ -27,10 +28,10 @@ class Root:
     written, at the end of the block.
     """
 
-    image: Image
-
     def __init__(self, names: tuple[str, ...], bundling: Mapping[str, object], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
         self._how = how
+        self._image: Image | None = None
+        self._ended = False
         self._names = names
         self._programs: list[Copy] = []
         self._copies: list[Copy] = []
@@ -45,8 +46,24 @@ class Root:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         if kind is None:
-            self.image = build_spec(self._spec(), **self._how)
+            self._image = build_spec(self._spec(), **self._how)
+
+    @property
+    def image(self) -> Image:
+        """The finished image; raises UsageError before the end of the block, and where it failed."""
+        if self._image is None:
+            raise UsageError(
+                "The image is not there before its block has ended.", fix="Ask for `root.image` behind the block."
+            )
+        return self._image
+
+    def _require_open(self) -> None:
+        if self._ended:
+            raise UsageError(
+                "The block has ended, and its image takes nothing more.", fix="Add it within the `with` block."
+            )
 
     def add(
         self,
@@ -65,6 +82,7 @@ class Root:
         """
         from rootless_scratch.elf.program import read_program
 
+        self._require_open()
         source = text("a program", program)
         read_program(source)
         self._programs.append(
@@ -82,6 +100,7 @@ class Root:
         self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
     ) -> None:
         """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
+        self._require_open()
         self._copies.append(
             Copy(
                 source=text("source", source),
@@ -94,6 +113,7 @@ class Root:
 
     def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make an empty directory."""
+        self._require_open()
         self._directories.append(
             NewDirectory(
                 path=text("path", path),
@@ -105,10 +125,12 @@ class Root:
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; `target` is kept as it is."""
+        self._require_open()
         self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
 
     def add_essential(self, *words: str) -> None:
         """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
+        self._require_open()
         self._essentials.extend(given_essentials(words))
 
     def config(
@@ -127,6 +149,7 @@ class Root:
         created: int | str | None = None,
     ) -> None:
         """Set what the image says to a runtime; what is not named here keeps its value."""
+        self._require_open()
         given: dict[str, object] = {
             "entrypoint": maybe(texts, "entrypoint", entrypoint),
             "cmd": maybe(texts, "cmd", cmd),
@@ -176,4 +199,6 @@ def scratch(
         "include_libraries": texts("include_libraries", include_libraries),
         "sysroot": maybe(text, "sysroot", sysroot),
     }
+    if not (tag or output):
+        raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
     return Root(names(tag), bundling, output=outputs(output), backend=backend, compress=compress, check=check)

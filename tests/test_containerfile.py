@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tinyelf
 
-from rootless_scratch.errors import BuildError, SourceError, SpecError, UsageError
+from rootless_scratch.errors import BuildError, SourceError, SpecError
 from rootless_scratch.image import containerfile as module
 from rootless_scratch.image.containerfile import containerfile, write_context
 from rootless_scratch.image.plan import plan
@@ -294,7 +294,7 @@ def test_a_place_that_cannot_be_used_is_refused_and_left_as_it_was(tmp_path: Pat
         ("closed/context", "Permission denied"),
         ("closed", "Permission denied"),
     ):
-        with pytest.raises(UsageError, match=cause) as caught:
+        with pytest.raises(BuildError, match=cause) as caught:
             write_context(decided, str(tmp_path / place))
         assert caught.value.fix
     assert sorted(os.listdir(tmp_path)) == ["closed", "full", "hello"]

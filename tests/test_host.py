@@ -80,6 +80,7 @@ HEALTHY = HostFacts(
         images=place("/home/anna/.local/share/containers/storage"),
         driver="overlay",
         temporary=place("/home/anna/tmp"),
+        state=place("/home/anna/.local/state/rootless-scratch"),
         policy="/etc/containers/policy.json",
         problem=None,
     ),

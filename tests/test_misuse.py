@@ -82,7 +82,7 @@ def test_a_context_cannot_be_written_into_a_directory_that_is_gone(shared_home: 
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert b"Traceback" not in done.stderr
     assert b"  fix: " in done.stderr
 

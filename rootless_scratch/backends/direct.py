@@ -55,7 +55,7 @@ def build_image(
 ) -> Image:
     """Write what was planned to every output; `progress` is told the bytes of sources that were read.
 
-    An output is there whole or as it was before. Raises SpecError, SourceError, UsageError, BuildError.
+    An output is there whole or as it was before. Raises SpecError, SourceError, BuildError.
     """
     with _writing(outputs) as (stack, place):
         image, layer = _write(plan, stack, place, compression, progress)
@@ -185,9 +185,9 @@ def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Output],
     layouts: dict[str, list[str | None]] = {}
     for output in outputs:
         if output.transport == "oci-archive":
-            write_oci_archive(output.path, image, output.ref)
+            write_oci_archive(_archive(output), image, output.ref)
         elif isinstance(image, WrittenImage) and output.transport == "docker-archive":
-            write_docker_archive(output.path, image, names if output.ref is None else (output.ref,))
+            write_docker_archive(_archive(output), image, names if output.ref is None else (output.ref,))
         else:
             layouts.setdefault(output.path, []).append(output.ref)
     for path, refs in layouts.items():
@@ -202,10 +202,15 @@ class _Beside:
 
     def __enter__(self) -> str:
         if os.path.isdir(self._path):
-            raise UsageError(f"{self._path!r} is a directory.", fix="Name the file that the archive shall be.")
+            raise BuildError(f"{self._path!r} is a directory.", fix="Name the file that the archive shall be.")
+        if os.path.exists(self._path) and not os.path.isfile(self._path):
+            raise BuildError(
+                f"{self._path!r} is a device, a pipe or a socket, and an archive would replace it.",
+                fix="Name a file.",
+            )
         directory = os.path.dirname(self._path)
         if not os.path.isdir(directory):
-            raise UsageError(f"There is no directory {directory!r}.", fix="Make it first, or name another file.")
+            raise BuildError(f"There is no directory {directory!r}.", fix="Make it first, or name another file.")
         return directory
 
     def __exit__(self, *raised: object) -> None:
@@ -213,7 +218,12 @@ class _Beside:
 
 
 def _place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
-    return layout_directory(output.path) if output.transport == "oci" else _Beside(output.path)
+    return layout_directory(output.path) if output.transport == "oci" else _Beside(_archive(output))
+
+
+def _archive(output: Output) -> str:
+    """The file that an archive becomes: a link stays, and what it points to is replaced."""
+    return os.path.realpath(output.path)
 
 
 def _unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:

@@ -58,7 +58,7 @@ def _print_operations(judgement: HostJudgement) -> None:
         (each.name, "works" if each.works else "does not work", PURPOSE[each.name])
         for each in judgement.operations
     ]
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or colour() is False:
         for name, state, purpose in rows:
             click.echo(f"{name:<14} {state:<14} {purpose}")
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import common_options, print_json, showable
+from rootless_scratch.cli.output import colour, common_options, print_json, showable
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
@@ -67,7 +67,8 @@ def _draw(name: str, stored: StoredImage, *, quiet: bool) -> None:
     if not quiet:
         for key, value in _facts(stored):
             click.echo(f"{key + ':':<12} {showable(value)}")
-    root = Tree(Text(f"{showable(name)} ({_sum(stored.files)})"), guide_style="dim")
+    guides = "" if colour() is False else "dim"
+    root = Tree(Text(f"{showable(name)} ({_sum(stored.files)})"), guide_style=guides)
     drawn: dict[str, Drawing] = {"": root}
     for file in stored.files:
         above, _, last = file.path.rpartition("/")

@@ -12,6 +12,7 @@ import msgspec
 
 from rootless_scratch.command import ask, last_cause
 from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.host.environment import state_directory
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
-    """Local image storage as buildah sees it; `problem` is its own word where it cannot open it."""
+    """Local image storage as buildah sees it; `problem` is its own word where it cannot open it.
+
+    `state` is where this package notes what is under way.
+    """
 
     images: Place
     driver: str | None
     temporary: Place
+    state: Place
     policy: str | None
     problem: str | None
 
@@ -59,6 +64,7 @@ def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
         images=read_place(root),
         driver=driver,
         temporary=read_place(environment.get("TMPDIR") or "/var/tmp"),  # noqa: S108 - where buildah spools
+        state=read_place(state_directory(environment)),
         policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
         problem=problem,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.errors import BuildError, SpecError, UsageError
+from rootless_scratch.errors import BuildError, SpecError
 from rootless_scratch.image.context import finish, write_archive, write_tree
 from rootless_scratch.image.paths import encoded, is_utf8
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
@@ -71,7 +71,7 @@ def containerfile(plan: Plan) -> str:
 def write_context(plan: Plan, directory: str) -> None:
     """Write Containerfile and context to `directory`, which must not exist or be empty; all of it or nothing.
 
-    Modes are exact whatever the umask, and times are the plan's. Raises UsageError for the directory,
+    Modes are exact whatever the umask, and times are the plan's. Raises BuildError for the directory,
     SpecError as `containerfile` does, SourceError where a file changed since it was planned, BuildError where
     the disk does not take it.
     """
@@ -84,7 +84,7 @@ def write_context(plan: Plan, directory: str) -> None:
         exists = _is_empty_directory(target)
         stage = tempfile.mkdtemp(prefix=".rootless-scratch-", dir=target if exists else os.path.dirname(target))
     except OSError as error:
-        raise UsageError(
+        raise BuildError(
             f"{directory!r} cannot be made or used: {error.strerror}.",
             fix="Name a new directory below one that exists and that you may write to.",
         ) from error
@@ -286,15 +286,15 @@ def _described(entry: Entry) -> str:
 
 
 def _is_empty_directory(target: str) -> bool:
-    """False where nothing is there yet; raises UsageError for anything but an empty directory."""
+    """False where nothing is there yet; raises BuildError for anything but an empty directory."""
     try:
         there = sorted(os.listdir(target))
     except FileNotFoundError:
         return False
     except NotADirectoryError:
-        raise UsageError(f"{target!r} is not a directory.", fix="Name a new directory.") from None
+        raise BuildError(f"{target!r} is not a directory.", fix="Name a new directory.") from None
     if there:
-        raise UsageError(
+        raise BuildError(
             f"The directory {target!r} is not empty: it has {there[0]!r}.",
             fix="Name a new directory, or remove what is in this one.",
         )

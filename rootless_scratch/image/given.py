@@ -64,7 +64,8 @@ def integer(what: str, value: object) -> int:
     """A whole number; raises UsageError for anything else."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise UsageError(
-            f"{what} is {_shown(value)} and not a number.", fix=f"Write it as a number, e.g. {what}=0o755."
+            f"{what} is {_shown(value)} and not a number.",
+            fix=f"Write it as a number, e.g. {what}={'0o755' if what == 'mode' else 0}.",
         )
     return value
 
@@ -105,6 +106,13 @@ def essentials(words: object) -> tuple[Essential, ...]:
 def maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:
     """What `read` makes of it; None stays None."""
     return None if value is None else read(what, value)
+
+
+def flag(what: str, value: object) -> bool:
+    """True or False; raises UsageError for what only counts as one of them."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{what} is {_shown(value)}, neither True nor False.", fix=f"Write it as {what}=True.")
+    return value
 
 
 def _shown(value: object) -> str:

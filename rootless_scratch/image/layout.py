@@ -11,8 +11,9 @@ import json
 import os
 from contextlib import contextmanager, suppress
 
-from rootless_scratch.errors import BuildError, UsageError
+from rootless_scratch.errors import BuildError
 from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode
+from rootless_scratch.image.sources import open_regular
 from rootless_scratch.image.tarheader import DIRECTORY, END, header, padding
 from rootless_scratch.image.temporary import PREFIX, Temporary, sync_directory
 
@@ -96,18 +97,18 @@ def _named(media_type: str, blob: Blob, ref: str | None) -> dict[str, object]:
 def layout_directory(path: str) -> Iterator[str]:
     """A directory that may take images: a layout, or nothing yet; what was made is removed where nothing came in.
 
-    Raises UsageError for a directory of anything else.
+    Raises BuildError for a directory of anything else, and for one that cannot be made or read.
     """
     made = not os.path.isdir(path)
     try:
         os.makedirs(path, exist_ok=True)
         foreign = _foreign(path)
     except OSError as error:
-        raise UsageError(
+        raise BuildError(
             f"{path!r} cannot be made or read: {error.strerror}.", fix="Name a directory that you can write to."
         ) from error
     if foreign is not None:
-        raise UsageError(
+        raise BuildError(
             f"{path!r} is not an image layout: it holds {foreign!r} and no {VERSION_FILE} of version 1.",
             fix="Name a new directory, or one that an image was written to before.",
         )
@@ -124,7 +125,7 @@ def _foreign(path: str) -> str | None:
     names = os.listdir(path)
     if VERSION_FILE in names:
         try:
-            with open(os.path.join(path, VERSION_FILE), "rb") as file:
+            with open_regular(os.path.join(path, VERSION_FILE)) as file:
                 version = json.loads(file.read(1 << 16))["imageLayoutVersion"]
         except (OSError, ValueError, KeyError, TypeError):
             version = ""
@@ -219,11 +220,11 @@ def _ref(entry: object) -> str | None:
 
 def _read_index(path: str) -> dict[str, list[object]]:
     try:
-        with open(os.path.join(path, INDEX_FILE), "rb") as file:
+        with open_regular(os.path.join(path, INDEX_FILE)) as file:
             index = json.load(file)
     except FileNotFoundError:
         return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}  # type: ignore[dict-item]
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         index = None
     if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
         raise BuildError(

@@ -57,12 +57,12 @@ def runtime_config(spec: Spec, first_program: str | None) -> RuntimeConfig:
 
 def _config_text(what: str, text: str, *, fix: str = "Write it in UTF-8.") -> str:
     if not is_utf8(text):
-        raise SpecError(
+        raise UsageError(
             f"{what} {text!r} is not UTF-8, and an image's config is JSON (OCI image-spec v1.1, config.md).",
             fix=fix,
         )
     if "\0" in text:
-        raise SpecError(f"{what} {text!r} contains a NUL byte.", fix="Remove the NUL byte.")
+        raise UsageError(f"{what} {text!r} contains a NUL byte.", fix="Remove the NUL byte.")
     return text
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError, SourceError
 from rootless_scratch.image.oci import INDEX, REF_NAME
+from rootless_scratch.image.sources import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ class Source:
         self.ref = output.ref
         self.is_docker = output.transport == "docker-archive"
         self._directory = output.path if output.transport == "oci" else None
+        self._file: BinaryIO | None = None
         self._archive: tarfile.TarFile | None = None
         self._members: dict[str, tarfile.TarInfo] = {}
         if not os.path.exists(output.path):
@@ -65,16 +67,20 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._archive is not None:
-            self._archive.close()
+        if self._file is not None:
+            self._file.close()
 
     def _open_archive(self, path: str) -> None:
         try:
-            self._archive = tarfile.open(path, "r:")  # noqa: SIM115 - closed by __exit__
+            self._file = open_regular(path)
+            self._archive = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - closed by __exit__
             self._members = {os.path.normpath(member.name): member for member in self._archive}
         except (OSError, tarfile.TarError, ValueError) as error:
+            if self._file is not None:
+                self._file.close()
             raise SourceError(
-                f"{path!r} cannot be read as a tar file: {error}.", fix="Name an uncompressed archive of an image."
+                f"{path!r} cannot be read as a tar file: {getattr(error, 'strerror', None) or error}.",
+                fix="Name an uncompressed archive of an image.",
             ) from error
 
     def open(self, name: str) -> BinaryIO:
@@ -177,9 +183,10 @@ def _chosen(source: Source) -> list[_Named]:
     count = len({image.number for image in chosen})
     if count == 1:
         return chosen
-    names = ", ".join(sorted({image.ref for image in images if image.ref})) or "none has a name"
+    names = ", ".join(sorted({image.ref for image in images if image.ref}))
     raise ImageNotFoundError(
-        f"{source.word} names {f'{count} images' if count else 'no image'}; there are: {names}.",
+        f"{source.word} names {f'{count} images' if count else 'no image'}; "
+        + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them behind another colon.",
     )
 

@@ -1,7 +1,8 @@
-"""Files of the host as they were planned: what has changed since is an error, not a different image."""
+"""Files of the host that are read: regular ones, and as they were planned; a change is an error."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import contextmanager
@@ -11,8 +12,18 @@ from rootless_scratch.errors import SourceError
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from rootless_scratch.image.rootfs import File
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file for reading; raises OSError, also for a pipe, which would keep us waiting, and a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return open(descriptor, "rb")
 
 
 @contextmanager

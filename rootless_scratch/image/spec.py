@@ -239,7 +239,7 @@ def parse_words(flag: str, text: str) -> tuple[str, ...]:
             said = json.loads(text)
         except (ValueError, RecursionError):
             said = None
-        words = _split(text)
+        words = ["/program", "--option"] if text.lstrip().startswith(("[", "{")) else _split(text)
         if isinstance(said, list):
             words = [word if isinstance(word, str) else json.dumps(word) for word in said]
         raise UsageError(

@@ -204,6 +204,8 @@ def _storage(facts: HostFacts) -> Iterator[Judged]:
     yield from _room(
         storage.temporary, ("build-direct", "build-buildah", "push"), "temporary directory", "set TMPDIR"
     )
+    if not storage.state.writable:
+        yield from _room(storage.state, ("build-buildah", "run"), "state directory", "set XDG_STATE_HOME")
     if storage.images.noexec:
         yield forbid(
             "run",
