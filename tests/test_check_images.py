@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 import tinyelf
 from imaging import Bench, directory, file, only, rules, stored
 
+from rootless_scratch.backends.stored import StoredImage
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.image.plan import Program
 from rootless_scratch.image.rootfs import Symlink
@@ -203,6 +205,32 @@ def test_a_path_that_leads_through_a_file_names_it() -> None:
 def test_a_directory_is_no_command() -> None:
     finding = only(stored(directory("/app")))
     assert (finding.rule, finding.severity) == ("command-is-directory", "error")
+
+
+# The health check.
+
+
+@pytest.mark.parametrize(
+    "test", [("CMD-SHELL", "curl -f http://localhost"), ("CMD", "curl", "-f"), ("CMD", "/gone")]
+)
+def test_a_health_check_that_the_image_cannot_run_is_warned_of(test: tuple[str, ...]) -> None:
+    finding = only(stored(file(), healthcheck=test))
+    assert (finding.rule, finding.severity) == ("healthcheck-unusable", "warning")
+
+
+@pytest.mark.parametrize("test", [("CMD", "/app", "health"), ("NONE",), ("CMD-SHELL",), ()])
+def test_a_health_check_by_the_program_itself_is_fine(test: tuple[str, ...]) -> None:
+    assert stored(file(), healthcheck=test) == ()
+
+
+def test_a_health_check_in_shell_form_is_fine_where_the_shell_is_in_the_image() -> None:
+    assert stored(file(), file("/bin/sh"), healthcheck=("CMD-SHELL", "true")) == ()
+
+
+def test_the_health_check_of_an_image_in_dockers_format_is_read() -> None:
+    config = {"config": {"Entrypoint": ["/app"], "Healthcheck": {"Test": ["CMD-SHELL", "true"]}}}
+    image = StoredImage(image_id="", config=json.dumps(config), layers=(), files=())
+    assert image.runtime_config().healthcheck == ("CMD-SHELL", "true")
 
 
 # Platforms and programs.
