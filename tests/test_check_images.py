@@ -1,103 +1,33 @@
-"""The rules on whole images: what a runtime would make of the config, the files and the user together."""
+"""The rules on whole images: commands, platforms, and programs beside each other."""
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 import tinyelf
+from imaging import Bench, directory, file, only, rules, stored
 
-from rootless_scratch.elf.program import FileIdentity, read_program
-from rootless_scratch.image.config import RuntimeConfig
-from rootless_scratch.image.plan import Program, plan
-from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink, make_rootfs
-from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
-from rootless_scratch.rules.images import judge_image, judge_plan
+from rootless_scratch.backends.stored import StoredImage
+from rootless_scratch.elf.program import read_program
+from rootless_scratch.image.plan import Program
+from rootless_scratch.image.rootfs import Symlink
+from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink
 from rootless_scratch.rules.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rootless_scratch.findings import Finding
 
-NOBODY_KNOWS = FileIdentity(device=0, inode=0, size=1, mtime_ns=0, ctime_ns=0)
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
-
-
-class Bench:
-    """A directory of program files, and judgements on the images that are planned from them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def put(self, name: str = "helloworld", content: bytes | None = None) -> str:
-        file = self.path / name
-        file.write_bytes(tinyelf.hello() if content is None else content)
-        return str(file)
-
-    def program(self, name: str = "helloworld", destination: str | None = None, **more: Any) -> Copy:  # noqa: ANN401
-        return Copy(source=self.put(name), destination=destination, **more)
-
-    def judge(self, *programs: Copy, **settings: Any) -> tuple[Finding, ...]:  # noqa: ANN401 - a Spec's
-        return judge_plan(plan(Spec(programs=programs, **settings), environ={}))
-
-    def finding(self, *programs: Copy, **settings: Any) -> Finding:  # noqa: ANN401 - a Spec's
-        return only(self.judge(*programs, **settings))
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def only(findings: tuple[Finding, ...]) -> Finding:
-    (finding,) = findings
-    assert finding.message.isprintable()
-    assert finding.fix.isprintable()
-    assert finding.message.endswith(".")
-    assert finding.fix.endswith(".")
-    return finding
-
-
-def file(path: str = "/app", mode: int = 0o755, owner: tuple[int, int] = (0, 0), **more: Any) -> File:  # noqa: ANN401
-    uid, gid = owner
-    return File(path=path, mode=mode, uid=uid, gid=gid, source=path, identity=NOBODY_KNOWS, **more)
-
-
-def directory(path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)) -> Directory:
-    return Directory(path=path, mode=mode, uid=owner[0], gid=owner[1])
-
-
-def stored(
-    *entries: Entry,
-    platform: str | None = "linux/amd64",
-    programs: tuple[Program, ...] = (),
-    **config: object,
-) -> tuple[Finding, ...]:
-    """Judge an image as it is read back: by default `/app` is started by the usual user."""
-    usual = RuntimeConfig(
-        user="65532:65532",
-        env=(),
-        entrypoint=("/app",),
-        cmd=None,
-        working_dir="",
-        labels=(),
-        ports=(),
-        volumes=(),
-        stop_signal=None,
-    )
-    return judge_image(
-        rootfs=make_rootfs(entries),
-        config=msgspec.structs.replace(usual, **config),
-        programs=programs,
-        platform=platform,
-    )
-
-
-def rules(findings: tuple[Finding, ...]) -> list[str]:
-    return [finding.rule for finding in findings]
 
 
 # The recipe that everybody copies, and what goes wrong with commands.
@@ -277,207 +207,30 @@ def test_a_directory_is_no_command() -> None:
     assert (finding.rule, finding.severity) == ("command-is-directory", "error")
 
 
-# Who may execute what.
-
-
-def test_a_program_that_lost_its_execute_bits_is_refused() -> None:
-    finding = only(stored(file(mode=0o644)))
-    assert (finding.rule, finding.severity) == ("not-executable", "error")
-    assert finding.message == (
-        "/app has the mode 0644 and the owner 0:0, and the user 65532:65532 may not execute it."
-    )
-    assert "mode=0755" in finding.fix
+# The health check.
 
 
 @pytest.mark.parametrize(
-    ("user", "mode", "owner"),
-    [
-        ("65532:65532", 0o001, (0, 0)),
-        ("65532:65532", 0o100, (65532, 0)),
-        ("65532:65532", 0o010, (0, 65532)),
-        ("1000", 0o750, (0, 0)),  # without a group it is 0
-        ("", 0o700, (0, 0)),
-        ("0:0", 0o711, (7, 7)),
-        ("root:root", 0o755, (0, 0)),
-    ],
+    "test", [("CMD-SHELL", "curl -f http://localhost"), ("CMD", "curl", "-f"), ("CMD", "/gone")]
 )
-def test_the_bits_that_count_for_the_user_are_enough(user: str, mode: int, owner: tuple[int, int]) -> None:
-    accounts = (file("/etc/passwd", 0o644), file("/etc/group", 0o644)) if "root" in user else ()
-    assert stored(file(mode=mode, owner=owner), *accounts, user=user) == ()
+def test_a_health_check_that_the_image_cannot_run_is_warned_of(test: tuple[str, ...]) -> None:
+    finding = only(stored(file(), healthcheck=test))
+    assert (finding.rule, finding.severity) == ("healthcheck-unusable", "warning")
 
 
-@pytest.mark.parametrize(
-    ("user", "mode", "owner"),
-    [
-        ("65532:65532", 0o700, (0, 0)),
-        ("65532:65532", 0o750, (0, 0)),
-        ("1000:1000", 0o750, (0, 0)),
-        ("65532:65532", 0o677, (65532, 0)),  # the owner's bits count for the owner, though others may
-        ("65532:65532", 0o705, (0, 65532)),
-        ("0", 0o644, (0, 0)),
-    ],
-)
-def test_bits_that_count_for_others_do_not_help(user: str, mode: int, owner: tuple[int, int]) -> None:
-    finding = only(stored(file(mode=mode, owner=owner), user=user))
-    assert (finding.rule, finding.severity) == ("not-executable", "error")
+@pytest.mark.parametrize("test", [("CMD", "/app", "health"), ("NONE",), ("CMD-SHELL",), ()])
+def test_a_health_check_by_the_program_itself_is_fine(test: tuple[str, ...]) -> None:
+    assert stored(file(), healthcheck=test) == ()
 
 
-def test_root_without_capabilities_is_not_above_the_bits(bench: Bench) -> None:
-    finding = only(stored(file(mode=0o700, owner=(7, 7)), user="0"))
-    assert (finding.rule, finding.severity) == ("not-executable", "warning")
-    assert "CAP_DAC_OVERRIDE" in finding.message
-    assert verdict([finding]) == "unknown"
-    closed = stored(directory("/opt", 0o700, (7, 7)), file("/opt/app"), entrypoint=("/opt/app",), user="0:0")
-    assert only(closed).subject == "/opt"
-    assert bench.judge(bench.program(), user="0") == ()
+def test_a_health_check_in_shell_form_is_fine_where_the_shell_is_in_the_image() -> None:
+    assert stored(file(), file("/bin/sh"), healthcheck=("CMD-SHELL", "true")) == ()
 
 
-def test_a_directory_that_the_user_may_not_pass_is_named() -> None:
-    entries = (directory("/opt", 0o700), file("/opt/app"), Symlink(path="/app", target="/opt/app"))
-    finding = only(stored(*entries))
-    assert (finding.rule, finding.severity, finding.subject) == ("not-executable", "error", "/opt")
-    assert "pass through it" in finding.message
-    assert stored(*entries, user="0") == ()
-
-
-def test_a_named_user_is_given_the_benefit_of_the_doubt() -> None:
-    accounts = file("/etc/passwd", 0o644)
-    finding = only(stored(file(mode=0o700, owner=(1000, 1000)), accounts, user="app"))
-    assert (finding.rule, finding.severity) == ("not-executable", "warning")
-    assert "/etc/passwd" in finding.message
-    assert only(stored(file(mode=0o644), accounts, user="app")).severity == "error"
-    assert stored(file(), accounts, user="app") == ()
-
-
-def test_the_group_of_a_user_in_passwd_may_open_the_program() -> None:
-    accounts = file("/etc/passwd", 0o644)
-    assert only(stored(file(mode=0o750, owner=(0, 1000)), accounts, user="1000")).severity == "warning"
-    assert stored(file(mode=0o755, owner=(0, 1000)), accounts, user="1000") == ()
-
-
-def test_the_interpreter_of_a_script_must_be_executable_too(bench: Bench) -> None:
-    script = Copy(source=bench.put("start", b"#!/bin/sh\necho hi\n"))
-    shell = Copy(source=bench.put("busybox"), destination="/bin/sh", mode=0o644)
-    finding = bench.finding(script, copies=(shell,))
-    assert (finding.rule, finding.subject) == ("not-executable", "/bin/sh")
-    assert bench.judge(script, copies=(msgspec.structs.replace(shell, mode=0o755),)) == ()
-
-
-def test_the_loader_of_a_program_must_be_executable_too(bench: Bench) -> None:
-    program = Copy(source=bench.put("app", tinyelf.elf(interpreter=GLIBC)))
-    loader = Copy(source=bench.put("ld.so", tinyelf.elf()), destination=GLIBC, mode=0o644)
-    findings = bench.judge(program, copies=(loader,))
-    assert rules(findings) == ["not-executable"]
-    assert findings[0].subject == GLIBC
-    usual = bench.judge(program, copies=(msgspec.structs.replace(loader, mode=0o755),))
-    assert rules(usual) == []
-
-
-def test_effective_file_capabilities_of_the_started_program_are_warned_of(bench: Bench) -> None:
-    finding = bench.finding(bench.program(capabilities="cap_net_bind_service+ep"))
-    assert (finding.rule, finding.severity) == ("file-capabilities", "warning")
-    assert verdict([finding]) == "unknown"
-    assert bench.judge(bench.program(capabilities="cap_net_bind_service+p")) == ()
-    helper = Copy(source=bench.put("ping"), destination="/ping", capabilities="cap_net_raw+ep")
-    assert bench.judge(bench.program(), copies=(helper,)) == ()
-
-
-def test_setuid_bits_are_said_to_have_no_effect(bench: Bench) -> None:
-    finding = bench.finding(bench.program(mode=0o4755), bench.program("other", mode=0o2755))
-    assert (finding.rule, finding.severity) == ("setuid", "warning")
-    assert "/helloworld (and 1 more)" in finding.message
-    shared = NewDirectory(path="/shared", mode=0o2775)
-    assert bench.judge(bench.program(mode=0o755), directories=(shared,)) == ()
-
-
-# The user.
-
-
-@pytest.mark.parametrize("user", ["app", "root", "app:1000"])
-def test_a_named_user_needs_a_passwd_file(user: str) -> None:
-    finding = only(stored(file(), user=user))
-    assert (finding.rule, finding.severity) == ("user-unknown", "error")
-    assert "--user 65532:65532" in finding.fix
-    assert stored(file(), file("/etc/passwd", 0o644), user=user) == ()
-
-
-def test_a_named_group_needs_a_group_file() -> None:
-    finding = only(stored(file(), user="1000:staff"))
-    assert (finding.rule, finding.severity) == ("group-unknown", "error")
-    assert stored(file(), file("/etc/group", 0o644), user="1000:staff") == ()
-    assert rules(stored(file(), user="app:staff")) == ["user-unknown", "group-unknown"]
-
-
-@pytest.mark.parametrize("user", ["", "0", "0:0", "1000", "65532:65532", "65535:65535"])
-def test_numeric_users_need_no_file(user: str) -> None:
-    assert stored(file(), user=user) == ()
-
-
-def test_a_user_beyond_the_usual_range_is_warned_of() -> None:
-    finding = only(stored(file(), user="1000710000:70000"))
-    assert (finding.rule, finding.severity) == ("id-too-high", "warning")
-    assert "1000710000 and 70000" in finding.message
-
-
-def test_an_owner_beyond_the_usual_range_is_warned_of() -> None:
-    finding = only(stored(file(owner=(100000, 0)), directory("/data", owner=(0, 100000))))
-    assert (finding.rule, finding.subject) == ("id-too-high", "/app")
-    assert "(and 1 more)" in finding.message
-
-
-def test_a_port_below_1024_is_warned_of_for_all_but_root(bench: Bench) -> None:
-    finding = bench.finding(bench.program(), ports=("443", "80", "53/udp", "8080"))
-    assert (finding.rule, finding.severity) == ("privileged-port", "warning")
-    assert "ports 53, 80 and 443" in finding.message
-    assert "`-p 80:8080`" in bench.finding(bench.program(), ports=("80",)).fix
-    assert "`-p 53:8053/udp`" in bench.finding(bench.program(), ports=("53/udp",)).fix
-    assert bench.judge(bench.program(), ports=("80",), user="0") == ()
-    assert bench.judge(bench.program(), ports=("1024", "8080/udp")) == ()
-
-
-# Directories.
-
-
-def test_a_volume_over_the_root_is_refused(bench: Bench) -> None:
-    finding = bench.finding(bench.program(), volumes=("/",))
-    assert (finding.rule, finding.severity) == ("volume-unusable", "error")
-
-
-def test_a_missing_working_directory_is_only_mentioned_because_podman_makes_it(bench: Bench) -> None:
-    finding = bench.finding(bench.program(), workdir="/srv")
-    assert (finding.rule, finding.severity) == ("working-directory-missing", "info")
-    assert finding.fix == "Add it by `--mkdir /srv`."
-    assert bench.judge(bench.program(), workdir="/srv", directories=(NewDirectory(path="/srv"),)) == ()
-
-
-@pytest.mark.parametrize("path", ["/app", "/app/data", "/gone", "/gone/data", "srv"])
-def test_a_working_directory_that_cannot_be_made_is_refused(path: str) -> None:
-    finding = only(stored(file(), Symlink(path="/gone", target="/nowhere"), working_dir=path))
-    assert (finding.rule, finding.severity) == ("working-directory-unusable", "error")
-
-
-def test_a_working_directory_behind_a_link_is_one() -> None:
-    assert stored(file(), directory("/srv"), Symlink(path="/w", target="srv"), working_dir="/w") == ()
-
-
-def test_a_missing_volume_is_only_mentioned_because_podman_makes_it(bench: Bench) -> None:
-    finding = bench.finding(bench.program(), volumes=("/data",))
-    assert (finding.rule, finding.severity) == ("volume-missing", "info")
-    assert finding.fix == "Add it by `--mkdir /data:uid=65532,gid=65532`."
-
-
-def test_a_volume_that_belongs_to_root_is_warned_of(bench: Bench) -> None:
-    finding = bench.finding(bench.program(), volumes=("/data",), directories=(NewDirectory(path="/data"),))
-    assert (finding.rule, finding.severity) == ("volume-not-writable", "warning")
-    for own in (NewDirectory(path="/data", uid=65532), NewDirectory(path="/data", mode=0o1777)):
-        assert bench.judge(bench.program(), volumes=("/data",), directories=(own,)) == ()
-    by_root = bench.judge(bench.program(), volumes=("/data",), directories=(NewDirectory(path="/data"),), user="0")
-    assert by_root == ()
-
-
-def test_a_volume_over_a_file_is_refused() -> None:
-    finding = only(stored(file(), file("/data", 0o644), volumes=("/data",)))
-    assert (finding.rule, finding.severity) == ("volume-unusable", "error")
+def test_the_health_check_of_an_image_in_dockers_format_is_read() -> None:
+    config = {"config": {"Entrypoint": ["/app"], "Healthcheck": {"Test": ["CMD-SHELL", "true"]}}}
+    image = StoredImage(image_id="", config=json.dumps(config), layers=(), files=())
+    assert image.runtime_config().healthcheck == ("CMD-SHELL", "true")
 
 
 # Platforms and programs.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent
-SHELL = ("setup", "demo", "test", "bench")
+SHELL = ("setup", "demo", "test", "bench", "corpus", "sizes")
 
 
 @pytest.mark.parametrize("name", SHELL)

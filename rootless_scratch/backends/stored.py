@@ -127,4 +127,5 @@ def _runtime_config(config: dict[str, Any]) -> RuntimeConfig:
         ports=tuple(sorted(config.get("ExposedPorts") or {})),
         volumes=tuple(sorted(config.get("Volumes") or {})),
         stop_signal=config.get("StopSignal") or None,
+        healthcheck=tuple((config.get("Healthcheck") or {}).get("Test") or ()),
     )

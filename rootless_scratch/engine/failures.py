@@ -80,13 +80,14 @@ _ROOM_FOR_EXEC = 4096
 """A runtime's own last words are one line; a program that wrote more than this had been started."""
 
 _STATIC = "Build the program statically (`-static`, CGO_ENABLED=0, a musl target)"
+_BUNDLED = "`--bundle-libraries`"
 
 # What execve(2) said -> (rule, message, fix). `{}` is the program's path.
 _EXPLANATIONS = {
     "no such file or directory": (
         "loader-missing",
         "{} is in the image; the loader that it names is not (for a script: its interpreter).",
-        f"{_STATIC}; `rootless-scratch check` on it names the loader.",
+        f"{_STATIC}, or the image with {_BUNDLED}; `rootless-scratch check` on it names the loader.",
     ),
     "exec format error": (
         "exec-format",
@@ -280,7 +281,7 @@ def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
             severity="error",
             subject=match["path"] or library,
             message=f"The program's loader does not find {library} in the image.",
-            fix=f"{_STATIC}, or put that library into the image too.",
+            fix=f"{_STATIC}, or the image with {_BUNDLED}, and `--include-library NAME` for what it opens itself.",
         )
     match = _VERSION.search(text)
     if match is not None:
@@ -290,7 +291,7 @@ def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
             severity="error",
             subject=match["path"] or match["musl"],
             message=f"The libraries in the image do not have {what}, which the program was linked against.",
-            fix=f"{_STATIC}, or take the libraries from the system on which it was built.",
+            fix=f"{_STATIC}, or the image with {_BUNDLED} on the system on which the program was built.",
         )
     match = _TOO_OLD.search(text)
     if match is not None:

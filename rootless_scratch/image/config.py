@@ -9,7 +9,10 @@ USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runtime needs to start the image; None and empty mean absent."""
+    """What a runtime needs to start the image; None and empty mean absent.
+
+    `healthcheck` is that of images which docker's tools made, `CMD` or `CMD-SHELL` first; OCI has no key for it.
+    """
 
     user: str
     env: tuple[tuple[str, str], ...]
@@ -20,6 +23,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[str, ...]
     volumes: tuple[str, ...]
     stop_signal: str | None
+    healthcheck: tuple[str, ...] = ()
 
     def search_path(self) -> tuple[str, ...]:
         """The directories in which a runtime looks for a command without a slash."""

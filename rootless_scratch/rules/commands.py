@@ -66,6 +66,26 @@ def judge_command(scene: Scene) -> Iterator[Finding]:
         )
 
 
+def judge_healthcheck(scene: Scene) -> Iterator[Finding]:
+    """Say whether the test that engines run beside the program can be run: HEALTHCHECK of docker's images."""
+    kind, *words = scene.config.healthcheck or ("NONE",)
+    if kind == "NONE" or not words:
+        return
+    command = "/bin/sh" if kind == "CMD-SHELL" else words[0]
+    path = command_path(scene, command)
+    if path is None or not scene.is_file(path):
+        needed = "a shell, /bin/sh," if kind == "CMD-SHELL" else shown(command)
+        yield Finding(
+            rule="healthcheck-unusable",
+            severity="warning",
+            subject=command,
+            message=f"The health check of the image runs {needed} which the image does not have, so that the "
+            "container never counts as healthy.",
+            fix='Let the program check itself, in exec form: `HEALTHCHECK CMD ["/app", "health"]`; or check from '
+            "outside.",
+        )
+
+
 def _is_shell_form(words: tuple[str, ...]) -> bool:
     return len(words) > 1 and words[1] == "-c" and posixpath.basename(words[0]) in _SHELLS
 

@@ -17,7 +17,7 @@ from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_
 from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
-from rootless_scratch.rules.commands import judge_command, started_path
+from rootless_scratch.rules.commands import judge_command, judge_healthcheck, started_path
 from rootless_scratch.rules.hidden import judge_hidden
 from rootless_scratch.rules.loaders import judge_incomplete
 from rootless_scratch.rules.machines import judge_machines
@@ -84,6 +84,7 @@ def judge_image(
     started = _started(scene, facts)
     findings = [
         *judge_command(scene),
+        *judge_healthcheck(scene),
         *judge_execution(scene, _executed(scene, started, facts)),
         *_judge_programs(scene, programs, root, sought),
         *judge_reading(scene, _libraries(scene, started, facts, root)),
