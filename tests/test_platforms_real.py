@@ -114,6 +114,31 @@ def test_what_fails_on_the_way_into_local_storage_leaves_nothing_behind(
     assert list(fresh_home.temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["create", "tag", "rm"])
+def test_what_sigkill_leaves_of_a_list_the_next_call_removes(
+    fresh_home: Home, tmp_path: Path, programs: list[str], call: str
+) -> None:
+    real, tools = shutil.which("buildah"), tmp_path / "tools"
+    tools.mkdir()
+    killing = f'case " $* " in *" {call} "*) kill -9 $PPID; exit 1;; esac'
+    (tools / "buildah").write_text(f'#!/bin/sh\n{killing}\nexec {real} "$@"\n')
+    (tools / "buildah").chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    done = fresh_home.cli("build", *programs, "-t", "killed", environment={"PATH": path})
+    assert done.returncode == -9
+    assert len(list(fresh_home.temporary.iterdir())) == 1
+    after = fresh_home.json("build", programs[0], "-t", "after")
+    assert list(fresh_home.temporary.iterdir()) == []
+    if call != "rm":
+        assert listed(fresh_home) == ["localhost/after:latest"]
+        return
+    assert listed(fresh_home) == [
+        *("<none>:<none>", "<none>:<none>", "localhost/after:latest", "localhost/killed:latest")
+    ]
+    assert fresh_home.json("verify", "killed", programs[0])["verdict"] == "identical"
+    assert after["names"] == ["localhost/after:latest"]
+
+
 def test_without_namespaces_a_name_alone_fails_with_the_line_that_works(
     fresh_home: Home, tmp_path: Path, programs: list[str]
 ) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.backends.direct import build_image, build_index
-from rootless_scratch.backends.lists import load_index
+from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.image.outputs import Output
 
@@ -43,22 +43,18 @@ def build_direct(
 
     if not names:
         return write(outputs)
-    import tempfile
-
     from rootless_scratch.host.environment import tool_environment
 
     environment = tool_environment()
     command.require("skopeo")
     # Skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
-    with tempfile.TemporaryDirectory(
-        prefix="rootless-scratch-",
-        dir=environment.variables.get("TMPDIR") or "/var/tmp",  # noqa: S108 - mode 0700
-    ) as place:
-        stage = Output(word=f"oci:{place}", transport="oci", path=os.path.join(place, "image"), ref=None)
+    with staging(environment.variables) as record:
+        path = os.path.join(record.scratch, "image")
+        stage = Output(word=f"oci:{record.scratch}", transport="oci", path=path, ref=None)
         image = write((stage, *outputs))
         if len(plans) > 1:
-            load_index(stage.path, image, environment.variables)
+            load_index(path, image, record, environment.variables)
         for name in () if len(plans) > 1 else names:
-            argv = ["skopeo", "copy", "--quiet", f"oci:{stage.path}", f"containers-storage:{name}"]
+            argv = ["skopeo", "copy", "--quiet", f"oci:{path}", f"containers-storage:{name}"]
             ask_storage(argv, environment.variables)
     return msgspec.structs.replace(image, outputs=image.outputs[1:], notes=environment.notes)

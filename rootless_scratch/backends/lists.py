@@ -6,36 +6,41 @@ name that nobody else has; the user's names go to it when it is whole, and the o
 
 from __future__ import annotations
 
-import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
-from rootless_scratch.backends.session import ask_storage
-from rootless_scratch.errors import BuildError, ScratchError
+from rootless_scratch.backends.inside.caller import Places
+from rootless_scratch.backends.inside.record import Record
+from rootless_scratch.backends.session import ask_storage, places_of
+from rootless_scratch.errors import BuildError
 from rootless_scratch.image.layout import name_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rootless_scratch.image.finished import Image
 
 _PATIENCE = 3600.0
 
 
-def load_index(layout: str, image: Image, environment: Mapping[str, str]) -> None:
+def load_index(layout: str, image: Image, record: Record, environment: Mapping[str, str]) -> None:
     """Load every image of the only index of `layout`, and give the image's names to a list of them.
 
-    Where that fails, nothing of it stays. Raises ToolMissingError, CommandError, BuildError.
+    Where that fails, nothing of it stays; what a kill leaves behind stands in the record. Raises ToolMissingError,
+    HostError, CommandError, BuildError.
     """
     command.require("buildah")
-    known = _images(environment)
-    name = f"localhost/rootless-scratch-{os.urandom(8).hex()}:list"
     ids = [each.image_id for each in image.images]
     if len(set(ids)) != len(ids):
         raise BuildError(
             "Two platforms have the very same image, which local storage holds once.",
             fix="Write the index to a layout or an archive: `-o oci:DIR`.",
         )
+    known = _images(environment)
+    name = f"localhost/{record.name}:list"
+    added = [each for each in ids if each not in known]
+    record.lists(name, added)
     try:
         for each in image.images:
             # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
@@ -43,15 +48,28 @@ def load_index(layout: str, image: Image, environment: Mapping[str, str]) -> Non
             where = (f"oci:{layout}:{each.image_id}", f"containers-storage:@{each.image_id}")
             ask_storage(["skopeo", "copy", "--quiet", *where], environment)
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
-        try:
-            ask_storage(["buildah", "tag", name, *image.names], environment)
-        finally:
-            _remove(["buildah", "manifest", "rm", name], environment)
-    except ScratchError:
-        for each_id in ids:
-            if each_id not in known:
-                _remove(["buildah", "rmi", each_id], environment)
+        for given in image.names:
+            ask_storage(["buildah", "tag", name, given], environment)
+            # They belong to a list of the user's now.
+            added.clear()
+            record.lists(name, ())
+    except BaseException:
+        _remove(["buildah", "manifest", "rm", name], environment)
+        for each_id in added:
+            _remove(["buildah", "rmi", each_id], environment)
         raise
+    _remove(["buildah", "manifest", "rm", name], environment)
+
+
+@contextmanager
+def staging(environment: Mapping[str, str]) -> Iterator[Record]:
+    """A directory of this process alone, `scratch` of its record; after a kill the next session removes it."""
+    records, scratch = places_of(environment)
+    record = Record.create(Places(records=records, scratch=scratch, buildah="buildah"))
+    try:
+        yield record
+    finally:
+        record.remove()
 
 
 def _images(environment: Mapping[str, str]) -> frozenset[str]:

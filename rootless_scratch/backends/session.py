@@ -43,7 +43,7 @@ class Session:
         environment = tool_environment()
         self.notes = environment.notes
         buildah = command.require("buildah")
-        records, scratch = _places(environment.variables)
+        records, scratch = places_of(environment.variables)
         worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
         isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
@@ -161,7 +161,7 @@ def ask_storage(argv: Sequence[str], environment: Mapping[str, str]) -> command.
         raise
 
 
-def _places(variables: Mapping[str, str]) -> tuple[str, str]:
+def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
     """Where workers of this store note what they have begun, and a fresh name for temporary files."""
     records = f"{state_directory(variables)}/builds/{_store_word(variables)}"
     try:

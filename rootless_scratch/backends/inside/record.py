@@ -12,7 +12,7 @@ from rootless_scratch.backends.inside.tool import Tool
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from rootless_scratch.backends.inside.caller import Places
@@ -63,6 +63,12 @@ class Record:
             self.content["before"] = os.listdir(images)
             self.write()
 
+    def lists(self, name: str, loaded: Sequence[str]) -> None:
+        """From here on images without a name may stay behind, and a list of them under a name of ours."""
+        self.content["list"] = name
+        self.content["loaded"] = list(loaded)
+        self.write()
+
     def remove(self) -> None:
         """All has ended and nothing is left."""
         remove_tree(self.scratch)
@@ -85,6 +91,8 @@ class Record:
         if images is not None and os.path.isdir(images):
             added = set(os.listdir(images)) - set(self.content["before"])
             remove_unnamed(places, added, self.content["expected"])
+        if "list" in self.content:
+            remove_list(places, self.content["list"], self.content["loaded"])
         self.remove()
 
 
@@ -118,6 +126,17 @@ def remove_unnamed(places: Places, added: Iterable[str], expected: dict[str, obj
             Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
 
 
+def remove_list(places: Places, name: str, loaded: Iterable[str]) -> None:
+    """Remove a manifest list of ours by its name, and its images unless the list has got a user's name by then."""
+    lines = _listed(places)
+    own = {number for number, each in lines if each == name}
+    given = any(number in own and each != name for number, each in lines)
+    Tool(places, ("manifest", "rm", name)).finish(check=False, cancel=False)
+    for image_id in () if given else loaded:
+        if _names(places, image_id) == []:
+            Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
+
+
 def _describe(places: Places, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
     """The config of an image ({} where its writer was killed before it had one) and its names; None if gone.
 
@@ -141,13 +160,18 @@ def _describe(places: Places, image_id: str) -> tuple[dict[str, Any], list[str]]
 
 def _names(places: Places, image_id: str) -> list[str] | None:
     """The names of an image, or None where there is no such image any more."""
-    listed = Tool(places, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
     found = None
-    for line in listed.finish(check=False, cancel=False).splitlines():
-        number, _, name = line.partition(" ")
-        if number.removeprefix("sha256:") == image_id:
+    for number, name in _listed(places):
+        if number == image_id:
             found = (found or []) + ([] if "<none>" in name else [name])
     return found
+
+
+def _listed(places: Places) -> list[tuple[str, str]]:
+    """ID and name of every image; one with several names comes several times."""
+    listed = Tool(places, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
+    lines = (line.partition(" ") for line in listed.finish(check=False, cancel=False).splitlines())
+    return [(number.removeprefix("sha256:"), name) for number, _, name in lines]
 
 
 def sweep(places: Places) -> None:
