@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from containers import make_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,3 +108,17 @@ def fresh_home() -> Iterator[Home]:
     home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
     yield home
     home.remove()
+
+
+@pytest.fixture(scope="session")
+def tools(shared_home: Home) -> Home:
+    """A home with the image `tools`, whose program is a static busybox."""
+    make_image(shared_home, "tools", "/busybox")
+    return shared_home
+
+
+@pytest.fixture
+def lonely_tools(fresh_home: Home) -> Home:
+    """The same in a store of its own, for tests that count what is left."""
+    make_image(fresh_home, "tools", "/busybox")
+    return fresh_home

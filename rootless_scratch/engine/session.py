@@ -118,7 +118,8 @@ class Container:
                 feed = Feed(stdin, connection, keys=asked.detach_keys if asked.tty else b"")
             ours = stdin if asked.interactive and asked.tty and isinstance(stdin, int) else None
             terminal = Terminal(ours, others=(stdout,) if asked.tty else ())
-            yield Attachment(output=output, feed=feed, terminal=terminal)
+            with contextlib.closing(output):
+                yield Attachment(output=output, feed=feed, terminal=terminal)
 
     def start(self, asked: Request) -> None:
         """Start its program; raises like `attach`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
@@ -34,13 +33,20 @@ class Sink:
     """Where one stream goes: a file descriptor of the caller, or memory where there is none."""
 
     def __init__(self, descriptor: int | None) -> None:
-        self.descriptor = descriptor
         self.captured = bytearray()
         self.tail = b""
         self.size = 0
+        mode = 0 if descriptor is None else os.fstat(descriptor).st_mode
+        self._own = None if descriptor is None or not stat.S_ISFIFO(mode) else _opened_again(descriptor)
+        self.descriptor = descriptor if self._own is None else self._own
         # A regular file takes everything at once; whatever may block is given pieces that do not.
-        regular = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self.piece = _READ * 16 if regular else _CERTAIN
+        self.piece = _CERTAIN if self._own is None and not stat.S_ISREG(mode) else _READ * 16
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own, self.descriptor = None, None
 
     def note(self, data: bytes) -> None:
         """Count `data` and keep its end."""
@@ -74,9 +80,16 @@ class Output:
         self._left = 0
         self._current = self.stdout
         self._held = b""
-        self._pending: list[tuple[Sink, memoryview]] = []
+        # In the order in which it came; nothing more is read before all is written.
+        self._pending: list[tuple[Sink, bytearray]] = []
+        self._written = 0
         connection.settimeout(0)
         self._take(early)
+
+    def close(self) -> None:
+        """Let go of the caller's descriptors."""
+        self.stdout.close()
+        self.stderr.close()
 
     @property
     def torn(self) -> bool:
@@ -98,13 +111,13 @@ class Output:
             sink, rest = self._pending[0]
             assert sink.descriptor is not None  # noqa: S101 - what is captured is never pending
             try:
-                written = os.write(sink.descriptor, rest[: sink.piece])
+                with memoryview(rest) as view:
+                    self._written += os.write(sink.descriptor, view[self._written : self._written + sink.piece])
             except BlockingIOError:
                 return
-            if written < len(rest):
-                self._pending[0] = (sink, rest[written:])
-            else:
+            if self._written == len(rest):
                 del self._pending[0]
+                self._written = 0
             return
         try:
             data = self._connection.recv(_READ)
@@ -153,8 +166,21 @@ class Output:
         sink.note(content)
         if sink.descriptor is None:
             sink.captured += content
+        elif self._pending and self._pending[-1][0] is sink:
+            self._pending[-1][1].extend(content)
         else:
-            self._pending.append((sink, memoryview(content)))
+            self._pending.append((sink, bytearray(content)))
+
+
+def _opened_again(descriptor: int) -> int | None:
+    """A pipe with an open file description of its own, that does not block: the caller's stays as it is.
+
+    None where that is not possible: where it is another user's, or /proc is not there.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def turn(parts: Iterable[Output | Feed], timeout: float | None, wake: int | None) -> None:
@@ -176,12 +202,3 @@ def turn(parts: Iterable[Output | Feed], timeout: float | None, wake: int | None
         # An end or an error (POLLHUP, POLLERR) is met by reading or writing.
         if ready.get(descriptor, 0) & (mask | ~(select.POLLIN | select.POLLOUT)):
             part.move()
-
-
-def open_for_writing(descriptor: int) -> bool:
-    """Whether the caller's descriptor is there and can be written to (`>&-` closes it)."""
-    try:
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    except OSError:
-        return False
-    return flags & os.O_ACCMODE != os.O_RDONLY
