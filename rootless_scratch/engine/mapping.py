@@ -37,8 +37,10 @@ def mapped(asked: Request, client: Client) -> tuple[Request, str | None]:
         return asked, named if user else None
     if int(ids[1]) == 0:
         return asked, None
-    # Where no group is given it is 0: podman-run(1) `--user`.
-    return msgspec.structs.replace(asked, userns=f"keep-id:uid={ids[1]},gid={ids[2] or 0}"), None
+    # A group that is not named is that of the image's passwd, mostly the user's number, else 0. podman 4.3 cannot
+    # map the caller's group to 0: it writes a range of no ids, which the kernel refuses.
+    group = ids[2] if int(ids[2] or 0) else ids[1]
+    return msgspec.structs.replace(asked, userns=f"keep-id:uid={ids[1]},gid={group}"), None
 
 
 def has_subordinate_ids(variables: Mapping[str, str]) -> bool:

@@ -254,8 +254,9 @@ def _number(option: str, value: object, *, least: float, most: float) -> float |
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
     if not least < value < most:
-        what = "no number of seconds above 0" if option == "timeout" else f"no number above {least:g}"
-        raise UsageError(f"The {option} {value:g} is {what}.", fix="Write it as 30.")
+        if option == "timeout":
+            raise UsageError(f"The timeout {value:g} is no number of seconds above 0.", fix="Write it as 30.")
+        raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
     return float(value)
 
 
