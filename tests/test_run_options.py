@@ -244,6 +244,7 @@ def test_the_help_shows_every_option_in_its_group(tools: Home) -> None:
     assert [line for line in text.splitlines() if line in groups] == list(groups)
     assert text.index("Limits:") < text.index("--memory") < text.index("--strict") < text.index("Less hardening:")
     assert text.index("Everywhere:") < text.index("--json")
+    assert text.count("IMAGE") == text[: text.index("Program:")].count("IMAGE"), "arguments are no options"
 
 
 def test_the_words_of_the_command_line_are_those_of_python() -> None:

@@ -110,7 +110,11 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section for each group, and one for the rest."""
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        records = {
+            param.name: param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+        }
         for title, options in GROUPS.items():
             named = [name for name in _names(options) if name in records]
             rows = [row for row in (records.pop(name) for name in named) if row is not None]

@@ -72,6 +72,9 @@ class _Notes:
         self._ready = False
 
     def add(self, sentence: str) -> None:
+        """Note it, once however often it is found on the way."""
+        if sentence in self.kept:
+            return
         self.kept.append(sentence)
         if self._ready and self._say is not None:
             self._say(sentence)
