@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, RefusedError, UsageError
 from rootless_scratch.findings import Finding, Judgement, errors_of
-from rootless_scratch.image.given import flag, image_id, maybe, pairs, text, texts
+from rootless_scratch.image.given import flag, image_id, maybe, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import NONROOT, parts_of
 from rootless_scratch.image.words import spec_of
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.engine.options import Options
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan import Plan, Planned
@@ -237,38 +238,26 @@ def run(
     image: str | Image,
     arguments: Sequence[str] = (),
     *,
-    env: Mapping[str, str] | None = None,
-    network: str | None = None,
-    volumes: Sequence[str] = (),
-    publish: Sequence[str] = (),
-    user: int | str | None = None,
-    timeout: float | None = None,
+    input: bytes | None = None,  # noqa: A002 - the name that subprocess.run has for it
+    **options: Unpack[Options],
 ) -> RunResult:
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
-    Where the start failed, `explanation` of the result, or of the EngineError, names the cause that the rules see.
-    `timeout` in seconds; see rootless_scratch.engine.run for all that is promised and raised.
+    `input` is what the program reads from its stdin. All other options are those of the command line, by the
+    names of rootless_scratch.engine.options.Options. Where the start failed, `explanation` of the result, or of
+    the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is promised
+    and raised.
+
     """
     from rootless_scratch.engine.run import run as run_image
     from rootless_scratch.judging import explained
 
-    if not isinstance(timeout, (int, float, type(None))):
-        raise UsageError(f"timeout is {timeout!r} and not a number of seconds.", fix="Write it as timeout=10.")
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
-    account = maybe(text, "user", user)
+    account = maybe(text, "user", options.get("user"))
 
     def call() -> RunResult:
-        return run_image(
-            name,
-            words,
-            env=dict(pairs("env", env)),
-            network=maybe(text, "network", network),
-            volumes=texts("volumes", volumes),
-            publish=texts("publish", publish),
-            user=account,
-            timeout=timeout,
-        )
+        return run_image(name, words, stdin=input, **options)
 
     return explained(call, name, arguments=words, user=account)
 

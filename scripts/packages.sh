@@ -21,6 +21,7 @@ NEEDED='
 test go golang-go golang
 test busybox busybox-static busybox
 test g++ g++ gcc-c++
+test catatonit catatonit catatonit
 test curl curl curl
 test git git git
 test sqlite3 sqlite3 sqlite

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from containers import make_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,3 +126,16 @@ def python_home(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     for name, value in shared_home.environment.items():
         monkeypatch.setenv(name, value)
     return shared_home
+
+
+def tools(shared_home: Home) -> Home:
+    """A home with the image `tools`, whose program is a static busybox."""
+    make_image(shared_home, "tools", "/busybox")
+    return shared_home
+
+
+@pytest.fixture
+def lonely_tools(fresh_home: Home) -> Home:
+    """The same in a store of its own, for tests that count what is left."""
+    make_image(fresh_home, "tools", "/busybox")
+    return fresh_home

@@ -13,8 +13,10 @@ import pytest
 from rootless_scratch.engine import failures, lease, specification
 from rootless_scratch.engine.http import Client
 from rootless_scratch.engine.network import private_network_problem
+from rootless_scratch.engine.options import Request, request
 from rootless_scratch.engine.service import found_service
-from rootless_scratch.engine.streams import Output
+from rootless_scratch.engine.streams import Output, turn
+from rootless_scratch.engine.words import parse_env, parse_port, parse_volume
 from rootless_scratch.errors import (
     CannotInvokeError,
     CommandNotFoundError,
@@ -31,16 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def asked(**words: object) -> specification.Request:
-    wanted: dict[str, Any] = {
-        "env": {},
-        "network": None,
-        "volumes": (),
-        "publish": (),
-        "user": None,
-        "timeout": None,
-    }
-    return specification.request("hello", (), **(wanted | words))
+def asked(**options: Any) -> Request:  # noqa: ANN401 - the words of Options
+    return request("hello", (), options)  # type: ignore[arg-type] # whatever a test wants to see refused
 
 
 @pytest.mark.parametrize(
@@ -70,7 +64,7 @@ def test_the_cgroup_mode_is_read_from_what_is_mounted(
 
 
 def test_env_takes_the_callers_value_where_only_a_name_is_given() -> None:
-    env = specification.parse_env(["A=1", "B", "C=", "MISSING"], {"B": "mine"})
+    env = parse_env(["A=1", "B", "C=", "MISSING"], {"B": "mine"})
     assert env == {"A": "1", "B": "mine", "C": ""}
 
 
@@ -84,14 +78,14 @@ def test_env_takes_the_callers_value_where_only_a_name_is_given() -> None:
     ],
 )
 def test_a_volume_is_a_path_or_a_name(word: str, mount: tuple[str, str, bool]) -> None:
-    parsed = specification.parse_volume(word)
+    parsed = parse_volume(word)
     assert (parsed.source, parsed.target, parsed.read_only) == mount
 
 
 @pytest.mark.parametrize("word", ["", "/a", "/a:b", "/a:/b:rx", "a b:/c", ":/c", "/a:/b:ro:rw"])
 def test_a_volume_that_cannot_be_understood_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--volume"):
-        specification.parse_volume(word)
+        parse_volume(word)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +101,14 @@ def test_a_volume_that_cannot_be_understood_is_refused(word: str) -> None:
 def test_a_port_may_name_an_address_a_port_of_the_host_and_a_protocol(
     word: str, port: tuple[str, int, int, str]
 ) -> None:
-    parsed = specification.parse_port(word)
+    parsed = parse_port(word)
     assert (parsed.address, parsed.host, parsed.container, parsed.protocol) == port
 
 
 @pytest.mark.parametrize("word", ["", "0", "70000", "80:70000", "a:80", "80/xyz", "8000-8010:80", "::1:80:80"])
 def test_a_port_that_cannot_be_understood_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--publish"):
-        specification.parse_port(word)
+        parse_port(word)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +153,7 @@ def test_the_users_own_mount_replaces_the_tmp_in_memory() -> None:
         ("crun: create keyring `x`: Disk quota exceeded: OCI runtime error", HostError, "kernel keys"),
         ("crun: cgroups in hybrid mode not supported, drop all", failures.RuntimeUnsuitedError, "crun"),
         ("unable to find user app: no matching entries in passwd file", EngineError, "'app'"),
-        ("runc: unable to setup user: invalid argument: OCI runtime error", HostError, "outside the ids"),
+        ("runc: unable to setup user: invalid argument: OCI", failures.IdsMissingError, "outside the ids"),
         (
             "rootlessport cannot expose privileged port 80, you can add",
             HostError,
@@ -241,8 +235,7 @@ def test_frames_are_put_together_however_they_are_cut() -> None:
             )
             writer.start()
             while not output.ended:
-                if output.wait(10, None):
-                    output.move()
+                turn([output], 10, None)
             writer.join()
             assert bytes(output.stdout.captured) == b"one" + b"two" * 1000
             assert bytes(output.stderr.captured) == b"err\0\xff"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
+from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.run import RunResult
@@ -22,7 +23,7 @@ EXIT_NOT_FOUND = 127
 
 def exit_code_of(error: ScratchError) -> int:
     """The exit code of a run that failed with this error, as `podman run` has them."""
-    from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, UsageError
+    from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError
 
     if isinstance(error, UsageError):
         return 2
@@ -31,64 +32,52 @@ def exit_code_of(error: ScratchError) -> int:
     return EXIT_NOT_FOUND if isinstance(error, CommandNotFoundError) else EXIT_OURS
 
 
-@click.command("run", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
+@click.command("run", cls=GroupedCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("image")
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("-e", "--env", metavar="K=V", multiple=True, help="Set a variable; K alone takes yours.")
-@click.option("--network", metavar="NAME", help="none, host, private, slirp4netns, pasta, bridge, or its name.")
-@click.option("--volume", "volumes", metavar="HOST:CTR[:ro]", multiple=True, help="Mount a file or directory.")
-@click.option("-p", "--publish", metavar="[[IP:]HOST:]CTR", multiple=True, help="Publish a port of the container.")
-@click.option("-u", "--user", metavar="UID[:GID]", help="Run as this user instead of the image's.")
-@click.option("--timeout", metavar="SECONDS", type=float, help="End it after this time, with exit code 124.")
+@run_options
 @common_options
 def command(
     *,
     image: str,
     arguments: tuple[str, ...],
-    env: tuple[str, ...],
-    network: str | None,
-    volumes: tuple[str, ...],
-    publish: tuple[str, ...],
-    user: str | None,
-    timeout: float | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+    **words: Any,  # noqa: ANN401 - click's values of run_options
 ) -> int:
     """Run IMAGE of local storage through the podman API, hardened.
 
     The root is read-only (/tmp, /run and /var/tmp lie in memory), all capabilities are dropped, there is
-    no way to new privileges, and the user is the image's. Nothing is ever pulled. The container is removed
-    at its end.
+    no way to new privileges, and the user is the image's; each of these has an option of its own. Nothing is
+    pulled unasked. The container is removed at its end, unless --keep or -d is given.
 
     The exit code is the container's; 124 the timeout ran out, 125 we failed, 126 the program cannot be
     invoked, 127 it is not found.
     """
     from rootless_scratch.engine.run import run
     from rootless_scratch.engine.signals import Interrupted
-    from rootless_scratch.engine.specification import parse_env
     from rootless_scratch.judging import explained
+
+    options = options_from(words)
+    if as_json and options.get("tty") and not options.get("detach"):
+        raise UsageError("--json keeps the output, and --tty shows it.", fix="Leave out one of them.")
 
     def call() -> RunResult:
         return run(
             image,
             arguments,
-            env=parse_env(env, os.environ),
-            network=network,
-            volumes=volumes,
-            publish=publish,
-            user=user,
-            timeout=timeout,
             stdout=None if as_json else 1,
             stderr=None if as_json else 2,
             forward_signals=True,
             say=None if quiet else _note,
             opening=click.get_current_context().find_root().obj,
+            **options,
         )
 
     sys.stdout.flush()
     try:
-        result = explained(call, image, arguments=arguments, user=user)
+        result = explained(call, image, arguments=arguments, user=words["user"])
     except Interrupted as error:
         return 128 + error.number
     except BrokenPipeError:
@@ -103,10 +92,14 @@ def command(
                 "explanation": result.explanation,
                 "timed_out": result.timed_out,
                 "notes": result.notes,
+                "container_id": result.container_id,
             }
         )
-    elif result.explanation is not None:
-        print_findings([result.explanation])
+    else:
+        if result.explanation is not None:
+            print_findings([result.explanation])
+        if options.get("detach"):
+            click.echo(result.container_id)
     return result.exit_code
 
 

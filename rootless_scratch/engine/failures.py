@@ -19,11 +19,15 @@ from rootless_scratch.errors import (
 from rootless_scratch.findings import Finding
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.specification import Request
+    from rootless_scratch.engine.options import Request
 
 
 class RuntimeUnsuitedError(HostError):
     """The service's OCI runtime cannot start any container on this host; another one may."""
+
+
+class IdsMissingError(HostError):
+    """The ids of the container's user cannot be mapped for this account."""
 
 
 class NetworkMissingError(HostError):
@@ -138,9 +142,9 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
     (
         (
             r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
-            r"|insufficient UIDs or GIDs"
+            r"|insufficient UIDs or GIDs|keep-id requires additional UIDs"
         ),
-        HostError,
+        IdsMissingError,
         "The container's user or group id lies outside the ids that this host gives you.",
         (
             "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
@@ -198,6 +202,42 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
         HostError,
         "This host does not let the container have the resource limits that podman asks for.",
         "Lower them by `default_ulimits` below [containers] in containers.conf (`ulimit -Hn` shows yours).",
+    ),
+    (
+        r"container name \"([^\"]*)\" is already in use",
+        EngineError,
+        "There is a container {0!r} already.",
+        "Give another --name, or say --replace to remove that one (`podman rm {0}` does it by hand).",
+    ),
+    (
+        r"no such secret|no secret with name or id \"?([^\":]*)",
+        EngineError,
+        "podman knows no secret of that name.",
+        "`podman secret ls` lists those that exist; `podman secret create NAME FILE` makes one.",
+    ),
+    (
+        r"(?:opening|loading|open) seccomp profile.*?: (?:open )?([^ :]*): ([a-z ]+)|seccomp profile \(([^)]*)\)",
+        EngineError,
+        "The seccomp profile {0} cannot be used.",
+        "Name a file in the format of containers-common's seccomp.json, or `unconfined`.",
+    ),
+    (
+        r"(?:unknown|invalid|unsupported) capability|capability.* (?:is not|unknown)",
+        EngineError,
+        "A capability of --cap-add is not known here.",
+        "capabilities(7) lists them, for example NET_BIND_SERVICE.",
+    ),
+    (
+        r"container-init binary not found|catatonit",
+        HostError,
+        "podman finds no init program for --init.",
+        "Install catatonit, or leave --init out where the program waits for its children itself.",
+    ),
+    (
+        r"controllers? .{1,40} (?:is|are) not available|cgroup.*(?:memory\.max|pids\.max|cpu\.max)",
+        HostError,
+        "This host does not let the container have the limits that were asked for.",
+        "Leave out --memory, --cpus, --pids-limit, or have the controllers delegated: `rootless-scratch doctor`.",
     ),
     (
         r"no space left on device",

@@ -155,6 +155,12 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def quoted(word: str) -> str:
+    """A word as part of a request's target: RFC 3986, 2.1; loading urllib.parse would take longer."""
+    safe = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@"
+    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in word.encode())
+
+
 def _head(method: str, target: str, body: object, extra: str) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     kind = "" if body is None else "Content-Type: application/json\r\n"

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Unpack
 
 import msgspec
 
 from rootless_scratch.engine import service as services
-from rootless_scratch.engine import specification
+from rootless_scratch.engine.ending import Ending
 from rootless_scratch.engine.lease import Lease, lease_directory, local_engine
 from rootless_scratch.engine.opening import Opening
+from rootless_scratch.engine.options import Options, request
 from rootless_scratch.engine.signals import Forwarding
+from rootless_scratch.errors import HostError
 from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.environment import has_service_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rootless_scratch.engine.options import Request
     from rootless_scratch.engine.service import Service
-    from rootless_scratch.engine.session import Container, Ending
-    from rootless_scratch.engine.specification import Request
+    from rootless_scratch.engine.session import Container
     from rootless_scratch.findings import Finding
 
 TIMED_OUT = 124
@@ -43,7 +47,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended. `stdout` and `stderr` are empty where they were streamed to descriptors.
 
     `explanation` says why a program could not begin although podman started it; `notes` has one sentence for
-    each thing that was chosen because something else does not work on this host.
+    each thing that was chosen because something else does not work on this host. `container_id` names a container
+    that stays: kept, or detached, where the exit code is 0 and nobody has seen its end.
     """
 
     exit_code: int
@@ -52,6 +57,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     explanation: Finding | None
     timed_out: bool
     notes: tuple[str, ...]
+    container_id: str | None = None
 
 
 class _Notes:
@@ -66,6 +72,9 @@ class _Notes:
         self._ready = False
 
     def add(self, sentence: str) -> None:
+        """Note it, once however often it is found on the way."""
+        if sentence in self.kept:
+            return
         self.kept.append(sentence)
         if self._ready and self._say is not None:
             self._say(sentence)
@@ -84,6 +93,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     opening: Opening
     signals: Forwarding
     notes: _Notes
+    stdin: int | bytes
     stdout: int | None
     stderr: int | None
 
@@ -102,42 +112,45 @@ def run(
     image: str | HasImageId,
     arguments: Sequence[str] = (),
     *,
-    env: Mapping[str, str] | None = None,
-    network: str | None = None,
-    volumes: Sequence[str] = (),
-    publish: Sequence[str] = (),
-    user: str | None = None,
-    timeout: float | None = None,
+    stdin: int | bytes | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
     forward_signals: bool = False,
     say: Callable[[str], None] | None = None,
     opening: Opening | None = None,
+    **options: Unpack[Options],
 ) -> RunResult:
-    """Run an image of local storage, hardened, to its end; it is never fetched, and its container is removed.
+    """Run an image of local storage, hardened, to its end; see Options for all that may be asked for.
 
     `timeout` in seconds; then SIGTERM (or the image's stop signal), 2 seconds later SIGKILL, exit code 124.
-    Output is captured, or streamed to the descriptors `stdout` and `stderr`. `say` is told notes as they
-    arise. With `forward_signals` (main thread only) SIGINT, SIGTERM and SIGHUP go to the container. `opening`
-    is one that was begun early, and is closed here.
+    `stdin` is a descriptor to read from, or bytes; with `interactive` alone it is this process's own. Output
+    is captured, or streamed to the descriptors `stdout` and `stderr`. `say` is told notes as they arise. With
+    `forward_signals` (main thread only) the signals of FORWARDED go to the container, and with `tty` changes
+    of the window's size. `opening` is one that was begun early, and is closed here. The container is removed,
+    unless it is to be kept or detached.
 
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
     """
-    asked = specification.request(
-        image if isinstance(image, str) else image.image_id,
-        arguments,
-        env=env or {},
-        network=network,
-        volumes=volumes,
-        publish=publish,
-        user=user,
-        timeout=timeout,
-    )
+    asked = request(image if isinstance(image, str) else image.image_id, arguments, options)
+    if stdin is not None:
+        asked = msgspec.structs.replace(asked, interactive=True)
     notes = _Notes(say)
-    with Forwarding(enabled=forward_signals) as signals, contextlib.closing(opening or Opening()) as begun:
-        call = _Call(asked=asked, opening=begun, signals=signals, notes=notes, stdout=stdout, stderr=stderr)
-        ending = _run(call)
+    with (
+        Forwarding(enabled=forward_signals, window=asked.tty) as signals,
+        contextlib.closing(opening or Opening()) as begun,
+    ):
+        ending = _run(
+            _Call(
+                asked=asked,
+                opening=begun,
+                signals=signals,
+                notes=notes,
+                stdin=0 if stdin is None else stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        )
     return RunResult(
         exit_code=TIMED_OUT if ending.timed_out else ending.exit_code,
         stdout=ending.stdout,
@@ -145,6 +158,7 @@ def run(
         explanation=ending.explanation,
         timed_out=ending.timed_out,
         notes=tuple(notes.kept),
+        container_id=ending.container,
     )
 
 
@@ -185,39 +199,128 @@ def _run_on_found(call: _Call) -> Ending | None:
 
 
 def _run_on(service: Service, call: _Call, *, engine: str) -> Ending:
-    from rootless_scratch.engine.failures import NetworkMissingError
-    from rootless_scratch.engine.session import Container, remove_leftovers
+    from rootless_scratch.engine.failures import IdsMissingError
+    from rootless_scratch.engine.removal import remove_leftovers
+    from rootless_scratch.engine.session import Container
 
     remove_leftovers(service.client, call.lease, directory=lease_directory(call.variables), engine=engine)
-    network, problem = _choose_network(call.asked, service)
+    asked = _prepared(call, service)
     call.opening.used = True
     with Container(service.client, call.lease) as container:
-        if problem is None:
-            try:
-                return _attempt(container, call, network)
-            except NetworkMissingError as error:
-                if call.asked.network is not None:
-                    raise
-                problem = error.reason
-                container.remove()
-        if call.asked.ports:
-            raise NetworkMissingError(f"{problem}, so no port can be published")
-        call.notes.add(f"The container has no network, because {problem}.")
-        return _attempt(container, call, "none")
+        try:
+            return _run_in(container, call, asked, service)
+        except IdsMissingError:
+            if not _may_be_caller(call, service):
+                raise
+            container.remove()
+        call.notes.add(
+            "Your account has no subordinate ids, so the program runs as user 0 of its container, which is you "
+            "yourself, in place of the image's user."
+        )
+        asked = msgspec.structs.replace(asked, user="0", userns=call.asked.userns)
+        return _run_in(container, call, asked, service)
 
 
-def _attempt(container: Container, call: _Call, network: str) -> Ending:
+def _prepared(call: _Call, service: Service) -> Request:
+    """What was asked for, with what had to be looked up, once the image and the name are there to be had."""
+    asked = call.asked
+    if asked.pull or asked.platform is not None:
+        from rootless_scratch.engine.images import provide
+
+        provide(service.client, asked)
+    if asked.replace and asked.name is not None:
+        from rootless_scratch.engine.removal import remove_container
+
+        remove_container(service.client, asked.name, how="")
+    if asked.mounts:
+        from rootless_scratch.engine.mapping import mapped
+
+        asked, note = mapped(asked, service.client)
+        if note is not None:
+            call.notes.add(note)
+    return asked
+
+
+def _may_be_caller(call: _Call, service: Service) -> bool:
+    """Whether the image's user may be replaced by the only one that this account has."""
+    asked = call.asked
+    if asked.user is not None or asked.userns is not None or asked.strict or service.origin == "container-host":
+        return False
+    from rootless_scratch.engine.mapping import has_subordinate_ids
+
+    return os.geteuid() != 0 and not has_subordinate_ids(call.variables)
+
+
+def _run_in(container: Container, call: _Call, asked: Request, service: Service) -> Ending:
+    """Run it with the network that is possible."""
+    from rootless_scratch.engine.failures import NetworkMissingError
+
+    network, problem = _choose_network(asked, service)
+    if problem is None:
+        try:
+            return _attempt(container, call, asked, network)
+        except NetworkMissingError as error:
+            if asked.network is not None:
+                raise
+            problem = error.reason
+            container.remove()
+    if asked.ports:
+        raise NetworkMissingError(f"{problem}, so no port can be published")
+    call.notes.add(f"The container has no network, because {problem}.")
+    return _attempt(container, call, asked, "none")
+
+
+def _attempt(container: Container, call: _Call, asked: Request, network: str) -> Ending:
     """Create, attach, start and follow one container; raises what kept it from starting."""
-    for warning in container.create(call.asked, network):
-        call.notes.add(warning)
-    with container.attach(call.asked, stdout=call.stdout, stderr=call.stderr) as output:
+    for problem in _unenforced(asked, container.create(asked, network), call.variables):
+        if asked.strict:
+            raise HostError(problem, fix="Leave out --strict to run without; `rootless-scratch doctor` says more.")
+        call.notes.add(problem)
+    if asked.detach:
+        call.notes.ready()
+        container.start(asked)
+        _say_ports(container, asked, call.notes.add)
+        return Ending(exit_code=0, container=container.leave(), detached=True)
+    with container.attach(asked, stdin=call.stdin, stdout=call.stdout, stderr=call.stderr) as attachment:
         call.notes.ready()
         call.signals.queue()
-        container.start(call.asked)
-        if any(port.host == 0 for port in call.asked.ports):
-            for line in container.published():
-                call.notes.add(line)
-        return container.follow(output, signals=call.signals, timeout=call.asked.timeout, say=call.notes.add)
+        with attachment.terminal as terminal:
+            container.start(asked)
+            container.resize(terminal)
+            kept = container.leave() if asked.keep else None
+            say = partial(terminal.say, call.notes.add)
+            _say_ports(container, asked, say)
+            ending = container.follow(attachment, signals=call.signals, timeout=asked.timeout, say=say)
+    name = asked.name or call.lease.container
+    if ending.detached:
+        kept = container.leave()
+        call.notes.add(f"The program goes on in the container {name}; `podman attach {name}` comes back to it.")
+    elif kept is not None:
+        call.notes.add(f"The container is kept as {name}; `podman rm {name}` removes it.")
+    return msgspec.structs.replace(ending, container=kept)
+
+
+def _say_ports(container: Container, asked: Request, say: Callable[[str], None]) -> None:
+    if any(port.host == 0 for port in asked.ports):
+        for line in container.published():
+            say(line)
+
+
+def _unenforced(asked: Request, warnings: tuple[str, ...], variables: Mapping[str, str]) -> Iterator[str]:
+    """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
+    for warning in warnings:
+        if "cgroups V1 rootless" in warning:
+            yield (
+                "The limits are not enforced: podman ignores --memory, --cpus and --pids-limit under cgroup v1 "
+                "without root."
+            )
+        else:
+            yield f"podman warns: {warning.rstrip('.')}."
+    if asked.health_cmd is not None and not has_service_manager(variables):
+        yield (
+            "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "
+            f"`podman healthcheck run {asked.name or 'CONTAINER'}` does it by hand."
+        )
 
 
 def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -24,10 +31,12 @@ class Interrupted(KeyboardInterrupt):
 class Forwarding:
     """While it is entered, signals queue up for the container, or raise Interrupted before there is one.
 
-    Python lets only the main thread do this; `enabled` False leaves everything as the caller has it.
+    Python lets only the main thread do this; `enabled` False leaves everything as the caller has it. With
+    `window` changes of the terminal's size (SIGWINCH) are among them.
     """
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, *, enabled: bool, window: bool = False) -> None:
+        self._numbers = (*FORWARDED, signal.SIGWINCH) if window else FORWARDED
         self._enabled = enabled
         self._queue: list[int] = []
         self._before: list[tuple[int, signal.Handlers | int | None]] = []
@@ -40,7 +49,7 @@ class Forwarding:
             read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._pipe = (read, write)
             self._wake_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-            for number in FORWARDED:
+            for number in self._numbers:
                 # What our caller ignores stays ignored (nohup).
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before.append((number, signal.signal(number, self._handle)))  # type: ignore[arg-type] # one of the four kinds that signal.signal returns
@@ -74,6 +83,7 @@ class Forwarding:
         return came
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if not self._queueing:
+        if self._queueing:
+            self._queue.append(number)
+        elif number != signal.SIGWINCH:
             raise Interrupted(number)
-        self._queue.append(number)

@@ -1,4 +1,4 @@
-"""From the words of a `run` to the container that podman is asked for (its SpecGenerator).
+"""From what was asked for to the container that podman makes (its SpecGenerator).
 
 Unknown keys of a SpecGenerator are accepted and ignored by the service, so every key here is one whose effect
 a test has seen from inside a container.
@@ -7,17 +7,15 @@ a test has seen from inside a container.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from rootless_scratch.engine.lease import OWNER_LABEL
-from rootless_scratch.errors import UsageError
+from rootless_scratch.engine.options import NETWORKS
 from rootless_scratch.host.capabilities import CAP_SYS_RESOURCE, effective_capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from rootless_scratch.engine.options import Request
+    from rootless_scratch.engine.words import Limit, Memory, Mount, Port, Secret
 
 WRITABLE = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - places in the container
 """In memory and writable although the root is not, as with `podman run --read-only`."""
@@ -25,195 +23,122 @@ WRITABLE = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - places in the container
 TIMEOUT_MARGIN = 15
 """Seconds after --timeout at which podman itself ends the container, should we have been killed."""
 
-_NETWORKS = ("none", "host", "private", "slirp4netns", "pasta", "bridge")
+CPU_PERIOD = 100_000
+"""Microseconds in which the container gets `--cpus` times as many of processors: the kernel's own default."""
+
+_HEALTH = {"Interval": 30_000_000_000, "Timeout": 30_000_000_000, "Retries": 3}
+"""podman's own defaults, in nanoseconds; without a Timeout it refuses."""
+
 _ROOT_LIMIT = 1_048_576
 _LEAST_PID_MAX = 32_768
-_PORT_LIMIT = 65_535
-
-
-class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """`source` is an absolute path of the host or the name of a volume."""
-
-    source: str
-    target: str
-    read_only: bool
-
-
-class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of the container to be reached on the host; `host` 0 lets podman choose a free one."""
-
-    address: str
-    host: int
-    container: int
-    protocol: str
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller asked for, read and checked; `network` None leaves the choice to us."""
-
-    image: str
-    arguments: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
-    network: str | None
-    mounts: tuple[Mount, ...]
-    ports: tuple[Port, ...]
-    user: str | None
-    timeout: float | None
-
-
-def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
-    """`K=V`, or `K` for the caller's own value (nothing where the caller has none, as podman does it)."""
-    env: dict[str, str] = {}
-    for word in words:
-        name, separator, value = word.partition("=")
-        if not name:
-            raise UsageError(f"--env {word!r} names no variable.", fix="Write NAME=VALUE, or NAME alone.")
-        if separator:
-            env[name] = value
-        elif name in caller:
-            env[name] = caller[name]
-    return env
-
-
-def parse_volume(word: str) -> Mount:
-    """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
-    source, target, *options = word.split(":") if ":" in word else (word, "")
-    mode = options[0] if options else "rw"
-    if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
-        raise UsageError(
-            f"--volume {word!r} cannot be understood.",
-            fix="Write HOST:CONTAINER, or the same with :ro or :rw behind; CONTAINER is an absolute path.",
-        )
-    if source.startswith((".", "/")):
-        source = os.path.abspath(source)
-    elif re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", source) is None:
-        raise UsageError(
-            f"--volume {word!r}: {source!r} is neither a path nor the name of a volume.",
-            fix="Start a path with `/` or `./`; a volume's name has letters, digits and `_.-` only.",
-        )
-    return Mount(source=source, target=target, read_only=mode == "ro")
-
-
-def parse_port(word: str) -> Port:
-    """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
-    match = re.fullmatch(
-        r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
-        word,
-    )
-    numbers = [] if match is None else [int(match["host"] or 0), int(match["container"])]
-    if match is None or max(numbers) > _PORT_LIMIT or numbers[1] == 0:
-        raise UsageError(
-            f"--publish {word!r} cannot be understood.",
-            fix="Write CONTAINER, HOST:CONTAINER or IP:HOST:CONTAINER (ports from 1 to 65535), then /tcp or "
-            "/udp if needed; repeat the option for more ports.",
-        )
-    return Port(
-        address=(match["address"] or "").strip("[]"),
-        host=numbers[0],
-        container=numbers[1],
-        protocol=match["protocol"] or "tcp",
-    )
-
-
-def request(
-    image: str,
-    arguments: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    network: str | None,
-    volumes: Sequence[str],
-    publish: Sequence[str],
-    user: str | None,
-    timeout: float | None,
-) -> Request:
-    """Read and check what was asked; raises UsageError."""
-    if not image:
-        raise UsageError("No image was named.", fix="Name one, for example `rootless-scratch run hello`.")
-    if timeout is not None and not 0 < timeout < 1e9:  # noqa: PLR2004 - about 30 years
-        raise UsageError(f"The timeout {timeout:g} is no number of seconds above 0.", fix="Write it as 30.")
-    if network is not None and re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", network) is None:
-        raise UsageError(
-            f"--network {network!r} is not known.",
-            fix=f"Use one of {', '.join(_NETWORKS)}, or the name of a network that podman knows.",
-        )
-    if publish and network in ("none", "host"):
-        raise UsageError(
-            f"Ports cannot be published with --network {network}.",
-            fix="Leave out --publish: with host its ports are the host's, with none there are none.",
-        )
-    for word in (image, *arguments, *env, *env.values(), *volumes, user or ""):
-        _check_text(word)
-    for name in env:
-        if not name or "=" in name:
-            raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
-    return Request(
-        image=image,
-        arguments=tuple(arguments),
-        env=tuple(env.items()),
-        network=network,
-        mounts=tuple(parse_volume(word) for word in volumes),
-        ports=tuple(parse_port(word) for word in publish),
-        user=user,
-        timeout=timeout,
-    )
 
 
 def generator(asked: Request, *, name: str, owner: str, network: str) -> dict[str, Any]:
     """The SpecGenerator: what was asked for, hardened.
 
     The root is read-only (WRITABLE lies in memory), there is no capability, no way to new privileges, and
-    podman's own seccomp filter; the user is the image's unless the caller named one.
+    podman's own seccomp filter; the user is the image's unless the caller named one. `Request` has a way out
+    of each.
     """
     taken = {mount.target.rstrip("/") for mount in asked.mounts}
+    taken |= {memory.target.rstrip("/") for memory in asked.memories}
     spec: dict[str, Any] = {
         "image": asked.image,
-        "name": name,
-        "labels": {OWNER_LABEL: owner},
+        "name": asked.name or name,
+        "labels": dict(asked.labels) | {OWNER_LABEL: owner},
         "env": dict(asked.env),
-        "read_only_filesystem": True,
+        "read_only_filesystem": not asked.writable,
         "cap_drop": ["all"],
-        "no_new_privileges": True,
-        "netns": {"nsmode": network if network in _NETWORKS else "bridge"},
-        "mounts": [_in_memory(path) for path in WRITABLE if path not in taken]
+        "no_new_privileges": not asked.allow_new_privileges,
+        "netns": {"nsmode": network if network in NETWORKS else "bridge"},
+        "mounts": [_in_memory(path) for path in _writable(asked) if path not in taken]
+        + [_memory(place) for place in asked.memories]
         + [_bind(mount) for mount in asked.mounts if mount.source.startswith("/")],
         "volumes": [_volume(mount) for mount in asked.mounts if not mount.source.startswith("/")],
-        # What is attached is the output; conmon need not write it to the disk a second time.
-        "log_configuration": {"driver": "none"},
+        # What is attached is the output; conmon need not write it to the disk unless somebody may ask for it.
+        "log_configuration": {"driver": "k8s-file" if asked.stays else "none"},
         "systemd": "false",
-        "r_limits": _limits(),
+        "r_limits": _limits(asked.ulimits),
     }
-    if asked.arguments:
-        spec["command"] = list(asked.arguments)
-    if network not in _NETWORKS:
+    if network not in NETWORKS:
         spec["Networks"] = {network: {}}
-    if asked.user is not None:
-        spec["user"] = asked.user
     if asked.ports:
         spec["portmappings"] = [_mapping(port) for port in asked.ports]
     if asked.timeout is not None:
-        spec["timeout"] = int(asked.timeout) + TIMEOUT_MARGIN
+        spec["timeout"] = max(1, round(asked.timeout)) if asked.detach else int(asked.timeout) + TIMEOUT_MARGIN
+    return spec | _program(asked) | _rights(asked) | _resources(asked)
+
+
+def _writable(asked: Request) -> tuple[str, ...]:
+    """Below a read-only root podman 4.3 has no place for the secrets, but for a tmpfs of ours."""
+    return (*WRITABLE, "/run/secrets") if any(not secret.variable for secret in asked.secrets) else WRITABLE
+
+
+def _program(asked: Request) -> dict[str, Any]:
+    """What is started, and what it finds."""
+    spec: dict[str, Any] = {}
+    if asked.arguments:
+        spec["command"] = list(asked.arguments)
+    if asked.entrypoint is not None:
+        spec["entrypoint"] = list(asked.entrypoint)
+    if asked.workdir is not None:
+        spec["work_dir"] = asked.workdir
+    if asked.tty:
+        spec["terminal"] = True
+    if asked.interactive:
+        spec["stdin"] = True
+    if asked.init:
+        spec["init"] = True
+    if asked.health_cmd is not None:
+        spec["healthconfig"] = {"Test": ["CMD", *asked.health_cmd], **_HEALTH}
+    if asked.secrets:
+        spec["secrets"] = [_secret(secret) for secret in asked.secrets if not secret.variable]
+        spec["secret_env"] = {secret.target: secret.name for secret in asked.secrets if secret.variable}
     return spec
 
 
-def _check_text(word: str) -> None:
-    """What goes into JSON must be text: the service would turn other bytes into question marks unasked."""
-    try:
-        word.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{word!r} is not UTF-8, and podman's API can carry nothing else.", fix="Use names in UTF-8."
-        ) from error
-    if "\0" in word:
-        raise UsageError(f"{word!r} has a NUL byte in it.", fix="Leave the NUL byte out.")
+def _rights(asked: Request) -> dict[str, Any]:
+    spec: dict[str, Any] = {}
+    if asked.user is not None:
+        spec["user"] = asked.user
+    if asked.userns is not None:
+        mode, _, value = asked.userns.partition(":")
+        spec["userns"] = {"nsmode": mode, "value": value}
+    if asked.cap_add:
+        spec["cap_add"] = list(asked.cap_add)
+    if asked.seccomp is not None:
+        spec["seccomp_profile_path"] = asked.seccomp
+    return spec
+
+
+def _resources(asked: Request) -> dict[str, Any]:
+    """Limits of control groups: OCI runtime-spec v1.1 config-linux.md."""
+    limits: dict[str, Any] = {}
+    if asked.memory is not None:
+        # With as much swap again, as `podman run --memory` has it.
+        limits["memory"] = {"limit": asked.memory, "swap": asked.memory * 2}
+    if asked.cpus is not None:
+        limits["cpu"] = {"period": CPU_PERIOD, "quota": round(asked.cpus * CPU_PERIOD)}
+    if asked.pids_limit is not None:
+        limits["pids"] = {"limit": asked.pids_limit}
+    return {"resource_limits": limits} if limits else {}
 
 
 def _in_memory(path: str) -> dict[str, Any]:
-    return {
-        "type": "tmpfs",
-        "source": "tmpfs",
-        "destination": path,
-        "options": ["rw", "nosuid", "nodev", "tmpcopyup", "mode=1777" if "tmp" in path else "mode=0755"],
-    }
+    mode = "mode=1777" if "tmp" in path else "mode=0755"
+    return _tmpfs(path, ["rw", "nosuid", "nodev", "tmpcopyup", mode])
+
+
+def _memory(place: Memory) -> dict[str, Any]:
+    """As `podman run --tmpfs`: writable by all unless said otherwise, and what the image has there is copied."""
+    options = ["nosuid", "nodev", "tmpcopyup", *(word for word in place.options if word not in ("suid", "dev"))]
+    if not any(option.startswith("mode=") for option in place.options):
+        options.append("mode=1777")
+    return _tmpfs(place.target, list(dict.fromkeys(options)))
+
+
+def _tmpfs(path: str, options: list[str]) -> dict[str, Any]:
+    return {"type": "tmpfs", "source": "tmpfs", "destination": path, "options": options}
 
 
 def _bind(mount: Mount) -> dict[str, Any]:
@@ -231,6 +156,16 @@ def _volume(mount: Mount) -> dict[str, Any]:
     return {"Name": mount.source, "Dest": mount.target, "Options": [mode]}
 
 
+def _secret(secret: Secret) -> dict[str, Any]:
+    return {
+        "Source": secret.name,
+        "Target": secret.target,
+        "UID": secret.uid,
+        "GID": secret.gid,
+        "Mode": secret.mode,
+    }
+
+
 def _mapping(port: Port) -> dict[str, Any]:
     mapping: dict[str, Any] = {"container_port": port.container, "protocol": port.protocol}
     if port.host:
@@ -240,22 +175,25 @@ def _mapping(port: Port) -> dict[str, Any]:
     return mapping
 
 
-def _limits() -> list[dict[str, Any]]:
-    """Our own limits, where podman would ask for higher ones than this root may set.
+def _limits(asked: tuple[Limit, ...]) -> list[dict[str, Any]]:
+    """The limits asked for, and our own where podman would ask for higher ones than this root may set.
 
     For root podman asks for 1048576 files and processes, which fails in CI containers whose root has no
     CAP_SYS_RESOURCE (`error setting rlimit type 7: operation not permitted`).
     """
+    limits = [{"type": limit.name, "soft": limit.soft, "hard": limit.hard} for limit in asked]
     if os.geteuid() != 0 or effective_capabilities() >> CAP_SYS_RESOURCE & 1:
-        return []
+        return limits
     import resource
 
-    limits = []
+    taken = {limit.name for limit in asked}
     # podman has lowered its own limit of processes to pid_max, and can give no more than it has.
     for name, number, most in (
         ("nofile", resource.RLIMIT_NOFILE, _ROOT_LIMIT),
         ("nproc", resource.RLIMIT_NPROC, min(_ROOT_LIMIT, _pid_max())),
     ):
+        if name in taken:
+            continue
         # -1 is `unlimited`, which leaves podman's own wish.
         soft, hard = (most if value == -1 else min(value, most) for value in resource.getrlimit(number))
         limits.append({"type": name, "soft": soft, "hard": hard})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 import select
 import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable, Iterator
+
+    from rootless_scratch.engine.feed import Feed
 
 _TAIL = 4096
 """Bytes of the end of stderr that are kept to explain an exit."""
@@ -20,18 +23,30 @@ _CERTAIN = 4096
 _READ = 65_536
 _STDERR = 2
 
+_FOREIGN = re.compile(
+    rb"Error: (?:read|write) unixpacket @?->\S*attach: (?:read|write): (?:connection reset by peer|broken pipe)\s*"
+)
+"""What podman writes into the stderr of a container that ended with its stdin unread: podman issue 3302."""
+
 
 class Sink:
     """Where one stream goes: a file descriptor of the caller, or memory where there is none."""
 
     def __init__(self, descriptor: int | None) -> None:
-        self.descriptor = descriptor
         self.captured = bytearray()
         self.tail = b""
         self.size = 0
+        mode = 0 if descriptor is None else os.fstat(descriptor).st_mode
+        self._own = None if descriptor is None or not stat.S_ISFIFO(mode) else _opened_again(descriptor)
+        self.descriptor = descriptor if self._own is None else self._own
         # A regular file takes everything at once; whatever may block is given pieces that do not.
-        regular = descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self.piece = _READ * 16 if regular else _CERTAIN
+        self.piece = _CERTAIN if self._own is None and not stat.S_ISREG(mode) else _READ * 16
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own, self.descriptor = None, None
 
     def note(self, data: bytes) -> None:
         """Count `data` and keep its end."""
@@ -42,58 +57,67 @@ class Sink:
 class Output:
     """Reads the frames of an attached connection (`>BxxxL`: stream, length) and writes their content.
 
-    It reads on only when everything read is written, so a slow reader slows the container down, and neither
-    memory nor time is lost. Nothing here blocks except `wait`.
+    Where the program has a terminal (`framed` False) there are no frames, and all is stdout. It reads on only when
+    everything read is written, so a slow reader slows the container down, and neither memory nor time is lost.
+    Nothing here blocks.
     """
 
-    def __init__(self, connection: socket.socket, early: bytes, *, stdout: int | None, stderr: int | None) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        early: bytes,
+        *,
+        stdout: int | None,
+        stderr: int | None,
+        framed: bool = True,
+    ) -> None:
         self.stdout = Sink(stdout)
         self.stderr = Sink(stderr)
         self.ended = False
         self._connection = connection
+        self.framed = framed
         self._header = b""
         self._left = 0
         self._current = self.stdout
-        self._pending: list[tuple[Sink, memoryview]] = []
+        self._held = b""
+        # In the order in which it came; nothing more is read before all is written.
+        self._pending: list[tuple[Sink, bytearray]] = []
+        self._written = 0
         connection.settimeout(0)
         self._take(early)
+
+    def close(self) -> None:
+        """Let go of the caller's descriptors."""
+        self.stdout.close()
+        self.stderr.close()
 
     @property
     def torn(self) -> bool:
         """Whether the connection ended inside a frame."""
         return self.ended and (self._left > 0 or bool(self._header))
 
-    def wait(self, timeout: float | None, wake: int | None) -> bool:
-        """Wait until something can be moved, `timeout` seconds have passed, or `wake` is readable.
-
-        Returns whether something can be moved.
-        """
-        poll = select.poll()
-        if wake is not None:
-            poll.register(wake, select.POLLIN)
+    def wanted(self) -> Iterator[tuple[int, int]]:
+        """The descriptor and the event of poll(2) that it waits for, if any."""
         if self._pending:
-            watched = self._pending[0][0].descriptor
-            assert watched is not None  # noqa: S101 - what is captured is never pending
-            poll.register(watched, select.POLLOUT)
-        else:
-            watched = self._connection.fileno()
-            poll.register(watched, select.POLLIN)
-        ready = poll.poll(None if timeout is None else max(0, timeout) * 1000)
-        return any(descriptor == watched for descriptor, _ in ready)
+            descriptor = self._pending[0][0].descriptor
+            assert descriptor is not None  # noqa: S101 - what is captured is never pending
+            yield descriptor, select.POLLOUT
+        elif not self.ended:
+            yield self._connection.fileno(), select.POLLIN
 
     def move(self) -> None:
-        """Write what is pending, or read more; after `wait` has said so. Raises OSError from writing."""
+        """Write what is pending, or read more; after poll(2) has said so. Raises OSError from writing."""
         if self._pending:
             sink, rest = self._pending[0]
             assert sink.descriptor is not None  # noqa: S101 - what is captured is never pending
             try:
-                written = os.write(sink.descriptor, rest[: sink.piece])
+                with memoryview(rest) as view:
+                    self._written += os.write(sink.descriptor, view[self._written : self._written + sink.piece])
             except BlockingIOError:
                 return
-            if written < len(rest):
-                self._pending[0] = (sink, rest[written:])
-            else:
+            if self._written == len(rest):
                 del self._pending[0]
+                self._written = 0
             return
         try:
             data = self._connection.recv(_READ)
@@ -107,6 +131,10 @@ class Output:
             self.ended = True
 
     def _take(self, data: bytes) -> None:
+        if not self.framed:
+            if data:
+                self._pass_on(self.stdout, data)
+            return
         at, size = 0, len(data)
         while at < size:
             if self._left == 0:
@@ -125,17 +153,52 @@ class Output:
                 self._pass_on(self._current, content)
 
     def _pass_on(self, sink: Sink, content: bytes) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._put(self.stderr if self.framed else self.stdout, held)
+        if self.framed and sink is self.stderr and _FOREIGN.fullmatch(content):
+            # The service's complaint is the last that it writes: if anything follows, this was the program's.
+            self._held = content
+            return
+        self._put(sink, content)
+
+    def _put(self, sink: Sink, content: bytes) -> None:
         sink.note(content)
         if sink.descriptor is None:
             sink.captured += content
+        elif self._pending and self._pending[-1][0] is sink:
+            self._pending[-1][1].extend(content)
         else:
-            self._pending.append((sink, memoryview(content)))
+            self._pending.append((sink, bytearray(content)))
 
 
-def open_for_writing(descriptor: int) -> bool:
-    """Whether the caller's descriptor is there and can be written to (`>&-` closes it)."""
+def _opened_again(descriptor: int) -> int | None:
+    """A pipe with an open file description of its own, that does not block: the caller's stays as it is.
+
+    None where that is not possible: where it is another user's, or /proc is not there.
+    """
     try:
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return False
-    return flags & os.O_ACCMODE != os.O_RDONLY
+        return None
+
+
+def turn(parts: Iterable[Output | Feed], timeout: float | None, wake: int | None) -> None:
+    """Move what can be moved; wait for that `timeout` seconds at most, or until `wake` is readable.
+
+    Raises OSError from writing output.
+    """
+    masks: dict[int, int] = {} if wake is None else {wake: select.POLLIN}
+    waiting = []
+    for part in parts:
+        for descriptor, mask in part.wanted():
+            masks[descriptor] = masks.get(descriptor, 0) | mask
+            waiting.append((part, descriptor, mask))
+    poll = select.poll()
+    for descriptor, mask in masks.items():
+        poll.register(descriptor, mask)
+    ready = dict(poll.poll(None if timeout is None else max(0, timeout) * 1000))
+    for part, descriptor, mask in waiting:
+        # An end or an error (POLLHUP, POLLERR) is met by reading or writing.
+        if ready.get(descriptor, 0) & (mask | ~(select.POLLIN | select.POLLOUT)):
+            part.move()

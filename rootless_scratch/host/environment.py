@@ -108,6 +108,13 @@ def _account() -> pwd.struct_passwd | None:
         return None
 
 
+def has_service_manager(variables: Mapping[str, str]) -> bool:
+    """Whether systemd runs here for this user: for root sd_booted(3), for others their own manager."""
+    if os.geteuid() == 0:
+        return os.path.isdir("/run/systemd/system")
+    return os.path.exists(f"{variables.get('XDG_RUNTIME_DIR', '')}/systemd/private")
+
+
 def socket_unit(verb: str, *, uid: int) -> str:
     """The command that starts or enables a user's podman socket: root's is the system's own."""
     return f"systemctl {verb} podman.socket" if uid == 0 else f"systemctl --user {verb} podman.socket"

@@ -1,0 +1,25 @@
+"""How a container ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from rootless_scratch.findings import Finding
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container ended, and what was captured of its output; `container` is the ID of one that stays.
+
+    With `detached` it goes on, and nothing is known of its end.
+    """
+
+    exit_code: int
+    timed_out: bool = False
+    stdout: bytes = b""
+    stderr: bytes = b""
+    explanation: Finding | None = None
+    container: str | None = None
+    detached: bool = False
