@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, run
+    from rootless_scratch.api import build, check, push, run, save
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         HostError,
         ImageNotFoundError,
         RefusedError,
+        RegistryError,
         ScratchError,
         SourceError,
         SpecError,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rootless_scratch.findings import Finding, Judgement
-    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.root import Root, scratch
 
 __version__ = "0.1.0"
@@ -51,9 +52,11 @@ __all__ = [
     "ImageNotFoundError",
     "Judgement",
     "RefusedError",
+    "RegistryError",
     "Root",
     "RunResult",
     "ScratchError",
+    "Shipped",
     "SourceError",
     "SpecError",
     "ToolMissingError",
@@ -61,16 +64,18 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "push",
     "run",
+    "save",
     "scratch",
 ]
 
 _HOMES = {
-    "api": ("build", "check", "run"),
+    "api": ("build", "check", "push", "run", "save"),
     "root": ("Root", "scratch"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
-    "image.finished": ("Image",),
+    "image.finished": ("Image", "Shipped"),
 }
 
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
-    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.image.plan import Plan
+    from rootless_scratch.ship.registry import Access
 
     StrPath = str | os.PathLike[str]
 
@@ -37,7 +38,11 @@ def build(
     tag: str | Sequence[str] = (),
     output: str | Sequence[str] = (),
     backend: str | None = None,
-    compress: str = "none",
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
     entrypoint: Sequence[str] | None = None,
     cmd: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
@@ -62,11 +67,12 @@ def build(
     """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
 
     `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
-    which needs no other program; one of the two is wanted. `backend` is buildah or direct, `compress` none or
-    gzip[:LEVEL]. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
-    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
-    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
-    UsageError, HostError, BuildError.
+    which needs no other program, or to `docker://HOST/NAME:TAG` (see `push`); one of the two is wanted. `backend`
+    is buildah or direct, `compress` none or gzip[:LEVEL]: by default gzip where an output is a registry. With
+    `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`. With
+    `check` False a program that would not start is built all the same. `progress` is told the bytes that have been
+    written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError, HostError,
+    BuildError, RegistryError.
     """
     spec = Spec(
         names=names(tag),
@@ -91,7 +97,13 @@ def build(
         sysroot=maybe(text, "sysroot", sysroot),
     )
     return build_spec(
-        spec, check=check, output=outputs_of(output), backend=backend, compress=compress, progress=progress
+        spec,
+        check=check,
+        output=outputs_of(output),
+        backend=backend,
+        compress=maybe(text, "compress", compress),
+        access=_access(authfile, cert_dir, tls_verify=tls_verify, retries=retries),
+        progress=progress,
     )
 
 
@@ -101,31 +113,43 @@ def build_spec(
     check: bool = True,
     output: Sequence[str] = (),
     backend: str | None = None,
-    compress: str = "none",
+    compress: str | None = None,
+    access: Access | None = None,
     session: Session | None = None,
     begun: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
 ) -> Image:
     """Plan, judge and build; see `build`.
 
-    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
+    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write,
+    `step` what is done after that.
     """
     require_utf8()
     if chosen_backend(backend, outputs=bool(output)) == "direct":
-        from rootless_scratch.backends.building import build_direct
-        from rootless_scratch.image.layer import parse_compression
         from rootless_scratch.image.outputs import parse_outputs
+        from rootless_scratch.ship.registry import Access
+        from rootless_scratch.shipping import build_direct, compression_for
 
         if session is not None:
             session.close()
-        outputs, compression = parse_outputs(output), parse_compression(compress)
+        outputs = parse_outputs(output)
+        compression_for(compress, outputs)
         if not (spec.names or outputs):
             raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
         planned, findings = plan_and_judge(spec, check=check)
         if begun is not None:
             begun(planned.rootfs.size)
-        return build_direct(planned, outputs, compression=compression, findings=findings, progress=progress)
-    if output or compress != "none":
+        return build_direct(
+            planned,
+            outputs,
+            compress=compress,
+            access=access or Access(),
+            findings=findings,
+            progress=progress,
+            step=step or _silent,
+        )
+    if output or compress is not None:
         raise UsageError(
             "The backend buildah builds into local storage alone.",
             fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
@@ -148,6 +172,95 @@ def build_spec(
             return build_image(planned, session, findings=findings, progress=progress)
         except HostError as error:
             raise _with_way_out(error, spec) from error
+
+
+def push(
+    image: str | Image,
+    destination: str,
+    *,
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
+
+    Layouts and archives of OCI are sent byte for byte, unless `compress` says none or gzip[:LEVEL]; others are
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
+    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    """
+    access = _access(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
+    return ship_image(
+        image, (text("the destination", destination),), compress=compress, access=access, progress=progress
+    )
+
+
+def save(
+    image: str | Image,
+    output: str | Sequence[str],
+    *,
+    compress: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Write an image of local storage, a layout or an archive to other places; see `push`.
+
+    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
+    """
+    from rootless_scratch.image.outputs import in_words
+
+    return ship_image(image, in_words(outputs_of(output)), compress=compress, progress=progress)
+
+
+def ship_image(
+    image: str | Image,
+    output: Sequence[str],
+    *,
+    compress: str | None = None,
+    access: Access | None = None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Shipped:
+    """What `push` and `save` do; `begun` and `step` as with `build_spec`."""
+    from rootless_scratch.image.outputs import parse_outputs
+    from rootless_scratch.ship.registry import Access
+    from rootless_scratch.shipping import compression_for, ship, word_of
+
+    require_utf8()
+    outputs = parse_outputs(output)
+    if not outputs:
+        raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
+    compression_for(compress, outputs)
+    word, known = (image, ()) if isinstance(image, str) else word_of(image)
+    return ship(
+        word,
+        outputs,
+        names=known,
+        compress=compress,
+        access=access or Access(),
+        begun=begun,
+        progress=progress,
+        step=step or _silent,
+    )
+
+
+def _access(authfile: object, cert_dir: object, *, tls_verify: bool | None, retries: int) -> Access:
+    from rootless_scratch.image.given import integer
+    from rootless_scratch.ship.registry import Access
+
+    return Access(
+        authfile=maybe(text, "authfile", authfile),
+        cert_dir=maybe(text, "cert_dir", cert_dir),
+        tls_verify=tls_verify,
+        retries=integer("retries", retries),
+    )
+
+
+def _silent(_: str) -> None:
+    """Nobody asked."""
 
 
 def chosen_backend(backend: str | None, *, outputs: bool) -> str:

@@ -12,7 +12,7 @@ from rootless_scratch.spawn import Child, find, spawn
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 STDERR_KEPT = 16_384
 """Bytes of another program's stderr that an error carries; the end is the part that tells."""
@@ -137,6 +137,57 @@ def start(
             f"{program} cannot be started: {error.strerror}.",
             fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
         ) from error
+
+
+def follow(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout: float,
+    told: Callable[[str], None] | None = None,
+) -> Output:
+    """Run a program that takes long to its end; `told` gets each line of its stdout at once.
+
+    Whatever happens meanwhile, it does not outlive this call. Raises CommandTimeoutError, ToolMissingError.
+    """
+    import os
+    import select
+    import shlex
+    import time
+
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        child = start(argv, environment=environment, stdin=nothing)
+    finally:
+        os.close(nothing)
+    assert child.stdout is not None  # noqa: S101 - pipes were asked for
+    assert child.stderr is not None  # noqa: S101 - likewise
+    deadline = time.monotonic() + timeout
+    said = {child.stdout: bytearray(), child.stderr: bytearray()}
+    told_to = 0
+    try:
+        pending = set(said)
+        while pending:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise CommandTimeoutError(
+                    f"`{shlex.join(argv)}` did not end within {timeout:g} s.",
+                    fix="Run the same command by hand to see where it hangs.",
+                    argv=argv,
+                )
+            for descriptor in select.select(pending, (), (), left)[0]:
+                block = os.read(descriptor, 65536)
+                said[descriptor] += block
+                if not block:
+                    pending.discard(descriptor)
+            stdout = said[child.stdout]
+            while told is not None and (end := stdout.find(b"\n", told_to)) >= 0:
+                told(stdout[told_to:end].decode("utf-8", "replace"))
+                told_to = end + 1
+        return Output(exit_code=child.wait(), stdout=bytes(said[child.stdout]), stderr=bytes(said[child.stderr]))
+    finally:
+        child.kill_session()
+        child.close()
 
 
 def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandError:

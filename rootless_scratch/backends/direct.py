@@ -53,7 +53,7 @@ def build_image(
         )
     try:
         with ExitStack() as stack:
-            places = [stack.enter_context(_place_of(output)) for output in outputs]
+            places = [stack.enter_context(place_of(output)) for output in outputs]
             layer_file = stack.enter_context(Temporary(places[0]))
             layer = write_layer(
                 plan.rootfs,
@@ -78,7 +78,7 @@ def build_image(
             )
             write_outputs(image, outputs, plan.names)
     except OSError as error:
-        raise _unwritable(error, outputs) from error
+        raise unwritable(error, outputs) from error
     return Image(
         image_id=config.name,
         names=plan.names,
@@ -124,11 +124,13 @@ class _Beside:
         """Nothing was made."""
 
 
-def _place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
+def place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
+    """The directory that an output is written in, for the time that it is; raises UsageError."""
     return layout_directory(output.path) if output.transport == "oci" else _Beside(output.path)
 
 
-def _unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
+def unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
+    """The error for outputs that cannot be written."""
     where = ", ".join(output.word for output in outputs)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BuildError(

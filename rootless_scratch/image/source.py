@@ -125,14 +125,20 @@ class FoundLayer:
 
 
 class FoundImage:
-    """An image's config as it is stored, and its layers, lowest first."""
+    """An image's config and manifest as they are stored, and its layers, lowest first.
 
-    __slots__ = ("config", "image_id", "layers")
+    `manifest` is None where there is none in the form of OCI's specification.
+    """
 
-    def __init__(self, *, image_id: str, config: bytes, layers: tuple[FoundLayer, ...]) -> None:
+    __slots__ = ("config", "image_id", "layers", "manifest")
+
+    def __init__(
+        self, *, image_id: str, config: bytes, layers: tuple[FoundLayer, ...], manifest: bytes | None
+    ) -> None:
         self.image_id = image_id
         self.config = config
         self.layers = layers
+        self.manifest = manifest
 
 
 def find_image(source: Source) -> FoundImage:
@@ -191,6 +197,7 @@ def _load(source: Source, item: dict[str, Any]) -> FoundImage:
 
 def load(source: Source, item: dict[str, Any]) -> FoundImage:
     """Config and layers of one image; raises Fault."""
+    stored = None
     if source.is_docker:
         config_name = str(item.get("Config"))
         described = [{"name": str(name)} for name in _list(item.get("Layers"), "manifest.json")]
@@ -199,9 +206,10 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         manifest = _dict(source.document(name), name)
         config_name = blob_name(_dict(manifest.get("config"), name))
         described = [_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
+        if item.get("mediaType") == MANIFEST:
+            stored = _content(source, name)
     config = _dict(source.document(config_name), config_name)
-    with source.open(config_name) as file:
-        content = file.read(_DOCUMENT_MAX)
+    content = _content(source, config_name)
     diff_ids = _list(_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
     if len(diff_ids) != len(described):
         raise Fault(f"the config names {len(diff_ids)} layers and the manifest {len(described)}")
@@ -210,7 +218,13 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         for diff_id, layer in zip(diff_ids, described, strict=True)
     ]
     image_id = hashlib.sha256(content).hexdigest()
-    return FoundImage(image_id=image_id, config=content, layers=tuple(layers))
+    return FoundImage(image_id=image_id, config=content, layers=tuple(layers), manifest=stored)
+
+
+def _content(source: Source, name: str) -> bytes:
+    """The bytes of a document, which was read before and has no more than it may."""
+    with source.open(name) as file:
+        return file.read(_DOCUMENT_MAX)
 
 
 @contextmanager
