@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Answer = tuple[int, dict[str, str], bytes] | str
+
 USER, PASSWORD = "user", "secret"
 _HTPASSWD = f"{USER}:$2y$05$U73xzCYxpkEOP04iBS/j1Od/qvLZsvSejtFDv7iV68VHRq28bIfNq\n"
 """That user with that password, as `htpasswd -nbB` writes it."""
@@ -99,7 +101,7 @@ def make_certificates(place: Path) -> None:
     """A private authority (ca.crt), and a certificate of its for localhost (host.crt, host.key)."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     signed_by = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-in", "host.csr", "-out", "host.crt"]
-    (place / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    (place / "names").write_text("subjectAltName=DNS:localhost\n")
     for words in (
         [
             "req",
@@ -126,7 +128,7 @@ class Trouble:
     It gives the status, headers and body to answer, `"cut"` to break off in the middle of a body, or None.
     """
 
-    def __init__(self, when: Callable[[str, str], tuple[int, dict[str, str], bytes] | str | None]) -> None:
+    def __init__(self, when: Callable[[str, str], Answer | None]) -> None:
         self.when = when
         self.seen: list[tuple[str, str]] = []
 
@@ -153,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = trouble.when(self.command, self.path)
         if answer == "cut":
             if self.command in {"PATCH", "PUT"}:
-                self.rfile.read(1000)
+                self.rfile.read(1)
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 RETRIES = 3
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-_TIMEOUT = 3600.0
 _DIGEST_FILE = "pushed-digest"
+_IDLE = 300.0
+"""Seconds without a byte: registries that copy a large layer to its place answer late."""
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ def push_layout(
         done = command.follow(
             argv,
             environment=reachable_logins(environment, place),
-            timeout=_TIMEOUT,
+            idle=_IDLE,
             told=lambda line: step(f"pushing {output.path}: {line[:60].lower()}"),
         )
         if done.exit_code == 0:

@@ -21,7 +21,8 @@ _NO_IMAGE = (
     "unsupported transport",
     "must be lowercase",
 )
-_TIMEOUT = 3600.0
+_IDLE = 3600.0
+"""Seconds; what works is another process inside the namespace, which is not seen at work."""
 
 
 class Exported:
@@ -47,7 +48,7 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> E
     described = json.loads(asked.stdout)
     image_id = str(described["FromImageID"])
     argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{layout}"]
-    done = command.follow(argv, environment=environment, timeout=_TIMEOUT)
+    done = command.follow(argv, environment=environment, idle=_IDLE)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
     full = str(described.get("FromImage") or "")
