@@ -203,3 +203,11 @@ def test_where_user_namespaces_are_off_and_skopeo_is_all_there_is_an_image_is_bu
     sent = shared_home.run([*inside, "push", f"oci:{tmp_path}/layout", place, OPEN])
     assert digest_of(open_registry.manifest("bare/hello", "2")) == sent.stdout.decode().strip()
     assert open_registry.manifest("bare/hello", "1") is not None
+
+
+def test_without_a_runtime_directory_logins_are_looked_for_elsewhere(
+    shared_home: Home, open_registry: Registry, program: Path
+) -> None:
+    place = f"docker://{open_registry.host}/su/hello"
+    shared_home.json("build", str(program), "-o", place, OPEN, environment={"XDG_RUNTIME_DIR": ""})
+    assert open_registry.manifest("su/hello", "latest") is not None

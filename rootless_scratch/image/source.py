@@ -127,14 +127,22 @@ class FoundLayer:
 class FoundImage:
     """An image's config and manifest as they are stored, and its layers, lowest first.
 
-    `manifest` is None where there is none in the form of OCI's specification.
+    `manifest` is None where there is none in the form of OCI's specification. `mismatch` says which of the two is
+    not what its digest says, None if both are.
     """
 
-    __slots__ = ("config", "image_id", "layers", "manifest")
+    __slots__ = ("config", "image_id", "layers", "manifest", "mismatch")
 
     def __init__(
-        self, *, image_id: str, config: bytes, layers: tuple[FoundLayer, ...], manifest: bytes | None
+        self,
+        *,
+        image_id: str,
+        config: bytes,
+        layers: tuple[FoundLayer, ...],
+        manifest: bytes | None,
+        mismatch: str | None,
     ) -> None:
+        self.mismatch = mismatch
         self.image_id = image_id
         self.config = config
         self.layers = layers
@@ -197,7 +205,7 @@ def _load(source: Source, item: dict[str, Any]) -> FoundImage:
 
 def load(source: Source, item: dict[str, Any]) -> FoundImage:
     """Config and layers of one image; raises Fault."""
-    stored = None
+    stored = mismatch = None
     if source.is_docker:
         config_name = str(item.get("Config"))
         described = [{"name": str(name)} for name in _list(item.get("Layers"), "manifest.json")]
@@ -206,8 +214,10 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         manifest = _dict(source.document(name), name)
         config_name = blob_name(_dict(manifest.get("config"), name))
         described = [_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
-        if item.get("mediaType") == MANIFEST:
-            stored = _content(source, name)
+        stored = _content(source, name)
+        mismatch = _mismatch(name, stored)
+        if item.get("mediaType") != MANIFEST:
+            stored = None
     config = _dict(source.document(config_name), config_name)
     content = _content(source, config_name)
     diff_ids = _list(_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
@@ -218,7 +228,22 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         for diff_id, layer in zip(diff_ids, described, strict=True)
     ]
     image_id = hashlib.sha256(content).hexdigest()
-    return FoundImage(image_id=image_id, config=content, layers=tuple(layers), manifest=stored)
+    return FoundImage(
+        image_id=image_id,
+        config=content,
+        layers=tuple(layers),
+        manifest=stored,
+        mismatch=mismatch or _mismatch(config_name, content),
+    )
+
+
+def _mismatch(name: str, content: bytes) -> str | None:
+    """What is wrong with a document whose name is its digest; docker lets a config have any name."""
+    wanted = os.path.basename(name).removesuffix(".json")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == wanted or not _DIGEST.match(f"sha256:{wanted}"):
+        return None
+    return f"{name} has the digest sha256:{digest}"
 
 
 def _content(source: Source, name: str) -> bytes:
@@ -277,9 +302,8 @@ def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator
     try:
         image = load(source, item)
         if source.is_docker:
-            name = os.path.basename(str(item["Config"])).removesuffix(".json")
-            if re.fullmatch("[0-9a-f]{64}", name) and name != image.image_id:
-                yield f"{item['Config']} has the digest sha256:{image.image_id}"
+            if image.mismatch is not None:
+                yield image.mismatch
         else:
             manifest = source.document(blob_name(item))
             yield from _check_blob(source, manifest["config"], _CONFIGS, checked)

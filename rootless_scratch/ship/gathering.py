@@ -48,6 +48,8 @@ def gather(
     image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
     """
     found = find_image(source)
+    if found.mismatch is not None:
+        raise broken(source.word, found.mismatch)
     kept = compression is None and found.manifest is not None
     count = _Count(progress)
     try:
@@ -63,8 +65,6 @@ def gather(
         if manifest is None:
             described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
             manifest = manifest_document(found.config, described, _annotations(found.manifest))
-        else:
-            _compare(manifest, config)
     except (Fault, EOFError) as fault:
         raise broken(source.word, str(fault)) from fault
     blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
@@ -73,11 +73,6 @@ def gather(
         layers=tuple(copied),
         platform=_platform(found.config),
     )
-
-
-def _compare(manifest: bytes, config: Blob) -> None:
-    if json.loads(manifest)["config"].get("digest") != config.digest:
-        raise Fault("the config is not the one that the manifest names")
 
 
 class _Count:
