@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         HostError,
         ImageNotFoundError,
         RefusedError,
+        RegistryError,
         ScratchError,
         SourceError,
         SpecError,
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rootless_scratch.findings import Finding, Judgement
-    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.root import Root, scratch
+    from rootless_scratch.sending import push, save
 
 __version__ = "0.1.0"
 
@@ -53,9 +55,11 @@ __all__ = [
     "ImageNotFoundError",
     "Judgement",
     "RefusedError",
+    "RegistryError",
     "Root",
     "RunResult",
     "ScratchError",
+    "Shipped",
     "SourceError",
     "SpecError",
     "ToolMissingError",
@@ -64,7 +68,9 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "push",
     "run",
+    "save",
     "scratch",
     "verify",
 ]
@@ -73,9 +79,10 @@ _HOMES = {
     "api": ("build", "check", "run", "verify"),
     "backends.comparing": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
+    "sending": ("push", "save"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
-    "image.finished": ("Image",),
+    "image.finished": ("Image", "Shipped"),
 }
 
 

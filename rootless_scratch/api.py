@@ -11,6 +11,7 @@ from rootless_scratch.image.given import flag, image_id, maybe, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import NONROOT, parts_of
 from rootless_scratch.image.words import spec_of
+from rootless_scratch.sending import access_of, silent
 
 if TYPE_CHECKING:
     import os
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.plan import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.image.words import ImageWords
+    from rootless_scratch.ship.registry import Access
 
     StrPath = str | os.PathLike[str]
 
@@ -34,7 +36,11 @@ def build(
     tag: str | Sequence[str] = (),
     output: str | Sequence[str] = (),
     backend: str | None = None,
-    compress: str = "none",
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
     entrypoint: Sequence[str] | None = None,
     cmd: Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
@@ -63,11 +69,12 @@ def build(
     with an image for each (`Image.images`).
 
     `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
-    which needs no other program; one of the two is wanted. `backend` is buildah or direct, `compress` none or
-    gzip[:LEVEL]. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
-    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
-    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
-    UsageError, HostError, BuildError.
+    which needs no other program, or to `docker://HOST/NAME:TAG` (see `push`); one of the two is wanted. `backend`
+    is buildah or direct, `compress` none or gzip[:LEVEL]: by default gzip where an output is a registry. With
+    `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`. With
+    `check` False a program that would not start is built all the same. `progress` is told the bytes that have been
+    written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError, HostError,
+    BuildError, RegistryError.
     """
     spec = spec_of(
         programs,
@@ -97,7 +104,8 @@ def build(
         check=flag("check", check),
         output=outputs_of(output),
         backend=backend,
-        compress=compress,
+        compress=maybe(text, "compress", compress),
+        access=access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries),
         progress=progress,
     )
 
@@ -108,28 +116,46 @@ def build_spec(
     check: bool = True,
     output: Sequence[str] = (),
     backend: str | None = None,
-    compress: str = "none",
+    compress: str | None = None,
+    access: Access | None = None,
     session: Session | None = None,
     begun: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
 ) -> Image:
     """Plan, judge and build; see `build`.
 
-    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write.
+    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write,
+    `step` what is done after that.
     """
     require_utf8()
     parts = parts_of(spec)
-    if chosen_backend(backend, outputs=bool(output), several=len(parts) > 1) == "direct":
+    if not (spec.names or output):
+        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+    if require_way(spec, output=output, backend=backend, compress=compress) == "direct":
+        from rootless_scratch.image.outputs import parse_outputs
+        from rootless_scratch.ship.registry import Access
+        from rootless_scratch.shipping import build_direct
+
         if session is not None:
             session.close()
-        return _build_direct(
-            spec, parts, check=check, output=output, compress=compress, begun=begun, progress=progress
-        )
-    if output or compress != "none":
-        raise UsageError(
-            "The backend buildah builds into local storage alone.",
-            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
-        )
+        plans, findings = plan_all(parts, check=check)
+        if begun is not None:
+            begun(sum(each.plan.rootfs.size for each in plans))
+        try:
+            return build_direct(
+                plans,
+                parse_outputs(output),
+                compress=compress,
+                access=access or Access(),
+                findings=findings,
+                progress=progress,
+                step=step or silent,
+            )
+        except HostError as error:
+            if output:
+                raise
+            raise _with_way_out(error, spec) from error
     from rootless_scratch.backends.session import Session
 
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
@@ -150,43 +176,34 @@ def build_spec(
             raise _with_way_out(error, spec) from error
 
 
-def _build_direct(
-    spec: Spec,
-    parts: Sequence[Part],
-    *,
-    check: bool,
-    output: Sequence[str],
-    compress: str,
-    begun: Callable[[int], None] | None,
-    progress: Callable[[int], None] | None,
-) -> Image:
-    from rootless_scratch.backends.building import build_direct
-    from rootless_scratch.image.layer import parse_compression
+def require_way(spec: Spec, *, output: Sequence[str], backend: str | None, compress: str | None) -> str:
+    """The backend that makes the image; raises UsageError for a way that there is not.
+
+    It is `direct` for outputs and for several platforms, `buildah` for storage alone, unless named.
+    """
     from rootless_scratch.image.outputs import parse_outputs
+    from rootless_scratch.shipping import compression_for
 
-    outputs, compression = parse_outputs(output), parse_compression(compress)
-    if not (spec.names or outputs):
-        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
-    plans, findings = plan_all(parts, check=check)
-    if begun is not None:
-        begun(sum(each.plan.rootfs.size for each in plans))
-    try:
-        return build_direct(plans, outputs, compression=compression, findings=findings, progress=progress)
-    except HostError as error:
-        if outputs:
-            raise
-        raise _with_way_out(error, spec) from error
-
-
-def chosen_backend(backend: str | None, *, outputs: bool, several: bool = False) -> str:
-    """`direct` for outputs and for several platforms, `buildah` for storage alone, unless named; UsageError."""
+    outputs, several = parse_outputs(output), len(parts_of(spec)) > 1
+    compression_for(compress, outputs)
     if backend not in (None, "buildah", "direct"):
         raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
     if several and backend == "buildah":
         raise UsageError(
             "The backend buildah builds for one platform at a time.", fix="Leave `--backend buildah` out."
         )
-    return backend or ("direct" if outputs or several else "buildah")
+    chosen = backend or ("direct" if outputs or several else "buildah")
+    if chosen == "buildah" and outputs:
+        raise UsageError(
+            "The backend buildah builds into local storage alone.",
+            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
+        )
+    if chosen == "buildah" and compress is not None:
+        raise UsageError(
+            "Local storage keeps layers as they are, and --compress is for outputs.",
+            fix="Leave --compress out, or name an output, e.g. `-o oci-archive:image.tar`.",
+        )
+    return chosen
 
 
 def _with_way_out(error: HostError, spec: Spec) -> HostError:

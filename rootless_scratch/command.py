@@ -12,10 +12,13 @@ from rootless_scratch.spawn import Child, find, spawn
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 STDERR_KEPT = 16_384
 """Bytes of another program's stderr that an error carries; the end is the part that tells."""
+
+_STANDSTILL = 1024
+"""Bytes that a program moves although nothing happens: timers wake it."""
 
 _PACKAGES = {
     "buildah": ("buildah", "buildah", "buildah"),
@@ -137,6 +140,77 @@ def start(
             f"{program} cannot be started: {error.strerror}.",
             fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
         ) from error
+
+
+def follow(
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    idle: float,
+    told: Callable[[str], None] | None = None,
+) -> Output:
+    """Run a program that takes long to its end; `told` gets each line of its stdout at once.
+
+    One that reads and writes next to nothing for `idle` seconds, files and sockets alike, hangs and is ended.
+    Whatever happens meanwhile, it does not outlive this call. Raises CommandTimeoutError, ToolMissingError.
+    """
+    import os
+    import select
+    import time
+
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        child = start(argv, environment=environment, stdin=nothing)
+    finally:
+        os.close(nothing)
+    assert child.stdout is not None  # noqa: S101 - pipes were asked for
+    assert child.stderr is not None  # noqa: S101 - likewise
+    said = {child.stdout: bytearray(), child.stderr: bytearray()}
+    poller = select.poll()
+    for descriptor in said:
+        poller.register(descriptor, select.POLLIN)
+    told_to, pending, moved, since = 0, len(said), 0, time.monotonic()
+    try:
+        while pending:
+            for descriptor, _ in poller.poll(min(idle, 5.0) * 1000):
+                block = os.read(descriptor, 65536)
+                said[descriptor] += block
+                if not block:
+                    poller.unregister(descriptor)
+                    pending -= 1
+            stdout = said[child.stdout]
+            while told is not None and (end := stdout.find(b"\n", told_to)) >= 0:
+                told(stdout[told_to:end].decode("utf-8", "replace"))
+                told_to = end + 1
+            now = _bytes_moved(child.pid)
+            if now is None or now - moved > _STANDSTILL:
+                moved, since = now or moved, time.monotonic()
+            elif time.monotonic() - since > idle:
+                raise _hangs(argv, idle)
+        return Output(exit_code=child.wait(), stdout=bytes(said[child.stdout]), stderr=bytes(said[child.stderr]))
+    finally:
+        child.kill_session()
+        child.close()
+
+
+def _bytes_moved(pid: int) -> int | None:
+    """Bytes that a process has read and written by system calls; None where the kernel does not say (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/io", "rb") as file:
+            counts = dict(line.split(b": ") for line in file.read().splitlines())
+    except OSError:
+        return None
+    return int(counts[b"rchar"]) + int(counts[b"wchar"])
+
+
+def _hangs(argv: Sequence[str], idle: float) -> CommandTimeoutError:
+    import shlex
+
+    return CommandTimeoutError(
+        f"`{shlex.join(argv)}` did nothing for {idle:g} s.",
+        fix="Run the same command by hand to see where it hangs.",
+        argv=argv,
+    )
 
 
 def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandError:

@@ -11,6 +11,7 @@ ScratchError
 ├── CommandError           another program failed
 │   └── CommandTimeoutError  ... or did not end in time
 ├── BuildError             the image could not be written
+├── RegistryError          a registry cannot be reached, or refused the image
 ├── ImageNotFoundError     no image of that name in local storage
 └── EngineError            the podman service cannot be reached, or refused
     ├── CannotInvokeError    the image's program is there but cannot be executed (run: exit 126)
@@ -132,6 +133,12 @@ class BuildError(ScratchError):
     """The image could not be written; nothing of it stays."""
 
     kind = "build"
+
+
+class RegistryError(ScratchError):
+    """A registry cannot be reached, or refused the image; no tag was set or moved."""
+
+    kind = "registry"
 
 
 class ImageNotFoundError(ScratchError):

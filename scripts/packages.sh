@@ -28,6 +28,8 @@ test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
 test umoci umoci umoci
 test qemu-aarch64-static qemu-user-static qemu-user-static
+test docker-registry docker-registry docker-distribution
+test openssl openssl openssl
 test shellcheck shellcheck ShellCheck
 test /etc/ssl/certs ca-certificates ca-certificates
 test /usr/share/zoneinfo/UTC tzdata tzdata

@@ -73,12 +73,7 @@ def build_index(
 ) -> Image:
     """Write an index of what was planned, in this order, to every output; see `build_image`."""
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
-    for output in outputs:
-        if output.transport == "docker-archive":
-            raise UsageError(
-                f"{output.word!r} cannot hold images for several platforms.",
-                fix="Write them to `oci-archive:FILE` or `oci:DIR`, or build one image per platform.",
-            )
+    require_single(None, outputs)
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, place):
@@ -111,15 +106,27 @@ def build_index(
     )
 
 
+def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[Output]) -> None:
+    """Raise UsageError where an index (or what is not made yet) shall go to what holds one image."""
+    if isinstance(image, WrittenImage):
+        return
+    for output in outputs:
+        if output.transport == "docker-archive":
+            raise UsageError(
+                f"{output.word!r} cannot hold images for several platforms.",
+                fix="Write them to `oci-archive:FILE` or `oci:DIR`, or build one image per platform.",
+            )
+
+
 @contextmanager
 def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
     """While it lasts the places of all outputs are there; layers are written beside the first."""
     try:
         with ExitStack() as stack:
-            places = [stack.enter_context(_place_of(output)) for output in outputs]
+            places = [stack.enter_context(place_of(output)) for output in outputs]
             yield stack, places[0]
     except OSError as error:
-        raise _unwritable(error, outputs) from error
+        raise unwritable(error, outputs) from error
 
 
 def _write(
@@ -217,7 +224,8 @@ class _Beside:
         """Nothing was made."""
 
 
-def _place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
+def place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
+    """The directory that an output is written in, for the time that it is; raises BuildError."""
     return layout_directory(output.path) if output.transport == "oci" else _Beside(_archive(output))
 
 
@@ -226,7 +234,8 @@ def _archive(output: Output) -> str:
     return os.path.realpath(output.path)
 
 
-def _unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
+def unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
+    """The error for outputs that cannot be written."""
     where = ", ".join(output.word for output in outputs)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BuildError(

@@ -1,4 +1,4 @@
-"""`rootless-scratch build`: program files become an image in local storage, a layout or an archive."""
+"""`rootless-scratch build`: program files become an image in local storage, a layout, an archive or a registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+from rootless_scratch.cli.ship_options import access_from, access_options
+from rootless_scratch.image.outputs import is_output
 
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     "outputs",
     metavar="TRANSPORT:PATH[:REF]",
     multiple=True,
-    help="Write it to oci:DIR, oci-archive:FILE or docker-archive:FILE; repeatable.",
+    help="Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME:TAG; repeatable.",
 )
 @click.option("--backend", metavar="NAME", help="buildah or direct [default: direct with -o, else buildah].")
 @click.option(
-    "--compress", metavar="HOW", default="none", show_default=True, help="Layer of -o: none or gzip[:LEVEL]."
+    "--compress", metavar="HOW", help="Layer of -o: none, gzip[:LEVEL] [default: none; gzip with a registry]."
 )
+@access_options
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
 @click.option("--no-check", is_flag=True, help="Build even what will not start.")
 @common_options
@@ -38,7 +41,7 @@ def command(
     names: tuple[str, ...],
     outputs: tuple[str, ...],
     backend: str | None,
-    compress: str,
+    compress: str | None,
     dry_run: bool,
     no_check: bool,
     as_json: bool,
@@ -51,14 +54,18 @@ def command(
     DEST is `/` and the file's name unless given. The first program is the entrypoint. A program that would
     not start in an empty image is refused, with the reason and the fix.
     """
+    access = access_from(words)
     spec = spec_from(names, words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
-    if dry_run:
-        return _dry_run(spec, check=not no_check, quiet=quiet)
-    if not (names or outputs):
+    if not (names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
-    how = {"output": outputs, "backend": backend, "compress": compress}
+    if dry_run:
+        from rootless_scratch.api import require_way
+
+        require_way(spec, output=outputs, backend=backend, compress=compress)
+        return _dry_run(spec, check=not no_check, quiet=quiet)
+    how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
     image = _build(spec, how, check=not no_check, quiet=quiet or as_json)
     if as_json:
         print_json(
@@ -83,6 +90,9 @@ def command(
     if not quiet:
         for note in image.notes:
             say(f"note: {note}")
+        for output in image.outputs:
+            if not is_output(output.ref):
+                say(f"pushed: {output.ref.partition('//')[2]} {output.digest}")
     click.echo(image.image_id)
     if verbose:
         _describe(image)
@@ -95,7 +105,8 @@ def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Imag
 
     session = click.get_current_context().find_root().obj
     with Progress(quiet=quiet) as progress:
-        return build_spec(spec, check=check, session=session, begun=progress.begin, progress=progress.show, **how)
+        how |= {"begun": progress.begin, "progress": progress.show, "step": progress.step}
+        return build_spec(spec, check=check, session=session, **how)
 
 
 def _dry_run(spec: Spec, *, check: bool, quiet: bool) -> int:

@@ -10,6 +10,8 @@ from rootless_scratch.errors import UsageError
 VERBS = {
     "build": "Turn program files into an image in local storage.",
     "run": "Run an image, hardened; the exit code is the container's.",
+    "push": "Send an image to a registry.",
+    "save": "Write an image to a file.",
     "check": "Judge programs and images without building or running.",
     "doctor": "Say what works on this host, and what to do about what does not.",
     "containerfile": "Print the Containerfile that gives the same image.",

@@ -64,6 +64,25 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         return sum(layer.size for layer in self.layers)
 
 
+class Shipped(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that was sent or saved: its ID, its layers as they lie there, and where it lies now.
+
+    `digest` is that of its manifest. `notes` tells what was tried more than once, and why.
+    """
+
+    image_id: str
+    platform: str | None
+    layers: tuple[Layer, ...]
+    digest: str
+    outputs: tuple[WrittenOutput, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers as stored."""
+        return sum(layer.size for layer in self.layers)
+
+
 def layers_of(config: dict[str, object], manifest: dict[str, object]) -> tuple[Layer, ...]:
     """The layers that a config and a manifest speak of (OCI image-spec v1.1, or docker's schema 2)."""
     rootfs, described = config["rootfs"], manifest["layers"]

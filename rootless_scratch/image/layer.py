@@ -124,6 +124,28 @@ def write_layer(
     return WrittenLayer(diff_id=diff.hexdigest(), digest=stored.hexdigest(), size=written)
 
 
+def pack_layer(blocks: Iterable[Block], descriptor: int, *, compression: Compression) -> WrittenLayer:
+    """Write a tar that exists already, compressed anew: the bytes that `write_layer` gives it. Raises OSError."""
+    diff, stored = hashlib.sha256(), hashlib.sha256()
+    pack = _Gzip(compression.level, parallel=True) if compression.name == "gzip" else None
+    written = 0
+
+    def store(block: Block) -> None:
+        nonlocal written
+        stored.update(block)
+        written += len(block)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    for block in blocks:
+        diff.update(block)
+        store(block if pack is None else pack.add(block))
+    if pack is not None:
+        store(pack.end())
+    return WrittenLayer(diff_id=diff.hexdigest(), digest=stored.hexdigest(), size=written)
+
+
 def _share_out(
     entries: Iterable[Entry],
     mtime: int,

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
+"""Those of files, which are read as well as written."""
+
+REGISTRY = "docker"
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 """OCI image-spec v1.1, annotations.md: the grammar of org.opencontainers.image.ref.name."""
 
 
 class Output:
-    """One destination; `word` is as it was given, `path` absolute, `ref` the image's name in there or None."""
+    """One destination; `word` is as it was given, `path` absolute, `ref` the image's name in there or None.
+
+    Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag.
+    """
 
     __slots__ = ("path", "ref", "transport", "word")
 
@@ -29,27 +35,28 @@ class Output:
 
 
 def is_output(word: str) -> bool:
-    """Whether a word names an image by one of the transports."""
+    """Whether a word names an image by one of the transports of files."""
     return word.partition(":")[0] in TRANSPORTS and ":" in word
 
 
 def parse_output(word: str) -> Output:
-    """Read `oci:DIR[:REF]`, `oci-archive:FILE[:REF]` or `docker-archive:FILE[:REF]`; raises UsageError."""
+    """Read `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]` or `docker://HOST/NAME[:TAG]`.
+
+    Raises UsageError.
+    """
     transport, _, rest = word.partition(":")
+    if transport == REGISTRY:
+        return _registry(word, rest)
     path, colon, ref = rest.partition(":")
     if transport not in TRANSPORTS or not path or "\0" in path:
         raise UsageError(
             f"{word!r} does not say where to write the image.",
-            fix="Write `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`; `:NAME` may follow.",
+            fix="Write `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `docker://HOST/NAME:TAG`.",
         )
     if transport == "docker-archive" and colon:
-        from rootless_scratch.errors import SpecError
         from rootless_scratch.image.names import image_name
 
-        try:
-            ref = image_name(ref)
-        except SpecError as error:
-            raise UsageError(error.message, fix=error.fix) from error
+        ref = image_name(ref)
     elif colon and not _REF.match(ref):
         raise UsageError(
             f"{ref!r} in {word!r} is not a name for an image in a layout.",
@@ -58,13 +65,34 @@ def parse_output(word: str) -> Output:
     return Output(word=word, transport=transport, path=os.path.abspath(path), ref=ref if colon else None)
 
 
+def in_words(words: Iterable[str]) -> tuple[str, ...]:
+    """Words of `save`, where a path alone is an archive that `docker load` and `podman load` read."""
+    known = (*TRANSPORTS, REGISTRY)
+    return tuple(word if word.partition(":")[0] in known else f"docker-archive:{word}" for word in words)
+
+
+def _registry(word: str, rest: str) -> Output:
+    from rootless_scratch.image.names import image_name
+
+    name = rest.removeprefix("//")
+    host, slash, _ = name.partition("/")
+    # Nothing is ever sent to a registry that was not named.
+    if not rest.startswith("//") or not slash or not ("." in host or ":" in host or host == "localhost"):
+        raise UsageError(
+            f"{word!r} does not name a registry and an image there.",
+            fix="Write `docker://HOST/NAME:TAG`, e.g. `docker://registry.example.com/team/hello:1.0`.",
+        )
+    full = image_name(name)
+    return Output(word=word, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
+
+
 def parse_outputs(words: Iterable[str]) -> tuple[Output, ...]:
     """Read all of them; raises UsageError, also where two go to one place."""
     outputs = tuple(parse_output(word) for word in words)
     places: dict[str, Output] = {}
     for output in outputs:
         # One layout may hold several images; whatever else is written twice would be lost once.
-        place = os.path.realpath(output.path)
+        place = output.path if output.transport == REGISTRY else os.path.realpath(output.path)
         known = places.setdefault(place, output)
         both_layouts = known.transport == output.transport == "oci" and known.ref != output.ref
         if known is not output and not both_layouts:

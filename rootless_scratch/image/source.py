@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
 
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError, SourceError
-from rootless_scratch.image.oci import INDEX, REF_NAME
+from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME
 from rootless_scratch.image.sources import open_regular
 
 if TYPE_CHECKING:
@@ -125,14 +125,28 @@ class FoundLayer:
 
 
 class FoundImage:
-    """An image's config as it is stored, and its layers, lowest first."""
+    """An image's config and manifest as they are stored, and its layers, lowest first.
 
-    __slots__ = ("config", "image_id", "layers")
+    `manifest` is None where there is none in the form of OCI's specification. `mismatch` says which of the two is
+    not what its digest says, None if both are.
+    """
 
-    def __init__(self, *, image_id: str, config: bytes, layers: tuple[FoundLayer, ...]) -> None:
+    __slots__ = ("config", "image_id", "layers", "manifest", "mismatch")
+
+    def __init__(
+        self,
+        *,
+        image_id: str,
+        config: bytes,
+        layers: tuple[FoundLayer, ...],
+        manifest: bytes | None,
+        mismatch: str | None,
+    ) -> None:
+        self.mismatch = mismatch
         self.image_id = image_id
         self.config = config
         self.layers = layers
+        self.manifest = manifest
 
 
 class _Named(NamedTuple):
@@ -169,6 +183,22 @@ def platforms_in(source: Source) -> tuple[Platform, ...]:
     """
     chosen = _chosen(source)
     return () if len(chosen) == 1 else tuple(_platform_of(source, each.item) for each in chosen)
+
+
+def index_of(source: Source) -> bytes | None:
+    """The index that the source's word names, as it is stored; None where it is not one document of its own."""
+    try:
+        index = as_dict(source.document("index.json"), "index.json")
+        named = [
+            entry
+            for entry in _list(index.get("manifests"), "index.json")
+            if isinstance(entry, dict) and source.ref in (None, (entry.get("annotations") or {}).get(REF_NAME))
+        ]
+        if len(named) != 1 or named[0].get("mediaType") not in INDEXES:
+            return None
+        return _content(source, blob_name(named[0]))
+    except Fault as fault:
+        raise broken(source.word, str(fault)) from fault
 
 
 def _chosen(source: Source) -> list[_Named]:
@@ -247,6 +277,7 @@ def _load(source: Source, item: dict[str, Any]) -> FoundImage:
 
 def load(source: Source, item: dict[str, Any]) -> FoundImage:
     """Config and layers of one image; raises Fault."""
+    stored = mismatch = None
     if source.is_docker:
         config_name = str(item.get("Config"))
         described = [{"name": str(name)} for name in _list(item.get("Layers"), "manifest.json")]
@@ -255,9 +286,12 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         manifest = as_dict(source.document(name), name)
         config_name = blob_name(as_dict(manifest.get("config"), name))
         described = [as_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
+        stored = _content(source, name)
+        mismatch = _mismatch(name, stored)
+        if item.get("mediaType") != MANIFEST:
+            stored = None
     config = as_dict(source.document(config_name), config_name)
-    with source.open(config_name) as file:
-        content = file.read(_DOCUMENT_MAX)
+    content = _content(source, config_name)
     diff_ids = _list(as_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
     if len(diff_ids) != len(described):
         raise Fault(f"the config names {len(diff_ids)} layers and the manifest {len(described)}")
@@ -266,7 +300,28 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         for diff_id, layer in zip(diff_ids, described, strict=True)
     ]
     image_id = hashlib.sha256(content).hexdigest()
-    return FoundImage(image_id=image_id, config=content, layers=tuple(layers))
+    return FoundImage(
+        image_id=image_id,
+        config=content,
+        layers=tuple(layers),
+        manifest=stored,
+        mismatch=mismatch or _mismatch(config_name, content),
+    )
+
+
+def _mismatch(name: str, content: bytes) -> str | None:
+    """What is wrong with a document whose name is its digest; docker lets a config have any name."""
+    wanted = os.path.basename(name).removesuffix(".json")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == wanted or not _DIGEST.match(f"sha256:{wanted}"):
+        return None
+    return f"{name} has the digest sha256:{digest}"
+
+
+def _content(source: Source, name: str) -> bytes:
+    """The bytes of a document, which was read before and has no more than it may."""
+    with source.open(name) as file:
+        return file.read(_DOCUMENT_MAX)
 
 
 @contextmanager

@@ -1,0 +1,42 @@
+"""`rootless-scratch push`: an image to a registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rootless_scratch.cli.output import common_options, say
+from rootless_scratch.cli.ship_options import access_from, access_options, ship
+
+
+@click.command("push")
+@click.argument("image")
+@click.argument("destination", metavar="DEST")
+@click.option(
+    "--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL] [default: as they are; gzip from local storage]."
+)
+@access_options
+@common_options
+def command(
+    *,
+    image: str,
+    destination: str,
+    compress: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **words: Any,  # noqa: ANN401 - click's values of access_options
+) -> int:
+    """Send IMAGE to DEST, and print the digest that it has there.
+
+    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE. DEST
+    is docker://HOST/NAME:TAG, or a place as `save` writes it. Log in with `skopeo login` or `podman login`.
+    """
+    shipped = ship(
+        image, (destination,), compress=compress, access=access_from(words), as_json=as_json, quiet=quiet
+    )
+    if verbose:
+        say(f"image ID: {shipped.image_id}")
+        say(f"pushed: {shipped.outputs[0].ref}, {shipped.size} bytes in {len(shipped.layers)} layers")
+    return 0

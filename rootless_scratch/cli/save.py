@@ -1,0 +1,38 @@
+"""`rootless-scratch save`: an image to a file."""
+
+from __future__ import annotations
+
+import click
+
+from rootless_scratch.cli.output import common_options, say
+from rootless_scratch.cli.ship_options import ship
+
+
+@click.command("save")
+@click.argument("image")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    metavar="FILE|TRANSPORT:PATH[:REF]",
+    multiple=True,
+    required=True,
+    help="An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
+)
+@click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL] [default: as they are].")
+@common_options
+def command(
+    *, image: str, outputs: tuple[str, ...], compress: str | None, as_json: bool, quiet: bool, verbose: bool
+) -> int:
+    """Write IMAGE to files, each whole or not at all, and print the digest of its manifest.
+
+    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
+    """
+    from rootless_scratch.image.outputs import in_words
+
+    shipped = ship(image, in_words(outputs), compress=compress, access=None, as_json=as_json, quiet=quiet)
+    if verbose:
+        say(f"image ID: {shipped.image_id}")
+        for output in shipped.outputs:
+            say(f"written: {output.ref}")
+    return 0

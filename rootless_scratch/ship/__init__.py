@@ -1,0 +1,1 @@
+"""An image on its way: out of storage, layouts and archives, and to registries."""

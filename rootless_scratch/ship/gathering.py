@@ -1,0 +1,182 @@
+"""The blobs of an image of a layout or an archive, copied, compared on the way, and ready to be written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch.elf.platforms import chosen_platform, host_platform
+from rootless_scratch.image.finished import Layer
+from rootless_scratch.image.layer import CHUNK, NONE, pack_layer
+from rootless_scratch.image.layout import Blob, WrittenImage, WrittenIndex
+from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
+from rootless_scratch.image.source import Fault, broken, find_image, index_of, open_layer, platforms_in
+from rootless_scratch.image.temporary import Temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack
+    from typing import BinaryIO
+
+    from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.image.layer import Compression
+    from rootless_scratch.image.source import FoundImage, FoundLayer, Source
+
+
+class Gathered:
+    """An image, or an index of several, that can be written; `image_id` and `platform` are those for this host."""
+
+    __slots__ = ("image", "image_id", "layers", "platform")
+
+    def __init__(
+        self,
+        *,
+        image: WrittenImage | WrittenIndex,
+        image_id: str,
+        layers: tuple[Layer, ...],
+        platform: str | None,
+    ) -> None:
+        self.image = image
+        self.image_id = image_id
+        self.layers = layers
+        self.platform = platform
+
+
+def gather(
+    source: Source,
+    place: str,
+    stack: ExitStack,
+    *,
+    compression: Compression | None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Gathered:
+    """Copy what the source's word names, an image or an index, into files in `place`, which `stack` removes.
+
+    Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
+    image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
+    """
+    platforms = platforms_in(source)
+    images = [find_image(source, platform) for platform in platforms] or [find_image(source)]
+    count = _Count(progress)
+    try:
+        if begun is not None:
+            begun(sum(_size(source, layer) for found in images for layer in found.layers))
+    except Fault as fault:
+        raise broken(source.word, str(fault)) from fault
+    gathered = [_gather(source, found, place, stack, compression=compression, count=count) for found in images]
+    return _index(source, platforms, gathered, kept=compression is None) if platforms else gathered[0]
+
+
+def _index(source: Source, platforms: Sequence[Platform], images: Sequence[Gathered], *, kept: bool) -> Gathered:
+    """The images and the index that names them: the very one that was read where they are `kept`."""
+    written = [each.image for each in images if isinstance(each.image, WrittenImage)]
+    stored = index_of(source) if kept else None
+    described = [
+        (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
+        for platform, image in zip(platforms, written, strict=True)
+    ]
+    content = index_document(described, _annotations(index_of(source))) if stored is None else stored
+    here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
+    return Gathered(
+        image=WrittenIndex(manifest=Blob.of(content), images=written),
+        image_id=written[here].config.name,
+        layers=tuple(layer for each in images for layer in each.layers),
+        platform=str(platforms[here]),
+    )
+
+
+def _gather(
+    source: Source,
+    found: FoundImage,
+    place: str,
+    stack: ExitStack,
+    *,
+    compression: Compression | None,
+    count: _Count,
+) -> Gathered:
+    if found.mismatch is not None:
+        raise broken(source.word, found.mismatch)
+    kept = compression is None and found.manifest is not None
+    try:
+        files = [stack.enter_context(Temporary(place)) for _ in found.layers]
+        copied = [
+            _copy(source, layer, file, count) if kept else _pack(source, layer, file, compression or NONE, count)
+            for layer, file in zip(found.layers, files, strict=True)
+        ]
+        config = Blob.of(found.config)
+        manifest = found.manifest if kept else None
+        if manifest is None:
+            described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
+            manifest = manifest_document(found.config, described, _annotations(found.manifest))
+    except (Fault, EOFError) as fault:
+        raise broken(source.word, str(fault)) from fault
+    blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
+    return Gathered(
+        image=WrittenImage(manifest=Blob.of(manifest), config=config, layers=blobs),
+        image_id=config.name,
+        layers=tuple(copied),
+        platform=_platform(found.config),
+    )
+
+
+class _Count:
+    """Bytes of all layers that were read by now."""
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self._progress = progress
+        self._done = 0
+
+    def blocks(self, file: BinaryIO) -> Iterator[bytes]:
+        while block := file.read(CHUNK):
+            yield block
+            self._done += len(block)
+            if self._progress is not None:
+                self._progress(self._done)
+
+
+def _size(source: Source, layer: FoundLayer) -> int:
+    with source.open(layer.name) as file:
+        return file.seek(0, 2)
+
+
+def _copy(source: Source, layer: FoundLayer, file: Temporary, count: _Count) -> Layer:
+    digest = str(layer.descriptor.get("digest"))
+    found = hashlib.sha256()
+    size = 0
+    with source.open(layer.name) as opened:
+        for block in count.blocks(opened):
+            found.update(block)
+            size += len(block)
+            file.write(block)
+    if f"sha256:{found.hexdigest()}" != digest or size != layer.descriptor.get("size"):
+        raise Fault(f"{layer.name} has the digest sha256:{found.hexdigest()} and {size} bytes")
+    media_type = str(layer.descriptor.get("mediaType"))
+    return Layer(diff_id=layer.diff_id, digest=digest, size=size, media_type=media_type)
+
+
+def _pack(source: Source, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count) -> Layer:
+    with open_layer(source, layer.name) as opened:
+        written = pack_layer(count.blocks(opened), file.descriptor, compression=compression)
+    if f"sha256:{written.diff_id}" != layer.diff_id:
+        raise Fault(f"{layer.name} has the diff_id sha256:{written.diff_id}, and the config says {layer.diff_id}")
+    return Layer(
+        diff_id=layer.diff_id,
+        digest=f"sha256:{written.digest}",
+        size=written.size,
+        media_type=LAYERS[compression.name],
+    )
+
+
+def _annotations(manifest: bytes | None) -> tuple[tuple[str, str], ...]:
+    found = (json.loads(manifest).get("annotations") if manifest is not None else None) or {}
+    return tuple((str(key), str(value)) for key, value in found.items())
+
+
+def _platform(config: bytes) -> str | None:
+    document = json.loads(config)
+    if not document.get("os") or not document.get("architecture"):
+        return None
+    return "/".join(filter(None, (document["os"], document["architecture"], document.get("variant"))))

@@ -1,0 +1,151 @@
+"""What skopeo says of a registry that does not take an image: the cause, the fix, and whether to try again.
+
+The texts are those of containers/image, met with real registries and with a proxy that makes trouble.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rootless_scratch.command import last_cause
+
+
+class Refusal:
+    """One sentence of cause and one of fix; `passing` is what another attempt may not meet any more."""
+
+    __slots__ = ("fix", "message", "passing")
+
+    def __init__(self, message: str, fix: str, *, passing: bool) -> None:
+        self.message = message
+        self.fix = fix
+        self.passing = passing
+
+
+_LOGIN = "Log in with `skopeo login {host}` or `podman login {host}`, or name a file of logins with --authfile."
+_KNOWN: tuple[tuple[str, str, str, bool], ...] = (
+    (
+        r"x509: certificate signed by unknown authority",
+        "The certificate of {host} is signed by an authority that this host does not know.",
+        "Put the authority's certificate into a directory, as a file NAME.crt, and name that with --cert-dir.",
+        False,
+    ),
+    (
+        r"x509: (.*)",
+        "The certificate of {host} is not valid: {found}.",
+        "Name the registry as its certificate does, or have the certificate renewed.",
+        False,
+    ),
+    (
+        r"server gave HTTP response to HTTPS client",
+        "{host} speaks HTTP and not HTTPS.",
+        "Where nobody else can listen in, say `--tls-verify=false`.",
+        False,
+    ),
+    (
+        r"reading JSON file (\S+)",
+        "The logins in {found} cannot be read.",
+        "Log in anew with `skopeo login {host}`, or name another file with --authfile.",
+        False,
+    ),
+    (
+        r"trust policy|policy\.json",
+        "There is no readable policy.json, without which skopeo refuses to work.",
+        """`echo '{{"default":[{{"type":"insecureAcceptAnything"}}]}}' > ~/.config/containers/policy.json`""",
+        False,
+    ),
+    (
+        r"unknown flag: (\S+)",
+        "The skopeo of this host is too old: it does not know {found}.",
+        "Use skopeo 1.9 or later.",
+        False,
+    ),
+    (
+        r"no space left on device",
+        "No space left for what skopeo writes.",
+        "Free some space, or set TMPDIR.",
+        False,
+    ),
+    (
+        r"unauthorized|authentication required|invalid username/password|401 \(?Unauthorized",
+        "{host} wants a login for {name}, and has none that it accepts.",
+        _LOGIN,
+        False,
+    ),
+    (
+        r"denied|403 \(?Forbidden|StatusCode: 403",
+        "{host} does not let this login write to {name}.",
+        f"Check the name, or use a login that may: {_LOGIN[0].lower()}{_LOGIN[1:]}",
+        False,
+    ),
+    (
+        r"toomanyrequests|too many requests|429",
+        "{host} takes no more requests for now.",
+        "Try again later, or ask whoever runs the registry for a higher limit.",
+        True,
+    ),
+    (
+        r"(?:status|StatusCode|registry)\D{0,20}(5\d\d[^\"\\<]*)",
+        "{host} has a failure of its own: {found}.",
+        "Try again later; whoever runs the registry finds the cause in its log.",
+        True,
+    ),
+    (
+        r"no such host",
+        "There is no host {host}.",
+        "Check the name; `getent hosts NAME` says whether it is known here.",
+        False,
+    ),
+    (
+        r"connection refused",
+        "Nothing answers at {host}: connection refused.",
+        "Check the host and the port, and that the registry runs.",
+        True,
+    ),
+    (
+        r"timeout|no route to host|network is unreachable|server misbehaving|emporary failure|deadline exceeded",
+        "{host} cannot be reached: {last}.",
+        "Check the network, and a proxy that HTTPS_PROXY names.",
+        True,
+    ),
+    (
+        r"EOF|connection reset|broken pipe|closed network connection|connection lost|stream error",
+        "The connection to {host} broke off.",
+        "Try again; where it happens each time, a proxy before the registry may limit size or time.",
+        True,
+    ),
+    (
+        r"name unknown|repository name not known",
+        "{host} has no place {name}.",
+        "Make the repository or project there first, or check the name.",
+        False,
+    ),
+    (
+        r"(?:pinging container registry).*404",
+        "{host} answers, but is no registry.",
+        "Check the host and the port.",
+        False,
+    ),
+    (
+        r"StatusCode: 413|Request Entity Too Large",
+        "{host}, or a proxy before it, takes no layers of this size.",
+        "Have its limit raised (nginx: client_max_body_size), or compress the layer.",
+        False,
+    ),
+)
+"""Pattern, cause, fix, passing; the first that is found counts."""
+
+
+def judge_refusal(stderr: str, *, name: str) -> Refusal:
+    """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG."""
+    cause = last_cause(stderr)
+    words = {"host": name.partition("/")[0], "name": name, "last": cause.rpartition(": ")[2]}
+    for pattern, message, fix, passing in _KNOWN:
+        found = re.search(pattern, cause)
+        if found is not None:
+            words["found"] = (found[1] if found.re.groups else "").strip(' "\\:.')
+            return Refusal(message.format(**words), fix.format(**words), passing=passing)
+    return Refusal(
+        f"{words['host']} does not take the image: {cause or 'skopeo said nothing'}.",
+        "Say -v to see all that skopeo said.",
+        passing=False,
+    )

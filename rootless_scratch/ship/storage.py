@@ -1,0 +1,80 @@
+"""An image of local storage into a layout, by buildah, which may enter a user namespace where skopeo may not.
+
+(Ubuntu 24.04 lets only programs with a profile of AppArmor make one: buildah has it, skopeo has none.)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rootless_scratch import command
+from rootless_scratch.errors import CommandError, ImageNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_IMAGE = (
+    "not known",
+    "no such image",
+    "invalid reference format",
+    "unsupported transport",
+    "must be lowercase",
+)
+_IDLE = 3600.0
+"""Seconds; what works is another process inside the namespace, which is not seen at work."""
+
+
+class Exported:
+    """The image's ID, and the full name that storage knows it by, None where it was asked for by its ID."""
+
+    __slots__ = ("image_id", "name")
+
+    def __init__(self, *, image_id: str, name: str | None) -> None:
+        self.image_id = image_id
+        self.name = name
+
+
+def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> Exported:
+    """Write an image or a list of local storage to a new layout; raises ImageNotFoundError, CommandError."""
+    asked = command.ask(
+        ["buildah", "inspect", "--type", "image", "--", name], environment=environment, timeout=60, check=False
+    )
+    said = asked.stderr.decode("utf-8", "replace")
+    if asked.exit_code != 0 and any(text in said for text in _NO_IMAGE):
+        raise _not_found(name, environment)
+    if asked.exit_code != 0:
+        raise command.failed(["buildah", "inspect", name], exit_code=asked.exit_code, stderr=asked.stderr)
+    described = json.loads(asked.stdout)
+    image_id = str(described["FromImageID"])
+    full = str(described.get("FromImage") or "")
+    argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{layout}"]
+    if not full and name not in image_id and _is_list(name, environment):
+        argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{layout}"]
+    done = command.follow(argv, environment=environment, idle=_IDLE)
+    if done.exit_code != 0:
+        raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
+    return Exported(image_id=image_id, name=full if full and name not in image_id else None)
+
+
+def _is_list(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether storage has a manifest list of that name; buildah tells no name of what it takes out of one."""
+    argv = ["buildah", "manifest", "inspect", "--", name]
+    return command.ask(argv, environment=environment, timeout=60, check=False).exit_code == 0
+
+
+def _not_found(name: str, environment: Mapping[str, str]) -> ImageNotFoundError:
+    from rootless_scratch.image.names import near_names
+
+    try:
+        argv = ["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]
+        listed = command.ask(argv, environment=environment).text.split()
+    except CommandError:
+        listed = []
+    near = near_names(name, [each for each in listed if "<none>" not in each])
+    return ImageNotFoundError(
+        f"There is no image {name!r} in local storage.",
+        fix=f"Did you mean {' or '.join(near)}?"
+        if near
+        else "`podman images` lists what is there; an image of a file is named as oci:DIR or oci-archive:FILE.",
+    )
