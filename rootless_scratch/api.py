@@ -68,11 +68,11 @@ def build(
 
     `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
     which needs no other program, or to `docker://HOST/NAME:TAG` (see `push`); one of the two is wanted. `backend`
-    is buildah or direct, `compress` none or gzip[:LEVEL]: by default gzip where an output is a registry. With
-    `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`. With
-    `check` False a program that would not start is built all the same. `progress` is told the bytes that have been
-    written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError, HostError,
-    BuildError, RegistryError.
+    is buildah or direct, `compress` none, gzip[:LEVEL] or zstd[:LEVEL]: by default gzip where an output is a
+    registry. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
+    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
+    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
+    UsageError, HostError, BuildError, RegistryError.
     """
     spec = Spec(
         names=names(tag),
@@ -187,10 +187,10 @@ def push(
 ) -> Shipped:
     """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
 
-    Layouts and archives of OCI are sent byte for byte, unless `compress` says none or gzip[:LEVEL]; others are
-    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
-    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
-    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of `cert_dir` are
+    trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or what it named
+    before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
     """
     access = _access(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     return ship_image(

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--backend", metavar="NAME", help="buildah or direct [default: direct with -o, else buildah].")
 @click.option(
-    "--compress", metavar="HOW", help="Layer of -o: none, gzip[:LEVEL] [default: none; gzip with a registry]."
+    "--compress",
+    metavar="HOW",
+    help="Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
 )
 @access_options
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")

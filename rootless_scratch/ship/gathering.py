@@ -7,9 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 from rootless_scratch.image.finished import Layer
-from rootless_scratch.image.layer import CHUNK, NONE, pack_layer
+from rootless_scratch.image.layer import NONE, pack_layer
 from rootless_scratch.image.layout import Blob, WrittenImage
 from rootless_scratch.image.oci import LAYERS, descriptor, manifest_document
+from rootless_scratch.image.packing import CHUNK
 from rootless_scratch.image.source import Fault, broken, find_image, open_layer
 from rootless_scratch.image.temporary import Temporary
 
