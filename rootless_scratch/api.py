@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image, Shipped
+    from rootless_scratch.image.outputs import Output
     from rootless_scratch.image.plan import Plan
     from rootless_scratch.ship.registry import Access
 
@@ -126,15 +127,13 @@ def build_spec(
     `step` what is done after that.
     """
     require_utf8()
+    outputs = _outputs(output, compress)
     if chosen_backend(backend, outputs=bool(output)) == "direct":
-        from rootless_scratch.image.outputs import parse_outputs
         from rootless_scratch.ship.registry import Access
-        from rootless_scratch.shipping import build_direct, compression_for
+        from rootless_scratch.shipping import build_direct
 
         if session is not None:
             session.close()
-        outputs = parse_outputs(output)
-        compression_for(compress, outputs)
         if not (spec.names or outputs):
             raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
         planned, findings = plan_and_judge(spec, check=check)
@@ -149,10 +148,10 @@ def build_spec(
             progress=progress,
             step=step or _silent,
         )
-    if output or compress is not None:
+    if (output and not spec.names) or (compress is not None and not output):
         raise UsageError(
-            "The backend buildah builds into local storage alone.",
-            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
+            "The backend buildah builds into local storage, by a name, and layers there are not compressed.",
+            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
         )
     from rootless_scratch.backends.session import Session
 
@@ -169,9 +168,28 @@ def build_spec(
         if begun is not None:
             begun(planned.rootfs.size)
         try:
-            return build_image(planned, session, findings=findings, progress=progress)
+            image = build_image(planned, session, findings=findings, progress=progress)
         except HostError as error:
             raise _with_way_out(error, spec) from error
+    if not output:
+        return image
+    from msgspec.structs import replace
+
+    shipped = ship_image(image, output, compress=compress, access=access, step=step)
+    notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
+    return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ...]:
+    """The words of `-o` and `--compress` read, and refused, before anything is done."""
+    if not words and compress is None:
+        return ()
+    from rootless_scratch.image.outputs import parse_outputs
+    from rootless_scratch.shipping import compression_for
+
+    outputs = parse_outputs(words)
+    compression_for(compress, outputs)
+    return outputs
 
 
 def push(
@@ -188,9 +206,9 @@ def push(
     """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
 
     Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
-    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of `cert_dir` are
-    trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or what it named
-    before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
+    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
     """
     access = _access(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     return ship_image(
@@ -225,15 +243,13 @@ def ship_image(
     step: Callable[[str], None] | None = None,
 ) -> Shipped:
     """What `push` and `save` do; `begun` and `step` as with `build_spec`."""
-    from rootless_scratch.image.outputs import parse_outputs
     from rootless_scratch.ship.registry import Access
-    from rootless_scratch.shipping import compression_for, ship, word_of
+    from rootless_scratch.shipping import ship, word_of
 
     require_utf8()
-    outputs = parse_outputs(output)
+    outputs = _outputs(output, compress)
     if not outputs:
         raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
-    compression_for(compress, outputs)
     word, known = (image, ()) if isinstance(image, str) else word_of(image)
     return ship(
         word,
