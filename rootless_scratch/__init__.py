@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, push, run, save
+    from rootless_scratch.api import build, check, run
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.root import Root, scratch
+    from rootless_scratch.shipping import push, save
 
 __version__ = "0.1.0"
 
@@ -71,10 +72,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "check", "push", "run", "save"),
+    "api": ("build", "check", "run"),
     "root": ("Root", "scratch"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
+    "shipping": ("push", "save"),
     "image.finished": ("Image", "Shipped"),
 }
 

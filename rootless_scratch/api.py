@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.run import RunResult
-    from rootless_scratch.image.finished import Image, Shipped
+    from rootless_scratch.image.finished import Image
     from rootless_scratch.image.outputs import Output
     from rootless_scratch.image.plan import Plan
     from rootless_scratch.ship.registry import Access
@@ -75,6 +75,11 @@ def build(
     bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
     UsageError, HostError, BuildError, RegistryError.
     """
+    access = None
+    if output:
+        from rootless_scratch.shipping import access_of
+
+        access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     spec = Spec(
         names=names(tag),
         programs=tuple(parse_program(text("a program", program)) for program in programs),
@@ -103,7 +108,7 @@ def build(
         output=outputs_of(output),
         backend=backend,
         compress=maybe(text, "compress", compress),
-        access=_access(authfile, cert_dir, tls_verify=tls_verify, retries=retries),
+        access=access,
         progress=progress,
     )
 
@@ -127,15 +132,13 @@ def build_spec(
     `step` what is done after that.
     """
     require_utf8()
-    outputs = _outputs(output, compress)
-    if chosen_backend(backend, outputs=bool(output)) == "direct":
-        from rootless_scratch.ship.registry import Access
+    chosen = chosen_backend(backend, outputs=bool(output))
+    outputs = _destinations(spec, chosen, output, compress)
+    if chosen == "direct":
         from rootless_scratch.shipping import build_direct
 
         if session is not None:
             session.close()
-        if not (spec.names or outputs):
-            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
         planned, findings = plan_and_judge(spec, check=check)
         if begun is not None:
             begun(planned.rootfs.size)
@@ -143,15 +146,10 @@ def build_spec(
             planned,
             outputs,
             compress=compress,
-            access=access or Access(),
+            access=access,
             findings=findings,
             progress=progress,
-            step=step or _silent,
-        )
-    if (output and not spec.names) or (compress is not None and not output):
-        raise UsageError(
-            "The backend buildah builds into local storage, by a name, and layers there are not compressed.",
-            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
+            step=step,
         )
     from rootless_scratch.backends.session import Session
 
@@ -175,108 +173,27 @@ def build_spec(
         return image
     from msgspec.structs import replace
 
+    from rootless_scratch.shipping import ship_image
+
     shipped = ship_image(image, output, compress=compress, access=access, step=step)
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
 
 
-def _outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ...]:
-    """The words of `-o` and `--compress` read, and refused, before anything is done."""
-    if not words and compress is None:
+def _destinations(spec: Spec, backend: str, output: Sequence[str], compress: str | None) -> tuple[Output, ...]:
+    """What `-o` and `--compress` say, read before anything is done; raises UsageError."""
+    if backend == "direct" and not (spec.names or output):
+        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+    if not output and compress is None:
         return ()
-    from rootless_scratch.image.outputs import parse_outputs
-    from rootless_scratch.shipping import compression_for
+    from rootless_scratch.shipping import read_outputs
 
-    outputs = parse_outputs(words)
-    compression_for(compress, outputs)
-    return outputs
-
-
-def push(
-    image: str | Image,
-    destination: str,
-    *,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    progress: Callable[[int], None] | None = None,
-) -> Shipped:
-    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
-
-    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
-    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
-    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
-    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
-    """
-    access = _access(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
-    return ship_image(
-        image, (text("the destination", destination),), compress=compress, access=access, progress=progress
-    )
-
-
-def save(
-    image: str | Image,
-    output: str | Sequence[str],
-    *,
-    compress: str | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Shipped:
-    """Write an image of local storage, a layout or an archive to other places; see `push`.
-
-    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
-    """
-    from rootless_scratch.image.outputs import in_words
-
-    return ship_image(image, in_words(outputs_of(output)), compress=compress, progress=progress)
-
-
-def ship_image(
-    image: str | Image,
-    output: Sequence[str],
-    *,
-    compress: str | None = None,
-    access: Access | None = None,
-    begun: Callable[[int], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-    step: Callable[[str], None] | None = None,
-) -> Shipped:
-    """What `push` and `save` do; `begun` and `step` as with `build_spec`."""
-    from rootless_scratch.ship.registry import Access
-    from rootless_scratch.shipping import ship, word_of
-
-    require_utf8()
-    outputs = _outputs(output, compress)
-    if not outputs:
-        raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
-    word, known = (image, ()) if isinstance(image, str) else word_of(image)
-    return ship(
-        word,
-        outputs,
-        names=known,
-        compress=compress,
-        access=access or Access(),
-        begun=begun,
-        progress=progress,
-        step=step or _silent,
-    )
-
-
-def _access(authfile: object, cert_dir: object, *, tls_verify: bool | None, retries: int) -> Access:
-    from rootless_scratch.image.given import integer
-    from rootless_scratch.ship.registry import Access
-
-    return Access(
-        authfile=maybe(text, "authfile", authfile),
-        cert_dir=maybe(text, "cert_dir", cert_dir),
-        tls_verify=tls_verify,
-        retries=integer("retries", retries),
-    )
-
-
-def _silent(_: str) -> None:
-    """Nobody asked."""
+    if backend == "buildah" and not (output and spec.names):
+        raise UsageError(
+            "The backend buildah builds into local storage, by a name, and layers there are not compressed.",
+            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
+        )
+    return read_outputs(output, compress)
 
 
 def chosen_backend(backend: str | None, *, outputs: bool) -> str:

@@ -10,14 +10,16 @@ import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.backends.direct import build_image, place_of, unwritable, write_outputs
+from rootless_scratch.checking import require_utf8
 from rootless_scratch.errors import UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
-from rootless_scratch.image.given import image_id
+from rootless_scratch.image.given import image_id, integer, maybe, text
+from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.outputs import REGISTRY, Output, is_output, parse_output
-from rootless_scratch.ship.registry import push_layout
+from rootless_scratch.image.outputs import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
+from rootless_scratch.ship.registry import Access, push_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,12 +28,95 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.layer import Compression
     from rootless_scratch.image.plan import Plan
-    from rootless_scratch.ship.registry import Access
 
+    StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
 
 
-def compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
+def push(
+    image: str | Image,
+    destination: str,
+    *,
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
+
+    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
+    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    """
+    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
+    return ship_image(
+        image, (text("the destination", destination),), compress=compress, access=access, progress=progress
+    )
+
+
+def save(
+    image: str | Image,
+    output: str | Sequence[str],
+    *,
+    compress: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Write an image of local storage, a layout or an archive to other places; see `push`.
+
+    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
+    """
+    return ship_image(image, in_words(outputs_of(output)), compress=compress, progress=progress)
+
+
+def ship_image(
+    image: str | Image,
+    output: Sequence[str],
+    *,
+    compress: str | None = None,
+    access: Access | None = None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Shipped:
+    """What `push` and `save` do; `begun` is told the bytes that there are to read, `step` what is done."""
+    require_utf8()
+    outputs = read_outputs(output, compress)
+    if not outputs:
+        raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
+    word, known = (image, ()) if isinstance(image, str) else _word_of(image)
+    return _ship(
+        word,
+        outputs,
+        names=known,
+        compress=compress,
+        access=access or Access(),
+        begun=begun,
+        progress=progress,
+        step=step or _silent,
+    )
+
+
+def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, retries: int) -> Access:
+    """What a caller of the Python surface said of registries; raises UsageError."""
+    return Access(
+        authfile=maybe(text, "authfile", authfile),
+        cert_dir=maybe(text, "cert_dir", cert_dir),
+        tls_verify=tls_verify,
+        retries=integer("retries", retries),
+    )
+
+
+def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ...]:
+    """The words of `-o` and `--compress` read, and refused, before anything is done."""
+    outputs = parse_outputs(words)
+    _compression_for(compress, outputs)
+    return outputs
+
+
+def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
     """The compression of a new layer; gzip where nothing is said and it goes to a registry."""
     remote = any(output.transport == REGISTRY for output in outputs)
     return parse_compression(compress or ("gzip" if remote else "none"))
@@ -42,16 +127,17 @@ def build_direct(
     outputs: Sequence[Output],
     *,
     compress: str | None,
-    access: Access,
+    access: Access | None,
     findings: Sequence[Finding],
     progress: Callable[[int], None] | None,
-    step: Step,
+    step: Step | None,
 ) -> Image:
     """Write the plan to its outputs, give it its names in local storage, and send it to registries, in this order.
 
     The layer is written once. Raises what `build` does.
     """
-    compression = compression_for(compress, outputs)
+    access, step = access or Access(), step or _silent
+    compression = _compression_for(compress, outputs)
     remote = [output for output in outputs if output.transport == REGISTRY]
     if not (plan.names or remote):
         return build_image(plan, outputs, compression=compression, findings=findings, progress=progress)
@@ -73,7 +159,11 @@ def build_direct(
     )
 
 
-def word_of(image: Image) -> tuple[str, tuple[str, ...]]:
+def _silent(_: str) -> None:
+    """Nobody asked."""
+
+
+def _word_of(image: Image) -> tuple[str, tuple[str, ...]]:
     """Where a built image lies, and its names; raises UsageError for one that only registries have."""
     found = image_id(image)
     if image.names:
@@ -86,7 +176,7 @@ def word_of(image: Image) -> tuple[str, tuple[str, ...]]:
     return (local[0] if local else found), ()
 
 
-def ship(
+def _ship(
     image: str,
     outputs: Sequence[Output],
     *,
@@ -97,7 +187,7 @@ def ship(
     progress: Callable[[int], None] | None,
     step: Step,
 ) -> Shipped:
-    """Send an image of local storage, a layout or an archive to all outputs; see rootless_scratch.api.push.
+    """Send an image of local storage, a layout or an archive to all outputs; see `push`.
 
     Nothing has its name before all of it was read and compared. An archive for docker without a name of its own
     gets `names`, else that of storage.
@@ -122,7 +212,7 @@ def ship(
             names = names or ((exported.name,) if exported.name else ())
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
-        compression = compression_for(compress, outputs) if compress or anew else None
+        compression = _compression_for(compress, outputs) if compress or anew else None
         from rootless_scratch.image.source import Source
         from rootless_scratch.ship.gathering import gather
 
