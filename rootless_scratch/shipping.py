@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.given import image_id, integer, maybe, text
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
+from rootless_scratch.image.layout import locked
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.outputs import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
 from rootless_scratch.ship.registry import Access, push_layout
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
+
+
+_STAGE = "rootless-scratch-stage-"
+_NEW = 60.0
 
 
 def push(
@@ -243,9 +249,32 @@ def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
     import tempfile
 
     temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - mode 0700 below it
-    with tempfile.TemporaryDirectory(prefix="rootless-scratch-", dir=temporary) as place:
+    _sweep(temporary)
+    with tempfile.TemporaryDirectory(prefix=_STAGE, dir=temporary) as place, locked(place):
         path = os.path.join(place, "image")
         yield place, Output(word=temporary, transport="oci", path=path, ref=None)
+
+
+def _sweep(temporary: str) -> None:
+    """Remove what killed calls of this user have left; of live ones the lock is held."""
+    import fcntl
+    import shutil
+
+    with suppress(OSError), os.scandir(temporary) as found:
+        for entry in [entry for entry in found if entry.name.startswith(_STAGE)]:
+            status = entry.stat(follow_symlinks=False)
+            # A new one may not have its lock yet.
+            if status.st_uid != os.getuid() or status.st_mtime > time.time() - _NEW:
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(entry.path, flags)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry.path, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(descriptor)
 
 
 def _push(
