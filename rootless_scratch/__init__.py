@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.root import Root, scratch
-    from rootless_scratch.sending import push, save
+    from rootless_scratch.shipping import push, save
 
 __version__ = "0.1.0"
 
@@ -79,9 +79,9 @@ _HOMES = {
     "api": ("build", "check", "run", "verify"),
     "backends.comparing": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
-    "sending": ("push", "save"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
+    "shipping": ("push", "save"),
     "image.finished": ("Image", "Shipped"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
@@ -11,11 +12,10 @@ from rootless_scratch.image.given import flag, image_id, maybe, text, texts
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import NONROOT, parts_of
 from rootless_scratch.image.words import spec_of
-from rootless_scratch.sending import access_of, silent
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.options import Options
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.outputs import Output
     from rootless_scratch.image.plan import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.image.words import ImageWords
@@ -70,12 +71,17 @@ def build(
 
     `tag` names it in local storage, `output` writes it to `oci:DIR`, `oci-archive:FILE` or `docker-archive:FILE`,
     which needs no other program, or to `docker://HOST/NAME:TAG` (see `push`); one of the two is wanted. `backend`
-    is buildah or direct, `compress` none or gzip[:LEVEL]: by default gzip where an output is a registry. With
-    `bundle_libraries` the loaders and libraries that the programs need come along, found in `sysroot`. With
-    `check` False a program that would not start is built all the same. `progress` is told the bytes that have been
-    written. Raises RefusedError with the findings, SourceError, ElfError, SpecError, UsageError, HostError,
-    BuildError, RegistryError.
+    is buildah or direct, `compress` none, gzip[:LEVEL] or zstd[:LEVEL]: by default gzip where an output is a
+    registry. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
+    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
+    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
+    UsageError, HostError, BuildError, RegistryError.
     """
+    access = None
+    if output:
+        from rootless_scratch.shipping import access_of
+
+        access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     spec = spec_of(
         programs,
         tag=tag,
@@ -105,7 +111,7 @@ def build(
         output=outputs_of(output),
         backend=backend,
         compress=maybe(text, "compress", compress),
-        access=access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries),
+        access=access,
         progress=progress,
     )
 
@@ -130,11 +136,10 @@ def build_spec(
     """
     require_utf8()
     parts = parts_of(spec)
-    if not (spec.names or output):
+    chosen, outputs = read_way(spec, output=output, backend=backend, compress=compress)
+    if not (spec.names or outputs):
         raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
-    if require_way(spec, output=output, backend=backend, compress=compress) == "direct":
-        from rootless_scratch.image.outputs import parse_outputs
-        from rootless_scratch.ship.registry import Access
+    if chosen == "direct":
         from rootless_scratch.shipping import build_direct
 
         if session is not None:
@@ -142,20 +147,16 @@ def build_spec(
         plans, findings = plan_all(parts, check=check)
         if begun is not None:
             begun(sum(each.plan.rootfs.size for each in plans))
-        try:
+        with _telling_way_out(spec, wanted=not output):
             return build_direct(
                 plans,
-                parse_outputs(output),
+                outputs,
                 compress=compress,
-                access=access or Access(),
+                access=access,
                 findings=findings,
                 progress=progress,
-                step=step or silent,
+                step=step,
             )
-        except HostError as error:
-            if output:
-                raise
-            raise _with_way_out(error, spec) from error
     from rootless_scratch.backends.session import Session
 
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
@@ -170,40 +171,60 @@ def build_spec(
         planned, findings = plan_and_judge(spec, check=check)
         if begun is not None:
             begun(planned.rootfs.size)
-        try:
-            return build_image(planned, session, findings=findings, progress=progress)
-        except HostError as error:
-            raise _with_way_out(error, spec) from error
+        with _telling_way_out(spec):
+            image = build_image(planned, session, findings=findings, progress=progress)
+    if not output:
+        return image
+    from msgspec.structs import replace
+
+    from rootless_scratch.shipping import ship_image
+
+    shipped = ship_image(image, output, compress=compress, access=access, step=step)
+    notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
+    return replace(image, outputs=shipped.outputs, notes=notes)
 
 
-def require_way(spec: Spec, *, output: Sequence[str], backend: str | None, compress: str | None) -> str:
-    """The backend that makes the image; raises UsageError for a way that there is not.
+def read_way(
+    spec: Spec, *, output: Sequence[str], backend: str | None, compress: str | None
+) -> tuple[str, tuple[Output, ...]]:
+    """The backend that makes the image, and its outputs; raises UsageError for a way that there is not.
 
     It is `direct` for outputs and for several platforms, `buildah` for storage alone, unless named.
     """
-    from rootless_scratch.image.outputs import parse_outputs
-    from rootless_scratch.shipping import compression_for
-
-    outputs, several = parse_outputs(output), len(parts_of(spec)) > 1
-    compression_for(compress, outputs)
+    several = len(parts_of(spec)) > 1
     if backend not in (None, "buildah", "direct"):
         raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
     if several and backend == "buildah":
         raise UsageError(
             "The backend buildah builds for one platform at a time.", fix="Leave `--backend buildah` out."
         )
-    chosen = backend or ("direct" if outputs or several else "buildah")
-    if chosen == "buildah" and outputs:
-        raise UsageError(
-            "The backend buildah builds into local storage alone.",
-            fix="Leave `--backend buildah` out: outputs are written by the backend direct.",
-        )
-    if chosen == "buildah" and compress is not None:
+    chosen = backend or ("direct" if output or several else "buildah")
+    if chosen == "buildah" and compress is not None and not output:
         raise UsageError(
             "Local storage keeps layers as they are, and --compress is for outputs.",
             fix="Leave --compress out, or name an output, e.g. `-o oci-archive:image.tar`.",
         )
-    return chosen
+    if chosen == "buildah" and output and not spec.names:
+        raise UsageError(
+            "The backend buildah builds into local storage, by a name.",
+            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
+        )
+    if not output and compress is None:
+        return chosen, ()
+    from rootless_scratch.shipping import read_outputs
+
+    return chosen, read_outputs(output, compress)
+
+
+@contextmanager
+def _telling_way_out(spec: Spec, *, wanted: bool = True) -> Iterator[None]:
+    """To an error of the host what works on every one is added, where that is `wanted`."""
+    try:
+        yield
+    except HostError as error:
+        if not wanted:
+            raise
+        raise _with_way_out(error, spec) from error
 
 
 def _with_way_out(error: HostError, spec: Spec) -> HostError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,14 +20,17 @@ from rootless_scratch.backends.direct import (
 )
 from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import ask_storage
+from rootless_scratch.checking import require_utf8
 from rootless_scratch.errors import UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
-from rootless_scratch.image.given import image_id
+from rootless_scratch.image.given import image_id, integer, maybe, text
+from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
+from rootless_scratch.image.layout import locked
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.outputs import REGISTRY, Output, is_output, parse_output
-from rootless_scratch.ship.registry import push_layout
+from rootless_scratch.image.outputs import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
+from rootless_scratch.ship.registry import Access, push_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,12 +40,99 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.layer import Compression
     from rootless_scratch.image.plan import Planned
-    from rootless_scratch.ship.registry import Access
 
+    StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
 
 
-def compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
+_STAGE = "rootless-scratch-stage-"
+_NEW = 60.0
+
+
+def push(
+    image: str | Image,
+    destination: str,
+    *,
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
+
+    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
+    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    """
+    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
+    return ship_image(
+        image, (text("the destination", destination),), compress=compress, access=access, progress=progress
+    )
+
+
+def save(
+    image: str | Image,
+    output: str | Sequence[str],
+    *,
+    compress: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Write an image of local storage, a layout or an archive to other places; see `push`.
+
+    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
+    """
+    return ship_image(image, in_words(outputs_of(output)), compress=compress, progress=progress)
+
+
+def ship_image(
+    image: str | Image,
+    output: Sequence[str],
+    *,
+    compress: str | None = None,
+    access: Access | None = None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Shipped:
+    """What `push` and `save` do; `begun` is told the bytes that there are to read, `step` what is done."""
+    require_utf8()
+    outputs = read_outputs(output, compress)
+    if not outputs:
+        raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
+    word, known = (image, ()) if isinstance(image, str) else _word_of(image)
+    return _ship(
+        word,
+        outputs,
+        names=known,
+        compress=compress,
+        access=access or Access(),
+        begun=begun,
+        progress=progress,
+        step=step or _silent,
+    )
+
+
+def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, retries: int) -> Access:
+    """What a caller of the Python surface said of registries; raises UsageError."""
+    return Access(
+        authfile=maybe(text, "authfile", authfile),
+        cert_dir=maybe(text, "cert_dir", cert_dir),
+        tls_verify=tls_verify,
+        retries=integer("retries", retries),
+    )
+
+
+def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ...]:
+    """The words of `-o` and `--compress` read, and refused, before anything is done."""
+    outputs = parse_outputs(words)
+    _compression_for(compress, outputs)
+    return outputs
+
+
+def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
     """The compression of a new layer; gzip where nothing is said and it goes to a registry."""
     remote = any(output.transport == REGISTRY for output in outputs)
     return parse_compression(compress or ("gzip" if remote else "none"))
@@ -52,16 +143,17 @@ def build_direct(
     outputs: Sequence[Output],
     *,
     compress: str | None,
-    access: Access,
+    access: Access | None,
     findings: Sequence[Finding],
     progress: Callable[[int], None] | None,
-    step: Step,
+    step: Step | None,
 ) -> Image:
     """Write one plan, or an index of several, to the outputs, to local storage and to registries, in this order.
 
     The layers are written once. Raises what `build` does.
     """
-    compression = compression_for(compress, outputs)
+    access, step = access or Access(), step or _silent
+    compression = _compression_for(compress, outputs)
     remote = [output for output in outputs if output.transport == REGISTRY]
     names = plans[0].plan.names
 
@@ -76,24 +168,31 @@ def build_direct(
     command.require("skopeo")
     access.check()
     local = [output for output in outputs if output.transport != REGISTRY]
+    variables = environment.variables
     # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
-    with _stage(environment.variables) as (record, stage):
+    with ExitStack() as stack:
+        if names:
+            record, stage = stack.enter_context(_recorded_stage(variables))
+        else:
+            record, (_, stage) = None, stack.enter_context(_stage(variables))
         image = write((stage, *local))
-        if names and len(plans) > 1:
-            step(f"storing {names[0]}")
-            load_index(stage.path, image, record, environment.variables)
-        for name in () if len(plans) > 1 else names:
-            step(f"storing {name}")
-            ask_storage(
-                ["skopeo", "copy", "--quiet", _staged(stage), f"containers-storage:{name}"], environment.variables
-            )
-        notes = _push(stage, remote, image.digest, access=access, environment=environment.variables, step=step)
+        if record is not None:
+            step(f"storing {', '.join(names)}")
+            if len(plans) > 1:
+                load_index(stage.path, image, record, variables)
+            for name in () if len(plans) > 1 else names:
+                ask_storage(["skopeo", "copy", "--quiet", _staged(stage), f"containers-storage:{name}"], variables)
+        notes = _push(stage, remote, image.digest, access=access, environment=variables, step=step)
     return msgspec.structs.replace(
         image, outputs=_written(outputs, image.digest), notes=(*environment.notes, *notes)
     )
 
 
-def word_of(image: Image) -> tuple[str, tuple[str, ...]]:
+def _silent(_: str) -> None:
+    """Nobody asked."""
+
+
+def _word_of(image: Image) -> tuple[str, tuple[str, ...]]:
     """Where a built image lies, and its names; raises UsageError for one that only registries have."""
     found = image_id(image)
     if image.names:
@@ -106,7 +205,7 @@ def word_of(image: Image) -> tuple[str, tuple[str, ...]]:
     return (local[0] if local else found), ()
 
 
-def ship(
+def _ship(
     image: str,
     outputs: Sequence[Output],
     *,
@@ -117,7 +216,7 @@ def ship(
     progress: Callable[[int], None] | None,
     step: Step,
 ) -> Shipped:
-    """Send an image of local storage, a layout or an archive to all outputs; see rootless_scratch.api.push.
+    """Send an image of local storage, a layout or an archive to all outputs; see `push`.
 
     Nothing has its name before all of it was read and compared. An archive for docker without a name of its own
     gets `names`, else that of storage.
@@ -131,18 +230,18 @@ def ship(
         access.check()
     notes: Sequence[str] = environment.notes if remote or stored else ()
     with ExitStack() as stack:
-        record, stage = stack.enter_context(_stage(environment.variables))
+        place, stage = stack.enter_context(_stage(environment.variables))
         read = parse_output(image) if not stored else stage
         if stored:
             step(f"reading {image}")
             from rootless_scratch.ship.storage import export_image
 
-            read = Output(word=image, transport="oci", path=os.path.join(record.scratch, "stored"), ref=None)
+            read = Output(word=image, transport="oci", path=os.path.join(place, "stored"), ref=None)
             exported = export_image(image, read.path, environment=environment.variables)
             names = names or ((exported.name,) if exported.name else ())
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
-        compression = compression_for(compress, outputs) if compress or anew else None
+        compression = _compression_for(compress, outputs) if compress or anew else None
         from rootless_scratch.image.source import Source
         from rootless_scratch.ship.gathering import gather
 
@@ -169,16 +268,52 @@ def ship(
 
 
 @contextmanager
-def _stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Output]]:
+def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
     """A private directory, and a layout in it that other programs read; both are gone afterwards."""
+    import tempfile
+
+    temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - mode 0700 below it
+    _sweep(temporary)
+    with tempfile.TemporaryDirectory(prefix=_STAGE, dir=temporary) as place, locked(place):
+        yield place, _stage_in(place, temporary)
+
+
+@contextmanager
+def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Output]]:
+    """The same for an image that goes to local storage: what a kill leaves, the next session of that removes."""
     with staging(variables) as record:
-        path = os.path.join(record.scratch, "image")
-        yield record, Output(word=os.path.dirname(record.scratch), transport="oci", path=path, ref="staged")
+        yield record, _stage_in(record.scratch, os.path.dirname(record.scratch))
+
+
+def _stage_in(place: str, temporary: str) -> Output:
+    return Output(word=temporary, transport="oci", path=os.path.join(place, "image"), ref="staged")
 
 
 def _staged(stage: Output) -> str:
     """The word by which skopeo reads what was staged."""
     return f"oci:{stage.path}:{stage.ref}"
+
+
+def _sweep(temporary: str) -> None:
+    """Remove what killed calls of this user have left; of live ones the lock is held."""
+    import fcntl
+    import shutil
+
+    with suppress(OSError), os.scandir(temporary) as found:
+        for entry in [entry for entry in found if entry.name.startswith(_STAGE)]:
+            status = entry.stat(follow_symlinks=False)
+            # A new one may not have its lock yet.
+            if status.st_uid != os.getuid() or status.st_mtime > time.time() - _NEW:
+                continue
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(entry.path, flags)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry.path, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(descriptor)
 
 
 def _push(

@@ -47,7 +47,9 @@ class Registry:
         context = ssl.create_default_context(cafile=str(self.authority)) if secure else None
         request = urllib.request.Request(  # noqa: S310 - a registry of ours
             f"http{'s' if secure else ''}://{self.host}/v2/{name}/manifests/{reference}",
-            headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+            headers={
+                "Accept": "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
+            },
         )
         try:
             with urllib.request.urlopen(request, context=context, timeout=20) as answer:  # noqa: S310 - likewise

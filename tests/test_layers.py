@@ -15,7 +15,8 @@ from planning import put, refusal
 
 from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.layer import CHUNK, NONE, parse_compression, write_layer
+from rootless_scratch.image.layer import NONE, parse_compression, write_layer
+from rootless_scratch.image.packing import CHUNK
 from rootless_scratch.image.plan import plan
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.image.tarheader import DIRECTORY, END, SYMLINK, header, padding
@@ -214,6 +215,6 @@ def test_a_source_that_changes_after_it_was_planned_is_an_error(tmp_path: Path, 
     assert "changed" in error.message
 
 
-@pytest.mark.parametrize("word", ["", "gzip:", "gzip:4", "gzip:x", "zstd", "none:1", "xz"])
+@pytest.mark.parametrize("word", ["", "gzip:", "gzip:4", "gzip:x", "zstd:", "zstd:20", "none:1", "xz"])
 def test_other_compressions_are_refused(word: str) -> None:
     refusal(lambda: parse_compression(word), UsageError)

@@ -226,3 +226,23 @@ def test_the_end_of_a_child_that_nobody_waits_for_is_an_error_of_ours() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert "ignores SIGCHLD" in done.stdout, done.stderr
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-t", "x", "--backend", "foo"), "no backend"),
+        (("-o", "foo"), "where to write"),
+        (("--compress", "lzma", "-o", "oci:x"), "not a compression"),
+        (("-t", "x", "--compress", "gzip"), "--compress is for outputs"),
+        (("--backend", "buildah", "-o", "oci:x"), "by a name"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_build_would(
+    shared_home: Home, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    program = str(tinyelf.write(tmp_path / "hello"))
+    for more in ((), ("--dry-run",)):
+        done = shared_home.cli("build", program, *words, *more)
+        assert done.returncode == 2
+        assert said in done.stderr.decode()

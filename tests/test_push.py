@@ -211,3 +211,37 @@ def test_without_a_runtime_directory_logins_are_looked_for_elsewhere(
     place = f"docker://{open_registry.host}/su/hello"
     shared_home.json("build", str(program), "-o", place, OPEN, environment={"XDG_RUNTIME_DIR": ""})
     assert open_registry.manifest("su/hello", "latest") is not None
+
+
+def test_an_index_goes_to_a_registry_and_elsewhere_with_all_that_it_names(
+    shared_home: Home, open_registry: Registry, tmp_path: Path, program: Path
+) -> None:
+    foreign = tinyelf.write(tmp_path / "foreign", machine="aarch64")
+    layout = tmp_path / "layout"
+    built = shared_home.json("build", f"{program}:/p", f"{foreign}:/p", "-o", f"oci:{layout}", "-t", "both")
+    assert len(built["images"]) == 2
+    place = f"docker://{open_registry.host}/team/both:1"
+    pushed = shared_home.json("push", f"oci:{layout}", place, OPEN)
+    assert pushed["outputs"] == [{"ref": place, "digest": built["digest"]}]
+    index = json.loads(open_registry.manifest("team/both", built["digest"]) or b"")
+    assert {entry["digest"] for entry in index["manifests"]} == {image["digest"] for image in built["images"]}
+    for image in built["images"]:
+        assert digest_of(open_registry.manifest("team/both", image["digest"])) == image["digest"]
+    archive = f"oci-archive:{tmp_path}/both.tar"
+    for word in (f"oci:{layout}", "both"):
+        assert shared_home.cli("save", word, "-o", archive).returncode == 0, word
+        for platform in ("linux/amd64", "linux/arm64"):
+            found = shared_home.json("inspect", archive, "--platform", platform)
+            assert found["image_id"] in {image["image_id"] for image in built["images"]}
+    done = shared_home.cli("save", f"oci:{layout}", "-o", str(tmp_path / "docker.tar"))
+    assert done.returncode == 2
+    assert b"cannot hold images for several platforms" in done.stderr
+
+
+def test_a_build_of_several_platforms_goes_straight_to_a_registry(
+    shared_home: Home, open_registry: Registry, tmp_path: Path, program: Path
+) -> None:
+    foreign = tinyelf.write(tmp_path / "foreign", machine="aarch64")
+    place = f"docker://{open_registry.host}/team/direct:1"
+    built = shared_home.json("build", f"{program}:/p", f"{foreign}:/p", "-o", place, "-t", "direct-both", OPEN)
+    assert digest_of(open_registry.manifest("team/direct", "1")) == built["digest"]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -169,6 +173,28 @@ def test_a_build_whose_push_fails_leaves_its_files_whole_and_nothing_else(
     assert list(shared_home.temporary.iterdir()) == []
     sent = shared_home.cli("push", f"oci:{tmp_path}/other", f"docker://{behind.host}/after/all", "--tls-verify=no")
     assert sent.returncode == 0
+
+
+def test_what_a_killed_push_left_is_gone_after_the_next_and_a_live_one_stays(
+    behind: Registry, layout: str, shared_home: Home
+) -> None:
+    place = f"docker://localhost:{free_port()}/killed/hello:1"
+    argv = [sys.executable, "-m", "rootless_scratch", "push", layout, place, "--retries", "9"]
+    children = [subprocess.Popen(argv, env=shared_home.environment, stderr=subprocess.DEVNULL) for _ in range(2)]
+    while len(left := list(shared_home.temporary.iterdir())) < 2:
+        time.sleep(0.02)
+    killed, alive = children
+    killed.kill()
+    killed.wait()
+    for each in left:
+        os.utime(each, (0, 0))
+    sent = shared_home.cli("push", layout, f"docker://{behind.host}/killed/hello:1", "--tls-verify=no")
+    assert sent.returncode == 0
+    assert alive.poll() is None
+    assert len(list(shared_home.temporary.iterdir())) == 1
+    alive.send_signal(signal.SIGINT)
+    assert alive.wait() == 130
+    assert list(shared_home.temporary.iterdir()) == []
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_pushed(

@@ -148,3 +148,22 @@ def test_an_image_of_local_storage_is_saved_and_loaded_under_its_name(
     assert b"Did you mean localhost/shop/server:2?" in missing.stderr
     assert not (tmp_path / "none.tar").exists()
     assert list(fresh_home.temporary.iterdir()) == []
+
+
+@pytest.mark.buildah
+def test_the_backend_buildah_writes_outputs_beside_local_storage(
+    fresh_home: Home, tmp_path: Path, program: Path
+) -> None:
+    words = ["build", str(program), "--backend", "buildah", "-o", f"oci:{tmp_path}/layout"]
+    built = fresh_home.json(
+        *words, "-t", "both", "-o", f"docker-archive:{tmp_path}/both.tar", "--compress", "gzip"
+    )
+    assert built["backend"] == "buildah"
+    stored = fresh_home.run(["buildah", "images", "--no-trunc", "--quiet", "both"]).stdout.decode().strip()
+    assert stored == f"sha256:{built['image_id']}"
+    for output in built["outputs"]:
+        assert fresh_home.json("inspect", output["ref"])["image_id"] == built["image_id"]
+        assert faults(output["ref"]) == ()
+    alone = fresh_home.cli(*words)
+    assert alone.returncode == 2
+    assert b"Say `-t NAME` too" in alone.stderr

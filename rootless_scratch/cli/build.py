@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--backend", metavar="NAME", help="buildah or direct [default: direct with -o, else buildah].")
 @click.option(
-    "--compress", metavar="HOW", help="Layer of -o: none, gzip[:LEVEL] [default: none; gzip with a registry]."
+    "--compress",
+    metavar="HOW",
+    help="Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
 )
 @access_options
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
@@ -61,9 +63,9 @@ def command(
     if not (names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
-        from rootless_scratch.api import require_way
+        from rootless_scratch.api import read_way
 
-        require_way(spec, output=outputs, backend=backend, compress=compress)
+        read_way(spec, output=outputs, backend=backend, compress=compress)
         return _dry_run(spec, check=not no_check, quiet=quiet)
     how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
     image = _build(spec, how, check=not no_check, quiet=quiet or as_json)

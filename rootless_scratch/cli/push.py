@@ -14,7 +14,9 @@ from rootless_scratch.cli.ship_options import access_from, access_options, ship
 @click.argument("image")
 @click.argument("destination", metavar="DEST")
 @click.option(
-    "--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL] [default: as they are; gzip from local storage]."
+    "--compress",
+    metavar="HOW",
+    help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are; gzip from local storage].",
 )
 @access_options
 @common_options

@@ -19,7 +19,7 @@ from rootless_scratch.cli.ship_options import ship
     required=True,
     help="An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
 )
-@click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL] [default: as they are].")
+@click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are].")
 @common_options
 def command(
     *, image: str, outputs: tuple[str, ...], compress: str | None, as_json: bool, quiet: bool, verbose: bool

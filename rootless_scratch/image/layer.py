@@ -9,6 +9,7 @@ import hashlib
 import os
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.packing import CHUNK, packer
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.sources import changed, planned
 from rootless_scratch.image.tarheader import END, entry_header, padding
@@ -16,13 +17,11 @@ from rootless_scratch.image.tarheader import END, entry_header, padding
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future, ThreadPoolExecutor
 
     from rootless_scratch.image.rootfs import Entry
 
     Block = bytes | memoryview[int]
 
-CHUNK = 1 << 20
 _THREADS_FROM = 8 << 20
 """Bytes from which on a second thread pays; its start costs as much as hashing 2 MB."""
 
@@ -31,11 +30,12 @@ _DEPTH = 4
 
 GZIP_LEVELS = range(4)
 _GZIP_LEVEL = 1
-_GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+ZSTD_LEVELS = range(1, 20)
+_ZSTD_LEVEL = 3
 
 
 class Compression:
-    """How a layer is stored: `name` none or gzip, `level` that of isal (0 fastest, 3 smallest)."""
+    """How a layer is stored: `name` none, gzip or zstd, `level` isal's (0 fastest, 3 smallest) or zstd's."""
 
     __slots__ = ("level", "name")
 
@@ -48,16 +48,20 @@ NONE = Compression("none")
 
 
 def parse_compression(word: str) -> Compression:
-    """Read `none` or `gzip[:LEVEL]`; raises UsageError."""
+    """Read `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`; raises UsageError, HostError where zstd is not installed."""
     name, colon, level = word.partition(":")
     if name == "gzip" and (not colon or level in map(str, GZIP_LEVELS)):
         return Compression(name, int(level) if colon else _GZIP_LEVEL)
     if word == "none":
         return NONE
-    if name == "zstd":
-        raise UsageError("Layers are not written as zstd.", fix="Use `--compress gzip`, which every tool reads.")
+    if name == "zstd" and (not colon or level in map(str, ZSTD_LEVELS)):
+        from rootless_scratch.image.zstd import require_zstd
+
+        require_zstd()
+        return Compression(name, int(level) if colon else _ZSTD_LEVEL)
     raise UsageError(
-        f"{word!r} is not a compression.", fix="Write `none`, `gzip`, or `gzip:LEVEL` with a level from 0 to 3."
+        f"{word!r} is not a compression.",
+        fix="Write `none`, `gzip`, `zstd`, `gzip:LEVEL` with a level from 0 to 3, or `zstd:LEVEL`, 1 to 19.",
     )
 
 
@@ -90,7 +94,7 @@ def write_layer(
     diff = hashlib.sha256()
     stored = diff if compression.name == "none" else hashlib.sha256()
     large = size >= _THREADS_FROM
-    pack = _Gzip(compression.level, parallel=large) if compression.name == "gzip" else None
+    pack = packer(compression.name, compression.level, parallel=large)
     written = 0
 
     def store(block: Block) -> None:
@@ -127,7 +131,7 @@ def write_layer(
 def pack_layer(blocks: Iterable[Block], descriptor: int, *, compression: Compression) -> WrittenLayer:
     """Write a tar that exists already, compressed anew: the bytes that `write_layer` gives it. Raises OSError."""
     diff, stored = hashlib.sha256(), hashlib.sha256()
-    pack = _Gzip(compression.level, parallel=True) if compression.name == "gzip" else None
+    pack = packer(compression.name, compression.level, parallel=True)
     written = 0
 
     def store(block: Block) -> None:
@@ -233,70 +237,3 @@ def _content(file: File, buffer: Callable[[], bytearray]) -> Iterator[memoryview
                 raise changed(file)
             left -= count
             yield memoryview(memory)[:count]
-
-
-class _Gzip:
-    """One gzip member without name and time (RFC 1952), the same bytes on every host with this isal.
-
-    The tar is cut into pieces of one size, each packed by itself, so that several cores can, with the same result.
-    """
-
-    def __init__(self, level: int, *, parallel: bool) -> None:
-        # A tenth of zlib's time for about a tenth more bytes; importing it costs 2 ms, where it is wanted.
-        from isal import isal_zlib
-
-        self._crc32 = isal_zlib.crc32
-        self._level = level
-        self._crc = self._size = 0
-        self._piece = bytearray()
-        self._packed = bytearray(_GZIP_HEADER)
-        self._pool: ThreadPoolExecutor | None = None
-        self._pending: list[Future[bytes]] = []
-        self._cores = len(os.sched_getaffinity(0))
-        if parallel:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(self._cores)
-
-    def add(self, block: Block) -> bytes:
-        """Take some more of the tar, and give what is packed by now."""
-        self._crc = self._crc32(block, self._crc)
-        self._size += len(block)
-        self._piece += block
-        while len(self._piece) >= CHUNK:
-            piece, self._piece = self._piece[:CHUNK], self._piece[CHUNK:]
-            self._submit(piece)
-        return self._take(2 * self._cores)
-
-    def end(self) -> bytes:
-        """Give the rest: an empty last block, the sum and the size."""
-        self._submit(self._piece)
-        rest = self._take(0)
-        if self._pool is not None:
-            self._pool.shutdown()
-        return (
-            rest + b"\x03\x00" + self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
-        )
-
-    def _submit(self, piece: bytearray) -> None:
-        if self._pool is None:
-            self._packed += _deflate(piece, self._level)
-        else:
-            self._pending.append(self._pool.submit(_deflate, piece, self._level))
-
-    def _take(self, kept: int) -> bytes:
-        """What is packed, in order; all but `kept` pieces are waited for."""
-        while len(self._pending) > kept:
-            self._packed += self._pending.pop(0).result()
-        packed = bytes(self._packed)
-        self._packed.clear()
-        return packed
-
-
-def _deflate(piece: bytearray, level: int) -> bytes:
-    """A piece as blocks that end at a byte's end and refer to nothing before them."""
-    from isal import isal_zlib
-
-    packer = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-    packed: bytes = packer.compress(piece) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
-    return packed

@@ -19,7 +19,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-LAYERS = {"none": LAYER, "gzip": f"{LAYER}+gzip"}
+LAYERS = {"none": LAYER, "gzip": f"{LAYER}+gzip", "zstd": f"{LAYER}+zstd"}
 """The media type of a layer by its compression."""
 
 REF_NAME = "org.opencontainers.image.ref.name"

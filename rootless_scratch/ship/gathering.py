@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
 from rootless_scratch.image.finished import Layer
-from rootless_scratch.image.layer import CHUNK, NONE, pack_layer
+from rootless_scratch.image.layer import NONE, pack_layer
 from rootless_scratch.image.layout import Blob, WrittenImage, WrittenIndex
 from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
+from rootless_scratch.image.packing import CHUNK
 from rootless_scratch.image.source import Fault, broken, find_image, index_of, open_layer, platforms_in
 from rootless_scratch.image.temporary import Temporary
 

@@ -88,7 +88,7 @@ def push_layout(
             argv,
             environment=reachable_logins(environment, place),
             idle=_IDLE,
-            told=lambda line: step(f"pushing {output.path}: {line[:60].lower()}"),
+            told=lambda line: step(f"pushing {output.path}: {' '.join(line.lower().split()[:2])}"),
         )
         if done.exit_code == 0:
             _compare(digest_file, digest, output)
