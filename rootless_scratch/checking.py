@@ -27,9 +27,9 @@ def check_subject(
         found = image_id(subject)
         # One that was only written to outputs is not in storage.
         outputs = () if subject.names else subject.outputs
-        if outputs and not is_output(outputs[-1].ref) and not is_output(outputs[0].ref):
-            raise UsageError("The image lies in a registry alone.", fix="Check the program, or a layout of it.")
         files = [output.ref for output in outputs if is_output(output.ref)]
+        if outputs and not files:
+            raise UsageError("The image lies in a registry alone.", fix="Check the program, or a layout of it.")
         return _check_layout(files[0]) if files else judge_stored(found)
     word = text("the subject", subject)
     if not word or "\0" in word:
