@@ -51,7 +51,12 @@ def word_of(image: str | Image) -> str:
     found = image_id(image)
     # One that was only written to outputs is not in storage.
     outputs = () if image.names else image.outputs
-    return outputs[0].ref if outputs else found
+    files = [output.ref for output in outputs if is_output(output.ref)]
+    if outputs and not files:
+        raise UsageError(
+            "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."
+        )
+    return files[0] if files else found
 
 
 def require_utf8() -> None:

@@ -20,11 +20,11 @@ from rootless_scratch.backends.direct import (
 )
 from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import ask_storage
-from rootless_scratch.checking import require_utf8
+from rootless_scratch.checking import require_utf8, word_of
 from rootless_scratch.errors import UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
-from rootless_scratch.image.given import image_id, integer, maybe, text
+from rootless_scratch.image.given import integer, maybe, text
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
 from rootless_scratch.image.layout import locked
@@ -102,7 +102,8 @@ def ship_image(
     outputs = read_outputs(output, compress)
     if not outputs:
         raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
-    word, known = (image, ()) if isinstance(image, str) else _word_of(image)
+    word = word_of(image)
+    known = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
     return _ship(
         word,
         outputs,
@@ -190,19 +191,6 @@ def build_direct(
 
 def _silent(_: str) -> None:
     """Nobody asked."""
-
-
-def _word_of(image: Image) -> tuple[str, tuple[str, ...]]:
-    """Where a built image lies, and its names; raises UsageError for one that only registries have."""
-    found = image_id(image)
-    if image.names:
-        return found, tuple(image_name(name) for name in image.names)
-    local = [output.ref for output in image.outputs if is_output(output.ref)]
-    if image.outputs and not local:
-        raise UsageError(
-            "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."
-        )
-    return (local[0] if local else found), ()
 
 
 def _ship(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
+from planning import refusal
 from registries import PASSWORD, USER, registry
 
 import rootless_scratch as rs
@@ -83,6 +84,14 @@ def test_an_image_that_was_only_pushed_is_that_of_a_layout_with_gzip(
     assert done.stdout.decode().strip() == written["image_id"]
     assert f"pushed: {open_registry.host}/only/pushed {written['digest']}" in done.stderr.decode()
     assert digest_of(open_registry.manifest("only/pushed", "latest")) == written["digest"]
+
+
+def test_an_image_that_only_a_registry_has_can_be_neither_checked_nor_sent(
+    open_registry: Registry, tmp_path: Path, program: Path
+) -> None:
+    image = rs.build(program, output=f"docker://{open_registry.host}/only/there", tls_verify=False)
+    for call in (lambda: rs.check(image), lambda: rs.save(image, str(tmp_path / "image.tar"))):
+        assert "lies in a registry alone" in refusal(call, rs.UsageError).message
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])

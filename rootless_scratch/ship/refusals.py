@@ -72,19 +72,19 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
         False,
     ),
     (
-        r"denied|403 \(?Forbidden|StatusCode: 403",
+        r"(?<!permission )denied|403 \(?Forbidden|StatusCode: 403",
         "{host} does not let this login write to {name}.",
         f"Check the name, or use a login that may: {_LOGIN[0].lower()}{_LOGIN[1:]}",
         False,
     ),
     (
-        r"toomanyrequests|too many requests|429",
+        r"toomanyrequests|too many requests|\b429 |: 429\b",
         "{host} takes no more requests for now.",
         "Try again later, or ask whoever runs the registry for a higher limit.",
         True,
     ),
     (
-        r"(?:status|StatusCode|registry)\D{0,20}(5\d\d[^\"\\<]*)",
+        r"(?:status: |StatusCode: |status code from registry |status code )(5\d\d\b[^\"\\<,]*)",
         "{host} has a failure of its own: {found}.",
         "Try again later; whoever runs the registry finds the cause in its log.",
         True,

@@ -1,0 +1,48 @@
+"""What skopeo says of registries is read for what it means, whatever else stands in the line."""
+
+from __future__ import annotations
+
+import pytest
+
+from rootless_scratch.ship.refusals import judge_refusal
+
+PING = "trying to reuse blob sha256:429500 at destination: pinging container registry localhost:5000: "
+GET = 'Get \\"http://localhost:5000/v2/\\": '
+
+
+@pytest.mark.parametrize(
+    ("cause", "said", "passing"),
+    [
+        (PING + GET + "dial tcp 127.0.0.1:5000: connect: connection refused", "connection refused", True),
+        (PING + GET + "EOF", "broke off", True),
+        (PING + GET + "dial tcp: lookup x: no such host", "There is no host", False),
+        (PING + GET + "dial tcp 10.0.0.1:503: i/o timeout", "cannot be reached: i/o timeout", True),
+        (
+            PING + GET + "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            "auth",
+            False,
+        ),
+        (PING + "invalid status code from registry 503 (Service Unavailable)", "503 (Service Unavailable)", True),
+        (PING + "invalid status code from registry 404 (Not Found)", "is no registry", False),
+        (
+            "writing blob: uploading layer: received unexpected HTTP status: 500 Internal Server Error",
+            "500 Int",
+            True,
+        ),
+        ("writing blob: uploading layer chunked: StatusCode: 502, <html>", "failure of its own: 502.", True),
+        ("writing blob: uploading layer chunked: toomanyrequests: slow", "no more requests", True),
+        ("unable to retrieve auth token: invalid username/password: unauthorized: no", "wants a login", False),
+        ("requested access to the resource is denied", "does not let this login write", False),
+        ("mkdir /somewhere: permission denied", "permission denied", False),
+        ("something else happened", "does not take the image: something else happened.", False),
+        ("", "skopeo said nothing", False),
+    ],
+)
+def test_each_cause_is_told_apart(cause: str, said: str, *, passing: bool) -> None:
+    refusal = judge_refusal(
+        f'time="2026-01-01T00:00:00Z" level=fatal msg="{cause}"\n', name="localhost:5000/a/b:1"
+    )
+    assert said in refusal.message
+    assert refusal.passing == passing
+    assert refusal.message.endswith(".")
+    assert refusal.fix.endswith((".", "`"))
