@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rootless_scratch.findings import Finding, Judgement
-    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.finished import Image, PlatformImage
     from rootless_scratch.root import Root, scratch
 
 __version__ = "0.1.0"
@@ -52,6 +52,7 @@ __all__ = [
     "Image",
     "ImageNotFoundError",
     "Judgement",
+    "PlatformImage",
     "RefusedError",
     "Root",
     "RunResult",
@@ -75,7 +76,7 @@ _HOMES = {
     "root": ("Root", "scratch"),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
-    "image.finished": ("Image",),
+    "image.finished": ("Image", "PlatformImage"),
 }
 
 
