@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rootless_scratch.findings import Finding, Judgement
-    from rootless_scratch.image.finished import Image, Shipped
+    from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
     from rootless_scratch.shipping import push, save
 
@@ -54,6 +54,7 @@ __all__ = [
     "Image",
     "ImageNotFoundError",
     "Judgement",
+    "PlatformImage",
     "RefusedError",
     "RegistryError",
     "Root",
@@ -82,7 +83,7 @@ _HOMES = {
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
     "shipping": ("push", "save"),
-    "image.finished": ("Image", "Shipped"),
+    "image.finished": ("Image", "PlatformImage", "Shipped"),
 }
 
 

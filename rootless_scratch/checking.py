@@ -40,6 +40,8 @@ def check_subject(
     if isinstance(subject, str) and is_output(word):
         return _check_layout(word, platform)
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
+        if platform is not None:
+            raise UsageError(f"{word!r} is a program, which has one platform.", fix="Leave `--platform` out.")
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
     return _check_stored(word, platform)
 
@@ -86,10 +88,9 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
 
 def _check_stored(name: str, platform: str | None) -> Judgement:
     if platform is not None:
-        from rootless_scratch.backends.reading import require_local_choice
-        from rootless_scratch.elf.platforms import parse_platform
+        from rootless_scratch.backends.reading import refuse_local_choice
 
-        require_local_choice(name, parse_platform(platform))
+        refuse_local_choice(name)
     return judge_stored(name)
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from conftest import Home
 
+GOLDEN = "sha256:7bdcad3c69ca6230b325a6f0c4a767b0191822c338e4f0acea5bc957a569213b"
+"""An index of four images: a change here is a change of every user's digests."""
+
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -108,13 +111,15 @@ def test_each_image_of_an_index_is_the_one_that_its_program_alone_makes(
 
 def test_the_order_of_the_words_changes_no_digest(tmp_path: Path, programs: dict[str, str]) -> None:
     paths = sorted(programs.values())
-    first = rs.build(*paths, output=f"oci:{tmp_path}/a", labels={"a": "1", "b": "2"})
-    second = rs.build(*reversed(paths), output=f"oci:{tmp_path}/b", labels={"b": "2", "a": "1"})
+    first = rs.build(*paths, output=f"oci:{tmp_path}/a", labels={"a": "1", "b": "2"}, created=0)
+    second = rs.build(*reversed(paths), output=f"oci:{tmp_path}/b", labels={"b": "2", "a": "1"}, created=0)
     assert first.digest == second.digest
     named_all = {"linux/s390x": programs["s390x"], "linux/amd64": programs["x86_64"]}
     rest = [programs["riscv64"], programs["aarch64"]]
-    third = rs.build(*rest, output=f"oci:{tmp_path}/c", labels={"a": "1", "b": "2"}, platforms=named_all)
-    assert third.digest == first.digest
+    third = rs.build(
+        *rest, output=f"oci:{tmp_path}/c", labels={"a": "1", "b": "2"}, created=0, platforms=named_all
+    )
+    assert third.digest == first.digest == GOLDEN
 
 
 def test_a_place_that_is_said_once_holds_for_the_program_of_every_platform(tmp_path: Path) -> None:
@@ -304,6 +309,7 @@ def test_every_image_of_an_index_is_judged_and_a_fault_says_for_which_platform(
     error = refusal(lambda: rs.check(f"oci:{tmp_path}/out", platform="linux/s390x"), ImageNotFoundError)
     assert "there are: linux/amd64, linux/arm64/v8" in error.message
     refusal(lambda: rs.check("hello", platform="linux/s390x"), UsageError)
+    refusal(lambda: rs.check(programs["x86_64"], platform="linux/s390x"), UsageError)
 
 
 def test_two_names_in_one_layout_may_stand_for_one_index(tmp_path: Path, programs: dict[str, str]) -> None:
@@ -333,4 +339,18 @@ def test_verify_compares_every_image_of_an_index(tmp_path: Path, programs: dict[
         ("linux/s390x", "platform", "missing"),
     ]
     rs.build(both[0], output=f"oci:{tmp_path}/one")
-    refusal(lambda: rs.verify(f"oci:{tmp_path}/one", *both), UsageError)
+    assert "is one image" in refusal(lambda: rs.verify(f"oci:{tmp_path}/one", *both), UsageError).message
+    assert "local storage" in refusal(lambda: rs.verify("hello", *both), UsageError).message
+
+
+def test_a_root_file_system_with_programs_of_two_processors_in_one_place_is_an_index(
+    tmp_path: Path, programs: dict[str, str]
+) -> None:
+    with rs.scratch(output=f"oci:{tmp_path}/a") as root:
+        for machine in ("aarch64", "x86_64"):
+            root.add(programs[machine], "/usr/bin/hello")
+        root.mkdir("/tmp", mode=0o1777)
+    words = [f"{programs[machine]}:/usr/bin/hello" for machine in ("x86_64", "aarch64")]
+    built = rs.build(*words, mkdir=["/tmp:mode=1777"], output=f"oci:{tmp_path}/b")
+    assert named(root.image) == ["linux/amd64", "linux/arm64/v8"]
+    assert root.image.digest == built.digest

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from rootless_scratch.backends.reading import platforms_at, read_any
+from rootless_scratch.backends.reading import platforms_at, read_any, refuse_local_choice
 from rootless_scratch.backends.stored import StoredFile
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.layer import file_digest, write_layer
 from rootless_scratch.image.oci import config_document, digest_of
+from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.rootfs import Directory, Symlink
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def compare_all(plans: Sequence[Planned], word: str) -> Verification:
         own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
         return compare(plans[0].plan, read_any(word, own))
     if not there:
+        if not is_output(word):
+            refuse_local_choice(word)
         raise UsageError(
             f"{word!r} is one image, and the programs are for several platforms.",
             fix="Name a layout or an archive with an index, or the programs for one platform.",

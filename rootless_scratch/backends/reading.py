@@ -8,6 +8,8 @@ from rootless_scratch.errors import UsageError
 from rootless_scratch.image.outputs import is_output, parse_output
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.platforms import Platform
 
@@ -23,7 +25,8 @@ def read_any(word: str, platform: Platform | None = None) -> StoredImage:
 
         with Source(parse_output(word)) as source:
             return LayoutImage(source, platform).stored
-    require_local_choice(word, platform)
+    if platform is not None:
+        refuse_local_choice(word)
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
 
@@ -31,13 +34,12 @@ def read_any(word: str, platform: Platform | None = None) -> StoredImage:
         return read_image(word, session)
 
 
-def require_local_choice(word: str, platform: Platform | None) -> None:
-    """Refuse a platform for a name of local storage, which stands for this host's image; raises UsageError."""
-    if platform is not None:
-        raise UsageError(
-            f"{word!r} lies in local storage, where a name stands for this host's image.",
-            fix="Name the image ID of the other platform, or a layout or an archive.",
-        )
+def refuse_local_choice(word: str) -> NoReturn:
+    """Refuse other platforms for a name of local storage, which stands for this host's image: UsageError."""
+    raise UsageError(
+        f"{word!r} lies in local storage, where a name stands for this host's image.",
+        fix="Name the image ID of the other platform, or a layout or an archive.",
+    )
 
 
 def platforms_at(word: str) -> tuple[Platform, ...]:
