@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,13 @@ class Bench:
                 faults += self._refused(name, variant, entry)
         self.cli_of("buildah", "rmi", "-f", entry.image, f"{entry.image}-broken")
         return Answer(entry, json.loads(built.stdout)["size"], tuple(faults))
+
+    def remove(self) -> None:
+        """End podman's pause process, and remove the files of subordinate ids."""
+        pause = self.home / "run/libpod/tmp/pause.pid"
+        if pause.exists():
+            os.kill(int(pause.read_text()), signal.SIGKILL)
+        self.cli_of("buildah", "unshare", "rm", "-rf", f"{self.home}/.local")
 
     def cli_of(self, *words: str) -> None:
         """Run another program."""
@@ -216,7 +224,7 @@ def main() -> int:
                 sys.stdout.write(f"{word:8} {answer.size / 1e6:7.1f} MB  {answer.entry.program}\n")
                 sys.stdout.writelines(f"         {fault}\n" for fault in answer.faults)
                 sys.stdout.flush()
-        bench.cli_of("buildah", "unshare", "rm", "-rf", f"{home}/.local")
+        bench.remove()
     wrong = sum(bool(answer.faults) for answer in answers)
     sys.stdout.write(f"{len(answers)} programs, {wrong} where verdict and reality differ\n")
     return 1 if wrong or not answers else 0

@@ -218,7 +218,7 @@ def main() -> int:
         bench = Bench(Path(home))
         (Path(home) / "nginx.conf").write_text(NGINX)
         rows += [measure(bench, name, case, slim) for name, case in CASES.items()]
-        bench.cli_of("buildah", "unshare", "rm", "-rf", f"{home}/.local")
+        bench.remove()
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     bases = (
         f"A slim Debian alone has {megabytes(size_of(slim) - slimmed_of(slim))}, "

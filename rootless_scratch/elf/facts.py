@@ -188,7 +188,7 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         functions=symbols.functions_of(records, go=go is not None, dynamic=interpreter is not None),
         crates=symbols.crates_of(records) if rust is not None else (),
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
-        vsyscall=interpreter is None and go is None and rust is None and marks.calls_vsyscall(records),
+        vsyscall=interpreter is None and header.type == "EXEC" and go is None and marks.calls_vsyscall(records),
         bundle=marks.bundle_of(records) if go is None and rust is None else None,
     )
 

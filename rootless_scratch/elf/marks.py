@@ -38,11 +38,8 @@ _BUNDLE_TAIL = 16 << 10
 _PYINSTALLER: Final = b"MEI\x0c\x0b\x0a\x0b\x0e"
 _APPIMAGES: Final = (b"AI\x01", b"AI\x02")
 _APPIMAGE_AT = 8
-_DOTNET: Final = re.compile(
-    b"(.{8})" + re.escape(bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318ee3b2dce24b36aae")),
-    re.DOTALL,
-)
-"""Where the bundle begins (0: there is none), then the sum that marks the place: bundle_marker.cpp of .NET."""
+_DOTNET: Final = bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318ee3b2dce24b36aae")
+"""The sum that marks where the 8 bytes before it tell the place of a bundle (0: none): bundle_marker.c of .NET."""
 
 _VSYSCALL: Final = re.compile(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
 """mov $0xffffffffff600000 (400, 800), %rax: how glibc called gettimeofday, time and getcpu until 2.13."""
@@ -107,9 +104,10 @@ def bundle_of(records: Records) -> str | None:
         if segment.type == "LOAD" and segment.writable and budget > 0:
             size = min(segment.file_size, budget)
             budget -= size
-            found = source.search(_DOTNET, segment.offset, size, overlap=64)
-            if found is not None and any(found.group(1)):
-                return ".NET"
+            for _, chunk in source.chunks(segment.offset, size, overlap=64):
+                at = chunk.find(_DOTNET)
+                if at > 0 and any(chunk[max(at - 8, 0) : at]):
+                    return ".NET"
     return None
 
 
