@@ -203,17 +203,21 @@ def _opened_later(
                     "the image does not have it.",
                     fix=f"Add it by `--include-library {names[0]}` together with `--bundle-libraries`.",
                 )
-    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(closure, root):
+    places = [f"{each.rstrip('/')}/gconv" for each in closure.defaults]
+    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(places, root):
+        place = next(
+            (each for each in places if each.startswith("/usr/")), places[0] if places else "/usr/lib/gconv"
+        )
         yield Finding(
             rule="opens-gconv",
             severity="info",
             subject=subject,
             message=f"{shown(subject)} converts between character sets by iconv(3), whose modules the image does "
             "not have; UTF-8, UTF-16, UTF-32 and ASCII need none.",
-            fix="If it needs others, copy the host's gconv directory to its place, e.g. "
-            "`--copy /usr/lib/x86_64-linux-gnu/gconv:/usr/lib/x86_64-linux-gnu/gconv`.",
+            fix=f"If it needs others, copy the gconv directory of {elf.machine} to its place, e.g. "
+            f"`--copy {place}:{place}`.",
         )
-    elif "dlopen" in elf.imports:
+    if "dlopen" in elf.imports:
         yield Finding(
             rule="opens-unknown",
             severity="info",
@@ -224,9 +228,9 @@ def _opened_later(
         )
 
 
-def _has_gconv(closure: Closure, root: Root) -> bool:
+def _has_gconv(places: Sequence[str], root: Root) -> bool:
     names = ("gconv-modules.cache", "gconv-modules")
-    return any(root.locate(f"{each}/gconv/{name}") for each in closure.defaults for name in names)
+    return any(root.locate(f"{place}/{name}") for place in places for name in names)
 
 
 def _libraries(names: Sequence[str]) -> str:
