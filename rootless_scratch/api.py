@@ -139,7 +139,8 @@ def build_spec(
         if begun is not None:
             begun(planned.rootfs.size)
         try:
-            return build_image(planned, session, findings=findings, progress=progress)
+            image = build_image(planned, session, findings=findings, progress=progress)
+            return _with_added(image, (planned,))
         except HostError as error:
             raise _with_way_out(error, spec) from error
 
@@ -165,11 +166,22 @@ def _build_direct(
     if begun is not None:
         begun(sum(each.plan.rootfs.size for each in plans))
     try:
-        return build_direct(plans, outputs, compression=compression, findings=findings, progress=progress)
+        image = build_direct(plans, outputs, compression=compression, findings=findings, progress=progress)
+        return _with_added(image, [each.plan for each in plans])
     except HostError as error:
         if outputs:
             raise
         raise _with_way_out(error, spec) from error
+
+
+def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
+    """The image with a note on what `auto` has brought."""
+    added = tuple(dict.fromkeys(name for each in plans for name in each.added))
+    if not added:
+        return image
+    from msgspec.structs import replace
+
+    return replace(image, notes=(*image.notes, f"`--with auto` added {', '.join(added)}."))
 
 
 def chosen_backend(backend: str | None, *, outputs: bool, several: bool = False) -> str:
@@ -208,6 +220,8 @@ def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Findi
 
 def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
     """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
+    from msgspec.structs import replace
+
     from rootless_scratch.image.plan import Planned, plan
     from rootless_scratch.rules.images import judge_plan
     from rootless_scratch.rules.needs import with_needed
@@ -219,7 +233,9 @@ def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planne
         found = judge_plan(planned)
         completed = with_needed(part.spec, found)
         if completed != part.spec:
-            planned = plan(completed)
+            named = {essential.name for essential in part.spec.essentials}
+            added = tuple(each.name for each in completed.essentials if each.name not in named)
+            planned = replace(plan(completed), added=added)
             found = judge_plan(planned)
         plans.append(Planned(plan=planned, platform=part.platform))
         findings |= dict.fromkeys(found)

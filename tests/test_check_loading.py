@@ -98,3 +98,22 @@ def test_a_library_without_the_version_that_was_linked_is_refused_as_its_loader_
     (finding,) = found["V_1"]
     assert (finding.rule, finding.severity) == ("library-version-missing", "error")
     assert "V_2 of libf.so" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("loader", "bundling", "way"),
+    [
+        ("/lib/ld-none.so.1", False, "`--bundle-libraries`"),
+        ("/lib/ld-none.so.1", True, "`--sysroot DIR`"),
+        ("lib/ld-none.so.1", True, "`-Wl,--dynamic-linker=/PATH`"),
+        ("lib/ld-none.so.1", False, "`-Wl,--dynamic-linker=/PATH`"),
+    ],
+)
+def test_the_way_to_a_loader_is_one_that_was_not_tried(
+    tmp_path: Path, loader: str, way: str, *, bundling: bool
+) -> None:
+    app = Copy(source=put(tmp_path, "app", tinyelf.elf(interpreter=loader, needed=["libc.so.6"])))
+    findings = judge_plan(plan(Spec(programs=(app,), bundle_libraries=bundling), environ={}))
+    assert findings[0].rule == "needs-loader"
+    assert way in findings[0].fix
+    assert ("--bundle-libraries" in findings[0].fix) == (way == "`--bundle-libraries`")

@@ -56,6 +56,7 @@ def judge_plan(plan: Plan) -> tuple[Finding, ...]:
         read=lambda file: known.get(file.path) or facts_on_host(file),
         content=content_on_host,
         sought=plan.unresolved,
+        bundling=plan.bundling,
     )
     return (*found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
@@ -69,12 +70,13 @@ def judge_image(
     read: Callable[[File], ElfFacts | None] = lambda _: None,
     content: Callable[[File], bytes | None] = lambda _: None,
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> tuple[Finding, ...]:
     """Say what would keep the image from starting, then what would go wrong later; errors come first.
 
     `programs` are the files that were named as programs and those that get started, interpreters included.
     `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
-    to be bundled and not found.
+    to be bundled and not found, `bundling` whether anything was to be.
     """
     tree = Tree(rootfs)
     lists = read_lists(tree, content)
@@ -88,7 +90,7 @@ def judge_image(
     findings = [
         *judge_command(scene),
         *judge_execution(scene, executed),
-        *_judge_programs(scene, programs, root, sought),
+        *_judge_programs(scene, programs, root, sought, bundling=bundling),
         *judge_reading(scene, libraries),
         *judge_hidden(scene, (*executed, *libraries)),
         *judge_mount_points(scene),
@@ -141,7 +143,7 @@ def _libraries(
 
 
 def _judge_programs(
-    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved]
+    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
 ) -> Iterator[Finding]:
     library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
     for program in programs:
@@ -154,6 +156,7 @@ def _judge_programs(
             search_path=scene.config.search_path(),
             working_dir=scene.config.working_dir,
             sought=sought,
+            bundling=bundling,
         )
     yield from judge_platforms([program.facts for program in programs])
 

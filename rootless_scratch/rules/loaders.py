@@ -35,10 +35,12 @@ def judge_loading(
     image_path: str | None,
     library_path: str,
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> Iterator[Finding]:
     """Judge a sound, dynamically linked program for Linux by what its loader will open in `root`.
 
-    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either.
+    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either;
+    `bundling` is whether that was done at all.
     """
     path = image_path or f"/{posixpath.basename(subject)}"
     closure = resolve(elf, path=path, root=root, library_path=library_path)
@@ -51,7 +53,7 @@ def judge_loading(
             fix=advice.static_fix(elf),
         )
     elif closure.interpreter_state == "missing":
-        yield _needs_loader(elf, subject, closure)
+        yield _needs_loader(elf, subject, closure, bundling=bundling)
     elif closure.interpreter_state == "unfit":
         yield Finding(
             rule="loader-unusable",
@@ -100,7 +102,7 @@ def _what_is_there(closure: Closure) -> str:
     return "its loader and the libraries that it names are in the image"
 
 
-def _needs_loader(elf: ElfFacts, subject: str, closure: Closure) -> Finding:
+def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bool) -> Finding:
     what = f"it needs the loader {shown(elf.interpreter or '')}"
     missing = tuple(each.name for each in closure.unresolved)
     if missing:
@@ -114,7 +116,7 @@ def _needs_loader(elf: ElfFacts, subject: str, closure: Closure) -> Finding:
         severity="error",
         subject=subject,
         message=f"{shown(subject)} is dynamically linked: {what}.",
-        fix=advice.static_or_bundled_fix(elf),
+        fix=advice.loader_fix(elf, bundling=bundling),
     )
 
 

@@ -50,18 +50,25 @@ def judge_program(
     search_path: Sequence[str] = tuple(USUAL_PATH.split(":")),
     working_dir: str = "/",
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> tuple[Finding, ...]:
     """Say what would keep the program from starting in the image, and how this very program is mended.
 
     `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
     `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `search_path` its
-    PATH, `sought` what was to be bundled and not found.
+    PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
     """
 
     def loading(elf: ElfFacts) -> Iterator[Finding]:
         if not elf.static:
             yield from judge_loading(
-                elf, subject=subject, root=root, image_path=image_path, library_path=library_path, sought=sought
+                elf,
+                subject=subject,
+                root=root,
+                image_path=image_path,
+                library_path=library_path,
+                sought=sought,
+                bundling=bundling,
             )
 
     found: Finding | None
