@@ -9,6 +9,7 @@ from rootless_scratch.engine.specification import request
 from rootless_scratch.errors import CommandNotFoundError, EngineError
 
 RUNC = "runc: runc create failed: unable to start container process: "
+ASKED = request("image", (), env={}, network=None, volumes=(), publish=(), user=None, timeout=None)
 GONE = ": OCI runtime attempted to invoke a command that was not found"
 
 
@@ -25,11 +26,11 @@ GONE = ": OCI runtime attempted to invoke a command that was not found"
             f"{RUNC}error during container init: mkdir /sys/x: read-only file system: OCI runtime error",
             "working directory /sys/x: read-only",
         ),
-        (f'unable to find user app: no matching entries in passwd file{""}', "'app' is not in the image's"),
+        ("unable to find user app: no matching entries in passwd file", "'app' is not in the image's"),
     ],
 )
 def test_what_is_not_about_the_program_is_not_said_to_be(said: str, cause: str) -> None:
-    error = failures.start_failure(said, request("image"))
+    error = failures.start_failure(said, ASKED)
     assert isinstance(error, EngineError)
     assert not isinstance(error, CommandNotFoundError)
     assert cause in error.message
@@ -47,7 +48,7 @@ def test_what_is_not_about_the_program_is_not_said_to_be(said: str, cause: str) 
     ],
 )
 def test_what_is_about_the_program_names_it(said: str, cause: str) -> None:
-    error = failures.start_failure(said, request("image"))
+    error = failures.start_failure(said, ASKED)
     assert isinstance(error, CommandNotFoundError)
     assert cause in error.message
 
