@@ -148,7 +148,7 @@ def build_spec(
         if begun is not None:
             begun(sum(each.plan.rootfs.size for each in plans))
         with _telling_way_out(spec, wanted=not output):
-            return build_direct(
+            image = build_direct(
                 plans,
                 outputs,
                 compress=compress,
@@ -157,6 +157,7 @@ def build_spec(
                 progress=progress,
                 step=step,
             )
+        return _with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
 
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
@@ -173,6 +174,7 @@ def build_spec(
             begun(planned.rootfs.size)
         with _telling_way_out(spec):
             image = build_image(planned, session, findings=findings, progress=progress)
+    image = _with_added(image, (planned,))
     if not output:
         return image
     from msgspec.structs import replace
@@ -182,6 +184,16 @@ def build_spec(
     shipped = ship_image(image, output, compress=compress, access=access, step=step)
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
+    """The image with a note on what `auto` has brought."""
+    added = tuple(dict.fromkeys(name for each in plans for name in each.added))
+    if not added:
+        return image
+    from msgspec.structs import replace
+
+    return replace(image, notes=(*image.notes, f"`--with auto` added {', '.join(added)}."))
 
 
 def read_way(
@@ -252,6 +264,8 @@ def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Findi
 
 def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
     """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
+    from msgspec.structs import replace
+
     from rootless_scratch.image.plan import Planned, plan
     from rootless_scratch.rules.images import judge_plan
     from rootless_scratch.rules.needs import with_needed
@@ -263,7 +277,9 @@ def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planne
         found = judge_plan(planned)
         completed = with_needed(part.spec, found)
         if completed != part.spec:
-            planned = plan(completed)
+            named = {essential.name for essential in part.spec.essentials}
+            added = tuple(each.name for each in completed.essentials if each.name not in named)
+            planned = replace(plan(completed), added=added)
             found = judge_plan(planned)
         plans.append(Planned(plan=planned, platform=part.platform))
         findings |= dict.fromkeys(found)

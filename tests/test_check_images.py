@@ -122,7 +122,24 @@ def test_a_directory_and_a_file_without_execute_bits_do_not_end_the_search_in_pa
 
 def test_a_relative_directory_of_path_begins_at_the_working_directory() -> None:
     env = (("PATH", "bin:/usr/bin"),)
-    assert stored(file("/srv/bin/hello"), entrypoint=("hello",), env=env, working_dir="/srv") == ()
+    found = only(stored(file("/srv/bin/hello"), entrypoint=("hello",), env=env, working_dir="/srv"))
+    assert (found.rule, found.severity) == ("command-by-relative-path", "warning")
+    assert found.fix == """Name it by its absolute path: `--entrypoint '["/srv/bin/hello"]'`."""
+    assert verdict([found]) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("path", "is_told"),
+    [(":", 1), (".", 1), (":/bin", 1), ("bin", 1), ("/bin:", 0), ("/bin:.", 0), ("/bin", 0)],
+)
+def test_a_program_that_path_finds_first_by_a_relative_directory_is_not_started_by_runc(
+    path: str, is_told: int
+) -> None:
+    found = stored(file("/hello"), file("/bin/hello"), entrypoint=("hello",), env=(("PATH", path),))
+    assert rules(found) == ["command-by-relative-path"] * is_told
+    assert stored(file("/hello"), entrypoint=("/hello",), env=(("PATH", path),)) == ()
+    here = (file("/bin/hello"), file("/hello", mode=0o644))
+    assert stored(*here, entrypoint=("hello",), env=(("PATH", ".:/bin"),)) == ()
 
 
 def test_an_image_without_any_command_is_refused() -> None:

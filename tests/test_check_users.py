@@ -9,6 +9,7 @@ from imaging import Bench, directory, file, only, rules, stored
 
 from rootless_scratch.image.rootfs import Symlink
 from rootless_scratch.image.spec import NewDirectory
+from rootless_scratch.rules.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def test_a_user_beyond_the_usual_range_is_warned_of() -> None:
     finding = only(stored(file(), user="1000710000:70000"))
     assert (finding.rule, finding.severity) == ("id-too-high", "warning")
     assert "1000710000 and 70000" in finding.message
+    assert verdict([finding]) == "unknown"
 
 
 def test_an_owner_beyond_the_usual_range_is_warned_of() -> None:

@@ -65,6 +65,22 @@ def test_essentials_are_named_with_commas_and_their_values_with_colons() -> None
     )
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["auto=1", "auto=1,tmp", "tmp=1", "nonroot=x", "nsswitch=x", "locale=de_DE", "services=ssh", "mime=./a:x"],
+)
+def test_a_value_that_an_essential_cannot_have_is_a_usage_error(word: str) -> None:
+    name = word.partition("=")[0]
+    error = refusal(lambda: parse_essentials(word), UsageError)
+    assert f"{name} " in error.message
+    assert parse_essentials(name) == (Essential(name=name),)
+
+
+def test_paths_are_values_of_essentials_that_come_from_files() -> None:
+    for word in ("locale=/usr/lib/locale/C.utf8", "services=./etc", "mime=./types"):
+        assert parse_essentials(word)[0].values == (word.partition("=")[2],)
+
+
 @pytest.mark.parametrize("word", ["ca-certificate", "", "tmp,", "tzdata=", "tzdata=UTC:", "=x", "TMP"])
 def test_what_is_no_essential_is_refused_with_those_that_there_are(word: str) -> None:
     error = refusal(lambda: parse_essentials(word), UsageError)
@@ -214,8 +230,8 @@ def test_the_others_bring_the_hosts_files() -> None:
     named = entries("terminfo=vt100")
     assert [path for path, entry in named.items() if isinstance(entry, File)] == ["/usr/share/terminfo/v/vt100"]
     refusal(lambda: entries("terminfo=no-such-terminal"))
-    refusal(lambda: entries("services=http"))
-    refusal(lambda: entries("tmp=/var/tmp"))
+    refusal(lambda: entries("services=http"), UsageError)
+    refusal(lambda: entries("tmp=/var/tmp"), UsageError)
 
 
 def test_what_the_host_lacks_is_refused_with_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -293,6 +309,18 @@ def test_auto_adds_nothing_to_a_program_that_needs_nothing(tmp_path: Path) -> No
     app = put(tmp_path, "app", tinyelf.hello())
     decided, _ = plan_and_judge(Spec(programs=(Copy(source=app),), essentials=parse_essentials("auto")))
     assert [entry.path for entry in decided.rootfs] == ["/app"]
+    assert decided.added == ()
+
+
+def test_what_auto_has_added_is_said(tmp_path: Path, shared_home: Home) -> None:
+    app = put(tmp_path, "app", symbolic.go_program("time.LoadLocation", "os.MkdirTemp"))
+    words = ("build", app, "-o", f"oci:{tmp_path}/image", "--with")
+    told = "`--with auto` added tmp, tzdata."
+    assert shared_home.json(*words, "auto")["notes"] == [told]
+    assert f"note: {told}".encode() in shared_home.cli(*words, "auto").stderr
+    assert shared_home.json(*words, "auto,tzdata")["notes"] == ["`--with auto` added tmp."]
+    assert shared_home.json(*words, "auto,tzdata,tmp")["notes"] == []
+    assert shared_home.json(*words, "auto", "--dry-run")["plan"]["added"] == ["tmp", "tzdata"]
 
 
 # Written, by both ways.

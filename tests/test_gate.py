@@ -351,7 +351,7 @@ def test_env_is_asked_for_the_program_behind_it(shelf: Shelf) -> None:
     findings = shelf.judge(script, "/usr/bin/env")
     assert [finding.rule for finding in findings] == ["script-env-program-missing"]
     assert "python3" in findings[0].message
-    assert verdict(findings) == "unknown"
+    assert verdict(findings) == "fails"
     assert shelf.judge(script, "/usr/bin/env", "/usr/bin/python3") == ()
 
 

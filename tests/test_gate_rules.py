@@ -43,6 +43,13 @@ def test_every_section_says_what_why_how_what_to_do_and_who_says_so() -> None:
         assert [part for part in PARTS if part not in text] == [], rule
 
 
+def test_every_rule_is_named_by_a_test() -> None:
+    files = [file for file in (ROOT / "tests").glob("*.py") if file != Path(__file__).resolve()]
+    texts = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"""["\[]([a-z0-9]+(?:-[a-z0-9]+)*)["\]]""", texts))
+    assert sorted({*emitted(), *sections()} - named) == []
+
+
 def test_rule_ids_are_words_with_hyphens() -> None:
     for rule in emitted():
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule), rule

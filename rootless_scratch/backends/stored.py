@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts
-from rootless_scratch.errors import ElfError
+from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.finished import Layer, layers_of
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
-    from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.rootfs import Entry
 
 FileType = Literal["file", "directory", "symlink", "device", "fifo", "socket"]
@@ -43,11 +42,11 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: str | None = None
     content: bytes | None = None
 
-    def elf_facts(self) -> ElfFacts:
-        """What it says as an ELF file; raises ElfError for any other, and where programs were not read."""
-        if self.program is None or self.program.elf is None:
-            raise ElfError(f"{self.path!r} is no readable ELF file.", fix="Build it anew.")
-        return self.program.elf
+    def capabilities_text(self) -> str | None:
+        """The capabilities in the notation of cap_from_text(3); the digits where no kernel reads them."""
+        if self.capabilities is None:
+            return None
+        return decode_capabilities(bytes.fromhex(self.capabilities)) or self.capabilities
 
 
 class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +110,7 @@ def _entry(file: StoredFile) -> Entry | None:
         gid=file.gid,
         source=file.path,
         identity=identity,
-        capabilities=file.capabilities,
+        capabilities=file.capabilities_text(),
     )
 
 

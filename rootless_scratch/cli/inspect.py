@@ -56,6 +56,7 @@ def _file(file: StoredFile) -> dict[str, object]:
         "target": file.target,
         "mtime": file.mtime,
         "capabilities": file.capabilities,
+        "capabilities_text": file.capabilities_text(),
     }
 
 
@@ -112,7 +113,8 @@ def _metadata(file: StoredFile, usual: int | None) -> str:
     """Mode and owner; of directories only where they are not as usual."""
     owner = "" if file.uid == file.gid == 0 else f" {file.uid}:{file.gid}"
     mode = "" if file.mode == usual else f"  {file.mode:04o}"
-    return f"{mode}{owner}{'  capabilities' if file.capabilities else ''}"
+    rights = file.capabilities_text()
+    return f"{mode}{owner}{f'  {showable(rights)}' if rights else ''}"
 
 
 def _sum(files: tuple[StoredFile, ...]) -> str:

@@ -29,4 +29,5 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "mtime": plan.mtime,
         "entries": entries,
         "programs": plan.programs,
+        "added": plan.added,
     }

@@ -51,7 +51,7 @@ _NO_NETWORK = re.compile(
 
 _NOT_FOUND = re.compile(
     r'exec: "(?P<runc>[^"]*)": (?:stat [^:]*: no such file|executable file not found)'
-    r"|executable file `(?P<crun>[^`]*)` not found|command that was not found"
+    r"|executable file `(?P<crun>[^`]*)` not found"
 )
 
 _NOT_EXECUTABLE = re.compile(
@@ -60,7 +60,8 @@ _NOT_EXECUTABLE = re.compile(
 
 _EXEC = re.compile(
     r"exec (?:container process )?(?:\(missing dynamic library\?\) )?[`\"]?(?P<path>/[^`\"]*?)[`\"]?: "
-    r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted)",
+    r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted"
+    r"|too many levels of symbolic links)",
     re.IGNORECASE,
 )
 
@@ -103,6 +104,11 @@ _EXPLANATIONS = {
         "The container's user may not execute {}.",
         "Give it mode 0755, and its directories the execute bit for all.",
     ),
+    "too many levels of symbolic links": (
+        "script-too-deep",
+        "The interpreters of {} are scripts themselves, deeper than the kernel follows, or in a circle.",
+        "Name the program at the end of the chain in the `#!` line.",
+    ),
     "operation not permitted": (
         "file-capabilities",
         "{} carries file capabilities, which a container without capabilities may not use.",
@@ -131,13 +137,13 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
         r"unable to find user (\S+): no matching entries in passwd file",
         EngineError,
         "The user {0!r} is not in the image's /etc/passwd.",
-        "Give the user as numbers, for example --user 65532:65532, or copy an /etc/passwd into the image.",
+        "Give the user as numbers, for example --user 65532:65532, or add it to the /etc/passwd of the image.",
     ),
     (
         r"unable to find group (\S+): no matching entries in group file",
         EngineError,
         "The group {0!r} is not in the image's /etc/group.",
-        "Give the group as a number, for example --user 65532:65532, or copy an /etc/group into the image.",
+        "Give the group as a number, for example --user 65532:65532, or add it to the /etc/group of the image.",
     ),
     (
         (
@@ -196,6 +202,27 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
         EngineError,
         "The image's working directory {0} does not exist in it.",
         "Build the image with `--mkdir {0}`, or with another --workdir.",
+    ),
+    (
+        (
+            r"container init: mkdir (/[^:]*): "
+            r"(no such file or directory|read-only file system|not a directory|file exists)"
+        ),
+        EngineError,
+        "No container can begin in the working directory {0}: {1}.",
+        "Build the image with another --workdir.",
+    ),
+    (
+        r"stat /dev/null: no such file or directory|error creating device nodes: |error setting up ptmx: ",
+        EngineError,
+        "The image or one of its volumes has something where the runtime makes /dev.",
+        "Leave /dev out of the image, and choose another path for --volume.",
+    ),
+    (
+        r"exec: \"([^\"]+)\": cannot run executable found relative to current directory",
+        CommandNotFoundError,
+        "PATH leads to the program {0} by a relative directory, from which runc starts nothing.",
+        "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
     ),
     (
         r"setrlimit|setting rlimit",
@@ -290,6 +317,11 @@ def start_failure(text: str, asked: Request) -> ScratchError:
             fix="Use the exec form for ENTRYPOINT and CMD: a scratch image has no shell."
             if shell
             else "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
+        )
+    if "command that was not found" in text:
+        return CommandNotFoundError(
+            f"The runtime does not find what it needs to start the container: {_brief(text)}.",
+            fix="`rootless-scratch check` on the image says what it lacks.",
         )
     found = _NOT_EXECUTABLE.search(text)
     if found is not None or "OCI permission denied" in text:

@@ -22,7 +22,7 @@ from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.elf.records import MAGIC
-from rootless_scratch.errors import ElfError, SourceError, SpecError
+from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def require_bundle(spec: Spec) -> None:
-    """Refuse words that mean nothing without --bundle-libraries; raises SpecError."""
+    """Raise UsageError for words without sense if nothing is bundled, SpecError for what is no sysroot."""
     for flag, given in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
         if given and not spec.bundle_libraries:
-            raise SpecError(
+            raise UsageError(
                 f"{flag} says what to bundle, and nothing is bundled.", fix="Add `--bundle-libraries`."
             )
     if spec.sysroot is not None and not os.path.isdir(spec.sysroot):

@@ -1,4 +1,4 @@
-"""File capabilities as data: from the notation of cap_from_text(3) to the bytes of the extended attribute."""
+"""File capabilities as data: the notation of cap_from_text(3), and the bytes of the extended attribute."""
 
 from __future__ import annotations
 
@@ -54,7 +54,13 @@ _NAMES = [
 ]
 """By number: include/uapi/linux/capability.h."""
 
+_REVISION_1 = 0x01000000
 _REVISION_2 = 0x02000000
+_REVISION_3 = 0x03000000
+_REVISION_MASK = 0xFF000000
+_WORDS = {_REVISION_1: 3, _REVISION_2: 5, _REVISION_3: 6}
+"""How many words of 32 bits each has; the last of revision 3 is the root of a user namespace."""
+
 _EFFECTIVE = 0x000001
 _TEXT = re.compile(r"(?P<names>[a-z_]+(?:,[a-z_]+)*)[+=](?P<flags>[eip]+)\Z")
 
@@ -93,3 +99,34 @@ def encode_capabilities(text: str) -> bytes:
         permitted >> 32,
         inheritable >> 32,
     )
+
+
+def decode_capabilities(value: bytes) -> str | None:
+    """The text of the value of `security.capability`, e.g. `cap_net_raw+ep`; None where no kernel reads it.
+
+    One clause for each set of flags; `=` where no capability is named. `[rootid=N]` behind it, as getcap(8) writes
+    it, is the root of the user namespace in which alone they count (revision 3 of vfs_cap_data).
+    """
+    words = [word for (word,) in struct.iter_unpack("<I", value[: len(value) // 4 * 4])]
+    if not words or len(words) * 4 != len(value) or len(words) != _WORDS.get(words[0] & _REVISION_MASK):
+        return None
+    low, high = words[1:3], words[3:5] or [0, 0]
+    permitted, inheritable = (lower | upper << 32 for lower, upper in zip(low, high, strict=True))
+    effective = "e" if words[0] & _EFFECTIVE else ""
+    clauses = [
+        f"{_listed(bits)}+{effective}{flags}"
+        for bits, flags in (
+            (permitted & inheritable, "ip"),
+            (permitted & ~inheritable, "p"),
+            (inheritable & ~permitted, "i"),
+        )
+        if bits
+    ]
+    root = f" [rootid={words[5]}]" if words[0] & _REVISION_MASK == _REVISION_3 else ""
+    return (" ".join(clauses) or "=") + root
+
+
+def _listed(bits: int) -> str:
+    """The names of a set, by number; what this table does not know is its number, as cap_to_text(3) has it."""
+    numbers = [number for number in range(64) if bits >> number & 1]
+    return ",".join(f"cap_{_NAMES[number]}" if number < len(_NAMES) else str(number) for number in numbers)

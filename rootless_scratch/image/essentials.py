@@ -17,7 +17,7 @@ from rootless_scratch.image import certificates
 from rootless_scratch.image.accounts import account_files
 from rootless_scratch.image.entries import copied_entries
 from rootless_scratch.image.rootfs import Directory, File, Symlink
-from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.spec import Copy, require_values
 from rootless_scratch.image.tree import Tree
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def with_essentials(
 ) -> tuple[list[Entry], list[Directory], tuple[tuple[str, str], ...]]:
     """Entries and named directories of the user, completed; and what the user already had: name and path.
 
-    `user` is the image's. Raises SourceError for what the host lacks, SpecError for values that make no sense.
+    `user` is the image's. Raises SourceError for what the host lacks, UsageError or SpecError for values that make
+    no sense.
     """
     tree = Tree([*entries, *directories])
     own = {entry.path for entry in entries if not isinstance(entry, Directory)}
@@ -86,6 +87,7 @@ def _merged(essentials: Iterable[Essential]) -> Iterator[Essential]:
     """One of each name; a name without values stands for the host's own, beside those that are named."""
     values: dict[str, list[str]] = {}
     for essential in essentials:
+        require_values(essential.name, essential.values)
         if essential.name != "auto":
             values.setdefault(essential.name, []).extend(essential.values or ("",))
     for name, found in values.items():
@@ -167,13 +169,11 @@ def _is_zone(path: str) -> bool:
         return False
 
 
-def _tmp(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
-    _no_values("tmp", values)
+def _tmp(_values: tuple[str, ...], _user: str) -> Iterator[Entry]:
     yield Directory(path="/tmp", mode=0o1777, uid=0, gid=0)  # noqa: S108 - of the image
 
 
-def _nonroot(values: tuple[str, ...], user: str) -> Iterator[Entry]:
-    _no_values("nonroot", values)
+def _nonroot(_values: tuple[str, ...], user: str) -> Iterator[Entry]:
     passwd, group, homes = account_files(user)
     yield made_file("/etc/passwd", passwd)
     yield made_file("/etc/group", group)
@@ -181,13 +181,12 @@ def _nonroot(values: tuple[str, ...], user: str) -> Iterator[Entry]:
         yield Directory(path=path, mode=0o755, uid=uid, gid=gid)
 
 
-def _nsswitch(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
-    _no_values("nsswitch", values)
+def _nsswitch(_values: tuple[str, ...], _user: str) -> Iterator[Entry]:
     yield made_file("/etc/nsswitch.conf", _NSSWITCH)
 
 
 def _services(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
-    directory, _ = _place("services", values, others=False)
+    directory, _ = _place("services", values)
     paths = [f"{directory or '/etc'}/{name}" for name in ("services", "protocols")]
     if not all(map(os.path.isfile, paths)):
         raise _missing("services", "names of services and protocols", paths, named=directory)
@@ -196,7 +195,7 @@ def _services(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
 
 
 def _locale(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
-    directory, _ = _place("locale", values, others=False)
+    directory, _ = _place("locale", values)
     names = (directory,) if directory else (LOCALE, "/usr/lib/locale/C.UTF-8")
     source = next((path for path in names if os.path.isfile(f"{path}/LC_CTYPE")), None)
     if source is None:
@@ -229,7 +228,7 @@ def _terminfo(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
 
 
 def _mime(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
-    named, _ = _place("mime", values, others=False)
+    named, _ = _place("mime", values)
     source = named or "/etc/mime.types"
     if not os.path.isfile(source):
         raise _missing("mime", "types of files", (source,), named=named)
@@ -243,23 +242,13 @@ def _files_of(source: str, target: str) -> Iterator[Entry]:
             yield entry
 
 
-def _place(name: str, values: tuple[str, ...], *, others: bool = True) -> tuple[str | None, tuple[str, ...]]:
+def _place(name: str, values: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     """Part values into the path to take the files from, which begins with `/` or `.`, and names."""
     paths = tuple(dict.fromkeys(value for value in values if value.startswith(("/", "."))))
     names = tuple(value for value in values if value and value not in paths)
     if len(paths) > 1:
         raise SpecError(f"--with {name} names two places: {paths[0]!r} and {paths[1]!r}.", fix="Name one of them.")
-    if names and not others:
-        raise SpecError(
-            f"--with {name}={names[0]}: {name} has no parts to choose from.",
-            fix=f"Leave the value out, or name a path that begins with `/` or `.`: `--with {name}=./FILES`.",
-        )
     return (paths[0].rstrip("/") if paths else None), names
-
-
-def _no_values(name: str, values: tuple[str, ...]) -> None:
-    if values:
-        raise SpecError(f"--with {name}={values[0]}: {name} takes no value.", fix=f"Write `--with {name}`.")
 
 
 def _missing(name: str, what: str, paths: Sequence[str], *, named: str | None = None) -> SourceError:

@@ -43,7 +43,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
-    `covered` has what essentials did not bring because the user did: name and path.
+    `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
+    `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
     not have, `incomplete` those that copied libraries want.
     """
@@ -56,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rootfs: Rootfs
     programs: tuple[Program, ...]
     covered: tuple[tuple[str, str], ...] = ()
+    added: tuple[str, ...] = ()
+    bundling: bool = False
     libraries: tuple[Program, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     incomplete: tuple[Unresolved, ...] = ()
@@ -129,6 +132,7 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot
         rootfs=rootfs,
         programs=tuple(programs.values()),
         covered=covered,
+        bundling=spec.bundle_libraries,
         libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
         unresolved=bundled.unresolved,
         incomplete=bundled.incomplete,

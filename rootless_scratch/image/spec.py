@@ -25,6 +25,9 @@ ESSENTIALS = (
 )
 """What `--with` knows; image/essentials.py says what each brings."""
 
+_WITHOUT_VALUES = ("auto", "nonroot", "nsswitch", "tmp")
+_FROM_A_PATH = ("locale", "mime", "services")
+
 _KEYS = ("mode=", "uid=", "gid=", "cap=")
 _OPTIONS = re.compile(r"[A-Za-z]+=[^:/]*\Z")
 _ID_LIMIT = 2**32 - 1
@@ -215,8 +218,20 @@ def parse_essentials(word: str) -> tuple[Essential, ...]:
                 f"--with {word!r}: a value of {name} is empty.",
                 fix=f"Write it as `--with {name}=VALUE:VALUE`, or leave the `=` out.",
             )
+        require_values(name, values)
         found.append(Essential(name=name, values=values))
     return tuple(found)
+
+
+def require_values(name: str, values: tuple[str, ...]) -> None:
+    """Refuse values that an essential cannot have; raises UsageError."""
+    if name in _WITHOUT_VALUES and values:
+        raise UsageError(f"--with {name}={values[0]}: {name} takes no value.", fix=f"Write `--with {name}`.")
+    if name in _FROM_A_PATH and not all(value.startswith(("/", ".")) for value in values if value):
+        raise UsageError(
+            f"--with {name}={values[0]}: {name} has no parts to choose from.",
+            fix=f"Leave the value out, or name a path that begins with `/` or `.`: `--with {name}=./FILES`.",
+        )
 
 
 def parse_pair(flag: str, word: str) -> tuple[str, str]:

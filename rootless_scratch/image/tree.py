@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""
 
-_SHEBANGS = 4
-"""Interpreters that are scripts themselves may nest so deep: execve(2)."""
+SCRIPTS_LIMIT = 5
+"""So many scripts in a row, each the interpreter of the one before: exec_binprm() in Linux fs/exec.c."""
 
 _EXECUTE = 0o111
 
@@ -97,12 +98,14 @@ class Tree:
     ) -> tuple[File, ...]:
         """The files that the kernel opens to start the image: the program, and interpreters of scripts.
 
-        An interpreter without a directory is looked for in the working directory, never in PATH.
+        Where the interpreter is env(1), what that starts is the next one. An interpreter without a directory is
+        looked for in the working directory, never in PATH.
         """
         words = config.words()
         path = self.command_path(config, words[0]) if words else None
         files: list[File] = []
-        while path is not None and len(files) <= _SHEBANGS:
+        scripts = 0
+        while path is not None and scripts <= SCRIPTS_LIMIT:
             entry = self.resolve(path)
             if not isinstance(entry, File) or entry in files:
                 break
@@ -111,4 +114,19 @@ class Tree:
             if found is None or not found.shebang:
                 break
             path = posixpath.join("/", config.working_dir, found.shebang[0])
+            scripts += 1
+            asked = self.asked_of_env(config, found)
+            env = self.resolve(path)
+            if asked is not None and isinstance(env, File):
+                if env not in files:
+                    files.append(env)
+                    facts(env)
+                path, scripts = asked, 0
         return tuple(files)
+
+    def asked_of_env(self, config: RuntimeConfig, script: ProgramFacts) -> str | None:
+        """The path of the program that a script's first line has env(1) start; None where there is none."""
+        line = env_line(script.shebang)
+        paths = () if line is None else line.candidates(config.search_path(), config.working_dir)
+        found = {path: entry for path in paths if isinstance(entry := self.resolve(path), File)}
+        return next((path for path, entry in found.items() if entry.mode & _EXECUTE), next(iter(found), None))

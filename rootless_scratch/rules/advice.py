@@ -56,11 +56,16 @@ def static_fix(elf: ElfFacts) -> str:
     )
 
 
-def static_or_bundled_fix(elf: ElfFacts) -> str:
-    """Say how it is built so that it needs no loader, and that its loader can be taken along instead."""
-    return (
-        f"{static_fix(elf).removesuffix('.')}; or take its loader and libraries along with `--bundle-libraries`."
-    )
+def loader_fix(elf: ElfFacts, *, bundling: bool) -> str:
+    """Say how it is built so that it needs no loader, and how it gets its loader instead."""
+    loader = elf.interpreter or ""
+    if not loader.startswith("/"):
+        instead = "link it with the absolute path of its loader, by `-Wl,--dynamic-linker=/PATH`"
+    elif bundling:
+        instead = f"install the package that has {shown(loader)}, or name a root that has it by `--sysroot DIR`"
+    else:
+        instead = "take its loader and libraries along with `--bundle-libraries`"
+    return f"{static_fix(elf).removesuffix('.')}; or {instead}."
 
 
 def library_fix(elf: ElfFacts) -> str:

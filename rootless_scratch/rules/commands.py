@@ -55,6 +55,7 @@ def judge_command(scene: Scene) -> Iterator[Finding]:
     elif entry is None:
         yield _missing(scene, words[0], path)
     elif isinstance(entry, File):
+        yield from _judge_relative(scene, words[0])
         yield from _judge_arguments(scene, entry)
     else:
         yield Finding(
@@ -144,6 +145,27 @@ def _not_in_path(scene: Scene, word: str) -> Finding:
         message=f"The image is to start {shown(word)}, which no directory of its PATH has{searched}.",
         fix=fix,
     )
+
+
+def _judge_relative(scene: Scene, word: str) -> Iterator[Finding]:
+    """Runtimes differ where the first match in PATH lies below the working directory: `.`, or an empty name."""
+    if "/" in word:
+        return
+    for directory in scene.config.search_path():
+        path = posixpath.join("/", scene.config.working_dir, directory, word)
+        if not scene.is_file(path) or obstacle(scene.account, scene.tree.walk(path), EXECUTE) is not None:
+            continue
+        if not directory.startswith("/"):
+            place = shown(directory) if directory else "an empty name"
+            yield Finding(
+                rule="command-by-relative-path",
+                severity="warning",
+                subject=word,
+                message=f"PATH leads to {shown(word)} by {place}, which begins at the working directory; runc "
+                "refuses to start what it finds there, and crun does not.",
+                fix=f"Name it by its absolute path: {scene.started_as(posixpath.normpath(path))}.",
+            )
+        return
 
 
 def _missing(scene: Scene, word: str, path: str) -> Finding:

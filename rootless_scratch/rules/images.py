@@ -18,7 +18,7 @@ from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.accounts import judge_account
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.commands import judge_command, judge_healthcheck, started_path
-from rootless_scratch.rules.hidden import judge_hidden
+from rootless_scratch.rules.hidden import judge_hidden, judge_mount_points
 from rootless_scratch.rules.loaders import judge_incomplete
 from rootless_scratch.rules.machines import judge_machines
 from rootless_scratch.rules.needs import judge_covered, judge_needs
@@ -26,6 +26,7 @@ from rootless_scratch.rules.permissions import judge_execution, judge_privileges
 from rootless_scratch.rules.places import judge_places
 from rootless_scratch.rules.programs import judge_platforms, judge_program
 from rootless_scratch.rules.scene import Scene
+from rootless_scratch.rules.scripts import judge_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ def judge_plan(plan: Plan) -> tuple[Finding, ...]:
         read=lambda file: known.get(file.path) or facts_on_host(file),
         content=content_on_host,
         sought=plan.unresolved,
+        bundling=plan.bundling,
     )
     return (*found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
@@ -68,12 +70,13 @@ def judge_image(
     read: Callable[[File], ElfFacts | None] = lambda _: None,
     content: Callable[[File], bytes | None] = lambda _: None,
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> tuple[Finding, ...]:
     """Say what would keep the image from starting, then what would go wrong later; errors come first.
 
     `programs` are the files that were named as programs and those that get started, interpreters included.
     `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
-    to be bundled and not found.
+    to be bundled and not found, `bundling` whether anything was to be.
     """
     tree = Tree(rootfs)
     lists = read_lists(tree, content)
@@ -82,13 +85,17 @@ def judge_image(
     root = TreeRoot(tree, read=read, content=content)
     facts = {program.path: program.facts for program in programs}
     started = _started(scene, facts)
+    executed = tuple(_executed(scene, started, facts))
+    libraries = tuple(_libraries(scene, started, facts, root))
     findings = [
         *judge_command(scene),
         *judge_healthcheck(scene),
-        *judge_execution(scene, _executed(scene, started, facts)),
-        *_judge_programs(scene, programs, root, sought),
-        *judge_reading(scene, _libraries(scene, started, facts, root)),
-        *judge_hidden(started),
+        *judge_execution(scene, executed),
+        *_judge_programs(scene, programs, root, sought, bundling=bundling),
+        *judge_reading(scene, libraries),
+        *judge_hidden(scene, (*executed, *libraries)),
+        *judge_mount_points(scene),
+        *judge_depth(scene, started, facts),
         *_judge_platform(started, facts, platform),
         *judge_account(scene),
         *judge_places(scene),
@@ -118,7 +125,8 @@ def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, Program
         known = facts.get(file.path)
         if known is None:
             continue
-        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None):
+        asked = scene.tree.asked_of_env(scene.config, known)
+        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None, asked):
             if interpreter is not None and interpreter.startswith("/") and scene.is_file(interpreter):
                 yield interpreter
 
@@ -136,7 +144,7 @@ def _libraries(
 
 
 def _judge_programs(
-    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved]
+    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
 ) -> Iterator[Finding]:
     library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
     for program in programs:
@@ -146,7 +154,10 @@ def _judge_programs(
             root=root,
             image_path=program.path,
             library_path=library_path,
+            search_path=scene.config.search_path(),
+            working_dir=scene.config.working_dir,
             sought=sought,
+            bundling=bundling,
         )
     yield from judge_platforms([program.facts for program in programs])
 

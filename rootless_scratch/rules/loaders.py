@@ -35,10 +35,12 @@ def judge_loading(
     image_path: str | None,
     library_path: str,
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> Iterator[Finding]:
     """Judge a sound, dynamically linked program for Linux by what its loader will open in `root`.
 
-    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either.
+    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either;
+    `bundling` is whether that was done at all.
     """
     path = image_path or f"/{posixpath.basename(subject)}"
     closure = resolve(elf, path=path, root=root, library_path=library_path)
@@ -51,7 +53,7 @@ def judge_loading(
             fix=advice.static_fix(elf),
         )
     elif closure.interpreter_state == "missing":
-        yield _needs_loader(elf, subject, closure)
+        yield _needs_loader(elf, subject, closure, bundling=bundling)
     elif closure.interpreter_state == "unfit":
         yield Finding(
             rule="loader-unusable",
@@ -100,7 +102,7 @@ def _what_is_there(closure: Closure) -> str:
     return "its loader and the libraries that it names are in the image"
 
 
-def _needs_loader(elf: ElfFacts, subject: str, closure: Closure) -> Finding:
+def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bool) -> Finding:
     what = f"it needs the loader {shown(elf.interpreter or '')}"
     missing = tuple(each.name for each in closure.unresolved)
     if missing:
@@ -114,7 +116,7 @@ def _needs_loader(elf: ElfFacts, subject: str, closure: Closure) -> Finding:
         severity="error",
         subject=subject,
         message=f"{shown(subject)} is dynamically linked: {what}.",
-        fix=advice.static_or_bundled_fix(elf),
+        fix=advice.loader_fix(elf, bundling=bundling),
     )
 
 
@@ -203,17 +205,21 @@ def _opened_later(
                     "the image does not have it.",
                     fix=f"Add it by `--include-library {names[0]}` together with `--bundle-libraries`.",
                 )
-    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(closure, root):
+    places = [f"{each.rstrip('/')}/gconv" for each in closure.defaults]
+    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(places, root):
+        place = next(
+            (each for each in places if each.startswith("/usr/")), places[0] if places else "/usr/lib/gconv"
+        )
         yield Finding(
             rule="opens-gconv",
             severity="info",
             subject=subject,
             message=f"{shown(subject)} converts between character sets by iconv(3), whose modules the image does "
             "not have; UTF-8, UTF-16, UTF-32 and ASCII need none.",
-            fix="If it needs others, copy the host's gconv directory to its place, e.g. "
-            "`--copy /usr/lib/x86_64-linux-gnu/gconv:/usr/lib/x86_64-linux-gnu/gconv`.",
+            fix=f"If it needs others, copy the gconv directory of {elf.machine} to its place, e.g. "
+            f"`--copy {place}:{place}`.",
         )
-    elif "dlopen" in elf.imports:
+    if "dlopen" in elf.imports:
         yield Finding(
             rule="opens-unknown",
             severity="info",
@@ -224,9 +230,9 @@ def _opened_later(
         )
 
 
-def _has_gconv(closure: Closure, root: Root) -> bool:
+def _has_gconv(places: Sequence[str], root: Root) -> bool:
     names = ("gconv-modules.cache", "gconv-modules")
-    return any(root.locate(f"{each}/gconv/{name}") for each in closure.defaults for name in names)
+    return any(root.locate(f"{place}/{name}") for place in places for name in names)
 
 
 def _libraries(names: Sequence[str]) -> str:

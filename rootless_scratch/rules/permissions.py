@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rootless_scratch.rules.access import Answer
     from rootless_scratch.rules.scene import Scene
 
-_EFFECTIVE: Final = re.compile(r"[+=][ip]*e")
+_EFFECTIVE: Final = re.compile(r"[+=](?=[eip]*e)[eip]*p")
+"""Permitted and effective: the kernel asks for no others (bprm_caps_from_vfs_caps())."""
 
 
 def judge_execution(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.findings import Finding, Verdict
+from rootless_scratch.image.config import USUAL_PATH
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.files import judge_file
@@ -32,6 +33,8 @@ _UNDECIDED: Final = frozenset(
         "not-executable",
         "not-readable",
         "file-capabilities",
+        "id-too-high",
+        "command-by-relative-path",
     }
 )
 """Rules after which nobody can say beforehand whether the program starts."""
@@ -44,24 +47,39 @@ def judge_program(
     root: Root,
     image_path: str | None = None,
     library_path: str = "",
+    search_path: Sequence[str] = tuple(USUAL_PATH.split(":")),
+    working_dir: str = "/",
     sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
 ) -> tuple[Finding, ...]:
     """Say what would keep the program from starting in the image, and how this very program is mended.
 
     `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
-    `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `sought` what was
-    to be bundled and not found.
+    `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `search_path` its
+    PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
     """
 
     def loading(elf: ElfFacts) -> Iterator[Finding]:
         if not elf.static:
             yield from judge_loading(
-                elf, subject=subject, root=root, image_path=image_path, library_path=library_path, sought=sought
+                elf,
+                subject=subject,
+                root=root,
+                image_path=image_path,
+                library_path=library_path,
+                sought=sought,
+                bundling=bundling,
             )
 
     found: Finding | None
     if facts.kind == "script":
-        found = judge_script(facts, subject=subject, is_present=lambda path: root.locate(path) is not None)
+        found = judge_script(
+            facts,
+            subject=subject,
+            is_present=lambda path: root.locate(path) is not None,
+            search_path=search_path,
+            working_dir=working_dir,
+        )
     elif facts.elf is None:
         found = judge_file(facts, subject=subject)
     else:

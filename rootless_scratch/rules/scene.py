@@ -38,6 +38,10 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether `path` leads to a regular file, as interpreters and libraries must be."""
         return isinstance(self.tree.resolve(path), File)
 
+    def link(self, path: str) -> Symlink | None:
+        """Give the symbolic link at this very path."""
+        return next((each for each in self.rootfs if isinstance(each, Symlink) and each.path == path), None)
+
     def flag(self) -> str:
         """Give the flag of `build` that holds the first word of the command."""
         return "--entrypoint" if self.config.entrypoint else "--cmd"

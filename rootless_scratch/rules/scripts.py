@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rootless_scratch.findings import Finding
+from rootless_scratch.image.envline import env_line, is_env
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.tree import SCRIPTS_LIMIT
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.findings import Severity
+    from rootless_scratch.image.envline import EnvLine
+    from rootless_scratch.image.rootfs import Entry
+    from rootless_scratch.rules.scene import Scene
 
-_ENV_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
-
-def judge_script(facts: ProgramFacts, *, subject: str, is_present: Callable[[str], bool]) -> Finding | None:
+def judge_script(
+    facts: ProgramFacts,
+    *,
+    subject: str,
+    is_present: Callable[[str], bool],
+    search_path: Sequence[str],
+    working_dir: str,
+) -> Finding | None:
     """Judge a script's first line and whether its interpreter will be in the image; see `judge_program`."""
     shebang = facts.shebang or ()
     garbled = _garbled_line(facts, subject)
@@ -31,9 +43,32 @@ def judge_script(facts: ProgramFacts, *, subject: str, is_present: Callable[[str
             message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
             fix=_interpreter_fix(interpreter),
         )
-    if posixpath.basename(interpreter) == "env" and len(shebang) > 1:
-        return _judge_env(shebang[1], subject, is_present)
-    return None
+    if not is_env(shebang):
+        return None
+    line = env_line(shebang)
+    paths = () if line is None else line.candidates(search_path, working_dir)
+    return None if any(map(is_present, paths)) else _unknown_to_env(shebang[1], line, subject)
+
+
+def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, ProgramFacts]) -> Iterator[Finding]:
+    """Refuse scripts whose interpreters are scripts too, deeper than the kernel follows."""
+    for file in started:
+        entry: Entry | None = file
+        for _ in range(SCRIPTS_LIMIT + 1):
+            found = facts.get(entry.path) if isinstance(entry, File) else None
+            if found is None or not found.shebang:
+                break
+            entry = scene.tree.resolve(posixpath.join("/", scene.config.working_dir, found.shebang[0]))
+        else:
+            yield Finding(
+                rule="script-too-deep",
+                severity="error",
+                subject=file.path,
+                message=f"{shown(file.path)} is a script whose interpreter is a script, and so on, more than "
+                f"{SCRIPTS_LIMIT} deep, which no kernel starts.",
+                fix="Name the program at the end of the chain in the `#!` line.",
+            )
+            return
 
 
 def _garbled_line(facts: ProgramFacts, subject: str) -> Finding | None:
@@ -79,8 +114,9 @@ def _interpreter_fix(interpreter: str) -> str:
         return "Name the interpreter by its absolute path, and add it to the image."
     if posixpath.basename(interpreter) in {"sh", "ash"}:
         return (
-            f"Add a static shell there, e.g. a static busybox by `--copy /bin/busybox:{shown(interpreter)}`, "
-            "or use a compiled static program instead."
+            f"Add this host's shell by `{shown(interpreter)}:{shown(interpreter)}` and `--bundle-libraries`, or a "
+            f"static one, e.g. busybox by `--copy /bin/busybox:{shown(interpreter)}`; or use a compiled static "
+            "program instead."
         )
     return (
         f"Name the interpreter as another program, {shown(interpreter)}:{shown(interpreter)}, with "
@@ -89,23 +125,27 @@ def _interpreter_fix(interpreter: str) -> str:
     )
 
 
-def _judge_env(argument: str, subject: str, is_present: Callable[[str], bool]) -> Finding | None:
-    program = _env_program(argument)
-    if program is None or any(is_present(f"{directory}/{program}") for directory in _ENV_PATH):
-        return None
-    return Finding(
-        rule="script-env-program-missing",
-        severity="warning",
-        subject=subject,
-        message=f"{shown(subject)} asks env for {shown(program)}, "
-        "which is in none of the usual directories of the image.",
-        fix=f"Add {shown(program)} to the image, and set PATH if it lies elsewhere.",
-    )
-
-
-def _env_program(argument: str) -> str | None:
-    """Find the program that env(1) is asked for: the first word that is neither an option nor a variable."""
-    for word in argument.removeprefix("-S").split():
-        if not word.startswith("-") and "=" not in word:
-            return None if "/" in word else word
-    return None
+def _unknown_to_env(argument: str, line: EnvLine | None, subject: str) -> Finding:
+    name = shown(subject)
+    severity: Severity = "error"
+    if line is None:
+        severity = "warning"
+        message = f"{name} asks env for something by {shown(argument)}, and what that starts cannot be told."
+        fix = "Name the interpreter by its absolute path in the `#!` line, or try the image out."
+    elif not line.program:
+        message = f"{name} names no program behind env, which then starts the script again, without end."
+        fix = "Name one in the `#!` line."
+    elif any(character in " \t" for character in line.program):
+        first = line.program.split()[0]
+        message = (
+            f"{name} asks env for {shown(line.program)}, which is one name to it: the kernel does not split "
+            "the line."
+        )
+        fix = f"Write `env -S {shown(line.program)}`, and add {shown(first)} to the image."
+    elif "/" in line.program:
+        message = f"{name} asks env for {shown(line.program)}, which the image does not have."
+        fix = f"Add {shown(line.program)} to the image, or correct the `#!` line."
+    else:
+        message = f"{name} asks env for {shown(line.program)}, which no directory of the image's PATH has."
+        fix = f"Add {shown(line.program)} to the image, and set PATH by `--env` if it lies elsewhere."
+    return Finding(rule="script-env-program-missing", severity=severity, subject=subject, message=message, fix=fix)

@@ -1,0 +1,49 @@
+"""Each rule of the doctor that other tests meet without its name: one fact changed, and the rule speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+from test_host import GIB, HEALTHY
+
+from rootless_scratch.host.facts import Cgroups, Runtime, Socket
+from rootless_scratch.host.namespaces import IdMap
+from rootless_scratch.rules.hosts import judge_host
+
+if TYPE_CHECKING:
+    from rootless_scratch.host.facts import HostFacts
+
+RUNC = Runtime(name="runc", reason="because cgroups are hybrid here")
+
+
+def images(**changes: object) -> HostFacts:
+    place = replace(HEALTHY.storage.images, **changes)
+    return replace(HEALTHY, storage=replace(HEALTHY.storage, images=place))
+
+
+CHANGED = {
+    "host-cgroup-delegation": replace(HEALTHY, cgroups=replace(HEALTHY.cgroups, controllers=("memory",))),
+    "host-cgroup-limits": replace(HEALTHY, cgroups=Cgroups(mode="v1", runtime=RUNC, controllers=())),
+    "host-disk-space": images(free=GIB // 2),
+    "host-id-map": replace(
+        HEALTHY, user_namespaces=replace(HEALTHY.user_namespaces, id_map=IdMap(ids=1, problem=None))
+    ),
+    "host-not-writable": images(writable=False),
+    "host-policy-missing": replace(HEALTHY, storage=replace(HEALTHY.storage, policy=None)),
+    "host-runtime-chosen": replace(HEALTHY, cgroups=replace(HEALTHY.cgroups, runtime=RUNC)),
+    "host-runtime-missing": replace(
+        HEALTHY, tools=tuple(replace(tool, path=None) if tool.name == "crun" else tool for tool in HEALTHY.tools)
+    ),
+    "host-socket": replace(HEALTHY, socket=Socket(path="/run/x", named=False, state="absent")),
+    "host-storage": replace(HEALTHY, storage=replace(HEALTHY.storage, problem="it is broken")),
+    "host-storage-network-file-system": images(fstype="nfs"),
+    "host-storage-vfs": replace(HEALTHY, storage=replace(HEALTHY.storage, driver="vfs")),
+}
+
+
+@pytest.mark.parametrize("rule", CHANGED)
+def test_one_changed_fact_makes_the_rule_speak_and_a_healthy_host_does_not(rule: str) -> None:
+    assert rule in [finding.rule for finding in judge_host(CHANGED[rule]).findings]
+    assert judge_host(HEALTHY).findings == ()
