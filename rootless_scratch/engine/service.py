@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Origin = Literal["container-host", "user", "own"]
 
-IDLE = 5
+IDLE = 10
 """Seconds without a request after which a service of ours ends by itself."""
 
 _SOCKET = "s"
@@ -36,6 +36,10 @@ _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
+
+
+class IdleEndedError(HostError):
+    """A service of ours ended by itself, because nobody came to ask it anything for IDLE seconds."""
 
 
 class Service:
@@ -58,6 +62,7 @@ class Starting:
         self.directory = _private_directory(variables)
         environment = {name: value for name, value in variables.items() if name not in _INHERITED}
         self._closed = False
+        self.began = time.monotonic()
         try:
             self.process: Child = _start(self.directory, environment, runtime)
         except BaseException:
@@ -110,12 +115,15 @@ def has_user_socket(variables: Mapping[str, str]) -> bool:
 def wait_until_ready(starting: Starting) -> Service:
     """The service once it answers.
 
-    Raises HostError with podman's own cause where it ends instead.
+    Raises IdleEndedError where this host was too busy to ask in time, HostError with podman's own cause where it
+    ends otherwise.
     """
     client = _client(starting.path)
     deadline = time.monotonic() + _START_PATIENCE
     while True:
-        if client.listens():
+        # One that has been waiting for long may be about to leave; a request makes it stay.
+        fresh = time.monotonic() - starting.began < IDLE / 2
+        if client.listens() and (fresh or _answers(client)):
             return Service(client=client, origin="own")
         if starting.process.poll() is not None:
             raise _died(starting)
@@ -183,6 +191,14 @@ def _ping(client: Client, *, patience: float) -> None:
             "What answers there is not podman.",
             fix="Check which program listens on that socket (`ss -xlp`).",
         )
+
+
+def _answers(client: Client) -> bool:
+    try:
+        _ping(client, patience=10.0)
+    except EngineError:
+        return False
+    return True
 
 
 def _private_directory(variables: Mapping[str, str]) -> str:
@@ -256,7 +272,8 @@ def _died(starting: Starting) -> HostError:
     except OSError:
         said = ""
     cause = command.last_cause(said) or f"it ended with code {starting.process.returncode}"
-    return HostError(
+    kind = HostError if starting.process.returncode else IdleEndedError
+    return kind(
         f"The podman service did not start: {cause}.",
         fix="Run `rootless-scratch doctor`, which tells what this host lacks.",
     )
