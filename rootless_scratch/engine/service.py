@@ -34,6 +34,7 @@ _SOCKET_PATH_LIMIT = 107
 
 _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
+_CHILD_PATIENCE = 0.3
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
 
@@ -255,6 +256,21 @@ def _end(starting: Starting) -> None:
             starting.process.wait()
             break
         time.sleep(0.001)
+    # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
+    deadline = time.monotonic() + _CHILD_PATIENCE
+    while _has_members(starting.process.pid):
+        if time.monotonic() > deadline:
+            _signal(starting.process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _signal(group: int, number: int) -> None:
