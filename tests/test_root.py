@@ -47,6 +47,24 @@ def test_root_builds_runs_checks_and_reads_an_image(root_home: Home, tmp_path: P
     assert root_home.cli("doctor").returncode == 0
 
 
+def test_roots_limits_are_enforced_and_its_volumes_are_let_be(root_home: Home) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox is not None, "install busybox-static"
+    assert root_home.cli("build", "-q", busybox, "-t", "tools").returncode == 0
+    script = (
+        "c=/sys/fs/cgroup; cat $c/memory.max $c/cpu.max $c/pids.max 2>/dev/null ||"
+        " cat $c/memory/memory.limit_in_bytes $c/cpu/cpu.cfs_quota_us $c/pids/pids.max; echo x > /v/new"
+    )
+    place = root_home.path / "volume"
+    place.mkdir()
+    place.chmod(0o777)
+    words = ["--strict", "--network", "none", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20"]
+    done = root_home.cli("run", "-q", *words, "--volume", f"{place}:/v", "tools", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() in ([b"67108864", b"50000", b"100000", b"20"], [b"67108864", b"50000", b"20"])
+    assert (place / "new").stat().st_uid == 65532, "ids of root's containers are those of the host"
+
+
 def test_root_and_an_ordinary_user_get_the_same_image_id(root_home: Home, tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "hello")
     by_root = root_home.json("build", str(program), "-t", "hello")["image_id"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 
 from rootless_scratch.engine.lease import hold, lease_directory, local_engine
-from rootless_scratch.engine.service import Starting, has_user_socket
+from rootless_scratch.engine.service import IdleEndedError, Service, Starting, has_user_socket, wait_until_ready
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import tool_environment
+
+_TRIES = 5
 
 
 class Opening:
@@ -51,11 +53,28 @@ class Opening:
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory)
         return self.starting
 
+    def ready(self) -> Service:
+        """A service of our own that answers, started if it was not; raises HostError, EngineError.
+
+        On a host that has far too much to do, one may have come and gone before this process gets its turn.
+        """
+        for _attempt in range(_TRIES):
+            try:
+                return wait_until_ready(self.starting or self.start_service())
+            except IdleEndedError:
+                self.close_service()
+        return wait_until_ready(self.start_service())
+
+    def close_service(self) -> None:
+        """End the service, if there is one."""
+        starting, self.starting = self.starting, None
+        if starting is not None:
+            starting.close()
+
     def close(self) -> None:
         """End the service, let go of the lease; one that stays makes the next call look for its container."""
         try:
-            if self.starting is not None:
-                self.starting.close()
+            self.close_service()
             if not self.used:
                 self.lease.end()
         finally:

@@ -108,7 +108,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stays(self) -> bool:
         """Whether the container may outlive this call, so that podman must keep its output."""
-        return self.keep or self.detach or (self.tty and bool(self.detach_keys))
+        return self.keep or self.detach or (self.tty and self.interactive and bool(self.detach_keys))
 
 
 def request(image: str, arguments: Sequence[str], options: Options) -> Request:

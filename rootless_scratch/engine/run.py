@@ -163,18 +163,17 @@ def run(
 
 
 def _run(call: _Call) -> Ending:
-    starting = call.opening.starting
-    if starting is None:
+    if call.opening.starting is None:
         ending = _run_on_found(call)
         if ending is not None:
             return ending
-        starting = call.opening.start_service()
+        call.opening.start_service()
     for note in call.opening.notes:
         call.notes.add(note)
     # These imports take as long as the service takes to start, so they wait until it does.
     from rootless_scratch.engine import failures, network, session, streams  # noqa: F401 - warmed up here
 
-    return _run_on(services.wait_until_ready(starting), call, engine=local_engine(call.variables))
+    return _run_on(call.opening.ready(), call, engine=local_engine(call.variables))
 
 
 def _run_on_found(call: _Call) -> Ending | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Origin = Literal["container-host", "user", "own"]
 
-IDLE = 5
+IDLE = 10
 """Seconds without a request after which a service of ours ends by itself."""
 
 _SOCKET = "s"
@@ -34,8 +34,13 @@ _SOCKET_PATH_LIMIT = 107
 
 _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
+_CHILD_PATIENCE = 0.3
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
+
+
+class IdleEndedError(HostError):
+    """A service of ours ended by itself, because nobody came to ask it anything for IDLE seconds."""
 
 
 class Service:
@@ -58,6 +63,7 @@ class Starting:
         self.directory = _private_directory(variables)
         environment = {name: value for name, value in variables.items() if name not in _INHERITED}
         self._closed = False
+        self.began = time.monotonic()
         try:
             self.process: Child = _start(self.directory, environment, runtime)
         except BaseException:
@@ -110,12 +116,15 @@ def has_user_socket(variables: Mapping[str, str]) -> bool:
 def wait_until_ready(starting: Starting) -> Service:
     """The service once it answers.
 
-    Raises HostError with podman's own cause where it ends instead.
+    Raises IdleEndedError where this host was too busy to ask in time, HostError with podman's own cause where it
+    ends otherwise.
     """
     client = _client(starting.path)
     deadline = time.monotonic() + _START_PATIENCE
     while True:
-        if client.listens():
+        # One that has been waiting for long may be about to leave; a request makes it stay.
+        fresh = time.monotonic() - starting.began < IDLE / 2
+        if client.listens() and (fresh or _answers(client)):
             return Service(client=client, origin="own")
         if starting.process.poll() is not None:
             raise _died(starting)
@@ -185,6 +194,14 @@ def _ping(client: Client, *, patience: float) -> None:
         )
 
 
+def _answers(client: Client) -> bool:
+    try:
+        _ping(client, patience=10.0)
+    except EngineError:
+        return False
+    return True
+
+
 def _private_directory(variables: Mapping[str, str]) -> str:
     """A fresh directory of mode 0700 whose name leaves room for the socket's."""
     bases = (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp")  # noqa: S108 - mkdir fails if it exists
@@ -239,6 +256,21 @@ def _end(starting: Starting) -> None:
             starting.process.wait()
             break
         time.sleep(0.001)
+    # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
+    deadline = time.monotonic() + _CHILD_PATIENCE
+    while _has_members(starting.process.pid):
+        if time.monotonic() > deadline:
+            _signal(starting.process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+
+
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _signal(group: int, number: int) -> None:
@@ -256,7 +288,8 @@ def _died(starting: Starting) -> HostError:
     except OSError:
         said = ""
     cause = command.last_cause(said) or f"it ended with code {starting.process.returncode}"
-    return HostError(
+    kind = HostError if starting.process.returncode else IdleEndedError
+    return kind(
         f"The podman service did not start: {cause}.",
         fix="Run `rootless-scratch doctor`, which tells what this host lacks.",
     )
