@@ -30,7 +30,7 @@ FLOORS = (
     {"judging"},
     {"checking"},
     {"api"},
-    {"root"},
+    {"root", "debugging"},
     {"cli"},
     {"__main__"},
 )

@@ -10,6 +10,7 @@ from rootless_scratch.errors import UsageError
 VERBS = {
     "build": "Turn program files into an image in local storage.",
     "run": "Run an image, hardened; the exit code is the container's.",
+    "debug": "Open a shell with tools beside a container, or over an image.",
     "check": "Judge programs and images without building or running.",
     "doctor": "Say what works on this host, and what to do about what does not.",
     "containerfile": "Print the Containerfile that gives the same image.",
