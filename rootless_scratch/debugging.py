@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.api import build_spec
+from rootless_scratch.engine.failures import IpcClosedError
 from rootless_scratch.engine.images import config_of, load
 from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.run import run
@@ -52,6 +53,13 @@ def debug(
     Raises what `run` raises, and ToolMissingError, SourceError, ElfError, CommandError and RefusedError for what
     cannot be a toolbox.
     """
+    notes: list[str] = []
+
+    def tell(sentence: str) -> None:
+        notes.append(sentence)
+        if say is not None:
+            say(sentence)
+
     program = toolbox_program(toolbox)
     with contextlib.closing(opening or Opening()) as begun:
         client = begun.service().client
@@ -59,26 +67,30 @@ def debug(
         name = toolbox_name(program, linked=target.is_container)
         if config_of(client, name) is None:
             _make(client, name, program, linked=target.is_container)
-        if say is not None:
-            for note in target.notes:
-                say(note)
-        result = run(
-            name,
-            () if command is None else ("-c", command),
-            stdout=stdout,
-            stderr=stderr,
-            forward_signals=True,
-            say=say,
-            opening=begun,
-            beside=target.beside,
-            **_options(target, interactive=command is None, terminal=terminal),
-        )
-    notes = (*target.notes, *result.notes)
+        for sentence in target.notes:
+            tell(sentence)
+
+        def attempt(target: Target, opening: Opening | None) -> RunResult:
+            return run(
+                name,
+                () if command is None else ("-c", command),
+                stdout=stdout,
+                stderr=stderr,
+                forward_signals=True,
+                say=say,
+                opening=opening,
+                beside=target.beside,
+                **_options(target, interactive=command is None, terminal=terminal),
+            )
+
+        try:
+            result = attempt(target, begun)
+        except IpcClosedError:
+            tell("The container shares its IPC with nobody, so its shared memory is not seen.")
+            result = attempt(target.without_ipc(), None)
     if result.exit_code == _KILLED and _has_ended(target):
-        notes = (*notes, f"The container {subject} has ended, and its process ids with it.")
-        if say is not None:
-            say(notes[-1])
-    return msgspec.structs.replace(result, notes=notes)
+        tell(f"The container {subject} has ended, and what ran beside it was killed.")
+    return msgspec.structs.replace(result, notes=(*notes, *result.notes))
 
 
 def _options(target: Target, *, interactive: bool, terminal: bool) -> Options:

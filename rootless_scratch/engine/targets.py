@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _NOT_FOUND = 404
 _ROOT = "0:0"
+_IPC = "ipcns"
+"""The key of podman's SpecGenerator."""
 
 _SEE_PROCESS = ("CAP_SYS_PTRACE",)
 _SEE_ALL = ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
@@ -39,6 +41,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def is_container(self) -> bool:
         """Whether it is a running container, not an image."""
         return self.beside.image is None
+
+    def without_ipc(self) -> Target:
+        """The same, but for the IPC of a container that shares it with nobody; podman does not tell beforehand."""
+        joined = tuple(each for each in self.beside.namespaces if each[0] != _IPC)
+        return msgspec.structs.replace(self, beside=msgspec.structs.replace(self.beside, namespaces=joined))
 
     @property
     def has_ended(self) -> bool:
@@ -109,7 +116,6 @@ def _beside_container(found: dict[str, Any], user: str | None) -> Target:
             fix=f"See the files of its image: `rootless-scratch debug {found['ImageName']}`; or debug the "
             "container that it shares them with.",
         )
-    namespaces, notes = _namespaces(found["Id"], settings)
     pid = int(state["Pid"])
     theirs = _user_of(pid)
     ours = user or theirs or _user_named(name, str(found["Config"].get("User") or ""))
@@ -121,32 +127,24 @@ def _beside_container(found: dict[str, Any], user: str | None) -> Target:
         # /proc/PID/root opens to the process's own user where it has no capabilities that ours lacks: ptrace(2).
         capabilities = _SEE_PROCESS
     return Target(
-        beside=Beside(namespaces=namespaces),
+        beside=Beside(namespaces=_namespaces(found["Id"], settings)),
         user=ours,
         capabilities=capabilities,
         pid=None if theirs is None else pid,
-        notes=notes,
     )
 
 
-def _namespaces(whose: str, settings: dict[str, Any]) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
-    """The namespaces of a container that another joins, and a sentence on what it cannot join.
+def _namespaces(whose: str, settings: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """The namespaces of a container that another joins.
 
     What it shares with the host is asked of the host: only real root could enter that by the container's ID.
     """
     joined = [("pidns", "container", whose)]
-    notes: tuple[str, ...] = ()
-    network, ipc = settings.get("NetworkMode"), settings.get("IpcMode")
-    joined.append(("netns", "host", "") if network == "host" else ("netns", "container", whose))
-    if ipc == "host":
-        joined.append(("ipcns", "host", ""))
-    elif ipc in ("private", "none"):
-        notes = (f"The container's IPC is {ipc}, so its shared memory is not seen.",)
-    else:
-        joined.append(("ipcns", "container", whose))
+    for key, setting in (("netns", "NetworkMode"), (_IPC, "IpcMode")):
+        joined.append((key, "host", "") if settings.get(setting) == "host" else (key, "container", whose))
     if settings.get("UsernsMode") == "private":
         joined.append(("userns", "container", whose))
-    return tuple(joined), notes
+    return tuple(joined)
 
 
 def _over_image(found: dict[str, Any], user: str | None, place: str) -> Target:
