@@ -108,7 +108,11 @@ def _options(target: Target, *, interactive: bool, terminal: bool) -> Options:
 
 def _make(client: Client, name: str, program: str, *, linked: bool) -> None:
     """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
-    with tempfile.TemporaryDirectory(prefix="rootless-scratch-") as directory:
+    with (
+        # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
+        contextlib.closing(client.begin("GET", "/events?stream=true")),
+        tempfile.TemporaryDirectory(prefix="rootless-scratch-") as directory,
+    ):
         archive = os.path.join(directory, "toolbox.tar")
         build_spec(toolbox_spec(program, linked=linked), output=[f"docker-archive:{archive}:{name}"])
         load(client, archive)

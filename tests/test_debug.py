@@ -24,12 +24,12 @@ pytestmark = [pytest.mark.podman, pytest.mark.compiler]
 
 SERVER = """
 #include <arpa/inet.h>
-#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-int main(void) {
+int main(int count, char **words) {
     int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(8080)};
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(count > 1 ? atoi(words[1]) : 8080)};
     char asked[4096];
     const char *answer = "HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nwell\\n";
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -80,10 +80,10 @@ def start(home: Home, name: str, *words: str) -> None:
 
 
 def by_podman(home: Home, name: str, *words: str) -> None:
-    """Started by podman's own command line, and less hardened than by ours."""
+    """Started by podman's own command line, less hardened than by ours, on any port that is free."""
     runtime = choose_runtime().name
     chosen = [] if runtime is None else ["--runtime", runtime]
-    home.run(["podman", *chosen, "run", "-d", "--name", name, *words, "web"])
+    home.run(["podman", *chosen, "run", "-d", "--name", name, *words, "web", "0"])
 
 
 def debug(home: Home, *words: str) -> subprocess.CompletedProcess[bytes]:
@@ -166,6 +166,14 @@ def test_what_can_be_no_toolbox_is_refused_with_a_cause_and_a_fix(
     assert b"busybox" in done.stderr
     assert done.stderr.count(b"\n  fix: ") == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_without_a_busybox_the_package_and_another_way_are_named(web: Home, tmp_path: Path) -> None:
+    done = web.cli("debug", "web", "--exec", "true", environment={"PATH": str(tmp_path)})
+    assert done.returncode == 125
+    assert b"There is no busybox on this host" in done.stderr
+    assert b"busybox-static" in done.stderr
+    assert b"--toolbox PROGRAM" in done.stderr
 
 
 def test_an_image_that_does_not_start_shows_its_files_read_only(fresh_home: Home) -> None:

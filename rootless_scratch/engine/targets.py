@@ -142,7 +142,7 @@ def _namespaces(whose: str, settings: dict[str, Any]) -> tuple[tuple[str, str, s
     joined = [("pidns", "container", whose)]
     for key, setting in (("netns", "NetworkMode"), (_IPC, "IpcMode")):
         joined.append((key, "host", "") if settings.get(setting) == "host" else (key, "container", whose))
-    if settings.get("UsernsMode") == "private":
+    if settings.get("UsernsMode") not in (None, "", "host"):
         joined.append(("userns", "container", whose))
     return tuple(joined)
 
