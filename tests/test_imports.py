@@ -31,7 +31,7 @@ FLOORS = (
     {"checking"},
     {"shipping"},
     {"api"},
-    {"root"},
+    {"root", "debugging"},
     {"cli"},
     {"__main__"},
 )

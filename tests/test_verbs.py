@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Home
 
 SOURCE = Path(__file__).resolve().parent.parent
-VERBS = ("build", "run", "check", "doctor", "containerfile", "verify", "inspect")
+VERBS = ("build", "run", "debug", "check", "doctor", "containerfile", "verify", "inspect")
 STORED = """set -e
 container=$(buildah from scratch)
 root=$(buildah mount "$container")

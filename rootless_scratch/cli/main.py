@@ -27,6 +27,9 @@ EXIT_INTERRUPTED = 128 + 2
 EXIT_BROKEN_PIPE = 128 + 13
 """128 and the signal, as a shell says it: SIGINT, SIGPIPE."""
 
+_CONTAINED = {"run", "debug"}
+"""Verbs whose exit codes are those of a program in a container."""
+
 _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 
@@ -98,7 +101,7 @@ def _unwritable(error: OSError, words: list[str]) -> int:
         os.write(2, sentence.encode())
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    return 125 if words[:1] == ["run"] else 1
+    return 125 if _CONTAINED.intersection(words[:1]) else 1
 
 
 def _leave(code: int) -> NoReturn:
@@ -124,7 +127,7 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
             from rootless_scratch.backends.session import Session
 
             return Session("build")
-        if words[0] == "run":
+        if words[0] in _CONTAINED:
             from rootless_scratch.engine.opening import Opening
 
             return Opening()
@@ -194,7 +197,7 @@ def _own_words(words: Sequence[str]) -> list[str]:
 def _exit_code(error: ScratchError, words: Sequence[str]) -> int:
     if isinstance(error, UsageError):
         return EXIT_USAGE
-    if words[:1] == ["run"]:
+    if _CONTAINED.intersection(words[:1]):
         from rootless_scratch.cli.run import exit_code_of
 
         return exit_code_of(error)

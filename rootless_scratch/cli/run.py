@@ -13,6 +13,8 @@ from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_o
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import ScratchError
 
@@ -56,7 +58,6 @@ def command(
     invoked, 127 it is not found.
     """
     from rootless_scratch.engine.run import run
-    from rootless_scratch.engine.signals import Interrupted
     from rootless_scratch.judging import explained
 
     options = options_from(words)
@@ -70,14 +71,25 @@ def command(
             stdout=None if as_json else 1,
             stderr=None if as_json else 2,
             forward_signals=True,
-            say=None if quiet else _note,
+            say=None if quiet else note,
             opening=click.get_current_context().find_root().obj,
             **options,
         )
 
+    return run_and_tell(
+        lambda: explained(call, image, arguments=arguments, user=words["user"]),
+        as_json=as_json,
+        print_id=bool(options.get("detach")),
+    )
+
+
+def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool = False) -> int:
+    """Make the call, print what is to be said of its result, and return the exit code."""
+    from rootless_scratch.engine.signals import Interrupted
+
     sys.stdout.flush()
     try:
-        result = explained(call, image, arguments=arguments, user=words["user"])
+        result = call()
     except Interrupted as error:
         return 128 + error.number
     except BrokenPipeError:
@@ -98,10 +110,11 @@ def command(
     else:
         if result.explanation is not None:
             print_findings([result.explanation])
-        if options.get("detach"):
+        if print_id:
             click.echo(result.container_id)
     return result.exit_code
 
 
-def _note(sentence: str) -> None:
+def note(sentence: str) -> None:
+    """Say a sentence that a call noted."""
     say(f"note: {sentence}")

@@ -10,6 +10,7 @@ from rootless_scratch.errors import UsageError
 VERBS = {
     "build": "Turn program files into an image in local storage.",
     "run": "Run an image, hardened; the exit code is the container's.",
+    "debug": "Open a shell with tools beside a container, or over an image.",
     "push": "Send an image to a registry.",
     "save": "Write an image to a file.",
     "check": "Judge programs and images without building or running.",

@@ -30,6 +30,10 @@ class IdsMissingError(HostError):
     """The ids of the container's user cannot be mapped for this account."""
 
 
+class IpcClosedError(EngineError):
+    """The container that was to be joined lets nobody into its IPC namespace."""
+
+
 class NetworkMissingError(HostError):
     """Nothing but the container's network keeps it from starting; `reason` is one clause."""
 
@@ -229,6 +233,12 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
         HostError,
         "This host does not let the container have the resource limits that podman asks for.",
         "Lower them by `default_ulimits` below [containers] in containers.conf (`ulimit -Hn` shows yours).",
+    ),
+    (
+        r"non-shareable IPC",
+        IpcClosedError,
+        "The container shares its IPC with nobody.",
+        "Start it with `--ipc shareable`, which is podman's default.",
     ),
     (
         r"container name \"([^\"]*)\" is already in use",

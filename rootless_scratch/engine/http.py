@@ -162,8 +162,10 @@ def quoted(word: str) -> str:
 
 
 def _head(method: str, target: str, body: object, extra: str) -> bytes:
-    content = b"" if body is None else json.dumps(body).encode()
-    kind = "" if body is None else "Content-Type: application/json\r\n"
+    """The whole request; a body of bytes is a tar archive, any other becomes JSON."""
+    archive = isinstance(body, bytes)
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    kind = "" if body is None else f"Content-Type: application/{'x-tar' if archive else 'json'}\r\n"
     head = f"{method} {API}{target} HTTP/1.1\r\nHost: podman\r\n{extra}{kind}Content-Length: {len(content)}"
     return f"{head}\r\n\r\n".encode() + content
 

@@ -41,6 +41,17 @@ def config_of(client: Client, image: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def load(client: Client, path: str) -> None:
+    """Load the archive of an image; raises EngineError where the service does not take it."""
+    with open(path, "rb") as archive:
+        response = client.request("POST", "/images/load", archive.read())
+    if not response.ok:
+        raise EngineError(
+            f"podman does not load an image of ours: {response.refusal().rstrip('.')}.",
+            fix="Make room in local storage (`podman system df`), and run it again.",
+        )
+
+
 def provide(client: Client, asked: Request) -> None:
     """Fetch the image where `--pull` asks for it and storage lacks it; see that it is of the platform asked for.
 

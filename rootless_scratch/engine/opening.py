@@ -9,10 +9,20 @@ from __future__ import annotations
 import os
 
 from rootless_scratch.engine.lease import hold, lease_directory, local_engine
-from rootless_scratch.engine.service import IdleEndedError, Service, Starting, has_user_socket, wait_until_ready
+from rootless_scratch.engine.service import (
+    IdleEndedError,
+    Starting,
+    found_service,
+    has_user_socket,
+    wait_until_ready,
+)
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import tool_environment
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from rootless_scratch.engine.service import Service
 
 _TRIES = 5
 
@@ -43,6 +53,16 @@ class Opening:
         except BaseException:
             self.close()
             raise
+
+    def found(self) -> Service | None:
+        """The service that the caller names, or the user's own; see `found_service`."""
+        named = os.environ.get("CONTAINER_HOST")
+        return found_service(self.variables | ({"CONTAINER_HOST": named} if named else {}))
+
+    def service(self) -> Service:
+        """A service to ask before the run: one that is found, else ours. Raises EngineError, HostError."""
+        found = None if self.starting is not None else self.found()
+        return found or self.ready()
 
     def start_service(self) -> Starting:
         """Start a service of our own, with a runtime that works here, and note it in the lease."""

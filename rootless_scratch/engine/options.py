@@ -67,6 +67,18 @@ class Options(TypedDict, total=False):
     seccomp: str | os.PathLike[str] | None
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container is put beside, by `debug`.
+
+    `namespaces` are those of a running container that it joins: a key of podman's SpecGenerator, a mode, and
+    whose they are. `image` is one whose files it sees at `place`.
+    """
+
+    namespaces: tuple[tuple[str, str, str], ...] = ()
+    image: str | None = None
+    place: str = ""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller asked for, read and checked; `network` None leaves the choice to us."""
 
@@ -104,6 +116,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cap_add: tuple[str, ...] = ()
     allow_new_privileges: bool = False
     seccomp: str | None = None
+    beside: Beside | None = None
 
     @property
     def stays(self) -> bool:
@@ -206,13 +219,13 @@ def _check_words(asked: Request) -> None:
     places += [memory.target for memory in asked.memories]
     rest = [asked.user, asked.workdir, asked.seccomp, *(asked.entrypoint or ()), *(asked.health_cmd or ())]
     for word in (*given, *places, *(secret.target for secret in asked.secrets), *rest):
-        _check_text(word or "")
+        check_text(word or "")
     for name, _ in asked.env:
         if not name or "=" in name:
             raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
 
 
-def _check_text(word: str) -> None:
+def check_text(word: str) -> None:
     """What goes into JSON must be text: the service would turn other bytes into question marks unasked."""
     try:
         word.encode()

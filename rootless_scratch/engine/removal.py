@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.lease import OWNER_LABEL, leftovers
@@ -18,13 +19,22 @@ _STILL_CREATING = 30
 _FORGET_AFTER = 7 * 24 * 3600
 """Seconds after which nobody asks any more for a container of a service that is not spoken to."""
 
+_DEPENDENTS = 5
+"""Seconds for tools beside a container to be removed: the kernel has ended them with its first process."""
+
 
 def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true") -> bool:
     """Remove a container, running or not; False where there is none. `how` has more of podman's parameters.
 
-    Raises EngineError where podman cannot.
+    One that `debug` has put tools beside waits for their end, which follows on its own. Raises EngineError where
+    podman cannot.
     """
-    response = client.request("DELETE", f"/containers/{name}?force=true{how}")
+    deadline = time.monotonic() + _DEPENDENTS
+    while True:
+        response = client.request("DELETE", f"/containers/{name}?force=true{how}")
+        if response.ok or b"dependent containers" not in response.body or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     if not response.ok and response.status != 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
         raise EngineError(
             f"The container {name} could not be removed: {response.refusal().rstrip('.')}.",

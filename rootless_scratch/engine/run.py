@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 import msgspec
 
-from rootless_scratch.engine import service as services
 from rootless_scratch.engine.ending import Ending
 from rootless_scratch.engine.lease import Lease, lease_directory, local_engine
 from rootless_scratch.engine.opening import Opening
@@ -26,7 +25,7 @@ from rootless_scratch.host.environment import has_service_manager
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.engine.options import Request
+    from rootless_scratch.engine.options import Beside, Request
     from rootless_scratch.engine.service import Service
     from rootless_scratch.engine.session import Container
     from rootless_scratch.findings import Finding
@@ -118,6 +117,7 @@ def run(
     forward_signals: bool = False,
     say: Callable[[str], None] | None = None,
     opening: Opening | None = None,
+    beside: Beside | None = None,
     **options: Unpack[Options],
 ) -> RunResult:
     """Run an image of local storage, hardened, to its end; see Options for all that may be asked for.
@@ -126,8 +126,8 @@ def run(
     `stdin` is a descriptor to read from, or bytes; with `interactive` alone it is this process's own. Output
     is captured, or streamed to the descriptors `stdout` and `stderr`. `say` is told notes as they arise. With
     `forward_signals` (main thread only) the signals of FORWARDED go to the container, and with `tty` changes
-    of the window's size. `opening` is one that was begun early, and is closed here. The container is removed,
-    unless it is to be kept or detached.
+    of the window's size. `opening` is one that was begun early, and is closed here. `beside` is what it is put
+    beside. The container is removed, unless it is to be kept or detached.
 
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
@@ -135,6 +135,8 @@ def run(
     asked = request(image if isinstance(image, str) else image.image_id, arguments, options)
     if stdin is not None:
         asked = msgspec.structs.replace(asked, interactive=True)
+    if beside is not None:
+        asked = msgspec.structs.replace(asked, beside=beside)
     notes = _Notes(say)
     with (
         Forwarding(enabled=forward_signals, window=asked.tty) as signals,
@@ -178,8 +180,7 @@ def _run(call: _Call) -> Ending:
 
 def _run_on_found(call: _Call) -> Ending | None:
     """Run it on the service that the caller names, or on the user's own; None where neither is of use."""
-    named = os.environ.get("CONTAINER_HOST")
-    found = services.found_service(call.variables | ({"CONTAINER_HOST": named} if named else {}))
+    found = call.opening.found()
     if found is None:
         return None
     from rootless_scratch.engine.failures import RuntimeUnsuitedError

@@ -66,7 +66,7 @@ def generator(asked: Request, *, name: str, owner: str, network: str) -> dict[st
         spec["portmappings"] = [_mapping(port) for port in asked.ports]
     if asked.timeout is not None:
         spec["timeout"] = max(1, round(asked.timeout)) if asked.detach else int(asked.timeout) + TIMEOUT_MARGIN
-    return spec | _program(asked) | _rights(asked) | _resources(asked)
+    return spec | _program(asked) | _rights(asked) | _resources(asked) | _beside(asked)
 
 
 def _writable(asked: Request) -> tuple[str, ...]:
@@ -108,6 +108,17 @@ def _rights(asked: Request) -> dict[str, Any]:
         spec["cap_add"] = list(asked.cap_add)
     if asked.seccomp is not None:
         spec["seccomp_profile_path"] = asked.seccomp
+    return spec
+
+
+def _beside(asked: Request) -> dict[str, Any]:
+    """The namespaces of another container in place of its own, or the files of an image, read-only."""
+    beside = asked.beside
+    if beside is None:
+        return {}
+    spec: dict[str, Any] = {key: {"nsmode": mode, "value": whose} for key, mode, whose in beside.namespaces}
+    if beside.image is not None:
+        spec["image_volumes"] = [{"source": beside.image, "destination": beside.place, "rw": False}]
     return spec
 
 

@@ -1,0 +1,59 @@
+"""`rootless-scratch debug`: a shell with tools beside a container that has none, or over the files of an image."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from rootless_scratch.cli.output import common_options
+from rootless_scratch.cli.run import note, run_and_tell
+from rootless_scratch.errors import UsageError
+
+if TYPE_CHECKING:
+    from rootless_scratch.engine.run import RunResult
+
+
+@click.command("debug")
+@click.argument("subject", metavar="CONTAINER|IMAGE")
+@click.option("--exec", "script", metavar="CMD", help="Run this by `sh -c` instead of a shell.")
+@click.option("--toolbox", metavar="PROGRAM", help="Make the tools of this busybox, toybox or shell.")
+@click.option("-u", "--user", metavar="UID[:GID]", help="Be this user, not the program's own; 0 sees all.")
+@common_options
+def command(
+    *,
+    subject: str,
+    script: str | None,
+    toolbox: str | None,
+    user: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+) -> int:
+    """Open a shell with tools beside a running CONTAINER, or over the files of an IMAGE.
+
+    Beside a container, the shell has the same processes (`ps`), network and IPC, and sees the container's root at
+    /target; an image is at /target read-only. Nothing is written into either. The tools are those of this host's
+    busybox; at the end they are removed, but for their image, rootless-scratch-toolbox.
+
+    With --exec the exit code is the command's; 125 we failed.
+    """
+    if as_json and script is None:
+        raise UsageError("--json keeps the output, and a shell shows it.", fix="Name a command: --exec CMD.")
+    from rootless_scratch.debugging import debug
+
+    def call() -> RunResult:
+        return debug(
+            subject,
+            script,
+            toolbox=toolbox,
+            user=user,
+            terminal=script is None and os.isatty(0) and os.isatty(1),
+            stdout=None if as_json else 1,
+            stderr=None if as_json else 2,
+            say=None if quiet else note,
+            opening=click.get_current_context().find_root().obj,
+        )
+
+    return run_and_tell(call, as_json=as_json)

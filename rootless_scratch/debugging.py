@@ -1,0 +1,127 @@
+"""`debug`: tools beside a running container, or over the files of an image, out of a toolbox made here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.api import build_spec
+from rootless_scratch.engine.failures import IpcClosedError
+from rootless_scratch.engine.images import config_of, load
+from rootless_scratch.engine.opening import Opening
+from rootless_scratch.engine.run import run
+from rootless_scratch.engine.targets import look
+from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootless_scratch.engine.http import Client
+    from rootless_scratch.engine.options import Options
+    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.engine.targets import Target
+
+_KILLED = 137
+_REAPED_WITHIN = 0.5
+"""Seconds in which a container whose tools were killed with it is seen to have ended."""
+
+
+def debug(
+    subject: str,
+    command: str | None = None,
+    *,
+    toolbox: str | None = None,
+    user: str | None = None,
+    terminal: bool = False,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    say: Callable[[str], None] | None = None,
+    opening: Opening | None = None,
+) -> RunResult:
+    """Run a shell, or with `command` what `sh -c` makes of it, beside the container or over the image `subject`.
+
+    Beside a container it has the same processes, network and IPC, and the container's root is at `/target`; an
+    image's files are there read-only. The tools are those of the program `toolbox`, by default the host's busybox;
+    `user` (UID[:GID]) is the one of the container's program unless given. Without `command` stdin is passed on,
+    and with `terminal` is one. The rest is as in rootless_scratch.engine.run, and main thread only.
+
+    Raises what `run` raises, and ToolMissingError, SourceError, ElfError, CommandError and RefusedError for what
+    cannot be a toolbox.
+    """
+    notes: list[str] = []
+
+    def tell(sentence: str) -> None:
+        notes.append(sentence)
+        if say is not None:
+            say(sentence)
+
+    program = toolbox_program(toolbox)
+    with contextlib.closing(opening or Opening()) as begun:
+        client = begun.service().client
+        target = look(client, subject, user=user, place=TARGET)
+        name = toolbox_name(program, linked=target.is_container)
+        if config_of(client, name) is None:
+            _make(client, name, program, linked=target.is_container)
+        for sentence in target.notes:
+            tell(sentence)
+
+        def attempt(target: Target, opening: Opening | None) -> RunResult:
+            return run(
+                name,
+                () if command is None else ("-c", command),
+                stdout=stdout,
+                stderr=stderr,
+                forward_signals=True,
+                say=say,
+                opening=opening,
+                beside=target.beside,
+                **_options(target, interactive=command is None, terminal=terminal),
+            )
+
+        try:
+            result = attempt(target, begun)
+        except IpcClosedError:
+            tell("The container shares its IPC with nobody, so its shared memory is not seen.")
+            result = attempt(target.without_ipc(), None)
+    if result.exit_code == _KILLED and _has_ended(target):
+        tell(f"The container {subject} has ended, and what ran beside it was killed.")
+    return msgspec.structs.replace(result, notes=(*notes, *result.notes))
+
+
+def _options(target: Target, *, interactive: bool, terminal: bool) -> Options:
+    return {
+        "user": target.user,
+        "cap_add": target.capabilities,
+        # None of its own: beside a container it joins that one's.
+        "network": "none",
+        "interactive": interactive,
+        "tty": terminal,
+        # Tools that nobody is at are of no use, and would hold the container that they stand beside.
+        "detach_keys": "",
+    }
+
+
+def _make(client: Client, name: str, program: str, *, linked: bool) -> None:
+    """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
+    with (
+        # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
+        contextlib.closing(client.begin("GET", "/events?stream=true")),
+        tempfile.TemporaryDirectory(prefix="rootless-scratch-") as directory,
+    ):
+        archive = os.path.join(directory, "toolbox.tar")
+        build_spec(toolbox_spec(program, linked=linked), output=[f"docker-archive:{archive}:{name}"])
+        load(client, archive)
+
+
+def _has_ended(target: Target) -> bool:
+    deadline = time.monotonic() + _REAPED_WITHIN
+    while not target.has_ended:
+        if target.pid is None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
