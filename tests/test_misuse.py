@@ -115,6 +115,32 @@ _IGNORING = (
 
 
 @pytest.mark.podman
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("UPPER",), 125, "no name of an image"),
+        (("oci:somewhere",), 125, "podman load"),
+        (("--user", "a b", "hello"), 2, "not a user"),
+    ],
+)
+def test_run_says_what_is_wrong_with_a_word_itself(
+    shared_home: Home, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = shared_home.cli("run", *words)
+    assert done.returncode == code
+    assert said in done.stderr.decode()
+    assert b"doctor" not in done.stderr
+
+
+@pytest.mark.buildah
+def test_a_program_that_is_inspected_is_told_to_be_a_file(shared_home: Home, tmp_path: Path) -> None:
+    program = tinyelf.write(tmp_path / "hello")
+    done = shared_home.cli("inspect", str(program))
+    assert done.returncode == 1
+    assert f"rootless-scratch check {program}" in done.stderr.decode()
+
+
+@pytest.mark.podman
 def test_a_full_stderr_does_not_change_the_exit_code(shared_home: Home, tmp_path: Path) -> None:
     program = put(tmp_path, "seven", tinyelf.hello(exit_code=7))
     assert shared_home.cli("build", program, "-t", "seven-quiet").returncode == 0
@@ -232,7 +258,7 @@ def test_the_end_of_a_child_that_nobody_waits_for_is_an_error_of_ours() -> None:
     ("words", "said"),
     [
         (("-t", "x", "--backend", "foo"), "no backend"),
-        (("-o", "foo"), "where to write"),
+        (("-o", "foo"), "a place for an image"),
         (("--compress", "lzma", "-o", "oci:x"), "not a compression"),
         (("-t", "x", "--compress", "gzip"), "--compress is for outputs"),
         (("--backend", "buildah", "-o", "oci:x"), "by a name"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from rootless_scratch.errors import UsageError
+from rootless_scratch.errors import ImageNotFoundError, UsageError
 from rootless_scratch.image.outputs import is_output, parse_output
 
 if TYPE_CHECKING:
@@ -30,8 +31,16 @@ def read_any(word: str, platform: Platform | None = None) -> StoredImage:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
 
-    with Session("read") as session:
-        return read_image(word, session)
+    try:
+        with Session("read") as session:
+            return read_image(word, session)
+    except ImageNotFoundError as error:
+        if "/" in word and os.path.isfile(word):
+            raise ImageNotFoundError(
+                f"{word!r} is a file, and no image of local storage.",
+                fix=f"`rootless-scratch check {word}` judges programs; an archive is named as oci-archive:{word}.",
+            ) from error
+        raise
 
 
 def refuse_local_choice(word: str) -> NoReturn:

@@ -299,7 +299,12 @@ def create_failure(text: str, asked: Request) -> ScratchError:
             fix="`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it "
             "with `podman pull`: nothing is ever fetched unasked.",
         )
-    if "invalid reference format" in text:
+    if "unsupported transport" in text:
+        return ImageNotFoundError(
+            f"{asked.image!r} lies outside of local storage, and only images in there are run.",
+            fix="Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`.",
+        )
+    if "invalid reference format" in text or "must be lowercase" in text:
         return ImageNotFoundError(
             f"{asked.image!r} is no name of an image.",
             fix="A name is NAME[:TAG] in lower case, or an image ID.",

@@ -11,6 +11,7 @@ import msgspec
 from rootless_scratch.engine import words
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.given import maybe, pairs, text, texts
+from rootless_scratch.image.settings import require_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -143,7 +144,7 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
         memories=tuple(words.parse_tmpfs(word) for word in texts("tmpfs", options.get("tmpfs", ()))),
         secrets=tuple(words.parse_secret(word) for word in texts("secrets", options.get("secrets", ()))),
         ports=tuple(words.parse_port(word) for word in texts("publish", options.get("publish", ()))),
-        user=maybe(text, "user", options.get("user")),
+        user=_read(require_user, maybe(text, "user", options.get("user"))),
         userns=maybe(text, "userns", options.get("userns")),
         workdir=maybe(text, "workdir", options.get("workdir")),
         entrypoint=_entrypoint(options.get("entrypoint")),

@@ -50,7 +50,7 @@ def parse_output(word: str) -> Output:
     path, colon, ref = rest.partition(":")
     if transport not in TRANSPORTS or not path or "\0" in path:
         raise UsageError(
-            f"{word!r} does not say where to write the image.",
+            f"{word!r} does not name a place for an image.",
             fix="Write `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `docker://HOST/NAME:TAG`.",
         )
     if transport == "docker-archive" and colon:

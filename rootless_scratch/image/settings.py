@@ -41,7 +41,7 @@ def runtime_config(spec: Spec, first_program: str | None) -> RuntimeConfig:
     for word in spec.cmd or ():
         _config_text("The command", word)
     return RuntimeConfig(
-        user=_user(spec.user),
+        user=require_user(spec.user),
         env=pairs("--env", spec.env),
         entrypoint=entrypoint or None,
         cmd=spec.cmd or None,
@@ -79,7 +79,8 @@ def pairs(flag: str, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str
     return tuple(chosen.items()) if flag == "--env" else tuple(sorted(chosen.items()))
 
 
-def _user(user: str) -> str:
+def require_user(user: str) -> str:
+    """The user itself, if it can be one: ids or names, with or without a group; raises UsageError."""
     if not _USER.match(user) or not is_utf8(user) or "\0" in user:
         raise UsageError(
             f"{user!r} is not a user.",
