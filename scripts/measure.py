@@ -29,6 +29,8 @@ OURS = str(Path(sys.executable).with_name("rootless-scratch"))
 SIZES = {"0.75 MB": (0, 15), "100 MB": (100_000_000, 7), "500 MB": (500_000_000, 5)}
 """Size of the padded program in bytes (0: as compiled), and how often each way of building it is timed."""
 
+_LOOP = 50
+
 CONTAINERFILE = """FROM scratch
 COPY hello /hello
 USER 65532:65532
@@ -218,17 +220,42 @@ def pad(program: Path, target: Path, size: int) -> None:
 
 
 def measure_run(bench: Bench, program: Path) -> str:
-    """Whole runs, from the command to its end, of a program that prints one line."""
+    """Whole runs of a program that prints one line: by themselves, beside a service, in a loop, and at once."""
     bench.time([OURS, "build", "-q", str(program), "-t", "bench"])
     runtime = choose_runtime().name
-    podman = ["podman", *(["--runtime", runtime] if runtime else []), "run", "--rm", "--network", "none"]
-    ours, theirs = bench.alternate(
-        {"ours": [OURS, "run", "--network", "none", "bench"], "theirs": [*podman, "bench"]},
-        runs=15,
-        clean=False,
-    ).values()
-    head = ("`rootless-scratch run`", f"`{' '.join(podman)}`", "ratio")
-    return table("Running", (head, (seconds(ours), seconds(theirs), f"{ours / theirs:.2f}")))
+    podman = ["podman", *(["--runtime", runtime] if runtime else [])]
+    ours, theirs = (
+        [OURS, "run", "-q", "--network", "none", "bench"],
+        [*podman, "run", "--rm", "--network", "none", "bench"],
+    )
+    loop = f"import rootless_scratch as rs\nfor _ in range({_LOOP}): rs.run('bench', network='none')"
+    repeat = ["sh", "-c", f'for each in $(seq {_LOOP}); do "$@" >&2; done', "sh", *theirs]
+    at_once = ["sh", "-c", f'for each in $(seq {_LOOP}); do "$@" >&2 & done; wait', "sh"]
+    socket = bench.runtime / "bench.sock"
+    service = subprocess.Popen(
+        [*podman, "system", "service", "--time=0", f"unix://{socket}"],
+        env=bench.environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    beside = ["env", f"CONTAINER_HOST=unix://{socket}"]
+    try:
+        while not socket.exists():
+            time.sleep(0.05)
+        ways = (
+            ("whole process", 1, ours, theirs, 15),
+            ("beside a service", 1, [*beside, *ours], theirs, 15),
+            (f"`rs.run`, each of {_LOOP} in a loop", _LOOP, [*beside, sys.executable, "-c", loop], repeat, 2),
+            (f"{_LOOP} at once", 1, [*at_once, *ours], [*at_once, *theirs], 2),
+        )
+        rows: list[Sequence[str]] = [("", "`rootless-scratch run`", f"`{' '.join(theirs[:-1])}`", "ratio")]
+        for name, count, mine, other, runs in ways:
+            taken, needed = bench.alternate({"ours": mine, "theirs": other}, runs=runs, clean=False).values()
+            rows.append((name, seconds(taken / count), seconds(needed / count), f"{taken / needed:.2f}"))
+    finally:
+        os.killpg(service.pid, 15)
+        service.wait()
+    return table("Running", rows)
 
 
 def measure_check(bench: Bench) -> str:
