@@ -63,6 +63,17 @@ def test_the_program_is_the_caller_which_is_said_and_what_it_writes_is_the_calle
     assert single(image, "podman ps --all --quiet").stdout == b""
 
 
+def test_debug_sees_a_container_and_an_image_all_the_same(image: Home) -> None:
+    script = (
+        "$RST run -q -d --network none --name t tools sleep 60 > /dev/null && "
+        "$RST debug -q t --exec 'id -u; test -x /target/busybox && echo seen'; "
+        "podman rm --force --time 0 t > /dev/null; "
+        "$RST debug -q --user 0 tools --exec 'test -x /target/busybox && echo seen'"
+    )
+    done = single(image, script)
+    assert done.stdout.split() == [b"0", b"seen", b"seen"], done.stderr.decode()
+
+
 @pytest.mark.parametrize("words", ["--strict", "--user 65532"])
 def test_it_is_refused_where_that_user_was_asked_for_or_nothing_may_differ(image: Home, words: str) -> None:
     done = single(image, f"$RST run {words} tools id")

@@ -50,7 +50,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_ended(self) -> bool:
         """Whether its first process is seen to be gone, and with it all that shared its process ids."""
-        return self.pid is not None and _field(self.pid, "State")[:1] not in (["R"], ["S"], ["D"], ["T"])
+        return self.pid is not None and _field(self.pid, "State")[:1] in ([], ["Z"], ["X"])
 
 
 def look(client: Client, subject: str, *, user: str | None, place: str) -> Target:
