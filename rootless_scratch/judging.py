@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.errors import ElfError, EngineError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.facts import ElfFacts
@@ -40,15 +41,22 @@ def explained(
     """
     import msgspec
 
-    try:
+    with explaining(image, arguments=arguments, user=user):
         result = call()
-    except EngineError as error:
-        error.explanation = _cause(image, arguments, user, None)
-        raise
     if result.explanation is None and (result.timed_out or result.exit_code not in _CRASHES):
         return result
     found = _cause(image, arguments, user, result.explanation)
     return msgspec.structs.replace(result, explanation=found or result.explanation)
+
+
+@contextmanager
+def explaining(image: str, *, arguments: Sequence[str] = (), user: str | None = None) -> Iterator[None]:
+    """Give an EngineError of a start that failed the rules' word on why."""
+    try:
+        yield
+    except EngineError as error:
+        error.explanation = _cause(image, arguments, user, None)
+        raise
 
 
 def _cause(image: str, arguments: Sequence[str], user: str | None, said: Finding | None) -> Finding | None:
