@@ -175,7 +175,17 @@ class EndedEarlyError(EngineError):
 
     kind = "ended-early"
 
-    def __init__(self, message: str, *, fix: str, exit_code: int, last_words: bytes, detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str,
+        exit_code: int,
+        last_words: bytes,
+        out_of_memory: bool = False,
+        detail: str = "",
+    ) -> None:
         super().__init__(message, fix=fix, detail=detail)
         self.exit_code = exit_code
         self.last_words = last_words
+        self.out_of_memory = out_of_memory

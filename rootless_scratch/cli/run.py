@@ -97,6 +97,8 @@ def command(
         )
     else:
         if result.explanation is not None:
+            if result.ends_mid_line:
+                say("")
             print_findings([result.explanation])
         if options.get("detach"):
             click.echo(result.container_id)

@@ -130,6 +130,11 @@ class RunningContainer:
             timeout=timeout,
         )
 
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether its memory limit was its end, once `wait` has told that it ended."""
+        return self._container.out_of_memory
+
     def ended(self, seconds: float = 0) -> bool:
         """Whether the program has ended, or ends within these seconds."""
         return self._recording.wait(seconds)
@@ -243,8 +248,8 @@ def _launched(call: Call, stack: contextlib.ExitStack) -> tuple[Container, Recor
             raise
         raise HostError(
             error.message,
-            fix='Say network="host" beside publish: the program then listens on this host itself, on its own port; '
-            "`rootless-scratch doctor` says what is missing.",
+            fix='Say network="host" beside publish: the program then listens on this host itself, on its own '
+            "port; `rootless-scratch doctor` says what is missing.",
         ) from error
 
 

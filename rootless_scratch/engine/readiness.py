@@ -112,14 +112,22 @@ def _late(container: RunningContainer, timeout: float, why: str) -> EngineTimeou
 
 
 def _ended(container: RunningContainer) -> EndedEarlyError:
-    code = container.wait()
-    return EndedEarlyError(
+    from rootless_scratch.engine.failures import explain
+    from rootless_scratch.engine.streams import TAIL
+
+    code, said = container.wait(), container.last_words(stdout=False)
+    wrote = len(container.last_words(stdout=True))
+    error = EndedEarlyError(
         f"The program ended with the exit code {code} before it was ready.{_quoted(container)}",
         fix="See what it says; rs.run shows the same to its end.",
         exit_code=code,
-        last_words=container.last_words(stdout=False),
+        last_words=said,
+        out_of_memory=container.out_of_memory,
         detail=_detail(container),
     )
+    # Of a program that said as much as is kept, it is not known that it said no more.
+    error.explanation = explain(code, wrote=wrote if wrote < TAIL else TAIL + 1, said=said)
+    return error
 
 
 def _detail(container: RunningContainer) -> str:

@@ -42,7 +42,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `explanation` says why a program could not begin although podman started it; `notes` has one sentence for
     each thing that was chosen because something else does not work on this host. `container_id` names a container
-    that stays: kept, or detached, where the exit code is 0 and nobody has seen its end.
+    that stays: kept, or detached, where the exit code is 0 and nobody has seen its end. `last_words` is the end of
+    stderr (4096 bytes at most) also where it was streamed, of the terminal where there was one; `ends_mid_line`
+    says that the output does not end with a line's end, `out_of_memory` that a memory limit was its end.
     """
 
     exit_code: int
@@ -52,6 +54,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool
     notes: tuple[str, ...]
     container_id: str | None = None
+    last_words: bytes = b""
+    ends_mid_line: bool = False
+    out_of_memory: bool = False
 
 
 class _Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +112,9 @@ def run(
         timed_out=ending.timed_out,
         notes=tuple(notes.kept),
         container_id=ending.container,
+        last_words=ending.last_words,
+        ends_mid_line=ending.ends_mid_line,
+        out_of_memory=ending.out_of_memory,
     )
 
 

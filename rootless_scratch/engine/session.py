@@ -55,6 +55,7 @@ class Container:
         # None while a create is in the works: if we are interrupted then, it may still appear.
         self._exists: bool | None = False
         self._left = False
+        self.out_of_memory = False
 
     def __enter__(self) -> Self:
         return self
@@ -206,6 +207,9 @@ class Container:
             stdout=bytes(output.stdout.captured),
             stderr=bytes(output.stderr.captured),
             explanation=failures.explain(code, wrote=wrote, said=said),
+            last_words=said,
+            ends_mid_line=output.mid_line,
+            out_of_memory=self.out_of_memory,
         )
 
     def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
@@ -250,11 +254,12 @@ class Container:
                 time.sleep(0.1)
 
     def exit_code(self) -> int | None:
-        """Its exit code once it has ended.
+        """Its exit code once it has ended; then `out_of_memory` says whether its memory limit was its end.
 
         `wait` would take up to 250 ms longer, and answers 0 at once for a container that never started.
         """
         state = self.inspect()["State"]
+        self.out_of_memory = bool(state.get("OOMKilled"))
         return int(state["ExitCode"]) if state["Status"] in ("exited", "stopped") else None
 
     def inspect(self) -> Any:  # noqa: ANN401 - podman's own structure

@@ -107,6 +107,7 @@ class Output:
         self.stdout = Sink(stdout)
         self.stderr = Sink(stderr)
         self.ended = False
+        self.mid_line = False
         self._connection = connection
         self.framed = framed
         self._frames = Frames()
@@ -181,6 +182,7 @@ class Output:
 
     def _put(self, sink: Sink, content: bytes) -> None:
         sink.note(content)
+        self.mid_line = not content.endswith(b"\n")
         if sink.descriptor is None:
             sink.captured += content
         elif self._pending and self._pending[-1][0] is sink:
