@@ -31,7 +31,7 @@ FLOORS = (
     {"checking"},
     {"api"},
     {"root"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
     {"__main__"},
 )
 """From the ground up; errors and findings are one unit, the others on a floor do not know each other."""
