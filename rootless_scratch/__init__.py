@@ -12,8 +12,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, run, verify
+    from rootless_scratch.api import build, check, container, run, verify
     from rootless_scratch.backends.comparing import Difference, Verification
+    from rootless_scratch.engine.container import RunningContainer
+    from rootless_scratch.engine.executing import ExecResult
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
         CommandNotFoundError,
         CommandTimeoutError,
         ElfError,
+        EndedEarlyError,
         EngineError,
+        EngineTimeoutError,
         HostError,
         ImageNotFoundError,
         RefusedError,
@@ -48,7 +52,10 @@ __all__ = [
     "CommandTimeoutError",
     "Difference",
     "ElfError",
+    "EndedEarlyError",
     "EngineError",
+    "EngineTimeoutError",
+    "ExecResult",
     "Finding",
     "HostError",
     "Image",
@@ -59,6 +66,7 @@ __all__ = [
     "RegistryError",
     "Root",
     "RunResult",
+    "RunningContainer",
     "ScratchError",
     "Shipped",
     "SourceError",
@@ -69,6 +77,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "container",
     "push",
     "run",
     "save",
@@ -77,9 +86,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "check", "run", "verify"),
+    "api": ("build", "check", "container", "run", "verify"),
     "backends.comparing": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
+    "engine.container": ("RunningContainer",),
+    "engine.executing": ("ExecResult",),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
     "shipping": ("push", "save"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.roots import HostRoot
-    from rootless_scratch.engine.options import Options
+    from rootless_scratch.engine.container import RunningContainer
+    from rootless_scratch.engine.options import ContainerOptions, Options
+    from rootless_scratch.engine.readiness import Ready
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.outputs import Output
@@ -314,6 +316,34 @@ def run(
         return run_image(name, words, stdin=input, **options)
 
     return explained(call, name, arguments=words, user=account)
+
+
+@contextmanager
+def container(
+    image: str | Image,
+    arguments: Sequence[str] = (),
+    *,
+    ready: Ready | None = None,
+    ready_timeout: float = 30.0,
+    **options: Unpack[ContainerOptions],
+) -> Iterator[RunningContainer]:
+    """A container of an image that is ready when the block begins, and gone when it ends, whatever happens.
+
+    `publish={8080: None}` publishes a port on a free one of this host, which `port(8080)` tells. `ready` is
+    "started", "port" (its published ports answer: the default where there are any), "healthy" (its health check is
+    content), a compiled expression that matches a line of its output, or a function. See
+    rootless_scratch.engine.container for all that is promised and raised.
+    """
+    from rootless_scratch.engine.container import container as beside
+    from rootless_scratch.judging import explaining
+
+    name = image if isinstance(image, str) else image_id(image)
+    words = texts("arguments", arguments)
+    account = maybe(text, "user", options.get("user"))
+    with ExitStack() as stack:
+        with explaining(name, arguments=words, user=account):
+            running = stack.enter_context(beside(name, words, ready=ready, ready_timeout=ready_timeout, **options))
+        yield running
 
 
 def check(

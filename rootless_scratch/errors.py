@@ -14,6 +14,8 @@ ScratchError
 ├── RegistryError          a registry cannot be reached, or refused the image
 ├── ImageNotFoundError     no image of that name in local storage
 └── EngineError            the podman service cannot be reached, or refused
+    ├── EngineTimeoutError   what was waited for did not come in time
+    ├── EndedEarlyError      the program ended before it was ready
     ├── CannotInvokeError    the image's program is there but cannot be executed (run: exit 126)
     └── CommandNotFoundError the image's program is not there (run: exit 127)
 """
@@ -167,3 +169,30 @@ class CommandNotFoundError(EngineError):
     """The image's program is not there."""
 
     kind = "command-not-found"
+
+
+class EngineTimeoutError(EngineError):
+    """What was waited for did not come in time; `detail` is the end of what the program said."""
+
+    kind = "engine-timeout"
+
+
+class EndedEarlyError(EngineError):
+    """The program ended before it was ready; `detail` is the end of what it said, `last_words` that of stderr."""
+
+    kind = "ended-early"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fix: str,
+        exit_code: int,
+        last_words: bytes,
+        out_of_memory: bool = False,
+        detail: str = "",
+    ) -> None:
+        super().__init__(message, fix=fix, detail=detail)
+        self.exit_code = exit_code
+        self.last_words = last_words
+        self.out_of_memory = out_of_memory

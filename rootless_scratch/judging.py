@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.errors import ElfError, EngineError, ScratchError
+from rootless_scratch.errors import ElfError, EndedEarlyError, EngineError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.facts import ElfFacts
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from rootless_scratch.image.plan import Program
     from rootless_scratch.image.rootfs import File
 
-_CRASHES: Final = (128 + 4, 128 + 7, 128 + 11)
-"""SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends."""
+_CRASHES: Final = {
+    128 + 4: ("needs-processor",),
+    128 + 7: ("needs-small-pages",),
+    128 + 11: ("needs-vsyscall", "static-name-service", "needs-small-pages"),
+}
+"""SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends; and the warnings that foresee it."""
 
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -33,26 +38,61 @@ def judge_stored(name: str, *, arguments: Sequence[str] = (), user: str | None =
 def explained(
     call: Callable[[], RunResult], image: str, *, arguments: Sequence[str] = (), user: str | None = None
 ) -> RunResult:
-    """The result of a run; where its start failed, with the rules' word on why.
+    """The result of a run; where its start or its program failed, with the rules' word on why.
 
-    Then the image is read, and the first finding of severity `error` is the explanation, in the result or in
-    the EngineError that is raised. Where the rules see none, what the engine understood stays.
+    Of a start that failed, and of a crash, the image is read, and the first finding of severity `error` is the
+    explanation, in the result or in the EngineError that is raised. Where the rules see none, what the engine
+    understood stays. Of a program that failed its last words are looked at.
     """
     import msgspec
 
-    try:
+    with explaining(image, arguments=arguments, user=user):
         result = call()
+    if result.timed_out or result.exit_code == 0:
+        return result
+    found = _why(result, image, arguments, user)
+    return msgspec.structs.replace(result, explanation=found)
+
+
+@contextmanager
+def explaining(image: str, *, arguments: Sequence[str] = (), user: str | None = None) -> Iterator[None]:
+    """Give an EngineError of a start that failed the rules' word on why."""
+    try:
+        yield
+    except EndedEarlyError as error:
+        error.explanation = _why(error, image, arguments, user)
+        raise
     except EngineError as error:
         error.explanation = _cause(image, arguments, user, None)
         raise
-    if result.explanation is None and (result.timed_out or result.exit_code not in _CRASHES):
-        return result
-    found = _cause(image, arguments, user, result.explanation)
-    return msgspec.structs.replace(result, explanation=found or result.explanation)
 
 
-def _cause(image: str, arguments: Sequence[str], user: str | None, said: Finding | None) -> Finding | None:
-    """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image."""
+def _why(
+    ended: RunResult | EndedEarlyError, image: str, arguments: Sequence[str], user: str | None
+) -> Finding | None:
+    """Why a program ended as it did, as far as that can be told."""
+    from rootless_scratch.rules.symptoms import judge_ending
+
+    if ended.explanation is not None:
+        return _cause(image, arguments, user, ended.explanation) or ended.explanation
+    symptom = judge_ending(ended.exit_code, ended.last_words, out_of_memory=ended.out_of_memory)
+    if symptom is None and ended.exit_code in _CRASHES:
+        return _cause(image, arguments, user, None, suspects=_CRASHES[ended.exit_code])
+    return symptom
+
+
+def _cause(
+    image: str,
+    arguments: Sequence[str],
+    user: str | None,
+    said: Finding | None,
+    *,
+    suspects: Sequence[str] = (),
+) -> Finding | None:
+    """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image.
+
+    `suspects` are rules whose warnings tell enough.
+    """
     if os.environ.get("CONTAINER_HOST") and not _IMAGE_ID.fullmatch(image):
         # That service may have another image of this name than local storage has.
         return None
@@ -62,8 +102,10 @@ def _cause(image: str, arguments: Sequence[str], user: str | None, said: Finding
         return None
     rules = {finding.rule: finding for finding in reversed(judgement.findings)}
     error = next((finding for finding in judgement.findings if finding.severity == "error"), None)
-    if error is not None or said is None:
+    if error is not None:
         return error
+    if said is None:
+        return next((rules[rule] for rule in suspects if rule in rules), None)
     if said.rule == "exec-format":
         return _foreign(programs)
     return rules.get(said.rule)

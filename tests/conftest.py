@@ -128,6 +128,7 @@ def python_home(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     return shared_home
 
 
+@pytest.fixture(scope="session")
 def tools(shared_home: Home) -> Home:
     """A home with the image `tools`, whose program is a static busybox."""
     make_image(shared_home, "tools", "/busybox")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootless_scratch.engine import failures, lease, specification
+from rootless_scratch.engine import explaining, failures, lease, specification
 from rootless_scratch.engine.http import Client
 from rootless_scratch.engine.network import private_network_problem
 from rootless_scratch.engine.options import Request, request
@@ -206,16 +206,16 @@ def test_what_podman_says_becomes_a_cause_and_a_fix(text: str, kind: type[Scratc
     ],
 )
 def test_the_last_words_of_a_runtime_are_explained(said: bytes, rule: str) -> None:
-    finding = failures.explain(1, wrote=len(said), said=said)
+    finding = explaining.explain(1, wrote=len(said), said=said)
     assert finding is not None
     assert finding.rule == rule
 
 
 def test_the_words_of_a_program_that_ran_are_not_explained() -> None:
     said = b"exec /hello: no such file or directory\n"
-    assert failures.explain(0, wrote=len(said), said=said) is None
-    assert failures.explain(1, wrote=len(said) + 5, said=said) is None
-    assert failures.explain(1, wrote=9 + len(said), said=b"starting\n" + said) is None
+    assert explaining.explain(0, wrote=len(said), said=said) is None
+    assert explaining.explain(1, wrote=len(said) + 5, said=said) is None
+    assert explaining.explain(1, wrote=9 + len(said), said=b"starting\n" + said) is None
 
 
 def test_frames_are_put_together_however_they_are_cut() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rootless_scratch.engine import failures
+from rootless_scratch.engine import explaining, failures
 from rootless_scratch.engine.options import Request
 from rootless_scratch.errors import CommandNotFoundError, EngineError
 
@@ -55,6 +55,6 @@ def test_what_is_about_the_program_names_it(said: str, cause: str) -> None:
 
 def test_a_chain_of_scripts_that_is_too_long_is_explained() -> None:
     said = b"exec /s6: too many levels of symbolic links\n"
-    finding = failures.explain(1, wrote=len(said), said=said)
+    finding = explaining.explain(1, wrote=len(said), said=said)
     assert finding is not None
     assert (finding.rule, finding.subject) == ("script-too-deep", "/s6")

@@ -32,7 +32,7 @@ FLOORS = (
     {"shipping"},
     {"api"},
     {"root", "debugging"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
     {"__main__"},
 )
 """From the ground up; errors and findings are one unit, the others on a floor do not know each other."""

@@ -109,6 +109,8 @@ def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool
         )
     else:
         if result.explanation is not None:
+            if result.ends_mid_line:
+                say("")
             print_findings([result.explanation])
         if print_id:
             click.echo(result.container_id)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a container ended, and what was captured of its output; `container` is the ID of one that stays.
 
-    With `detached` it goes on, and nothing is known of its end.
+    With `detached` it goes on, and nothing is known of its end. `last_words` is the end of its stderr, of its
+    terminal where it had one; `ends_mid_line` says that its output does not end with a line's end, and
+    `out_of_memory` that the kernel killed it for its memory limit.
     """
 
     exit_code: int
@@ -23,3 +25,6 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     explanation: Finding | None = None
     container: str | None = None
     detached: bool = False
+    last_words: bytes = b""
+    ends_mid_line: bool = False
+    out_of_memory: bool = False

@@ -94,14 +94,14 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             )
         return response.json() if response.body else None
 
-    def attach(self, target: str) -> Attached | Response:
+    def attach(self, target: str, body: object = None) -> Attached | Response:
         """Ask for a connection that carries the container's output; a Response where that is refused.
 
         The caller closes the connection.
         """
         connection = self._connect(PATIENCE)
         try:
-            connection.sendall(_head("POST", target, None, "Connection: Upgrade\r\nUpgrade: tcp\r\n"))
+            connection.sendall(_head("POST", target, body, "Connection: Upgrade\r\nUpgrade: tcp\r\n"))
             head, rest = _read_head(connection)
             if _status(head) == 101:  # noqa: PLR2004 - RFC 9110, 15.2.2
                 connection.settimeout(None)

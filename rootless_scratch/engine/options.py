@@ -31,30 +31,28 @@ _LEAST_CPUS = 0.01
 """The kernel's least quota is 1 ms of a period of 100 ms: kernel, cgroup-v2 `cpu.max`."""
 
 
-class Options(TypedDict, total=False):
-    """The words of a run, as `rootless_scratch.run` and `rootless-scratch run` take them; all have a default."""
+class ContainerOptions(TypedDict, total=False):
+    """The words that any container may be asked for by; all have a default.
+
+    `publish` has words as `--publish`, or ports of the container, each with where the host answers for it: a port,
+    `(address, port)`, or None for a free one.
+    """
 
     env: Mapping[str, str] | None
     network: str | None
     volumes: Sequence[str]
     tmpfs: Sequence[str]
     secrets: Sequence[str]
-    publish: Sequence[str]
+    publish: Sequence[str] | Mapping[int | str, words.Place]
     user: int | str | None
     userns: str | None
     workdir: str | None
     entrypoint: str | Sequence[str] | None
     platform: str | None
     pull: bool
-    timeout: float | None
     name: str | None
     replace: bool
     labels: Mapping[str, str] | None
-    keep: bool
-    detach: bool
-    tty: bool
-    interactive: bool
-    detach_keys: str
     init: bool
     health_cmd: str | None
     memory: int | str | None
@@ -66,6 +64,17 @@ class Options(TypedDict, total=False):
     cap_add: Sequence[str]
     allow_new_privileges: bool
     seccomp: str | os.PathLike[str] | None
+
+
+class Options(ContainerOptions, total=False):
+    """The words of a run, as `rootless_scratch.run` and `rootless-scratch run` take them; all have a default."""
+
+    timeout: float | None
+    keep: bool
+    detach: bool
+    tty: bool
+    interactive: bool
+    detach_keys: str
 
 
 class Beside(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +152,7 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
         mounts=tuple(words.parse_volume(word) for word in texts("volumes", options.get("volumes", ()))),
         memories=tuple(words.parse_tmpfs(word) for word in texts("tmpfs", options.get("tmpfs", ()))),
         secrets=tuple(words.parse_secret(word) for word in texts("secrets", options.get("secrets", ()))),
-        ports=tuple(words.parse_port(word) for word in texts("publish", options.get("publish", ()))),
+        ports=words.parse_ports(options.get("publish", ())),
         user=_read(require_user, maybe(text, "user", options.get("user"))),
         userns=maybe(text, "userns", options.get("userns")),
         workdir=maybe(text, "workdir", options.get("workdir")),

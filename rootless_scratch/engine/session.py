@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from rootless_scratch.engine import failures, specification, streams
+from rootless_scratch.engine import explaining, failures, specification, streams
 from rootless_scratch.engine.ending import Ending
 from rootless_scratch.engine.feed import Feed
 from rootless_scratch.engine.http import Attached
@@ -55,6 +55,7 @@ class Container:
         # None while a create is in the works: if we are interrupted then, it may still appear.
         self._exists: bool | None = False
         self._left = False
+        self.out_of_memory = False
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +66,7 @@ class Container:
         try:
             if self._left and kind is not None:
                 # It is to stay, but nobody follows it any more. Refused where it has ended.
-                self._client.request("POST", self._target("/kill?signal=9"))
+                self._client.request("POST", self.target("/kill?signal=9"))
             elif not self._left:
                 self.remove()
         except EngineError:
@@ -98,19 +99,35 @@ class Container:
                 return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
         return error
 
+    @property
+    def client(self) -> Client:
+        """The service that has it."""
+        return self._client
+
+    @property
+    def id(self) -> str:
+        """Its ID, once it is created."""
+        return self._id
+
+    def connect(self, asked: Request) -> Attached:
+        """A connection to its streams, from before its start on, for the caller to close.
+
+        The runtime makes it ready here, and may refuse. Raises CommandNotFoundError, CannotInvokeError, HostError,
+        EngineError.
+        """
+        # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
+        wish = f"stream=true&stdout=true&stderr=true&stdin={'true' if asked.interactive else 'false'}&detachKeys="
+        attached = self._client.attach(self.target(f"/attach?{wish}"))
+        if not isinstance(attached, Attached):
+            raise failures.start_failure(attached.refusal(), asked)
+        return attached
+
     @contextmanager
     def attach(
         self, asked: Request, *, stdin: int | bytes, stdout: int | None, stderr: int | None
     ) -> Iterator[Attachment]:
-        """Its streams, from before its start on; the runtime makes it ready here, and may refuse.
-
-        Raises CommandNotFoundError, CannotInvokeError, HostError, EngineError.
-        """
-        # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
-        wish = f"stream=true&stdout=true&stderr=true&stdin={'true' if asked.interactive else 'false'}&detachKeys="
-        attached = self._client.attach(self._target(f"/attach?{wish}"))
-        if not isinstance(attached, Attached):
-            raise failures.start_failure(attached.refusal(), asked)
+        """Its streams; raises like `connect`."""
+        attached = self.connect(asked)
         with attached.connection as connection:
             output = Output(connection, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
             feed = None
@@ -122,8 +139,8 @@ class Container:
                 yield Attachment(output=output, feed=feed, terminal=terminal)
 
     def start(self, asked: Request) -> None:
-        """Start its program; raises like `attach`."""
-        response = self._client.request("POST", self._target("/start"))
+        """Start its program; raises like `connect`."""
+        response = self._client.request("POST", self.target("/start"))
         if not response.ok:
             raise failures.start_failure(response.refusal(), asked)
 
@@ -139,15 +156,22 @@ class Container:
         if size is not None:
             columns, lines = size
             # Refused where it has just ended, which its output will tell.
-            self._client.request("POST", self._target(f"/resize?h={lines}&w={columns}"))
+            self._client.request("POST", self.target(f"/resize?h={lines}&w={columns}"))
+
+    def ports(self) -> tuple[tuple[str, str, int], ...]:
+        """Its ports that the host answers on (`8080/tcp`), each with the host's address and port."""
+        found = self.inspect()["NetworkSettings"]["Ports"] or {}
+        return tuple(
+            # The address that podman leaves out is any of the host's.
+            (inside, place["HostIp"] or "0.0.0.0", int(place["HostPort"]))  # noqa: S104 - said, not bound
+            for inside, places in found.items()
+            for place in places or ()
+        )
 
     def published(self) -> Iterator[str]:
         """One sentence for each of its ports that the host answers on."""
-        ports = self._inspect()["NetworkSettings"]["Ports"] or {}
-        for inside, places in ports.items():
-            for place in places or ():
-                address = place["HostIp"] or "0.0.0.0"  # noqa: S104 - what podman means by the empty address
-                yield f"Port {inside} of the container is {address}:{place['HostPort']} on this host."
+        for inside, address, port in self.ports():
+            yield f"Port {inside} of the container is {address}:{port} on this host."
 
     def follow(
         self,
@@ -164,7 +188,7 @@ class Container:
         output = attachment.output
 
         resize = partial(self.resize, attachment.terminal)
-        with contextlib.closing(Watch(self._client, self._target(""), timeout, say=say, resize=resize)) as watch:
+        with contextlib.closing(Watch(self._client, self.target(""), timeout, say=say, resize=resize)) as watch:
             exit_code = self._end_of(attachment, watch, signals)
         detached = attachment.feed is not None and attachment.feed.detached
         if detached and exit_code is None and not watch.given_up:
@@ -182,7 +206,10 @@ class Container:
             timed_out=watch.timed_out,
             stdout=bytes(output.stdout.captured),
             stderr=bytes(output.stderr.captured),
-            explanation=failures.explain(code, wrote=wrote, said=said),
+            explanation=explaining.explain(code, wrote=wrote, said=said),
+            last_words=said,
+            ends_mid_line=output.mid_line,
+            out_of_memory=self.out_of_memory,
         )
 
     def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
@@ -195,7 +222,7 @@ class Container:
             if feed is not None and feed.detached:
                 return None
             if output.ended:
-                exit_code = self._exit_code()
+                exit_code = self.exit_code()
                 if exit_code is not None:
                     return exit_code
                 _rest(watch.patience(pause), signals.wake)
@@ -226,18 +253,21 @@ class Container:
             else:
                 time.sleep(0.1)
 
-    def _exit_code(self) -> int | None:
-        """Its exit code once it has ended.
+    def exit_code(self) -> int | None:
+        """Its exit code once it has ended; then `out_of_memory` says whether its memory limit was its end.
 
         `wait` would take up to 250 ms longer, and answers 0 at once for a container that never started.
         """
-        state = self._inspect()["State"]
+        state = self.inspect()["State"]
+        self.out_of_memory = bool(state.get("OOMKilled"))
         return int(state["ExitCode"]) if state["Status"] in ("exited", "stopped") else None
 
-    def _inspect(self) -> Any:  # noqa: ANN401 - podman's own structure
-        return self._client.call("GET", self._target("/json"))
+    def inspect(self) -> Any:  # noqa: ANN401 - podman's own structure
+        """What podman says of it; raises EngineError."""
+        return self._client.call("GET", self.target("/json"))
 
-    def _target(self, rest: str) -> str:
+    def target(self, rest: str) -> str:
+        """The address in the API of something of it."""
         return f"/containers/{self._id}{rest}"
 
 

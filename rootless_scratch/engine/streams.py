@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from rootless_scratch.engine.feed import Feed
 
-_TAIL = 4096
+TAIL = 4096
 """Bytes of the end of stderr that are kept to explain an exit."""
 
 _CERTAIN = 4096
 """A pipe that poll(2) calls writable takes this much without blocking: PIPE_BUF, pipe(7)."""
 
 _READ = 65_536
-_STDERR = 2
+STDERR = 2
 
 _FOREIGN = re.compile(
     rb"Error: (?:read|write) unixpacket @?->\S*attach: (?:read|write): (?:connection reset by peer|broken pipe)\s*"
@@ -51,11 +51,44 @@ class Sink:
     def note(self, data: bytes) -> None:
         """Count `data` and keep its end."""
         self.size += len(data)
-        self.tail = (self.tail + data)[-_TAIL:] if len(data) < _TAIL else data[-_TAIL:]
+        self.tail = (self.tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+
+
+class Frames:
+    """Takes content out of the frames of an attached connection: `>BxxxL`, the stream and the length."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+        self._stream = 0
+
+    @property
+    def torn(self) -> bool:
+        """Whether what came so far ends inside a frame."""
+        return self._left > 0 or bool(self._header)
+
+    def split(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Pieces of content, each with its stream: 2 is stderr."""
+        at, size = 0, len(data)
+        while at < size:
+            if self._left == 0:
+                wanted = 8 - len(self._header)
+                self._header += data[at : at + wanted]
+                at += wanted
+                if len(self._header) < 8:  # noqa: PLR2004 - the size of a frame's header
+                    return
+                self._stream = self._header[0]
+                self._left = int.from_bytes(self._header[4:], "big")
+                self._header = b""
+            else:
+                content = data[at : at + self._left]
+                at += len(content)
+                self._left -= len(content)
+                yield self._stream, content
 
 
 class Output:
-    """Reads the frames of an attached connection (`>BxxxL`: stream, length) and writes their content.
+    """Reads the frames of an attached connection and writes their content.
 
     Where the program has a terminal (`framed` False) there are no frames, and all is stdout. It reads on only when
     everything read is written, so a slow reader slows the container down, and neither memory nor time is lost.
@@ -74,11 +107,10 @@ class Output:
         self.stdout = Sink(stdout)
         self.stderr = Sink(stderr)
         self.ended = False
+        self.mid_line = False
         self._connection = connection
         self.framed = framed
-        self._header = b""
-        self._left = 0
-        self._current = self.stdout
+        self._frames = Frames()
         self._held = b""
         # In the order in which it came; nothing more is read before all is written.
         self._pending: list[tuple[Sink, bytearray]] = []
@@ -94,7 +126,7 @@ class Output:
     @property
     def torn(self) -> bool:
         """Whether the connection ended inside a frame."""
-        return self.ended and (self._left > 0 or bool(self._header))
+        return self.ended and self._frames.torn
 
     def wanted(self) -> Iterator[tuple[int, int]]:
         """The descriptor and the event of poll(2) that it waits for, if any."""
@@ -135,22 +167,8 @@ class Output:
             if data:
                 self._pass_on(self.stdout, data)
             return
-        at, size = 0, len(data)
-        while at < size:
-            if self._left == 0:
-                wanted = 8 - len(self._header)
-                self._header += data[at : at + wanted]
-                at += wanted
-                if len(self._header) < 8:  # noqa: PLR2004 - the size of a frame's header
-                    return
-                self._current = self.stderr if self._header[0] == _STDERR else self.stdout
-                self._left = int.from_bytes(self._header[4:], "big")
-                self._header = b""
-            else:
-                content = data[at : at + self._left]
-                at += len(content)
-                self._left -= len(content)
-                self._pass_on(self._current, content)
+        for stream, content in self._frames.split(data):
+            self._pass_on(self.stderr if stream == STDERR else self.stdout, content)
 
     def _pass_on(self, sink: Sink, content: bytes) -> None:
         held, self._held = self._held, b""
@@ -164,6 +182,7 @@ class Output:
 
     def _put(self, sink: Sink, content: bytes) -> None:
         sink.note(content)
+        self.mid_line = not content.endswith(b"\n")
         if sink.descriptor is None:
             sink.captured += content
         elif self._pending and self._pending[-1][0] is sink:

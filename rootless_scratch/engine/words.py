@@ -6,14 +6,19 @@ import json
 import os
 import re
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.given import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+
+Place: TypeAlias = "int | tuple[str, int | None] | None"
+"""Where the host answers for a port: its own port, its address and port, None for a free one."""
 
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -149,6 +154,19 @@ def parse_port(word: str) -> Port:
         container=numbers[1],
         protocol=match["protocol"] or "tcp",
     )
+
+
+def parse_ports(given: object) -> tuple[Port, ...]:
+    """The words of `--publish`, or ports of the container with their places on the host (`Place`)."""
+    if not isinstance(given, Mapping):
+        return tuple(parse_port(word) for word in texts("publish", given))
+    ports = []
+    for inside, place in given.items():
+        address, port = place if isinstance(place, tuple) and len(place) == 2 else ("", place)  # noqa: PLR2004
+        address = f"[{address}]" if ":" in str(address) else address
+        front = ":".join(str(word) for word in (address, "" if port is None else port) if word != "" or address)
+        ports.append(parse_port(f"{front}:{inside}" if front else str(inside)))
+    return tuple(ports)
 
 
 def parse_secret(word: str) -> Secret:
