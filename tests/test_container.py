@@ -271,6 +271,8 @@ def test_a_port_of_the_host_that_somebody_has_is_refused_before_the_start(here: 
         ({"detach": True}, "'detach'"),
         ({"ready": "listening"}, "nothing can be waited for"),
         ({"ready_timeout": "soon"}, "no number of seconds"),
+        ({"ready": "port"}, "no TCP port"),
+        ({"ready": "port", "publish": {"53/udp": None}}, "no TCP port"),
         ({"network": "host", "publish": {80: 8080}}, "cannot be published as another"),
         ({"publish": {"x": None}}, "cannot be understood"),
         ({"bogus": 1}, "'bogus'"),

@@ -219,6 +219,11 @@ def container(
     readiness.check_ready(ready, ready_timeout)
     _check_lasting(options)
     ports = parse_ports(options.get("publish", ()))
+    if ready == "port" and not any(port.protocol == "tcp" for port in ports):
+        raise UsageError(
+            "There is no TCP port whose answer could be waited for.",
+            fix='Say which: publish={8080: None}, also with network="host".',
+        )
     if options.get("network") == "host":
         _check_host_ports(ports)
         options["publish"] = ()
