@@ -118,6 +118,34 @@ def test_it_is_waited_for_signalled_and_stopped() -> None:
 
 
 @pytest.mark.podman
+@pytest.mark.usefixtures("here")
+def test_one_that_closes_its_streams_is_followed_to_its_end() -> None:
+    script = "echo up; exec >&- 2>&-; /busybox sleep 2; exit 4"
+    with rs.container("tools", [*SHELL, script], ready=re.compile("up")) as running:
+        assert not running.ended(0.1)
+        assert list(running.logs(follow=True, timeout=20)) == [b"up\n"]
+        assert running.wait(timeout=20) == 4
+    with (
+        pytest.raises(rs.EngineTimeoutError, match="no line of its output"),
+        rs.container("tools", [*SHELL, script], ready=re.compile("never"), ready_timeout=0.5),
+    ):
+        pytest.fail("the block began")
+
+
+@pytest.mark.podman
+@pytest.mark.usefixtures("here")
+def test_logs_that_are_followed_by_another_thread_end_with_the_block() -> None:
+    lines: list[bytes] = []
+    with rs.container("tools", [*SHELL, f"echo up; {LOOP}"], ready=re.compile("up")) as running:
+        thread = threading.Thread(target=lambda: lines.extend(running.logs(follow=True)))
+        thread.start()
+    thread.join(10)
+    assert lines == [b"up\n"]
+    with pytest.raises(rs.EngineError, match="has gone"):
+        list(running.logs())
+
+
+@pytest.mark.podman
 def test_one_that_has_long_ended_is_still_there_to_be_looked_at(here: Home) -> None:
     with rs.container("tools", [*SHELL, "echo said; exit 3"]) as running:
         assert running.wait(timeout=20) == 3
@@ -242,6 +270,9 @@ def test_a_port_of_the_host_that_somebody_has_is_refused_before_the_start(here: 
         ({"timeout": 3}, "'timeout'"),
         ({"detach": True}, "'detach'"),
         ({"ready": "listening"}, "nothing can be waited for"),
+        ({"ready_timeout": "soon"}, "no number of seconds"),
+        ({"ready": "port"}, "no TCP port"),
+        ({"ready": "port", "publish": {"53/udp": None}}, "no TCP port"),
         ({"network": "host", "publish": {80: 8080}}, "cannot be published as another"),
         ({"publish": {"x": None}}, "cannot be understood"),
         ({"bogus": 1}, "'bogus'"),

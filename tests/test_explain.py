@@ -52,6 +52,7 @@ SAID = (
     ("path-forbidden", "open /data/log: permission denied", "/data/log"),
     ("path-forbidden", "touch: cannot create '/data/log': Permission denied", "/data/log"),
     ("path-forbidden", "PermissionError: [Errno 13] Permission denied: '/data'", "/data"),
+    ("not-executable", "sh: /app/tool: Permission denied", "/app/tool"),
     ("capability-missing", "chown: /data: Operation not permitted", "called chown,"),
     ("capability-missing", "setgroups: Operation not permitted", "--cap-add"),
     ("memory-limit", "terminate called after throwing an instance of 'std::bad_alloc'", "--memory"),
@@ -66,6 +67,7 @@ OTHER = (
     "using the time zone Europe/Paris",
     "permission denied by policy 7",
     "bound to port 80",
+    "bind mount of /x: permission denied",
     "opening the file system read-only",
     "user 65532 logged in",
     "executing git",
@@ -154,6 +156,7 @@ def answer(home: Home, script: str, *options: str) -> dict[str, Any]:
     [
         ("echo x > /tmp/x && cp /tmp/x /busybox2", "root-read-only"),
         ("exec /busybox httpd -f -p 80", "privileged-port"),
+        ("/plain", "not-executable"),
         ("git clone x", "needs-other-programs"),
         ("exec /busybox chown 0 /tmp", "capability-missing"),
         ("ulimit -n 3; exec /busybox cat /plain", "limit-reached"),

@@ -14,7 +14,7 @@ from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.options import ContainerOptions, request
 from rootless_scratch.engine.words import parse_ports
 from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError, UsageError
-from rootless_scratch.image.given import pairs, texts
+from rootless_scratch.image.given import maybe, pairs, text, texts
 
 if TYPE_CHECKING:
     import socket
@@ -106,7 +106,7 @@ class RunningContainer:
         *,
         input: bytes | None = None,  # noqa: A002 - the name that subprocess.run has for it
         env: Mapping[str, str] | None = None,
-        user: str | None = None,
+        user: int | str | None = None,
         workdir: str | None = None,
         timeout: float | None = None,
     ) -> ExecResult:
@@ -125,8 +125,8 @@ class RunningContainer:
             words,
             stdin=input,
             env=dict(pairs("env", env)),
-            user=user,
-            workdir=workdir,
+            user=maybe(text, "user", user),
+            workdir=maybe(text, "workdir", workdir),
             timeout=timeout,
         )
 
@@ -137,7 +137,13 @@ class RunningContainer:
 
     def ended(self, seconds: float = 0) -> bool:
         """Whether the program has ended, or ends within these seconds."""
-        return self._recording.wait(seconds)
+        if self._exit_code is None and self._recording.wait(seconds):
+            self._exit_code = self._container.exit_code()
+            if self._exit_code is None and seconds:
+                # podman knows of the end a moment after the streams have ended.
+                time.sleep(seconds)
+                self._exit_code = self._container.exit_code()
+        return self._exit_code is not None
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, once it has ended; raises EngineTimeoutError after `timeout` seconds."""
@@ -147,7 +153,6 @@ class RunningContainer:
         while self._exit_code is None and not over:
             self._exit_code = self._container.exit_code()
             if self._exit_code is None:
-                # The streams end a moment before podman knows of it; a program may also close them early.
                 over = deadline is not None and time.monotonic() > deadline
                 time.sleep(pause)
                 pause = min(pause * 2, 0.25)
@@ -211,9 +216,14 @@ def container(
     answer, or where there are none, the program was started. `ready_timeout` in seconds. All else as
     rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
     """
-    readiness.check_ready(ready)
+    readiness.check_ready(ready, ready_timeout)
     _check_lasting(options)
     ports = parse_ports(options.get("publish", ()))
+    if ready == "port" and not any(port.protocol == "tcp" for port in ports):
+        raise UsageError(
+            "There is no TCP port whose answer could be waited for.",
+            fix='Say which: publish={8080: None}, also with network="host".',
+        )
     if options.get("network") == "host":
         _check_host_ports(ports)
         options["publish"] = ()

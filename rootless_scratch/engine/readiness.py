@@ -31,14 +31,17 @@ _HANGS_UP = 0.1
 _CONNECT_PATIENCE = 2.0
 
 
-def check_ready(ready: object) -> None:
-    """Raise UsageError for what is none of Ready."""
-    if ready is None or ready in _WORDS or isinstance(ready, re.Pattern) or callable(ready):
-        return
-    raise UsageError(
-        f"ready is {ready!r}, which nothing can be waited for by.",
-        fix='Say "started", "port" or "healthy", re.compile(...) for a line of its output, or a function.',
-    )
+def check_ready(ready: object, timeout: object) -> None:
+    """Raise UsageError for what is none of Ready, and for what is no number of seconds."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise UsageError(
+            f"ready_timeout is {timeout!r}, which is no number of seconds above 0.", fix="Write it as 30."
+        )
+    if not (ready is None or ready in _WORDS or isinstance(ready, re.Pattern) or callable(ready)):
+        raise UsageError(
+            f"ready is {ready!r}, which nothing can be waited for by.",
+            fix='Say "started", "port" or "healthy", re.compile(...) for a line of its output, or a function.',
+        )
 
 
 def wait_until_ready(container: RunningContainer, ready: Ready, timeout: float) -> None:
@@ -88,12 +91,17 @@ def answers(address: str, port: int) -> bool:
 def _wait_for_line(
     container: RunningContainer, wanted: re.Pattern[str] | re.Pattern[bytes], deadline: float, timeout: float
 ) -> None:
+    missing = f"no line of its output is matched by {wanted.pattern!r}"
     try:
         for line in container.logs(follow=True, timeout=max(0.0, deadline - time.monotonic())):
             if _matches(wanted, line):
                 return
     except EngineTimeoutError as error:
-        raise _late(container, timeout, f"no line of its output is matched by {wanted.pattern!r}") from error
+        raise _late(container, timeout, missing) from error
+    # Its streams have ended; most often it has, too.
+    while not container.ended(_PAUSES[0]):
+        if time.monotonic() > deadline:
+            raise _late(container, timeout, missing)
     raise _ended(container)
 
 

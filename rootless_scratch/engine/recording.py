@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.streams import STDERR, TAIL, Frames
-from rootless_scratch.errors import EngineError, EngineTimeoutError
+from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,14 @@ class Recording:
         import tempfile
 
         self._connection = attached.connection
-        self._file = tempfile.TemporaryFile(buffering=0, prefix="rootless-scratch-")  # noqa: SIM115 - closed by close
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="rootless-scratch-")  # noqa: SIM115 - see close
+        except OSError as error:
+            self._connection.close()
+            raise HostError(
+                f"The container's output cannot be kept: {error.strerror}.",
+                fix="Set TMPDIR to a directory that you can write to.",
+            ) from error
         self._size = 0
         self._ended = False
         self._problem = ""
@@ -77,25 +84,35 @@ class Recording:
         """
         if self._file.closed:
             raise EngineError("The container has gone, and its output with it.", fix="Read it inside the block.")
-        frames, rests, at = Frames(), {True: bytearray(), False: bytearray()}, 0
-        while True:
-            size = self._more(at, deadline) if follow else self._size
-            while at < size:
-                data = os.pread(self._file.fileno(), min(_READ, size - at), at)
-                at += len(data)
-                for stream, content in frames.split(data):
-                    error = stream == STDERR
-                    if stderr if error else stdout:
-                        rests[error] += content
-                        yield from _lines_of(rests[error])
-            if not follow or (self._ended and at == self._size):
-                break
+        # A reader may outlive the block, in another thread.
+        descriptor = os.dup(self._file.fileno())
+        try:
+            yield from self._read(descriptor, wanted=(stdout, stderr), follow=follow, deadline=deadline)
+        finally:
+            os.close(descriptor)
         if self._problem:
             raise EngineError(
                 f"The container's output could not be kept: {self._problem}.",
                 fix="Make room in the directory for temporary files, or set TMPDIR to another.",
             )
-        yield from (bytes(rest) for rest in rests.values() if rest)
+
+    def _read(
+        self, descriptor: int, *, wanted: tuple[bool, bool], follow: bool, deadline: float | None
+    ) -> Iterator[bytes]:
+        frames, rests, at = Frames(), (bytearray(), bytearray()), 0
+        while True:
+            size = self._more(at, deadline) if follow else self._size
+            while at < size:
+                data = os.pread(descriptor, min(_READ, size - at), at)
+                at += len(data)
+                for stream, content in frames.split(data):
+                    error = stream == STDERR
+                    if wanted[error]:
+                        rests[error].extend(content)
+                        yield from _lines_of(rests[error])
+            if not follow or (self._ended and at == self._size):
+                break
+        yield from (bytes(rest) for rest in rests if rest)
 
     def _more(self, at: int, deadline: float | None) -> int:
         """The size once it is above `at`, or final."""

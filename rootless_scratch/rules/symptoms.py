@@ -58,7 +58,7 @@ SYMPTOMS: Final = (
     ),
     Symptom(
         pattern=(
-            r"(?i)\bbind\b.*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
+            r"(?i)\bbind\b(?!.{0,2}mount).*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
             r"|cannot listen.*permission denied"
         ),
         rule="privileged-port",
@@ -145,6 +145,12 @@ SYMPTOMS: Final = (
         message="The container's user may not use {0} as the program wants to.",
         fix="Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
         "and `mode=` behind --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
+    ),
+    Symptom(
+        pattern=r"^\S*sh: (?:line \d+: |\d+: )?(/[^:\s]+): Permission denied$",
+        rule="not-executable",
+        message="The container's user may not execute {0}.",
+        fix="Give it mode 0755 when the image is built, and its directories the execute bit for all.",
     ),
     Symptom(
         pattern=(
