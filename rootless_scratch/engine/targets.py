@@ -176,8 +176,11 @@ def _user_named(container: str, named: str) -> str:
 def _user_of(pid: int) -> str | None:
     """User and group of a process, as its own user namespace has them; None where it cannot be seen.
 
-    proc(5): `status` has them as we see them, `uid_map` and `gid_map` lead from there to its own.
+    proc(5): `status` has them as we see them, `uid_map` and `gid_map` lead from there to its own. A service
+    elsewhere counts other processes than we do: the first of a container is 1 in there.
     """
+    if _field(pid, "NSpid")[-1:] != ["1"]:
+        return None
     ids = []
     for field, table in (("Uid", "uid_map"), ("Gid", "gid_map")):
         seen = _field(pid, field)
