@@ -109,15 +109,14 @@ class Container:
         """Its ID, once it is created."""
         return self._id
 
-    def connect(self, asked: Request) -> Attached:
+    def connect(self, asked: Request, *, streams: str = "stdout=true&stderr=true&stdin=false") -> Attached:
         """A connection to its streams, from before its start on, for the caller to close.
 
         The runtime makes it ready here, and may refuse. Raises CommandNotFoundError, CannotInvokeError, HostError,
         EngineError.
         """
         # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
-        wish = f"stream=true&stdout=true&stderr=true&stdin={'true' if asked.interactive else 'false'}&detachKeys="
-        attached = self._client.attach(self.target(f"/attach?{wish}"))
+        attached = self._client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
         if not isinstance(attached, Attached):
             raise failures.start_failure(attached.refusal(), asked)
         return attached
@@ -126,13 +125,25 @@ class Container:
     def attach(
         self, asked: Request, *, stdin: int | bytes, stdout: int | None, stderr: int | None
     ) -> Iterator[Attachment]:
-        """Its streams; raises like `connect`."""
-        attached = self.connect(asked)
-        with attached.connection as connection:
-            output = Output(connection, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
+        """Its streams; raises like `connect`.
+
+        stdin has a connection of its own: where a program leaves it unread, podman 4.3 now and then writes its
+        complaint into the midst of a frame of output, or ends the connection before the output has come.
+        """
+        apart = asked.interactive and not asked.tty
+        both = f"stdout=true&stderr=true&stdin={'true' if asked.interactive and asked.tty else 'false'}"
+        with contextlib.ExitStack() as stack:
+            attached = self.connect(asked, streams=both)
+            reading = stack.enter_context(attached.connection)
+            writing = reading
+            if apart:
+                only = self.connect(asked, streams="stdout=false&stderr=false&stdin=true")
+                writing = stack.enter_context(only.connection)
+                writing.settimeout(0)
+            output = Output(reading, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
             feed = None
             if asked.interactive:
-                feed = Feed(stdin, connection, keys=asked.detach_keys if asked.tty else b"")
+                feed = Feed(stdin, writing, keys=asked.detach_keys if asked.tty else b"")
             ours = stdin if asked.interactive and asked.tty and isinstance(stdin, int) else None
             terminal = Terminal(ours, others=(stdout,) if asked.tty else ())
             with contextlib.closing(output):
