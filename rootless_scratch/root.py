@@ -184,7 +184,7 @@ def scratch(
     tag: str | Sequence[str] = (),
     output: str | Sequence[str] = (),
     backend: str | None = None,
-    compress: str = "none",
+    compress: str | None = None,
     bundle_libraries: bool = False,
     include_libraries: Iterable[str] = (),
     sysroot: StrPath | None = None,
@@ -201,4 +201,11 @@ def scratch(
     }
     if not (tag or output):
         raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
-    return Root(names(tag), bundling, output=outputs(output), backend=backend, compress=compress, check=check)
+    return Root(
+        names(tag),
+        bundling,
+        output=outputs(output),
+        backend=backend,
+        compress=maybe(text, "compress", compress),
+        check=check,
+    )

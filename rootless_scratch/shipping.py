@@ -24,7 +24,7 @@ from rootless_scratch.checking import require_utf8, word_of
 from rootless_scratch.errors import UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
-from rootless_scratch.image.given import integer, maybe, text
+from rootless_scratch.image.given import flag, integer, maybe, text
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
 from rootless_scratch.image.layout import locked
@@ -121,7 +121,7 @@ def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, re
     return Access(
         authfile=maybe(text, "authfile", authfile),
         cert_dir=maybe(text, "cert_dir", cert_dir),
-        tls_verify=tls_verify,
+        tls_verify=None if tls_verify is None else flag("tls_verify", tls_verify),
         retries=integer("retries", retries),
     )
 
@@ -136,7 +136,7 @@ def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ..
 def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
     """The compression of a new layer; gzip where nothing is said and it goes to a registry."""
     remote = any(output.transport == REGISTRY for output in outputs)
-    return parse_compression(compress or ("gzip" if remote else "none"))
+    return parse_compression(("gzip" if remote else "none") if compress is None else compress)
 
 
 def build_direct(
@@ -230,13 +230,14 @@ def _ship(
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
         compression = _compression_for(compress, outputs) if compress or anew else None
-        from rootless_scratch.image.source import Source
+        from rootless_scratch.image.source import Source, names_in
         from rootless_scratch.ship.gathering import gather
 
         destinations = (*local, stage) if remote else tuple(local)
         try:
             places = [stack.enter_context(place_of(output)) for output in destinations]
             source = stack.enter_context(Source(read))
+            names = names or names_in(source)
             gathered = gather(source, places[0], stack, compression=compression, begun=begun, progress=progress)
             require_single(gathered.image, destinations)
             write_outputs(gathered.image, destinations, names)

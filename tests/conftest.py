@@ -78,6 +78,10 @@ class Home:
             assert done.returncode == 0, done.stderr.decode()
         return done
 
+    def temporary_files(self) -> list[Path]:
+        """What calls of ours have in TMPDIR; podman keeps files of its own there where it finds no runtime dir."""
+        return [path for path in self.temporary.iterdir() if path.name.startswith("rootless-scratch")]
+
     def remove(self) -> None:
         """End podman's pause process and remove everything, files of subordinate ids included."""
         pause = self.runtime / "libpod" / "tmp" / "pause.pid"

@@ -65,7 +65,8 @@ def test_from_python_an_exception_in_the_block_builds_nothing(python_home: Home,
 
     with pytest.raises(rs.SourceError, match="does not exist"):
         fill()
-    assert not hasattr(root, "image")
+    with pytest.raises(rs.UsageError):
+        _ = root.image
     assert python_home.run(["buildah", "inspect", "--type", "image", "nothing"], check=False).returncode != 0
 
 

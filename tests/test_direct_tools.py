@@ -143,7 +143,7 @@ def test_direct_with_a_name_lies_in_local_storage_and_leaves_nothing_behind(
         "localhost/three:latest",
         "localhost/two:latest",
     ]
-    assert list(fresh_home.temporary.iterdir()) == []
+    assert fresh_home.temporary_files() == []
 
 
 def test_where_user_namespaces_are_off_a_name_alone_fails_with_the_line_that_works(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import Home
 
-GOLDEN = "sha256:7bdcad3c69ca6230b325a6f0c4a767b0191822c338e4f0acea5bc957a569213b"
+GOLDEN = "sha256:4cfc30cde56f45036e82f8f5dfc535d6bd0fb76b09d867643626bfefb0407622"
 """An index of four images: a change here is a change of every user's digests."""
 
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -78,7 +78,7 @@ def test_a_name_in_local_storage_is_a_list_and_nothing_else_has_a_name(
     if os.uname().machine == "x86_64":
         assert fresh_home.json("inspect", "one")["image_id"] == built["image_id"]
         assert fresh_home.json("verify", "one", programs[0])["verdict"] == "identical"
-    assert list(fresh_home.temporary.iterdir()) == []
+    assert fresh_home.temporary_files() == []
 
 
 def test_a_name_moves_to_the_new_list_and_an_image_that_was_there_stays_without_it(
@@ -111,7 +111,7 @@ def test_what_fails_on_the_way_into_local_storage_leaves_nothing_behind(
         assert b"fix: " in done.stderr
         assert listed(fresh_home) == ["localhost/kept:latest"]
         assert fresh_home.json("inspect", "kept")["image_id"] == kept["image_id"]
-    assert list(fresh_home.temporary.iterdir()) == []
+    assert fresh_home.temporary_files() == []
 
 
 @pytest.mark.parametrize("call", ["create", "tag", "rm"])
@@ -126,9 +126,9 @@ def test_what_sigkill_leaves_of_a_list_the_next_call_removes(
     path = f"{tools}:{os.environ['PATH']}"
     done = fresh_home.cli("build", *programs, "-t", "killed", environment={"PATH": path})
     assert done.returncode == -9
-    assert len(list(fresh_home.temporary.iterdir())) == 1
+    assert len(fresh_home.temporary_files()) == 1
     after = fresh_home.json("build", programs[0], "-t", "after")
-    assert list(fresh_home.temporary.iterdir()) == []
+    assert fresh_home.temporary_files() == []
     if call != "rm":
         assert listed(fresh_home) == ["localhost/after:latest"]
         return

@@ -73,7 +73,7 @@ def test_a_build_goes_to_a_registry_and_comes_back_by_its_digest_byte_for_byte(
     assert back == ours
     manifest = json.loads(open_registry.manifest("team/hello", "1.0") or b"")
     assert manifest["layers"][0]["mediaType"].endswith("+gzip")
-    assert list(shared_home.temporary.iterdir()) == []
+    assert shared_home.temporary_files() == []
 
 
 def test_an_image_that_was_only_pushed_is_that_of_a_layout_with_gzip(
@@ -126,7 +126,7 @@ def test_an_image_of_local_storage_is_pushed_with_one_digest_whoever_does_it(
             assert sent["image_id"] == built["image_id"]
             assert digest_of(open_registry.manifest(f"stored/{name}", "1")) == sent["digest"]
             digests.add(sent["digest"])
-        assert list(home.temporary.iterdir()) == []
+        assert home.temporary_files() == []
     assert len(digests) == 1
 
 

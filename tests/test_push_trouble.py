@@ -170,7 +170,7 @@ def test_a_build_whose_push_fails_leaves_its_files_whole_and_nothing_else(
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["kind"] == "registry"
     assert rs.check(f"oci:{tmp_path}/other").verdict == rs.check(layout).verdict == "starts"
-    assert list(shared_home.temporary.iterdir()) == []
+    assert shared_home.temporary_files() == []
     sent = shared_home.cli("push", f"oci:{tmp_path}/other", f"docker://{behind.host}/after/all", "--tls-verify=no")
     assert sent.returncode == 0
 
@@ -181,7 +181,7 @@ def test_what_a_killed_push_left_is_gone_after_the_next_and_a_live_one_stays(
     place = f"docker://localhost:{free_port()}/killed/hello:1"
     argv = [sys.executable, "-m", "rootless_scratch", "push", layout, place, "--retries", "9"]
     children = [subprocess.Popen(argv, env=shared_home.environment, stderr=subprocess.DEVNULL) for _ in range(2)]
-    while len(left := list(shared_home.temporary.iterdir())) < 2:
+    while len(left := shared_home.temporary_files()) < 2:
         time.sleep(0.02)
     killed, alive = children
     killed.kill()
@@ -191,10 +191,10 @@ def test_what_a_killed_push_left_is_gone_after_the_next_and_a_live_one_stays(
     sent = shared_home.cli("push", layout, f"docker://{behind.host}/killed/hello:1", "--tls-verify=no")
     assert sent.returncode == 0
     assert alive.poll() is None
-    assert len(list(shared_home.temporary.iterdir())) == 1
+    assert len(shared_home.temporary_files()) == 1
     alive.send_signal(signal.SIGINT)
     assert alive.wait() == 130
-    assert list(shared_home.temporary.iterdir()) == []
+    assert shared_home.temporary_files() == []
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_pushed(

@@ -147,7 +147,7 @@ def test_an_image_of_local_storage_is_saved_and_loaded_under_its_name(
     assert missing.returncode == 1
     assert b"Did you mean localhost/shop/server:2?" in missing.stderr
     assert not (tmp_path / "none.tar").exists()
-    assert list(fresh_home.temporary.iterdir()) == []
+    assert fresh_home.temporary_files() == []
 
 
 @pytest.mark.buildah

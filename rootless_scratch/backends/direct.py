@@ -57,6 +57,7 @@ def build_image(
 
     An output is there whole or as it was before. Raises SpecError, SourceError, BuildError.
     """
+    _spare_sources([plan], outputs)
     with _writing(outputs) as (stack, place):
         image, layer = _write(plan, stack, place, compression, progress)
         write_outputs(image, outputs, plan.names)
@@ -74,6 +75,7 @@ def build_index(
     """Write an index of what was planned, in this order, to every output; see `build_image`."""
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
     require_single(None, outputs)
+    _spare_sources([each.plan for each in plans], outputs)
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, place):
@@ -104,6 +106,27 @@ def build_index(
             for platform, (image, _) in zip(platforms, written, strict=True)
         ),
     )
+
+
+def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Output]) -> None:
+    """Raise UsageError where an archive would take the place of a file that goes into the image."""
+    sources = {
+        (file.identity.device, file.identity.inode): file.source
+        for plan in plans
+        for file in plan.rootfs.files
+        if file.source is not None
+    }
+    for output in outputs:
+        try:
+            status = os.stat(output.path)
+        except (OSError, ValueError):
+            continue
+        source = sources.get((status.st_dev, status.st_ino))
+        if source is not None:
+            raise UsageError(
+                f"{output.word!r} would be written over {source!r}, which goes into the image.",
+                fix="Name another file.",
+            )
 
 
 def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[Output]) -> None:

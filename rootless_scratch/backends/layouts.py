@@ -17,7 +17,8 @@ from rootless_scratch.elf.program import read_program
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
 from rootless_scratch.image.oci import LAYER
-from rootless_scratch.image.source import Fault, broken, find_image, open_layer
+from rootless_scratch.image.source import Fault, broken, find_image
+from rootless_scratch.image.unpacking import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,6 +163,13 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, *, keep: bool) -> t
 
 def _hide(files: dict[str, StoredFile], path: str, kept: set[str], *, itself: bool) -> None:
     """Remove what lower layers have at and below a path."""
+    there = files.get(path)
+    if there is None and path:
+        return
+    if there is not None and there.type != "directory":
+        if itself and path not in kept:
+            del files[path]
+        return
     below = path + "/"
     for other in [each for each in files if each.startswith(below) or (itself and each == path)]:
         if other not in kept:

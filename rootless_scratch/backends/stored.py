@@ -10,7 +10,7 @@ import msgspec
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
-from rootless_scratch.image.finished import Layer, layers_of
+from rootless_scratch.image.finished import Layer, layers_of, platform_said
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
     def platform(self) -> str | None:
         """As in `linux/arm64/v8`; None where the config lacks it."""
         config = json.loads(self.config)
-        if not config.get("os") or not config.get("architecture"):
-            return None
-        return "/".join(filter(None, (config["os"], config["architecture"], config.get("variant"))))
+        return platform_said(config)
 
     def rootfs(self) -> Rootfs:
         """The files as entries; devices, pipes and sockets are left out."""
@@ -72,7 +70,7 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
 
     def runtime_config(self) -> RuntimeConfig:
         """What a runtime needs to start it."""
-        return _runtime_config(json.loads(self.config).get("config") or {})
+        return _runtime_config(json.loads(self.config).get("config"))
 
 
 def read_image(name: str, session: Session) -> StoredImage:
@@ -114,17 +112,31 @@ def _entry(file: StoredFile) -> Entry | None:
     )
 
 
-def _runtime_config(config: dict[str, Any]) -> RuntimeConfig:
-    pairs = (word.partition("=") for word in config.get("Env") or ())
+def _runtime_config(said: object) -> RuntimeConfig:
+    """The object `config` of anybody's JSON; what has not the type of the specification is not there."""
+    config = _object(said)
+    pairs = (word.partition("=") for word in _texts(config.get("Env")))
     return RuntimeConfig(
-        user=config.get("User") or "",
+        user=_text(config.get("User")),
         env=tuple((name, value) for name, _, value in pairs),
-        entrypoint=tuple(config.get("Entrypoint") or ()) or None,
-        cmd=tuple(config.get("Cmd") or ()) or None,
-        working_dir=config.get("WorkingDir") or "/",
-        labels=tuple(sorted((config.get("Labels") or {}).items())),
-        ports=tuple(sorted(config.get("ExposedPorts") or {})),
-        volumes=tuple(sorted(config.get("Volumes") or {})),
-        stop_signal=config.get("StopSignal") or None,
-        healthcheck=tuple((config.get("Healthcheck") or {}).get("Test") or ()),
+        entrypoint=_texts(config.get("Entrypoint")) or None,
+        cmd=_texts(config.get("Cmd")) or None,
+        working_dir=_text(config.get("WorkingDir")) or "/",
+        labels=tuple(sorted((key, _text(value)) for key, value in _object(config.get("Labels")).items())),
+        ports=tuple(sorted(_object(config.get("ExposedPorts")))),
+        volumes=tuple(sorted(_object(config.get("Volumes")))),
+        stop_signal=_text(config.get("StopSignal")) or None,
+        healthcheck=_texts(_object(config.get("Healthcheck")).get("Test")),
     )
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()

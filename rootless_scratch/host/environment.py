@@ -69,11 +69,20 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
     if problem is not None:
         notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
         del variables["XDG_RUNTIME_DIR"]
-    temporary = variables.get("TMPDIR")
-    if temporary and not (os.path.isdir(temporary) and os.access(temporary, os.W_OK | os.X_OK)):
-        notes.append(f"TMPDIR is ignored: {temporary} is not a directory that can be written to.")
+    problem = _temporary_problem(variables.get("TMPDIR"))
+    if problem is not None:
+        notes.append(f"TMPDIR is ignored: {problem}.")
         del variables["TMPDIR"]
     return ToolEnvironment(variables=variables, notes=notes)
+
+
+def _temporary_problem(path: str | None) -> str | None:
+    """Why this TMPDIR is of no use to a tool, or None."""
+    if path and ":" in path:
+        return "skopeo and buildah take a colon for the end of a path"
+    if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
+        return f"{path} is not a directory that can be written to"
+    return None
 
 
 def state_directory(variables: Mapping[str, str]) -> str:

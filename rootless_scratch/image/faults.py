@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rootless_scratch.image.oci import CONFIG, MANIFEST
-from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, images_of, load, open_layer
+from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, images_of, is_unknown, load
+from rootless_scratch.image.unpacking import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ _LAYERS = re.compile(
     r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
 )
 _MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+_ANY = re.compile("")
 _CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 
@@ -55,6 +57,9 @@ def _check_version(source: Source) -> Iterator[str]:
 def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
     if not source.is_docker:
         yield from _check_blob(source, item, _MANIFESTS, checked)
+        if is_unknown(item):
+            yield from _check_artifact(source, item, checked)
+            return
     try:
         image = load(source, item)
         if source.is_docker:
@@ -71,6 +76,16 @@ def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator
         if not source.is_docker:
             yield from _check_blob(source, layer.descriptor, _LAYERS, checked)
         yield from _check_diff(source, layer)
+
+
+def _check_artifact(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+    """What lies in an index beside images (attestations): its blobs are whole, and may be of any media type."""
+    try:
+        manifest = as_dict(source.document(blob_name(item)), blob_name(item))
+        for blob in (manifest.get("config"), *(manifest.get("layers") or ())):
+            yield from _check_blob(source, as_dict(blob, blob_name(item)), _ANY, checked)
+    except (Fault, TypeError) as fault:
+        yield str(fault)
 
 
 def _check_blob(

@@ -97,3 +97,11 @@ def layers_of(config: dict[str, object], manifest: dict[str, object]) -> tuple[L
         )
         for diff_id, layer in zip(rootfs["diff_ids"], described, strict=True)
     )
+
+
+def platform_said(config: dict[str, object]) -> str | None:
+    """The platform of a config, as in `linux/arm64/v8`; None where it says none in texts."""
+    said = (config.get("os"), config.get("architecture"), config.get("variant") or "")
+    if not all(isinstance(word, str) for word in said) or not all(said[:2]):
+        return None
+    return "/".join(str(word) for word in said if word)

@@ -7,12 +7,13 @@ names them, is replaced under a lock of the directory (OCI image-spec v1.1, imag
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from contextlib import contextmanager, suppress
 
 from rootless_scratch.errors import BuildError
-from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode
+from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode, ref_of
 from rootless_scratch.image.sources import open_regular
 from rootless_scratch.image.tarheader import DIRECTORY, END, header, padding
 from rootless_scratch.image.temporary import PREFIX, Temporary, sync_directory
@@ -60,8 +61,9 @@ class WrittenImage:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        """What is pointed to before what points to it."""
-        return (*self.layers, self.config, self.manifest)
+        """What is pointed to before what points to it, each once."""
+        every = (*self.layers, self.config, self.manifest)
+        return tuple({blob.digest: blob for blob in every}.values())
 
     def entry(self, ref: str | None) -> dict[str, object]:
         """The descriptor by which an index names the image."""
@@ -69,18 +71,22 @@ class WrittenImage:
 
 
 class WrittenIndex:
-    """All blobs of several images, and the index that names them by platform; `manifest` is the index itself."""
+    """All blobs of several images, and the index that names them by platform; `manifest` is the index itself.
 
-    __slots__ = ("images", "manifest")
+    `nested` are indexes that it names.
+    """
 
-    def __init__(self, *, manifest: Blob, images: Sequence[WrittenImage]) -> None:
+    __slots__ = ("images", "manifest", "nested")
+
+    def __init__(self, *, manifest: Blob, images: Sequence[WrittenImage], nested: Sequence[Blob] = ()) -> None:
         self.manifest = manifest
         self.images = tuple(images)
+        self.nested = tuple(nested)
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
         """What is pointed to before what points to it, each once."""
-        every = [*(blob for image in self.images for blob in image.blobs), self.manifest]
+        every = [*(blob for image in self.images for blob in image.blobs), *self.nested, self.manifest]
         return tuple({blob.digest: blob for blob in every}.values())
 
     def entry(self, ref: str | None) -> dict[str, object]:
@@ -143,16 +149,19 @@ def add_to_layout(path: str, image: WrittenImage | WrittenIndex, refs: Sequence[
     os.makedirs(blobs, exist_ok=True)
     for blob in image.blobs:
         place = os.path.join(blobs, blob.name)
-        # The name says what is in it, if it is whole: validate() looks.
-        if not _has(place, blob.size):
+        if not _has(place, blob):
             _place(path, blob, place)
     sync_directory(blobs)
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
             _replace(path, VERSION_FILE, VERSION)
         index = _read_index(path)
-        manifests = [entry for entry in index["manifests"] if _ref(entry) not in refs]
-        manifests += [image.entry(ref) for ref in refs]
+        unnamed = sum(ref_of(entry) is None for entry in index["manifests"])
+        # Of several without a name none is the one that ours replaces.
+        replaced = [ref for ref in refs if ref is not None or unnamed == 1]
+        new = [image.entry(ref) for ref in refs]
+        manifests = [each for each in index["manifests"] if ref_of(each) not in replaced and each not in new]
+        manifests += new
         _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}))
 
 
@@ -165,10 +174,15 @@ def name_manifest(path: str, digest: str, ref: str) -> None:
         _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
 
 
-def _has(place: str, size: int) -> bool:
+def _has(place: str, blob: Blob) -> bool:
+    """Whether a blob is there and whole: of the right size is also what somebody damaged."""
     try:
-        return os.stat(place, follow_symlinks=False).st_size == size
-    except FileNotFoundError:
+        with open_regular(place) as file:
+            return (
+                os.fstat(file.fileno()).st_size == blob.size
+                and hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+            )
+    except OSError:
         return False
 
 
@@ -210,12 +224,6 @@ def _append(file: Temporary, blob: Blob) -> None:
         if done == 0:
             raise BuildError("A layer became shorter while it was copied.", fix="Let the output be.")
         at += done
-
-
-def _ref(entry: object) -> str | None:
-    annotations = entry.get("annotations") if isinstance(entry, dict) else None
-    ref = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-    return ref if isinstance(ref, str) else None
 
 
 def _read_index(path: str) -> dict[str, list[object]]:

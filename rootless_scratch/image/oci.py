@@ -27,6 +27,13 @@ REF_NAME = "org.opencontainers.image.ref.name"
 _ESCAPED = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
+def ref_of(entry: object) -> str | None:
+    """The name that a descriptor of an index gives its image; None for none, and for what is no text."""
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    ref = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return ref if isinstance(ref, str) else None
+
+
 def encode(document: Mapping[str, object]) -> bytes:
     """Compact JSON in the order of the keys; strings escaped as Go escapes them."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -82,6 +82,11 @@ def _registry(word: str, rest: str) -> Output:
             f"{word!r} does not name a registry and an image there.",
             fix="Write `docker://HOST/NAME:TAG`, e.g. `docker://registry.example.com/team/hello:1.0`.",
         )
+    if "@" in host:
+        raise UsageError(
+            "A login has no place in the word for a registry, where everybody sees it.",
+            fix="Log in by `skopeo login HOST`, and write `docker://HOST/NAME:TAG`.",
+        )
     full = image_name(name)
     return Output(word=word, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
 

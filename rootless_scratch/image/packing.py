@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     Block = bytes | memoryview[int]
 
 CHUNK = 1 << 20
+_CORES_MAX = 8
 _GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 
 
@@ -36,7 +37,8 @@ class Packer:
         self._packed = bytearray(header)
         self._pool: ThreadPoolExecutor | None = None
         self._pending: list[Future[bytes]] = []
-        self._cores = len(os.sched_getaffinity(0))
+        # Each core has pieces under way, which are memory.
+        self._cores = min(len(os.sched_getaffinity(0)), _CORES_MAX)
         if parallel:
             from concurrent.futures import ThreadPoolExecutor
 

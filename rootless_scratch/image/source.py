@@ -11,17 +11,15 @@ import os
 import re
 import stat
 import tarfile
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, cast
 
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError, SourceError
-from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME
+from rootless_scratch.image.oci import INDEX, MANIFEST, ref_of
 from rootless_scratch.image.sources import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import BufferedReader
     from types import TracebackType
 
     from rootless_scratch.image.outputs import Output
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _DOCUMENT_MAX = 4 << 20
 """Bytes of a manifest that registries take: distribution-spec v1.1, "Pushing Manifests"."""
+
+_LINKS_MAX = 8
 
 INDEXES = (INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
 
@@ -86,7 +86,7 @@ class Source:
     def open(self, name: str) -> BinaryIO:
         """Open a regular file of the image by its name; raises Fault."""
         if self._directory is None:
-            member = self._members.get(name)
+            member = self._member(name)
             opened = self._archive.extractfile(member) if self._archive and member and member.isreg() else None
             if opened is None:
                 raise Fault(f"{name} is missing")
@@ -100,6 +100,16 @@ class Source:
             os.close(descriptor)
             raise Fault(f"{name} is no regular file")
         return open(descriptor, "rb")
+
+    def _member(self, name: str) -> tarfile.TarInfo | None:
+        """A member of the archive; `docker save` has links to layers that it wrote before."""
+        member = self._members.get(name)
+        for _ in range(_LINKS_MAX):
+            if member is None or not (member.issym() or member.islnk()):
+                return member
+            above = os.path.dirname(member.name) if member.issym() else ""
+            member = self._members.get(os.path.normpath(os.path.join(above, member.linkname)))
+        return None
 
     def document(self, name: str) -> Any:  # noqa: ANN401 - JSON of anybody's
         """A JSON document of bounded size; raises Fault."""
@@ -176,6 +186,26 @@ def find_image(source: Source, platform: Platform | None = None) -> FoundImage:
     )
 
 
+def names_in(source: Source) -> tuple[str, ...]:
+    """The names that a docker-archive gives its one image; () for others, which say them elsewhere."""
+    if not source.is_docker:
+        return ()
+    try:
+        images = list(images_of(source))
+    except Fault as fault:
+        raise broken(source.word, str(fault)) from fault
+    one = len({id(image.item) for image in images}) == 1
+    return tuple(image.ref for image in images if image.ref is not None) if one else ()
+
+
+def find_all(source: Source) -> tuple[tuple[Platform, FoundImage], ...]:
+    """Every image of the index that the source's word names, with its platform; what is for none is left out.
+
+    Raises ImageNotFoundError, SourceError.
+    """
+    return tuple((_platform_of(source, each.item), _load(source, each.item)) for each in _chosen(source))
+
+
 def platforms_in(source: Source) -> tuple[Platform, ...]:
     """The platforms of the index that the source's word names; () where it names one image.
 
@@ -187,16 +217,18 @@ def platforms_in(source: Source) -> tuple[Platform, ...]:
 
 def index_of(source: Source) -> bytes | None:
     """The index that the source's word names, as it is stored; None where it is not one document of its own."""
+    if source.is_docker:
+        return None
     try:
         index = as_dict(source.document("index.json"), "index.json")
         named = [
             entry
             for entry in _list(index.get("manifests"), "index.json")
-            if isinstance(entry, dict) and source.ref in (None, (entry.get("annotations") or {}).get(REF_NAME))
+            if isinstance(entry, dict) and source.ref in (None, ref_of(entry))
         ]
         if len(named) != 1 or named[0].get("mediaType") not in INDEXES:
             return None
-        return _content(source, blob_name(named[0]))
+        return content_of(source, blob_name(named[0]))
     except Fault as fault:
         raise broken(source.word, str(fault)) from fault
 
@@ -209,7 +241,7 @@ def _chosen(source: Source) -> list[_Named]:
         raise broken(source.word, str(fault)) from fault
     named = [image for image in images if source.ref is None or image.ref == source.ref]
     # Attestations lie in an index as images for a platform that is unknown.
-    chosen = [image for image in named if not _is_unknown(image.item)] or named
+    chosen = [image for image in named if not is_unknown(image.item)] or named
     count = len({image.number for image in chosen})
     if count == 1:
         return chosen
@@ -221,7 +253,8 @@ def _chosen(source: Source) -> list[_Named]:
     )
 
 
-def _is_unknown(item: dict[str, Any]) -> bool:
+def is_unknown(item: dict[str, Any]) -> bool:
+    """Whether an index says of an entry that it is for no platform: an attestation, and no image."""
     platform = item.get("platform")
     return isinstance(platform, dict) and platform.get("os") == "unknown"
 
@@ -245,7 +278,11 @@ def images_of(source: Source, indexes: list[dict[str, Any]] | None = None) -> It
     if source.is_docker:
         number = 0
         for item in _list(source.document("manifest.json"), "manifest.json"):
-            for tag in as_dict(item, "manifest.json").get("RepoTags") or [None]:
+            tags = as_dict(item, "manifest.json").get("RepoTags")
+            known: list[str | None] = (
+                [tag for tag in tags or () if isinstance(tag, str)] if isinstance(tags, list) else []
+            )
+            for tag in known or [None]:
                 number += 1
                 yield _Named(number, tag, item)
         return
@@ -255,7 +292,7 @@ def images_of(source: Source, indexes: list[dict[str, Any]] | None = None) -> It
     while pending:
         number, above, item = pending.pop(0)
         entry = as_dict(item, "index.json")
-        ref = (entry.get("annotations") or {}).get(REF_NAME, above)
+        ref = ref_of(entry) or above
         if entry.get("mediaType") not in INDEXES:
             yield _Named(number, ref, entry)
             continue
@@ -286,12 +323,12 @@ def load(source: Source, item: dict[str, Any]) -> FoundImage:
         manifest = as_dict(source.document(name), name)
         config_name = blob_name(as_dict(manifest.get("config"), name))
         described = [as_dict(layer, name) for layer in _list(manifest.get("layers"), name)]
-        stored = _content(source, name)
+        stored = content_of(source, name)
         mismatch = _mismatch(name, stored)
         if item.get("mediaType") != MANIFEST:
             stored = None
     config = as_dict(source.document(config_name), config_name)
-    content = _content(source, config_name)
+    content = content_of(source, config_name)
     diff_ids = _list(as_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
     if len(diff_ids) != len(described):
         raise Fault(f"the config names {len(diff_ids)} layers and the manifest {len(described)}")
@@ -318,29 +355,11 @@ def _mismatch(name: str, content: bytes) -> str | None:
     return f"{name} has the digest sha256:{digest}"
 
 
-def _content(source: Source, name: str) -> bytes:
+def content_of(source: Source, name: str) -> bytes:
+    """A document of bounded size as it is stored; raises Fault."""
     """The bytes of a document, which was read before and has no more than it may."""
     with source.open(name) as file:
         return file.read(_DOCUMENT_MAX)
-
-
-@contextmanager
-def open_layer(source: Source, name: str) -> Iterator[BinaryIO]:
-    """The uncompressed bytes of a layer; raises Fault, and HostError where nothing here reads its compression."""
-    with source.open(name) as file:
-        start = cast("BufferedReader", file).peek(4)[:4]
-        if start == b"\x28\xb5\x2f\xfd":
-            from rootless_scratch.image.zstd import opened
-
-            yield opened(file)
-            return
-        if start[:2] != b"\x1f\x8b":
-            yield file
-            return
-        from isal import igzip
-
-        with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:  # type: ignore[no-untyped-call]
-            yield cast("BinaryIO", unpacked)
 
 
 def blob_name(descriptor: dict[str, Any]) -> str:

@@ -8,13 +8,24 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
-from rootless_scratch.image.finished import Layer
+from rootless_scratch.image.finished import Layer, platform_said
 from rootless_scratch.image.layer import NONE, pack_layer
 from rootless_scratch.image.layout import Blob, WrittenImage, WrittenIndex
 from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
 from rootless_scratch.image.packing import CHUNK
-from rootless_scratch.image.source import Fault, broken, find_image, index_of, open_layer, platforms_in
+from rootless_scratch.image.source import (
+    INDEXES,
+    Fault,
+    FoundLayer,
+    as_dict,
+    blob_name,
+    broken,
+    content_of,
+    find_all,
+    index_of,
+)
 from rootless_scratch.image.temporary import Temporary
+from rootless_scratch.image.unpacking import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +34,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.image.layer import Compression
-    from rootless_scratch.image.source import FoundImage, FoundLayer, Source
+    from rootless_scratch.image.source import FoundImage, Source
 
 
 class Gathered:
@@ -59,33 +70,91 @@ def gather(
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
     image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
     """
-    platforms = platforms_in(source)
-    images = [find_image(source, platform) for platform in platforms] or [find_image(source)]
+    stored = index_of(source)
+    found = find_all(source)
     count = _Count(progress)
     try:
         if begun is not None:
-            begun(sum(_size(source, layer) for found in images for layer in found.layers))
-    except Fault as fault:
+            begun(sum(_size(source, layer) for _, image in found for layer in image.layers))
+        if stored is not None and compression is None:
+            return _whole_index(source, stored, found, stack, place=place, count=count)
+    except (Fault, EOFError) as fault:
         raise broken(source.word, str(fault)) from fault
-    gathered = [_gather(source, found, place, stack, compression=compression, count=count) for found in images]
-    return _index(source, platforms, gathered, kept=compression is None) if platforms else gathered[0]
+    gathered = [_gather(source, image, place, stack, compression=compression, count=count) for _, image in found]
+    return gathered[0] if stored is None else _index([platform for platform, _ in found], gathered, stored)
 
 
-def _index(source: Source, platforms: Sequence[Platform], images: Sequence[Gathered], *, kept: bool) -> Gathered:
-    """The images and the index that names them: the very one that was read where they are `kept`."""
+def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: bytes) -> Gathered:
+    """Images that were made anew, and an index that names them."""
     written = [each.image for each in images if isinstance(each.image, WrittenImage)]
-    stored = index_of(source) if kept else None
     described = [
         (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
         for platform, image in zip(platforms, written, strict=True)
     ]
-    content = index_document(described, _annotations(index_of(source))) if stored is None else stored
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     return Gathered(
-        image=WrittenIndex(manifest=Blob.of(content), images=written),
+        image=WrittenIndex(manifest=Blob.of(index_document(described, _annotations(stored))), images=written),
         image_id=written[here].config.name,
         layers=tuple(layer for each in images for layer in each.layers),
         platform=str(platforms[here]),
+    )
+
+
+def _whole_index(
+    source: Source,
+    stored: bytes,
+    found: Sequence[tuple[Platform, FoundImage]],
+    stack: ExitStack,
+    *,
+    place: str,
+    count: _Count,
+) -> Gathered:
+    """The very index, with all that it leads to, whatever it is: attestations, indexes, formats of docker."""
+    images: list[WrittenImage] = []
+    nested: list[Blob] = []
+    pending = [stored]
+    while pending:
+        for entry in json.loads(pending.pop()).get("manifests") or ():
+            content = content_of(source, blob_name(as_dict(entry, source.word)))
+            blob = Blob.of(content)
+            if blob.digest != entry["digest"]:
+                raise Fault(f"{blob_name(entry)} has the digest {blob.digest}")
+            if entry.get("mediaType") in INDEXES:
+                nested.append(blob)
+                pending.append(content)
+                continue
+            images.append(_whole_image(source, blob, place, stack, count))
+    platforms = [platform for platform, _ in found]
+    here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
+    return Gathered(
+        image=WrittenIndex(manifest=Blob.of(stored), images=images, nested=nested),
+        image_id=found[here][1].image_id,
+        layers=tuple(_described(layer) for _, image in found for layer in image.layers),
+        platform=str(platforms[here]),
+    )
+
+
+def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
+    name = manifest.name
+    document = as_dict(json.loads(manifest.content), name)
+    config = content_of(source, blob_name(as_dict(document.get("config"), name)))
+    layers = []
+    for each in document.get("layers") or ():
+        entry = as_dict(each, name)
+        file = stack.enter_context(Temporary(place))
+        layer = _copy(source, FoundLayer(blob_name(entry), "", entry), file, count)
+        layers.append(Blob(layer.digest, layer.size, source=file))
+    return WrittenImage(manifest=manifest, config=Blob.of(config), layers=layers)
+
+
+def _described(layer: FoundLayer) -> Layer:
+    """A layer as its descriptor has it."""
+    size, kind = layer.descriptor.get("size"), layer.descriptor.get("mediaType")
+    return Layer(
+        diff_id=layer.diff_id,
+        digest=str(layer.descriptor.get("digest")),
+        size=size if isinstance(size, int) else 0,
+        media_type=str(kind),
     )
 
 
@@ -172,12 +241,9 @@ def _pack(source: Source, layer: FoundLayer, file: Temporary, compression: Compr
 
 
 def _annotations(manifest: bytes | None) -> tuple[tuple[str, str], ...]:
-    found = (json.loads(manifest).get("annotations") if manifest is not None else None) or {}
-    return tuple((str(key), str(value)) for key, value in found.items())
+    found = json.loads(manifest).get("annotations") if manifest is not None else None
+    return tuple((str(key), str(value)) for key, value in found.items()) if isinstance(found, dict) else ()
 
 
 def _platform(config: bytes) -> str | None:
-    document = json.loads(config)
-    if not document.get("os") or not document.get("architecture"):
-        return None
-    return "/".join(filter(None, (document["os"], document["architecture"], document.get("variant"))))
+    return platform_said(json.loads(config))

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
-from rootless_scratch.errors import CommandError, ImageNotFoundError
+from rootless_scratch.errors import CommandError, ImageNotFoundError, UsageError
+from rootless_scratch.image.names import image_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,9 @@ _NO_IMAGE = (
     "unsupported transport",
     "must be lowercase",
 )
+_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
+"""Shorter ones are taken for names, as buildah takes them first."""
+
 _IDLE = 3600.0
 """Seconds; what works is another process inside the namespace, which is not seen at work."""
 
@@ -49,12 +54,21 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> E
     image_id = str(described["FromImageID"])
     full = str(described.get("FromImage") or "")
     argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{layout}"]
-    if not full and name not in image_id and _is_list(name, environment):
+    by_id = _ID.fullmatch(name) is not None and image_id.startswith(name.removeprefix("sha256:"))
+    if not full and not by_id and _is_list(name, environment):
         argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{layout}"]
     done = command.follow(argv, environment=environment, idle=_IDLE)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
-    return Exported(image_id=image_id, name=full if full and name not in image_id else None)
+    return Exported(image_id=image_id, name=None if by_id else _full_name(name))
+
+
+def _full_name(name: str) -> str | None:
+    """The name that was asked for, in full; an image may have others, and buildah tells any of them."""
+    try:
+        return image_name(name)
+    except UsageError:
+        return None
 
 
 def _is_list(name: str, environment: Mapping[str, str]) -> bool:
