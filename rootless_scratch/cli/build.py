@@ -60,7 +60,7 @@ def command(
     spec = spec_from(names, words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
-    if not (names or outputs or dry_run):
+    if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
         from rootless_scratch.api import read_way

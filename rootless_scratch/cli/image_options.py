@@ -18,6 +18,7 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and the options; `spec_from` reads them."""
     options = (
         click.argument("programs", metavar="PROGRAM[:DEST]...", nargs=-1, required=False),
+        click.option("--spec", "spec_file", metavar="FILE", help="Read words from a file of TOML (docs/spec.md)."),
         click.option(
             "--platform",
             "platforms",
@@ -74,12 +75,12 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
-    """Read the words of `image_options`; raises UsageError."""
+    """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError."""
     from rootless_scratch.image import spec
 
     pairs = {name: tuple(spec.parse_pair(f"--{name}", word) for word in words[name]) for name in _PAIRS}
     entrypoint, cmd = words["entrypoint"], words["cmd"]
-    return spec.Spec(
+    said = spec.Spec(
         names=names,
         programs=tuple(spec.parse_program(word) for word in words["programs"]),
         platforms=tuple(spec.parse_platform_program(word) for word in words["platforms"]),
@@ -102,3 +103,8 @@ def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
         include_libraries=tuple(words["include_library"]),
         sysroot=words["sysroot"],
     )
+    if words["spec_file"] is None:
+        return said
+    from rootless_scratch.image.specfile import combined, read_spec
+
+    return combined(read_spec(words["spec_file"]), said)
