@@ -19,9 +19,9 @@ from rootless_scratch.backends.direct import (
     write_outputs,
 )
 from rootless_scratch.backends.lists import load_index, staging
-from rootless_scratch.backends.session import ask_storage
+from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.checking import require_utf8, word_of
-from rootless_scratch.errors import UsageError
+from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.given import flag, integer, maybe, text
@@ -225,7 +225,10 @@ def _ship(
             from rootless_scratch.ship.storage import export_image
 
             read = Output(word=image, transport="oci", path=os.path.join(place, "stored"), ref=None)
-            exported = export_image(image, read.path, environment=environment.variables)
+            try:
+                exported = export_image(image, read.path, environment=environment.variables)
+            except CommandError as error:
+                raise about_namespaces(error) from error
             names = names or ((exported.name,) if exported.name else ())
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"

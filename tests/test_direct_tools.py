@@ -161,3 +161,8 @@ def test_where_user_namespaces_are_off_a_name_alone_fails_with_the_line_that_wor
     written = fresh_home.run([*inside, "-o", f"oci:{tmp_path}/layout"])
     outside = fresh_home.json("build", str(program), "-o", f"oci:{tmp_path}/other")
     assert written.stdout.decode().strip() == outside["image_id"]
+    fresh_home.json("build", str(program), "-t", "stored")
+    save = [*inside[:-2], "save", "stored", "-o", f"{tmp_path}/stored.tar"]
+    refused = fresh_home.run(save, check=False)
+    assert refused.returncode == 1
+    assert b"user namespace" in refused.stderr

@@ -155,10 +155,13 @@ def ask_storage(argv: Sequence[str], environment: Mapping[str, str]) -> command.
     try:
         return command.ask(argv, environment=environment, timeout=3600)
     except CommandError as error:
-        found = _broken_off(error.stderr)
-        if isinstance(found, HostError):
-            raise found from error
-        raise
+        raise about_namespaces(error) from error
+
+
+def about_namespaces(error: CommandError) -> CommandError | HostError:
+    """The HostError where a tool failed for want of a user namespace, else the error itself."""
+    found = _broken_off(error.stderr)
+    return found if isinstance(found, HostError) else error
 
 
 def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
