@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,17 @@ def descendants(group: int) -> list[int]:
     return found
 
 
+def frozen(group: int) -> list[int]:
+    """The same, stopped from above, so that none can start another before all of them are killed."""
+    stopped: list[int] = []
+    while new := [pid for pid in descendants(group) if pid not in stopped]:
+        for pid in new:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped += new
+    return stopped
+
+
 @pytest.mark.parametrize("everything", [False, True], ids=["the process group", "every process of the build"])
 def test_killed_at_any_moment_the_next_build_works_and_nothing_is_left(
     fresh_home: Home, big: Path, tmp_path: Path, everything: bool
@@ -91,7 +103,7 @@ def test_killed_at_any_moment_the_next_build_works_and_nothing_is_left(
         victim = begin(fresh_home, str(big), "-t", "victim")
         time.sleep(whole * 1.1 * moment / 20)
         if everything:
-            for pid in descendants(victim.pid):
+            for pid in frozen(victim.pid):
                 with_pid_gone(pid)
         else:
             os.killpg(victim.pid, signal.SIGKILL)

@@ -117,6 +117,8 @@ def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Output]) -> None:
         if file.source is not None
     }
     for output in outputs:
+        if output.transport == "oci":
+            continue
         try:
             status = os.stat(output.path)
         except (OSError, ValueError):
