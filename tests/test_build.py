@@ -319,7 +319,7 @@ def test_usage_errors_exit_2_and_name_the_option(shared_home: Home, tmp_path: Pa
         ([program, "-t", "x", "--env", "A"], b"K=V"),
         ([program, "-t", "x", "--copy", "a"], b"does not say where"),
         ([program, "-t", "x", "--mkdir", "/a:mode=999"], b"octal"),
-        ([program, "-t", "x", "--spec", "y"], b"No such option"),
+        ([program, "-t", "x", "--squash", "y"], b"No such option"),
     ):
         done = shared_home.cli("build", *words)
         assert (done.returncode, done.stdout) == (2, b""), words
