@@ -6,7 +6,7 @@ import struct
 
 import tinyelf
 
-_SYMTAB, _STRTAB, _DYNSYM = 2, 3, 11
+_SYMTAB, _STRTAB = 2, 3
 _FUNCTION = 0x12
 
 
@@ -17,23 +17,22 @@ def linked(*names: str) -> bytes:
 
 def importing(*names: str, interpreter: str = "/lib64/ld-linux-x86-64.so.2") -> bytes:
     """A dynamic program that calls these functions of its libraries."""
-    return with_symbols(tinyelf.elf(interpreter=interpreter, needed=["libc.so.6"]), *names, imported=True)
+    return tinyelf.elf(interpreter=interpreter, needed=["libc.so.6"], imports=names)
 
 
-def with_symbols(program: bytes, *names: str, imported: bool = False) -> bytes:
+def with_symbols(program: bytes, *names: str) -> bytes:
     """Add section headers for a symbol table to a 64-bit little-endian program."""
     strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
     symbols = bytes(24)
     for name in names:
         place = strings.index(b"\0" + name.encode() + b"\0") + 1
-        symbols += struct.pack("<IBBHQQ", place, _FUNCTION, 0, 0 if imported else 1, 0, 0)
+        symbols += struct.pack("<IBBHQQ", place, _FUNCTION, 0, 1, 0, 0)
     at = len(program) + -len(program) % 8
     body = program.ljust(at, b"\0") + symbols + strings
     table = len(body) + -len(body) % 8
-    kind = _DYNSYM if imported else _SYMTAB
     sections = (
         bytes(64)
-        + struct.pack("<IIQQQQIIQQ", 0, kind, 0, 0, at, len(symbols), 2, 0, 8, 24)
+        + struct.pack("<IIQQQQIIQQ", 0, _SYMTAB, 0, 0, at, len(symbols), 2, 0, 8, 24)
         + struct.pack("<IIQQQQIIQQ", 0, _STRTAB, 0, 0, at + len(symbols), len(strings), 0, 0, 1, 0)
     )
     head = bytearray(body.ljust(table, b"\0") + sections)

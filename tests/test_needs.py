@@ -305,3 +305,12 @@ def test_what_compilers_make_tells_what_it_needs_and_nothing_else(
     tmp_path: Path, source: str, command: tuple[str, ...], rules: set[str]
 ) -> None:
     assert compiled(tmp_path, source, *command) == rules
+
+
+def test_what_a_dynamic_program_imports_is_seen_without_section_headers(tmp_path: Path) -> None:
+    for machine in ("x86_64", "i386", "aarch64", "s390x"):
+        program = tinyelf.elf(machine=machine, interpreter="/lib/ld.so.1", needed=["libc.so.6"], imports=["popen"])
+        (tmp_path / machine).write_bytes(program)
+        elf = read_program(str(tmp_path / machine)).elf
+        assert elf is not None
+        assert elf.functions == elf.imports == ("popen",), machine

@@ -44,6 +44,7 @@ LARGE_PAGES: Final = {"aarch64": 0x10000, "ppc64le": 0x10000}
 
 _LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _DEBUG, _RUNPATH, _FLAGS_1 = 1, 5, 10, 14, 15, 21, 29, 0x6FFFFFFB
+_HASH, _SYMTAB = 4, 6
 
 
 class Machine(NamedTuple):
@@ -99,6 +100,7 @@ def elf(
     runpath: str | None = None,
     flags_1: int = 0,
     debug_tag: bool = False,
+    imports: Sequence[str] = (),
     dynamic: bool = False,
     notes: Sequence[bytes] = (),
     os_abi: int = 0,
@@ -127,7 +129,8 @@ def elf(
         tags.append((_FLAGS_1, flags_1))
     if debug_tag:
         tags.append((_DEBUG, 0))
-    dynamic = dynamic or bool(tags)
+    undefined = [strings.add(name) for name in imports]
+    dynamic = dynamic or bool(tags) or bool(undefined)
     count = 1 + bool(data) + (interpreter is not None) + bool(notes) + dynamic
     body = bytearray(build.header_size + count * build.program_header_size)
     headers = []
@@ -142,7 +145,13 @@ def elf(
     if dynamic:
         table = strings.bytes()
         table_offset = _append(body, table)
-        tags += [(_STRTAB, BASE + table_offset), (_STRSZ, len(table)), (0, 0)]
+        tags += [(_STRTAB, BASE + table_offset), (_STRSZ, len(table))]
+        if undefined:
+            # The first symbol is none; DT_HASH tells their number: the gABI, "Hash Table".
+            symbols = build.symbol(0) + b"".join(build.symbol(name) for name in undefined)
+            hashes = build.hash_head(buckets=1, symbols=1 + len(undefined))
+            tags += [(_SYMTAB, BASE + _append(body, symbols)), (_HASH, BASE + _append(body, hashes))]
+        tags.append((0, 0))
         raw = b"".join(build.words(tag, value) for tag, value in tags)
         headers.append(build.program_header(_DYNAMIC, 6, _append(body, raw), len(raw)))
     headers.insert(0, build.program_header(_LOAD, 5, 0, len(body), align=page))
@@ -260,6 +269,17 @@ class _Builder:
     def words(self, *values: int) -> bytes:
         code = "Q" if self._machine.bits == 64 else "I"
         return struct.pack(f"{self._order}{len(values)}{code}", *values)
+
+    def symbol(self, name: int) -> bytes:
+        """An undefined symbol whose name stands there in the string table."""
+        if self._machine.bits == 64:
+            return struct.pack(f"{self._order}IBBHQQ", name, 0x12, 0, 0, 0, 0)
+        return struct.pack(f"{self._order}IIIBBH", name, 0, 0, 0x12, 0, 0)
+
+    def hash_head(self, *, buckets: int, symbols: int) -> bytes:
+        """The first two words of DT_HASH; those of s390x have 64 bits."""
+        code = "QQ" if self._machine.number == S390 and self._machine.bits == 64 else "II"
+        return struct.pack(f"{self._order}{code}", buckets, symbols)
 
     def header(
         self,

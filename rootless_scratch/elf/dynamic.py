@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.elf.symbols import WATCHED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,14 +24,14 @@ _NAME_LIMIT = 64
 _WEAK = 2
 _BASE = 1
 
-_OF_INTEREST: Final = frozenset(
-    b"dlopen dlmopen pthread_cancel pthread_exit iconv_open getaddrinfo gethostbyname gethostbyname_r "
-    b"gethostbyaddr getnameinfo getpwnam getpwnam_r getpwuid getpwuid_r getpwent getgrnam getgrnam_r getgrgid "
-    b"getgrgid_r getgrouplist initgroups getservbyname getservbyname_r getprotobyname setlocale newlocale "
-    b"system popen execvp execlp execvpe posix_spawnp fork mkstemp mkdtemp tmpfile tzset localtime "
-    b"localtime_r setupterm initscr newterm pam_start".split()
+_OPENING: Final = (
+    "dlopen dlmopen pthread_cancel pthread_exit iconv_open getaddrinfo gethostbyname gethostbyname_r "
+    "gethostbyaddr getnameinfo getpwnam getpwnam_r getpwuid getpwuid_r getpwent getgrnam getgrnam_r getgrgid "
+    "getgrgid_r getgrouplist initgroups getservbyname getservbyname_r getprotobyname"
 )
-"""Functions that use files which the file's headers do not name."""
+"""Functions that open libraries which the file's headers do not name."""
+
+_OF_INTEREST: Final = frozenset(name.encode("ascii") for name in (*_OPENING.split(), *WATCHED))
 
 
 class VersionNeed(msgspec.Struct, frozen=True, kw_only=True):

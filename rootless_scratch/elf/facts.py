@@ -124,7 +124,8 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
 def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
     """Read the facts of an ELF file; `name` stands for it in messages.
 
-    Only program headers are used, as by the kernel and the loader: section headers may be stripped or wrong.
+    Program headers are used, as by the kernel and the loader, for section headers may be stripped or wrong; these
+    are asked only for `functions` of static programs.
     Raises ElfError for bytes that are no ELF file, or one that no kernel could read. A truncated file gives
     the facts that are left of it.
     """
@@ -150,6 +151,7 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         variant = platforms.arm_variant(go.setting("GOARM") if go else None, tail)
     every_tag = dict(entries or ())
     flags_1 = every_tag.get("FLAGS_1", 0)
+    imports = dynamic.imports(records, tags)
     rust = None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None)
     return ElfFacts(
         bits=64 if header.bits == 64 else 32,  # noqa: PLR2004 - the two word sizes
@@ -171,7 +173,7 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         debug_tag=any(tag == "DEBUG" for tag, _ in entries or ()),
         needed_versions=dynamic.needed_versions(records, tags, names.strings),
         defined_versions=dynamic.defined_versions(records, tags, names.strings),
-        imports=dynamic.imports(records, tags),
+        imports=imports,
         build_id=notes.build_id,
         kernel=notes.kernel,
         isa_level=notes.isa_level,
@@ -185,7 +187,9 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         rust=rust,
         upx=marks.is_upx(records),
         platform=platforms.platform_of(machine, system, variant),
-        functions=symbols.functions_of(records, go=go is not None, dynamic=interpreter is not None),
+        functions=symbols.functions_of(
+            records, go=go is not None, imports=None if interpreter is None else imports
+        ),
         crates=symbols.crates_of(records) if rust is not None else (),
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
         vsyscall=interpreter is None and header.type == "EXEC" and go is None and marks.calls_vsyscall(records),

@@ -1,7 +1,8 @@
 """Functions that tell what a program will want once it runs: evidence for warnings, never for a refusal.
 
-They stand in the symbol tables, which only section headers lead to, and in the table of function names that the
-Go runtime needs for its traces, which strip(1) cannot take away. A static program without both tells nothing.
+Those of a static program stand in its symbol table, which only section headers lead to, and those of a Go program
+in the table of names that its runtime needs for its traces, which strip(1) cannot take away. A static program
+without both tells nothing. What a dynamic one imports is read by dynamic.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.records import ByteOrder, Records
 
@@ -22,7 +23,6 @@ _NAMES_LIMIT = 32 << 20
 _PLACES_LIMIT = 4096
 _SCAN_LIMIT = 64 << 20
 _SYMTAB = 2
-_DYNSYM = 11
 _NOBITS = 8
 _PCLNTAB_MAGIC: Final = {0xFFFFFFF1: 1, 0xFFFFFFF0: 1, 0xFFFFFFFA: 0}
 """Versions of 1.20, 1.18 and 1.16 on, with the number of words more before the offsets: debug/gosym/pclntab.go."""
@@ -95,14 +95,14 @@ class _Section(NamedTuple):
     link: int
 
 
-def functions_of(records: Records, *, go: bool, dynamic: bool) -> tuple[str, ...]:
+def functions_of(records: Records, *, go: bool, imports: Sequence[str] | None) -> tuple[str, ...]:
     """List the watched functions that the program calls, sorted.
 
-    Of a program with a loader (`dynamic`) those that it imports, of a static one those that are linked into it.
+    Of a program with a loader these are among its `imports`, of a static one (None) those that are linked into it.
     Section headers may lie: what they lead astray is not found, and nothing is raised.
     """
-    sections = tuple(_sections(records))
-    found = set(_symbols(records, sections, dynamic=dynamic))
+    sections = tuple(_sections(records)) if go or imports is None else ()
+    found = set(_linked(records, sections) if imports is None else WATCHED.intersection(imports))
     if go:
         found |= _go_functions(records, sections)
     return tuple(sorted(found))
@@ -143,12 +143,11 @@ def _sections(records: Records) -> Iterator[_Section]:
         yield _Section(name, kind, address, place, 0 if kind == _NOBITS else size, link)
 
 
-def _symbols(records: Records, sections: tuple[_Section, ...], *, dynamic: bool) -> Iterator[str]:
-    """Names of watched symbols: undefined ones of .dynsym, or functions defined in .symtab."""
+def _linked(records: Records, sections: tuple[_Section, ...]) -> Iterator[str]:
+    """Names of watched functions that .symtab defines."""
     wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
     layout = struct.Struct(_order(records) + ("IBBHQQ" if wide else "IIIBBH"))
-    kind = _DYNSYM if dynamic else _SYMTAB
-    section = next((each for each in sections if each.type == kind and each.link < len(sections)), None)
+    section = next((each for each in sections if each.type == _SYMTAB and each.link < len(sections)), None)
     if section is None:
         return
     strings = sections[section.link]
@@ -159,7 +158,7 @@ def _symbols(records: Records, sections: tuple[_Section, ...], *, dynamic: bool)
     for fields in layout.iter_unpack(data[: len(data) - len(data) % layout.size]):
         name = places.get(fields[0])
         defined = (fields[3] if wide else fields[5]) != 0
-        if name is not None and defined is not dynamic:
+        if name is not None and defined:
             yield name
 
 
