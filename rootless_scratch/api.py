@@ -138,7 +138,7 @@ def build_spec(
     """
     require_utf8()
     parts = parts_of(spec)
-    chosen, outputs = read_way(spec, output=output, backend=backend, compress=compress)
+    chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
     if not (spec.names or outputs):
         raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
     if chosen == "direct":
@@ -166,12 +166,13 @@ def build_spec(
     try:
         session = session or Session("build")
     except HostError as error:
-        plan_and_judge(spec, check=check)
+        plan_all(parts, check=check)
         raise _with_way_out(error, spec) from error
     with session:
         from rootless_scratch.backends.buildah import build_image
 
-        planned, findings = plan_and_judge(spec, check=check)
+        plans, findings = plan_all(parts, check=check)
+        planned = plans[0].plan
         if begun is not None:
             begun(planned.rootfs.size)
         with _telling_way_out(spec):
@@ -199,13 +200,13 @@ def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
 
 
 def read_way(
-    spec: Spec, *, output: Sequence[str], backend: str | None, compress: str | None
+    spec: Spec, parts: Sequence[Part], *, output: Sequence[str], backend: str | None, compress: str | None
 ) -> tuple[str, tuple[Output, ...]]:
     """The backend that makes the image, and its outputs; raises UsageError for a way that there is not.
 
-    It is `direct` for outputs and for several platforms, `buildah` for storage alone, unless named.
+    It is `direct` for outputs and for several `parts`, `buildah` for storage alone, unless named.
     """
-    several = len(parts_of(spec)) > 1
+    several = len(parts) > 1
     if backend not in (None, "buildah", "direct"):
         raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
     if several and backend == "buildah":

@@ -12,9 +12,11 @@ from rootless_scratch.cli.ship_options import access_from, access_options
 from rootless_scratch.image.outputs import is_output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.image.spec import Part, Spec
 
 
 @click.command("build")
@@ -64,9 +66,11 @@ def command(
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
         from rootless_scratch.api import read_way
+        from rootless_scratch.image.spec import parts_of
 
-        read_way(spec, output=outputs, backend=backend, compress=compress)
-        return _dry_run(spec, check=not no_check, quiet=quiet)
+        parts = parts_of(spec)
+        read_way(spec, parts, output=outputs, backend=backend, compress=compress)
+        return _dry_run(parts, check=not no_check, quiet=quiet)
     how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
     image = _build(spec, how, check=not no_check, quiet=quiet or as_json)
     if as_json:
@@ -111,12 +115,11 @@ def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Imag
         return build_spec(spec, check=check, session=session, **how)
 
 
-def _dry_run(spec: Spec, *, check: bool, quiet: bool) -> int:
+def _dry_run(parts: Sequence[Part], *, check: bool, quiet: bool) -> int:
     from rootless_scratch.api import plan_all
     from rootless_scratch.cli.plans import plan_as_json
-    from rootless_scratch.image.spec import parts_of
 
-    plans, findings = plan_all(parts_of(spec), check=check)
+    plans, findings = plan_all(parts, check=check)
     _report(findings, quiet=quiet, forced=not check)
     shown = [plan_as_json(each.plan) for each in plans]
     print_json({"plan": shown[0], "plans": shown, "findings": findings})

@@ -8,7 +8,7 @@ from rootless_scratch import __version__
 from rootless_scratch.errors import UsageError
 
 VERBS = {
-    "build": "Turn program files into an image in local storage.",
+    "build": "Turn program files into an image in local storage, a file or a registry.",
     "run": "Run an image, hardened; the exit code is the container's.",
     "debug": "Open a shell with tools beside a container, or over an image.",
     "push": "Send an image to a registry.",

@@ -39,7 +39,7 @@ def split(spec: Spec) -> tuple[Part, ...]:
     Where one program per platform is named and their DEST is said once, it holds for all. Raises SpecError where
     programs cannot be shared out, SourceError, ElfError.
     """
-    whole = msgspec.structs.replace(spec, programs=spec.programs, platforms=())
+    whole = msgspec.structs.replace(spec, platforms=())
     if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
     named = [_Named(program=program, platform=_platform_of(program)) for program in spec.programs]
