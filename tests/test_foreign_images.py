@@ -83,6 +83,28 @@ def test_an_index_with_attestations_is_saved_with_all_that_it_names(tmp_path: Pa
     assert rs.check(f"oci:{tmp_path}/again").verdict == "starts"
 
 
+@pytest.mark.parametrize("damage", ["config", "layers", "index"])
+def test_an_index_with_a_damaged_attestation_is_not_saved(
+    tmp_path: Path, both: dict[str, Any], damage: str
+) -> None:
+    layout = Layout(tmp_path / "both")
+    config = layout.blob({"rootfs": {"diff_ids": []}}, "application/json")
+    layers: Any = 5 if damage == "layers" else []
+    platform = {"architecture": "unknown", "os": "unknown"}
+    attestation = layout.blob(
+        {"schemaVersion": 2, "config": config, "layers": layers}, MANIFEST, platform=platform
+    )
+    nested = layout.blob(b"[1]" if damage == "index" else b'{"manifests": []}', INDEX)
+    index = json.loads((tmp_path / "both/blobs/sha256" / both["digest"].removeprefix("sha256:")).read_text())
+    index["manifests"] += [attestation, attestation, nested, nested]
+    if damage == "config":
+        (layout.place / "blobs/sha256" / config["digest"].removeprefix("sha256:")).write_bytes(b"{}")
+    word = layout.index(layout.blob(index, INDEX))
+    with pytest.raises(rs.SourceError):
+        rs.save(word, f"oci-archive:{tmp_path}/again.tar")
+    assert not (tmp_path / "again.tar").exists()
+
+
 def test_an_archive_is_never_written_over_what_goes_into_it(tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "hello")
     before = program.read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
 from rootless_scratch.image.finished import Layer, platform_said
@@ -113,17 +113,18 @@ def _whole_index(
     images: list[WrittenImage] = []
     nested: list[Blob] = []
     pending = [stored]
+    seen: set[str] = set()
     while pending:
-        for entry in json.loads(pending.pop()).get("manifests") or ():
-            content = content_of(source, blob_name(as_dict(entry, source.word)))
-            blob = Blob.of(content)
-            if blob.digest != entry["digest"]:
-                raise Fault(f"{blob_name(entry)} has the digest {blob.digest}")
+        for entry in _entries(pending.pop(), "manifests", source.word):
+            blob = _document(source, entry)
+            if blob.digest in seen:
+                continue
+            seen.add(blob.digest)
             if entry.get("mediaType") in INDEXES:
                 nested.append(blob)
-                pending.append(content)
-                continue
-            images.append(_whole_image(source, blob, place, stack, count))
+                pending.append(blob.content)
+            else:
+                images.append(_whole_image(source, blob, place, stack, count))
     platforms = [platform for platform, _ in found]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     return Gathered(
@@ -135,16 +136,38 @@ def _whole_index(
 
 
 def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
-    name = manifest.name
-    document = as_dict(json.loads(manifest.content), name)
-    config = content_of(source, blob_name(as_dict(document.get("config"), name)))
+    config = _document(source, as_dict(_parsed(manifest.content, manifest.name).get("config"), manifest.name))
     layers = []
-    for each in document.get("layers") or ():
-        entry = as_dict(each, name)
+    for entry in _entries(manifest.content, "layers", manifest.name):
         file = stack.enter_context(Temporary(place))
         layer = _copy(source, FoundLayer(blob_name(entry), "", entry), file, count)
         layers.append(Blob(layer.digest, layer.size, source=file))
-    return WrittenImage(manifest=manifest, config=Blob.of(config), layers=layers)
+    return WrittenImage(manifest=manifest, config=config, layers=layers)
+
+
+def _document(source: Source, descriptor: dict[str, Any]) -> Blob:
+    """A document that must be what its descriptor says; raises Fault."""
+    name = blob_name(descriptor)
+    blob = Blob.of(content_of(source, name))
+    if blob.digest != descriptor["digest"]:
+        raise Fault(f"{name} has the digest {blob.digest}")
+    return blob
+
+
+def _entries(content: bytes, key: str, where: str) -> Iterator[dict[str, Any]]:
+    """The descriptors that a document lists; raises Fault."""
+    listed = _parsed(content, where).get(key) or ()
+    if not isinstance(listed, (list, tuple)):
+        raise Fault(f"{where} is not what the specification asks for")
+    for entry in listed:
+        yield as_dict(entry, where)
+
+
+def _parsed(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        return as_dict(json.loads(content), where)
+    except (ValueError, RecursionError) as error:
+        raise Fault(f"{where} is not JSON") from error
 
 
 def _described(layer: FoundLayer) -> Layer:
