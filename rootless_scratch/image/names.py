@@ -18,6 +18,14 @@ _TAG = re.compile(r"[\w][\w.-]{0,127}\Z", re.ASCII)
 _NAME_MAX = 255
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _SCHEME = re.compile(r"[a-z-]+://")
+_NO_IMAGE = (
+    "not known",
+    "no such image",
+    "invalid reference format",
+    "unsupported transport",
+    "must be lowercase",
+)
+"""Of what buildah says where storage has no image of a name, or could have none."""
 
 
 def image_name(name: str) -> str:
@@ -39,6 +47,18 @@ def near_names(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
     # A user leaves out what podman adds: the host of local images, and the tag.
     short = {name.removeprefix("localhost/").removesuffix(":latest"): name for name in names}
     return tuple(short[word] for word in get_close_matches(wanted, short, n=2))
+
+
+def is_unknown(said: str) -> bool:
+    """Whether buildah says that storage has no image of the name that it was asked for."""
+    return any(text in said for text in _NO_IMAGE)
+
+
+def unknown_image(name: str, listed: str, *, otherwise: str) -> tuple[str, str]:
+    """Cause and fix: names much like it among those that `buildah images` listed, or what to do otherwise."""
+    near = near_names(name, [each for each in listed.split() if "<none>" not in each])
+    fix = f"Did you mean {' or '.join(near)}?" if near else f"`podman images` lists what is there; {otherwise}"
+    return f"There is no image {name!r} in local storage.", fix
 
 
 def _parts(name: str) -> tuple[str, str, str]:

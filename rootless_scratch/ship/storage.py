@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch import command
 from rootless_scratch.errors import CommandError, ImageNotFoundError, UsageError
-from rootless_scratch.image.names import image_name
+from rootless_scratch.image.names import image_name, is_unknown, unknown_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NO_IMAGE = (
-    "not known",
-    "no such image",
-    "invalid reference format",
-    "unsupported transport",
-    "must be lowercase",
-)
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 """Shorter ones are taken for names, as buildah takes them first."""
 
@@ -46,7 +39,7 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> E
         ["buildah", "inspect", "--type", "image", "--", name], environment=environment, timeout=60, check=False
     )
     said = asked.stderr.decode("utf-8", "replace")
-    if asked.exit_code != 0 and any(text in said for text in _NO_IMAGE):
+    if asked.exit_code != 0 and is_unknown(said):
         raise _not_found(name, environment)
     if asked.exit_code != 0:
         raise command.failed(["buildah", "inspect", name], exit_code=asked.exit_code, stderr=asked.stderr)
@@ -78,17 +71,10 @@ def _is_list(name: str, environment: Mapping[str, str]) -> bool:
 
 
 def _not_found(name: str, environment: Mapping[str, str]) -> ImageNotFoundError:
-    from rootless_scratch.image.names import near_names
-
     try:
-        argv = ["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"]
-        listed = command.ask(argv, environment=environment).text.split()
+        listed = command.ask(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"], environment=environment).text
     except CommandError:
-        listed = []
-    near = near_names(name, [each for each in listed if "<none>" not in each])
-    return ImageNotFoundError(
-        f"There is no image {name!r} in local storage.",
-        fix=f"Did you mean {' or '.join(near)}?"
-        if near
-        else "`podman images` lists what is there; an image of a file is named as oci:DIR or oci-archive:FILE.",
-    )
+        listed = ""
+    otherwise = "an image of a file is named as oci:DIR or oci-archive:FILE."
+    cause, fix = unknown_image(name, listed, otherwise=otherwise)
+    return ImageNotFoundError(cause, fix=fix)

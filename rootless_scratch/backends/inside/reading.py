@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.inside.caller import Places
 
 _CHUNK = 1 << 20
-_NO_IMAGE = (
-    "not known",
-    "no such image",
-    "invalid reference format",
-    "unsupported transport",
-    "must be lowercase",
-)
 _TOLD = re.compile(r"/etc/(ld\.so\.cache|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
 _TOLD_LIMIT = 8 << 20
 """More than any cache that ldconfig(8) has written for real."""
@@ -64,25 +57,16 @@ def describe(places: Places, image: str) -> dict[str, str]:
     try:
         described: dict[str, str] = json.loads(tool.finish())
     except Failed as failure:
-        if any(text in str(failure) for text in _NO_IMAGE):
-            raise _not_found(places, image) from failure
-        raise
+        from rootless_scratch.image.names import is_unknown, unknown_image
+
+        if not is_unknown(str(failure)):
+            raise
+        listed = Tool(places, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
+        otherwise = (
+            "build it with `rootless-scratch build`, or fetch it by `podman pull`: nothing is fetched unasked."
+        )
+        raise Failed("image-not-found", *unknown_image(image, listed, otherwise=otherwise)) from failure
     return described
-
-
-def _not_found(places: Places, image: str) -> Failed:
-    from rootless_scratch.image.names import near_names
-
-    listed = Tool(places, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
-    near = near_names(image, [name for name in listed.split() if "<none>" not in name])
-    return Failed(
-        "image-not-found",
-        f"There is no image {image!r} in local storage.",
-        f"Did you mean {' or '.join(near)}?"
-        if near
-        else "`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it with "
-        "`podman pull`: nothing is ever fetched unasked.",
-    )
 
 
 def walk(root: str, above: str) -> Iterator[dict[str, object]]:
