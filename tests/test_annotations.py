@@ -24,11 +24,7 @@ ASKED = {
 
 @pytest.fixture
 def programs(tmp_path: Path) -> list[str]:
-    paths = []
-    for machine in ("x86_64", "aarch64"):
-        (tmp_path / machine).mkdir()
-        paths.append(str(tinyelf.write(tmp_path / machine / "hello", machine=machine)))
-    return paths
+    return [str(path) for path in tinyelf.for_machines(tmp_path, "x86_64", "aarch64").values()]
 
 
 def documents(place: Path) -> list[dict[str, Any]]:

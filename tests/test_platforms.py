@@ -30,10 +30,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 @pytest.fixture
 def programs(tmp_path: Path) -> dict[str, str]:
     """Words of one program for several processors, all to be /hello."""
-    for machine in ("x86_64", "aarch64", "riscv64", "s390x"):
-        (tmp_path / machine).mkdir()
-        tinyelf.write(tmp_path / machine / "hello", machine=machine)
-    return {path.parent.name: str(path) for path in tmp_path.glob("*/hello")}
+    written = tinyelf.for_machines(tmp_path, "x86_64", "aarch64", "riscv64", "s390x")
+    return {machine: str(path) for machine, path in written.items()}
 
 
 def level(number: int) -> bytes:

@@ -25,11 +25,7 @@ BINFMT = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 @pytest.fixture
 def programs(tmp_path: Path) -> list[str]:
     """A program for two processors; only that for amd64 runs."""
-    paths = []
-    for machine in ("x86_64", "aarch64"):
-        (tmp_path / machine).mkdir()
-        paths.append(str(tinyelf.write(tmp_path / machine / "hello", machine=machine)))
-    return paths
+    return [str(path) for path in tinyelf.for_machines(tmp_path, "x86_64", "aarch64").values()]
 
 
 def listed(home: Home) -> list[str]:

@@ -353,13 +353,8 @@ def test_a_service_that_dies_at_its_start_is_named_with_its_cause(tools: Home) -
     assert b"\n  fix: " in done.stderr
 
 
-def test_from_python_output_is_captured_and_errors_are_raised(
-    tools: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in tools.environment.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("tools", "python_home")
+def test_from_python_output_is_captured_and_errors_are_raised() -> None:
     said: list[str] = []
     result = run("tools", ["sh", "-c", "echo out; echo err >&2; exit 3"], network="none", say=said.append)
     assert (result.exit_code, result.stdout, result.stderr) == (3, b"out\n", b"err\n")

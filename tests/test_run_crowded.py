@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import closing
@@ -30,13 +29,8 @@ def test_fifty_runs_at_the_same_time_all_end_right_and_leave_nothing(lonely_tool
     assert left(lonely_tools) == []
 
 
-def test_a_service_that_ended_before_anybody_came_is_started_anew(
-    tools: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in tools.environment.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("python_home")
+def test_a_service_that_ended_before_anybody_came_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a host that is so busy that our own turn comes late.
     monkeypatch.setattr(service_module, "IDLE", 1)
     with closing(Opening()) as opening:

@@ -256,15 +256,7 @@ def test_the_words_of_the_command_line_are_those_of_python() -> None:
     assert set(options_from(words)) == set(Options.__annotations__)
 
 
-@pytest.fixture
-def python_home(tools: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in tools.environment.items():
-        monkeypatch.setenv(name, value)
-    return tools
-
-
+@pytest.mark.usefixtures("tools")
 def test_from_python_all_of_it_is_said_by_keywords(python_home: Home, place: Path) -> None:
     result = rs.run(
         "tools",

@@ -140,11 +140,8 @@ def test_json_has_what_the_program_made_of_its_stdin(tools: Home) -> None:
     assert (answer["exit_code"], answer["stdout"], answer["container_id"]) == (0, "ABC", None)
 
 
-def test_from_python_stdin_is_input(tools: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in tools.environment.items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("tools", "python_home")
+def test_from_python_stdin_is_input() -> None:
     content = os.urandom(200_000)
     result = rs.run("tools", ["cat"], input=content, network="none")
     assert (result.exit_code, result.stdout) == (0, content)

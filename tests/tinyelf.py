@@ -89,6 +89,13 @@ def write(path: Path, *, machine: str = "x86_64", text: bytes = b"Hello World\n"
     return path
 
 
+def for_machines(place: Path, *machines: str) -> dict[str, Path]:
+    """Write MACHINE/hello for each: one program for several processors."""
+    for machine in machines:
+        (place / machine).mkdir()
+    return {machine: write(place / machine / "hello", machine=machine) for machine in machines}
+
+
 def elf(
     *,
     machine: str = "x86_64",
