@@ -137,10 +137,7 @@ def measure_build(bench: Bench, program: Path) -> str:
     )
     rows: list[Sequence[str]] = [head]
     for label, (size, runs) in SIZES.items():
-        context = bench.home / "context"
-        context.mkdir(exist_ok=True)
-        pad(program, context / "hello", size)
-        (context / "Containerfile").write_text(CONTAINERFILE, encoding="utf-8")
+        context = prepare(bench, program, size)
         ours, theirs, bare = bench.alternate(
             {
                 "ours": [OURS, "build", "-q", str(context / "hello"), "-t", "bench"],
@@ -160,10 +157,7 @@ def measure_layouts(bench: Bench, program: Path) -> str:
     head = ("program", "`build -o oci:`", "`buildah build`", "`cp` + sha256", "ratio to build", "to `cp` + sha256")
     rows: list[Sequence[str]] = [head]
     for label, (size, runs) in SIZES.items():
-        context = bench.home / "context"
-        context.mkdir(exist_ok=True)
-        pad(program, context / "hello", size)
-        (context / "Containerfile").write_text(CONTAINERFILE, encoding="utf-8")
+        context = prepare(bench, program, size)
         source, copy = str(context / "hello"), str(bench.home / "copy")
         layout = str(bench.home / "layout")
         ours, theirs, copied = bench.alternate(
@@ -209,6 +203,15 @@ def memory(bench: Bench, program: Path) -> str:
     words = [OURS, "build", "-q", str(source), "-o", f"oci:{bench.home}/large"]
     kilobytes = int(bench.ask(sys.executable, "-c", script, *words))
     return f"A program of 2 GB is written to a layout with {kilobytes / 1000:.0f} MB of memory at most."
+
+
+def prepare(bench: Bench, program: Path, size: int) -> Path:
+    """The folder that is built: the program, padded to `size` bytes, and a Containerfile that does as we do."""
+    context = bench.home / "context"
+    context.mkdir(exist_ok=True)
+    pad(program, context / "hello", size)
+    (context / "Containerfile").write_text(CONTAINERFILE, encoding="utf-8")
+    return context
 
 
 def pad(program: Path, target: Path, size: int) -> None:
