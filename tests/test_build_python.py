@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,18 @@ def test_a_source_that_changes_after_it_was_planned_is_an_error(python_home: Hom
         build_image(planned, session)
     assert python_home.run(["buildah", "inspect", "--type", "image", "changed"], check=False).returncode != 0
     assert left_behind(python_home) == []
+
+
+def test_where_python_is_told_to_write_no_bytecode_a_build_writes_none(shared_home: Home, tmp_path: Path) -> None:
+    # What root ran in another's checkout, that other could not remove.
+    checkout = shutil.copytree(
+        rs.__path__[0], tmp_path / "rootless_scratch", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    words = ["build", str(tinyelf.write(tmp_path / "program")), "-t", "bytecode"]
+    told = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    assert shared_home.cli(*words, environment=told).returncode == 0
+    assert shared_home.cli("check", "bytecode", environment=told).returncode == 0
+    assert list(checkout.rglob("*.pyc")) == []
 
 
 @pytest.mark.podman

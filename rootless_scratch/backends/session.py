@@ -47,7 +47,9 @@ class Session:
         worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
         isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
-        argv = [sys.executable or "python3", *isolated, worker, purpose, records, scratch, buildah]
+        # An isolated Python does not read PYTHONDONTWRITEBYTECODE.
+        bytecode = ("-B",) if sys.dont_write_bytecode else ()
+        argv = [sys.executable or "python3", *isolated, *bytecode, worker, purpose, records, scratch, buildah]
         self._worker = command.start(
             argv if is_rootful() else ["buildah", "unshare", *argv], environment=environment.variables
         )
