@@ -71,6 +71,7 @@ def running(home: Home, script: str, *options: str) -> Iterator[subprocess.Popen
     with subprocess.Popen(
         [sys.executable, "-m", "rootless_scratch", *words],
         env=home.environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

@@ -5,18 +5,42 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from containers import Home, left
+from containers import Home, left, running, services
 
 from rootless_scratch.engine import service as service_module
 from rootless_scratch.engine.opening import Opening
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.podman
 
 
-def test_fifty_runs_at_the_same_time_all_end_right_and_leave_nothing(lonely_tools: Home) -> None:
+def test_fifty_runs_at_the_same_time_share_one_service_all_end_right_and_leave_nothing(lonely_tools: Home) -> None:
+    words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "-i", "tools", "sh", "-c"]
+    processes = [
+        subprocess.Popen(
+            [*words, f"echo up; read -r word; echo $word {number}; exit {number}"],
+            env=lonely_tools.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(50)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+    # A rootless podman is a pair of processes with the same words.
+    assert len(set(services(lonely_tools))) == 1
+    ended = [(process.communicate(b"go\n", timeout=300)[0], process.returncode) for process in processes]
+    assert ended == [(f"go {number}\n".encode(), number) for number in range(50)]
+    assert left(lonely_tools) == []
+
+
+def test_fifty_runs_that_come_and_go_at_the_same_time_all_end_right_and_leave_nothing(lonely_tools: Home) -> None:
     words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "sh", "-c"]
     processes = [
         subprocess.Popen(
@@ -29,13 +53,51 @@ def test_fifty_runs_at_the_same_time_all_end_right_and_leave_nothing(lonely_tool
     assert left(lonely_tools) == []
 
 
+def test_a_service_serves_on_when_the_run_that_started_it_has_ended(lonely_tools: Home) -> None:
+    with (
+        running(lonely_tools, "read -r word; echo $word", "-i") as first,
+        running(lonely_tools, "read -r word; echo $word", "-i") as second,
+    ):
+        [service] = set(services(lonely_tools))
+        assert first.communicate(b"done\n", timeout=60) == (b"done\n", b"")
+        assert set(services(lonely_tools)) == {service}
+        assert second.communicate(b"still here\n", timeout=60) == (b"still here\n", b"")
+    assert left(lonely_tools) == []
+
+
+def test_runs_with_different_settings_do_not_share_a_service(lonely_tools: Home, tmp_path: Path) -> None:
+    settings = tmp_path / "containers.conf"
+    settings.write_text('[containers]\nenv = ["GREETING=hi"]\n')
+    told = {"CONTAINERS_CONF": str(settings)}
+    with running(lonely_tools, "read -r word", "-i"):
+        done = lonely_tools.cli("run", "-q", "tools", "sh", "-c", "echo $GREETING", environment=told)
+        assert (done.returncode, done.stdout) == (0, b"hi\n")
+
+
+def test_a_place_that_is_open_to_others_is_not_used(lonely_tools: Home) -> None:
+    with running(lonely_tools, "read -r word", "-i") as first:
+        [place] = lonely_tools.runtime.glob("rootless-scratch-*")
+        first.communicate(b"\n", timeout=60)
+    # As if somebody had made it to listen in.
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    try:
+        with running(lonely_tools, "read -r word", "-i") as second:
+            assert list(place.iterdir()) == []
+            assert second.communicate(b"\n", timeout=60) == (b"", b"")
+    finally:
+        place.rmdir()
+    assert left(lonely_tools) == []
+
+
 @pytest.mark.usefixtures("python_home")
 def test_a_service_that_ended_before_anybody_came_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a host that is so busy that our own turn comes late.
     monkeypatch.setattr(service_module, "IDLE", 1)
     with closing(Opening()) as opening:
         assert opening.starting is not None
-        first = opening.starting.directory
-        opening.starting.process.wait()
+        first = opening.starting.process
+        assert first is not None
+        first.wait()
         assert opening.ready().client.listens()
-        assert not Path(first).exists()
+        assert opening.starting.process is not first

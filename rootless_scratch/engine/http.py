@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from typing import Any
 
 import msgspec
@@ -130,6 +131,14 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything listens on the socket yet."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             return connection.connect_ex(self.path) == 0
+
+    def listener(self) -> int:
+        """The process that listens on the socket; 0 where none does, or none that is seen from here."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            if connection.connect_ex(self.path):
+                return 0
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return int.from_bytes(credentials[:4], sys.byteorder)
 
     def _connect(self, patience: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

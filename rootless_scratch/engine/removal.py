@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.lease import OWNER_LABEL, leftovers
-from rootless_scratch.engine.service import remove_directory
+from rootless_scratch.engine.service import end_abandoned
 from rootless_scratch.errors import EngineError
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ def remove_leftovers(client: Client, lease: Lease, *, directory: str, engine: st
         patience = _STILL_CREATING if leftover.engine == engine else _FORGET_AFTER
         if removed or leftover.age > patience:
             if leftover.directory is not None:
-                remove_directory(leftover.directory)
+                end_abandoned(leftover.directory)
             leftover.lease.end()

@@ -1,6 +1,6 @@
 """Find the podman service or start one, and end what was started.
 
-A service of our own listens on a socket in a fresh directory that only we may enter, and ends by itself a
+A service of our own listens on a socket in a directory that only we may enter (`place.py`), and ends by itself a
 few seconds after its last request, so that nothing stays behind even if this process is killed.
 """
 
@@ -11,6 +11,7 @@ import stat
 import time
 
 from rootless_scratch import command
+from rootless_scratch.engine.place import SOCKET_PATH_LIMIT, abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.environment import socket_unit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from rootless_scratch.engine.http import Client
+    from rootless_scratch.engine.place import Place
     from rootless_scratch.spawn import Child
 
     Origin = Literal["container-host", "user", "own"]
@@ -27,14 +29,8 @@ if TYPE_CHECKING:
 IDLE = 10
 """Seconds without a request after which a service of ours ends by itself."""
 
-_SOCKET = "s"
-_LOG = "log"
-_SOCKET_PATH_LIMIT = 107
-"""sun_path holds 108 bytes with its NUL: unix(7)."""
-
 _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
-_CHILD_PATIENCE = 0.3
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
 
@@ -54,35 +50,55 @@ class Service:
 
 
 class Starting:
-    """A service of ours on a private socket: it has been started, and may not listen yet.
+    """A service of ours, shared with all calls like this one: it may not listen yet.
 
-    Raises ToolMissingError, HostError. `close` ends it and removes its directory.
+    Raises ToolMissingError, HostError. `close` ends it where nobody else uses it.
     """
 
     def __init__(self, variables: Mapping[str, str], *, runtime: str | None) -> None:
-        self.directory = _private_directory(variables)
-        environment = {name: value for name, value in variables.items() if name not in _INHERITED}
+        self._environment = {name: value for name, value in variables.items() if name not in _INHERITED}
+        self._runtime = runtime
         self._closed = False
-        self.began = time.monotonic()
+        self.process: Child | None = None
+        """The service, where it is this call that has started it."""
+        self.place = meet(variables, runtime=runtime)
         try:
-            self.process: Child = _start(self.directory, environment, runtime)
+            if not self.place.sockets():
+                self.begin()
         except BaseException:
-            remove_directory(self.directory)
+            self.close()
             raise
 
+    def begin(self) -> None:
+        """Start it, unless another call is about to, or has."""
+        try:
+            if not self.place.take_turn():
+                return
+            # Whoever had the turn before has started one.
+            if any(_client(path).listens() for path in self.place.sockets()):
+                self.place.end_turn()
+                return
+            self.began = time.monotonic()
+            self.process = _start(self.place, self._environment, self._runtime)
+        except OSError as error:
+            raise HostError(
+                f"The podman service cannot be started: {self.place.directory}: {error.strerror}.",
+                fix="Make room there, or set XDG_RUNTIME_DIR to another directory that you can write to.",
+            ) from error
+
     @property
-    def path(self) -> str:
-        """Its socket."""
-        return f"{self.directory}/{_SOCKET}"
+    def is_fresh(self) -> bool:
+        """Whether it has just been started here; an older one may be about to leave."""
+        return self.process is not None and time.monotonic() - self.began < IDLE / 2
 
     def close(self) -> None:
-        """End it, whatever it is doing; once is enough."""
-        if not self._closed:
-            self._closed = True
-            try:
-                _end(self)
-            finally:
-                remove_directory(self.directory)
+        """Use it no more, and end it unless others do; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
+        process = self.process
+        if not self.place.leave(lambda: _end(self.place, process)) and process is not None:
+            _reap_later(process)
 
 
 def found_service(variables: Mapping[str, str]) -> Service | None:
@@ -119,35 +135,36 @@ def wait_until_ready(starting: Starting) -> Service:
     Raises IdleEndedError where this host was too busy to ask in time, HostError with podman's own cause where it
     ends otherwise.
     """
-    client = _client(starting.path)
     deadline = time.monotonic() + _START_PATIENCE
+    pause = 0.002
     while True:
-        # One that has been waiting for long may be about to leave; a request makes it stay.
-        fresh = time.monotonic() - starting.began < IDLE / 2
-        if client.listens() and (fresh or _answers(client)):
-            return Service(client=client, origin="own")
-        if starting.process.poll() is not None:
-            raise _died(starting)
+        for path in starting.place.sockets():
+            client = _client(path)
+            # A request makes one stay that is about to leave.
+            if client.listens() and (starting.is_fresh or _answers(client)):
+                starting.place.end_turn()
+                return Service(client=client, origin="own")
+        if starting.process is None:
+            starting.begin()
+            pause = min(pause * 1.5, 0.02)
+        elif starting.process.poll() is not None:
+            raise _died(starting, starting.process)
         if time.monotonic() > deadline:
             raise EngineError(
                 f"`podman system service` did not answer within {_START_PATIENCE:g} s.",
                 fix="Run `podman info` by hand; if it hangs too, `podman system migrate` often helps.",
             )
-        time.sleep(0.002)
+        time.sleep(pause)
 
 
-def remove_directory(directory: str) -> None:
-    """Remove the directory of a service, whatever of its two files is there."""
-    for name in (_SOCKET, _LOG):
-        try:
-            os.unlink(f"{directory}/{name}")
-        except OSError:
-            continue
+def end_abandoned(directory: str) -> None:
+    """End the service of a call that was killed, and remove its directory, unless somebody uses it."""
     try:
-        os.rmdir(directory)
+        place = abandoned(directory)
     except OSError:
-        # Somebody else has removed it, or put something there that is not ours to remove.
         return
+    if place is not None:
+        place.leave(lambda: _end(place, None))
 
 
 def _named(address: str) -> Service:
@@ -157,9 +174,9 @@ def _named(address: str) -> Service:
             f"CONTAINER_HOST is {address!r}, and only a unix socket can be used.",
             fix="Set it to unix:///path/to/podman.sock, or unset it to use podman on this machine.",
         )
-    if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
+    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         raise EngineError(
-            f"The socket path in CONTAINER_HOST is longer than {_SOCKET_PATH_LIMIT} bytes: {path}.",
+            f"The socket path in CONTAINER_HOST is longer than {SOCKET_PATH_LIMIT} bytes: {path}.",
             fix="Make a shorter path to it, for example a symbolic link in /tmp, and name that one.",
         )
     client = _client(path)
@@ -202,34 +219,13 @@ def _answers(client: Client) -> bool:
     return True
 
 
-def _private_directory(variables: Mapping[str, str]) -> str:
-    """A fresh directory of mode 0700 whose name leaves room for the socket's."""
-    bases = (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp")  # noqa: S108 - mkdir fails if it exists
-    name = f"rootless-scratch-{os.urandom(8).hex()}"
-    problem = "no directory for it has a short enough name"
-    for base in bases:
-        if not base or len(os.fsencode(f"{base}/{name}/{_SOCKET}")) > _SOCKET_PATH_LIMIT:
-            continue
-        try:
-            os.mkdir(f"{base}/{name}", mode=0o700)
-        except OSError as error:
-            problem = f"{base}: {error.strerror}"
-        else:
-            return f"{base}/{name}"
-    raise HostError(
-        f"There is no place for the socket of the podman service ({problem}).",
-        fix="Set XDG_RUNTIME_DIR or TMPDIR to a directory that you can write to.",
-    )
-
-
-def _start(directory: str, environment: Mapping[str, str], runtime: str | None) -> Child:
+def _start(place: Place, environment: Mapping[str, str], runtime: str | None) -> Child:
     chosen = () if runtime is None else ("--runtime", runtime)
-    socket = f"unix://{directory}/{_SOCKET}"
-    argv = ("podman", *chosen, "system", "service", f"--time={IDLE}", socket)
+    argv = ("podman", *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         # A file, for a pipe that nobody reads would fill up and stop the service.
-        log = os.open(f"{directory}/{_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             return command.start(argv, environment=environment, stdin=null, stdout=null, stderr=log)
         finally:
@@ -238,57 +234,82 @@ def _start(directory: str, environment: Mapping[str, str], runtime: str | None) 
         os.close(null)
 
 
-def _end(starting: Starting) -> None:
+def _end(place: Place, process: Child | None) -> None:
     """SIGTERM, and SIGKILL where that is not heeded: the service waits for streams that are still open.
 
-    Where no pause process exists yet, a rootless podman is a pair, and the parent now and then ends on
-    SIGTERM without telling its child. Both are in the process group that we made; conmon and the pause
-    process are not. The child is not ours to wait for, but it holds the socket.
+    A rootless podman is a pair, of which the child listens; the parent now and then ends on SIGTERM without
+    telling it. Both are in the process group that was made for them; conmon and the pause process are not.
     """
     import signal
 
-    client = _client(starting.path)
+    listeners = [pid for path in place.sockets() if (pid := _listener(path, place.directory))]
+    groups = {group for pid in listeners if (group := _group_of(pid))}
+    groups |= {process.pid} if process else set()
+    for group in groups:
+        _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + _END_PATIENCE
-    _signal(starting.process.pid, signal.SIGTERM)
-    while starting.process.poll() is None or client.listens():
+    while (process is not None and process.poll() is None) or any(map(_lives, listeners)):
         if time.monotonic() > deadline:
-            _signal(starting.process.pid, signal.SIGKILL)
-            starting.process.wait()
             break
         time.sleep(0.001)
-    # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
-    deadline = time.monotonic() + _CHILD_PATIENCE
-    while _has_members(starting.process.pid):
-        if time.monotonic() > deadline:
-            _signal(starting.process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.005)
+    for group in groups:
+        # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
+        _signal(group, signal.SIGKILL)
+    if process is not None:
+        process.wait()
 
 
-def _has_members(group: int) -> bool:
+def _listener(path: str, directory: str) -> int:
+    """The process that listens on a socket of ours, 0 where none does: SO_PEERCRED of unix(7)."""
+    pid = _client(path).listener()
     try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return pid if os.fsencode(directory) in file.read() else 0
+    except OSError:
+        return 0
+
+
+def _group_of(pid: int) -> int:
+    """The process group that it was started in, 0 where it has ended or that is our own."""
+    try:
+        group = os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+    return 0 if group == os.getpgrp() else group
+
+
+def _lives(pid: int) -> bool:
+    """Whether it runs: a process 1 that is slow to reap leaves a zombie of it, whose state is Z: proc(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
         return False
-    return True
+
+
+def _reap_later(process: Child) -> None:
+    """Others go on using a service that we have started; when it ends it is still for us to reap."""
+    import threading
+
+    threading.Thread(target=process.wait, name="rootless-scratch-service", daemon=True).start()
 
 
 def _signal(group: int, number: int) -> None:
     try:
         os.killpg(group, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         # It has ended by itself.
         return
 
 
-def _died(starting: Starting) -> HostError:
+def _died(starting: Starting, process: Child) -> HostError:
     try:
-        with open(f"{starting.directory}/{_LOG}", "rb") as log:
+        with open(starting.place.log, "rb") as log:
             said = log.read(command.STDERR_KEPT).decode("utf-8", "replace")
     except OSError:
         said = ""
-    cause = command.last_cause(said) or f"it ended with code {starting.process.returncode}"
-    kind = HostError if starting.process.returncode else IdleEndedError
+    cause = command.last_cause(said) or f"it ended with code {process.returncode}"
+    kind = HostError if process.returncode else IdleEndedError
     return kind(
         f"The podman service did not start: {cause}.",
         fix="Run `rootless-scratch doctor`, which tells what this host lacks.",

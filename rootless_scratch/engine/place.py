@@ -1,0 +1,208 @@
+"""Where services of ours listen, and who uses them.
+
+Calls of one user with the same environment meet in one directory and share the service that listens there. Each
+holds a lock for as long as it uses it, and whoever holds the last one ends it. Locks end with their process, so
+nobody is counted who was killed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+
+from rootless_scratch.errors import HostError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_USERS = "users"
+_TURN = "turn"
+_LOG = "log"
+_SOCKET = "s-"
+SOCKET_PATH_LIMIT = 107
+"""sun_path holds 108 bytes with its NUL: unix(7)."""
+
+_PATIENCE = 5.0
+"""Seconds in which whoever leaves last has ended the service; then one that nobody shares is started instead."""
+
+_PASSING = ("_", "SHLVL", "PWD", "OLDPWD", "LINES", "COLUMNS", "PYTEST_CURRENT_TEST")
+"""Variables that change from call to call and mean nothing to podman."""
+
+_SURROUNDINGS = ("ns/mnt", "ns/user", "ns/pid", "ns/net", "root")
+"""Links of /proc/self: a service in other namespaces has other mounts, ids and networks than ours."""
+
+_INHERITED = ("cgroup", "limits", "oom_score_adj", "attr/current")
+"""Files of /proc/self: what podman's containers inherit from their service."""
+
+
+class Place:
+    """A directory that only its user may enter, held until `leave`."""
+
+    __slots__ = ("_turn", "_users", "directory")
+
+    def __init__(self, directory: str, users: int) -> None:
+        self.directory = directory
+        self._users = users
+        self._turn = -1
+
+    @property
+    def log(self) -> str:
+        """Where a service writes what it has to say."""
+        return f"{self.directory}/{_LOG}"
+
+    def fresh_socket(self) -> str:
+        """A path for the socket of a new service: podman's removes its own at its end, whoever has it then."""
+        return f"{self.directory}/{_SOCKET}{os.urandom(2).hex()}"
+
+    def sockets(self) -> list[str]:
+        """The sockets that are there, listened to or not."""
+        return [f"{self.directory}/{name}" for name in _names(self.directory) if name.startswith(_SOCKET)]
+
+    def take_turn(self) -> bool:
+        """Be the one who starts a service, until `end_turn`; False while another is."""
+        if self._turn < 0:
+            self._turn = _locked(f"{self.directory}/{_TURN}", os.O_CREAT, fcntl.LOCK_EX)
+        return self._turn >= 0
+
+    def end_turn(self) -> None:
+        """Let others start a service; once is enough."""
+        if self._turn >= 0:
+            os.close(self._turn)
+            self._turn = -1
+
+    def leave(self, end: Callable[[], None]) -> bool:
+        """Use it no more; where nobody else does, `end` what is there and remove it. Whether that was so."""
+        try:
+            self.end_turn()
+            try:
+                # Of two who leave at once the kernel lets one have it: flock(2) drops the old lock first.
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            try:
+                end()
+            finally:
+                _remove(self.directory)
+            return True
+        finally:
+            os.close(self._users)
+
+
+def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
+    """The place of all calls whose service would be the same one; raises HostError where there is none.
+
+    Where that is somebody else's, or its last user does not get done, it is a place that nobody shares.
+    """
+    bases = (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp")  # noqa: S108 - see _enter
+    names = (_shared_name(variables, runtime), os.urandom(8).hex())
+    problem = "no directory for it has a short enough name"
+    for base in bases:
+        for name in names:
+            directory = f"{base}/rootless-scratch-{name}"
+            if not base or len(os.fsencode(f"{directory}/{_SOCKET}0000")) > SOCKET_PATH_LIMIT:
+                continue
+            try:
+                return _enter(directory)
+            except OSError as error:
+                problem = f"{base}: {error.strerror}"
+    raise HostError(
+        f"There is no place for the socket of the podman service ({problem}).",
+        fix="Set XDG_RUNTIME_DIR or TMPDIR to a directory that you can write to.",
+    )
+
+
+def abandoned(directory: str) -> Place | None:
+    """The place of a user who was killed, if nobody uses it now, to be left at once."""
+    users = _locked(f"{directory}/{_USERS}", 0, fcntl.LOCK_SH)
+    return None if users < 0 else Place(directory, users)
+
+
+def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
+    """A word for all that decides what a service does: environment, namespaces, limits."""
+    # hashlib loads OpenSSL, which takes 2 ms; this is the same function, built in.
+    from _blake2 import blake2b
+
+    said = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
+    around = [*_links(), *_texts()]
+    words = "\0".join([str(os.geteuid()), runtime or "", *said, *around])
+    return str(blake2b(os.fsencode(words), digest_size=8).hexdigest())
+
+
+def _links() -> Iterator[str]:
+    for name in _SURROUNDINGS:
+        try:
+            yield os.readlink(f"/proc/self/{name}")
+        except OSError:
+            yield ""
+
+
+def _texts() -> Iterator[str]:
+    for name in _INHERITED:
+        try:
+            with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
+                yield file.read()
+        except OSError:
+            yield ""
+
+
+def _enter(directory: str) -> Place:
+    """Make it where it is not there, and use it; raises OSError."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            os.mkdir(directory, mode=0o700)
+        except FileExistsError:
+            status = os.lstat(directory)
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise
+        users = _locked(f"{directory}/{_USERS}", os.O_CREAT, fcntl.LOCK_SH)
+        if users >= 0:
+            return Place(directory, users)
+        # Its last user has locked it, to remove it.
+        time.sleep(0.002)
+    raise BlockingIOError(0, "another call does not end its service")
+
+
+def _locked(path: str, flags: int, kind: int) -> int:
+    """A descriptor of the file, locked, or -1 where another process has locked it or has removed it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        os.close(descriptor)
+        return -1
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return -1
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _remove(directory: str) -> None:
+    sockets = [name for name in _names(directory) if name.startswith(_SOCKET)]
+    # As soon as the lock's file is gone, others may make the place anew.
+    for name in (*sockets, _LOG, _TURN, _USERS):
+        try:
+            os.unlink(f"{directory}/{name}")
+        except OSError:
+            continue
+    try:
+        os.rmdir(directory)
+    except OSError:
+        # Somebody has put something there that is not ours to remove.
+        return
