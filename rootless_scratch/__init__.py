@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.comparing import Difference, Verification
     from rootless_scratch.engine.container import RunningContainer
     from rootless_scratch.engine.executing import ExecResult
+    from rootless_scratch.engine.keeping import service
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -82,6 +83,7 @@ __all__ = [
     "run",
     "save",
     "scratch",
+    "service",
     "verify",
 ]
 
@@ -90,6 +92,7 @@ _HOMES = {
     "backends.comparing": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container": ("RunningContainer",),
+    "engine.keeping": ("service",),
     "engine.executing": ("ExecResult",),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),

@@ -104,12 +104,17 @@ def left(home: Home) -> list[str]:
 
 def services(home: Home) -> list[str]:
     """Command lines of podman services whose socket lies below this home."""
-    found = []
+    return list(service_processes(home).values())
+
+
+def service_processes(home: Home) -> dict[int, str]:
+    """The processes of these services; a rootless podman is a pair with the same words."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except OSError:
             continue
         if "system service" in line and str(home.path) in line:
-            found.append(line)
+            found[int(entry.parent.name)] = line
     return found

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import Home, left, running, services
+from containers import Home, left, running, service_processes, services
 
+import rootless_scratch as rs
+from rootless_scratch.engine import keeping
 from rootless_scratch.engine import service as service_module
 from rootless_scratch.engine.opening import Opening
 
@@ -101,3 +106,27 @@ def test_a_service_that_ended_before_anybody_came_is_started_anew(monkeypatch: p
         first.wait()
         assert opening.ready().client.listens()
         assert opening.starting.process is not first
+
+
+@pytest.mark.usefixtures("python_home")
+def test_calls_inside_a_block_of_a_service_use_that_one_however_long_they_come_apart(
+    tools: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "IDLE", 1)
+    monkeypatch.setattr(keeping, "IDLE", 1)
+    with rs.service():
+        [service] = set(services(tools))
+        assert rs.run("tools", ["true"], network="none").exit_code == 0
+        time.sleep(2)
+        assert rs.run("tools", ["true"], network="none").exit_code == 0
+        with rs.container("tools", ["sleep", "100"], network="none"):
+            assert set(services(tools)) == {service}
+    assert not any(service in line for line in services(tools))
+
+
+@pytest.mark.usefixtures("python_home")
+def test_where_the_service_of_a_block_dies_the_next_call_starts_another(tools: Home) -> None:
+    with rs.service():
+        for pid in service_processes(tools):
+            os.kill(pid, signal.SIGKILL)
+        assert rs.run("tools", ["echo", "hi"], network="none").stdout == b"hi\n"
