@@ -70,6 +70,19 @@ def test_a_service_serves_on_when_the_run_that_started_it_has_ended(lonely_tools
     assert left(lonely_tools) == []
 
 
+def test_a_service_serves_on_when_the_directory_that_it_was_started_in_is_gone(
+    lonely_tools: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing = tmp_path / "job"
+    passing.mkdir()
+    monkeypatch.chdir(passing)
+    with running(lonely_tools, "read -r word", "-i"):
+        monkeypatch.chdir("/")
+        passing.rmdir()
+        done = lonely_tools.cli("run", "-q", "tools", "sh", "-c", "echo hi")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"hi\n", b"")
+
+
 def test_runs_with_different_settings_do_not_share_a_service(lonely_tools: Home, tmp_path: Path) -> None:
     settings = tmp_path / "containers.conf"
     settings.write_text('[containers]\nenv = ["GREETING=hi"]\n')

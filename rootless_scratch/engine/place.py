@@ -16,7 +16,7 @@ from rootless_scratch.errors import HostError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 _USERS = "users"
 _TURN = "turn"
@@ -36,6 +36,9 @@ _SURROUNDINGS = ("ns/mnt", "ns/user", "ns/pid", "ns/net", "root")
 
 _INHERITED = ("cgroup", "limits", "oom_score_adj", "attr/current")
 """Files of /proc/self: what podman's containers inherit from their service."""
+
+_RIGHTS = ("Umask:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
+"""Lines of /proc/self/status: likewise; the others change by themselves."""
 
 
 class Place:
@@ -126,26 +129,25 @@ def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
     from _blake2 import blake2b
 
     said = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
-    around = [*_links(), *_texts()]
+    rights = [line for line in _text("status").splitlines() if line.startswith(_RIGHTS)]
+    around = [*map(_link, _SURROUNDINGS), *map(_text, _INHERITED), *rights]
     words = "\0".join([str(os.geteuid()), runtime or "", *said, *around])
     return str(blake2b(os.fsencode(words), digest_size=8).hexdigest())
 
 
-def _links() -> Iterator[str]:
-    for name in _SURROUNDINGS:
-        try:
-            yield os.readlink(f"/proc/self/{name}")
-        except OSError:
-            yield ""
+def _link(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/{name}")
+    except OSError:
+        return ""
 
 
-def _texts() -> Iterator[str]:
-    for name in _INHERITED:
-        try:
-            with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
-                yield file.read()
-        except OSError:
-            yield ""
+def _text(name: str) -> str:
+    try:
+        with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _enter(directory: str) -> Place:

@@ -221,7 +221,9 @@ def _answers(client: Client) -> bool:
 
 def _start(place: Place, environment: Mapping[str, str], runtime: str | None) -> Child:
     chosen = () if runtime is None else ("--runtime", runtime)
-    argv = ("podman", *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
+    # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
+    moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
+    argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         # A file, for a pipe that nobody reads would fill up and stop the service.
