@@ -65,6 +65,19 @@ def test_roots_limits_are_enforced_and_its_volumes_are_let_be(root_home: Home) -
     assert (place / "new").stat().st_uid == 65532, "ids of root's containers are those of the host"
 
 
+def test_what_its_memory_limit_ended_is_explained_below_its_words(root_home: Home) -> None:
+    busybox = shutil.which("busybox")
+    assert busybox is not None, "install busybox-static"
+    assert root_home.cli("build", "-q", busybox, "-t", "tools").returncode == 0
+    # tail(1) keeps what it has read of a line, and this one has no end.
+    words = ["--memory", "32m", "tools", "sh", "-c", "printf mine >&2; exec tail /dev/zero"]
+    done = root_home.cli("run", "-q", "--network", "none", *words)
+    assert (done.returncode, done.stdout) == (137, b"")
+    assert done.stderr.startswith(b"mine\nerror: ")
+    assert b"[memory-limit]\n  fix: " in done.stderr
+    assert b"--memory" in done.stderr
+
+
 def test_root_and_an_ordinary_user_get_the_same_image_id(root_home: Home, tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "hello")
     by_root = root_home.json("build", str(program), "-t", "hello")["image_id"]

@@ -232,6 +232,11 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
 )
 
 
+def limits_ignored(warning: str) -> bool:
+    """Whether podman warns that limits of memory, processors and processes do not hold."""
+    return "cgroups V1 rootless" in warning
+
+
 def create_failure(text: str, asked: Request) -> ScratchError:
     """The error for a refused create."""
     if "image not known" in text or "no such image" in text:

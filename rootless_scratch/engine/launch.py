@@ -228,8 +228,10 @@ def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
 
 def _unenforced(asked: Request, warnings: tuple[str, ...], variables: Mapping[str, str]) -> Iterator[str]:
     """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
+    from rootless_scratch.engine.failures import limits_ignored
+
     for warning in warnings:
-        if "cgroups V1 rootless" in warning:
+        if limits_ignored(warning):
             yield (
                 "The limits are not enforced: podman ignores --memory, --cpus and --pids-limit under cgroup v1 "
                 "without root."

@@ -86,9 +86,9 @@ def run(
     `timeout` in seconds; then SIGTERM (or the image's stop signal), 2 seconds later SIGKILL, exit code 124.
     `stdin` is a descriptor to read from, or bytes; with `interactive` alone it is this process's own. Output
     is captured, or streamed to the descriptors `stdout` and `stderr`. `say` is told notes as they arise. With
-    `forward_signals` (main thread only) the signals of FORWARDED go to the container, and with `tty` changes
-    of the window's size. `opening` is one that was begun early, and is closed here. `beside` is what it is put
-    beside. The container is removed, unless it is to be kept or detached.
+    `forward_signals` (main thread only) the signals of FORWARDED go to the container. `opening` is one that was
+    begun early, and is closed here. `beside` is what it is put beside. The container is removed, unless it is to
+    be kept or detached.
 
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
@@ -100,7 +100,7 @@ def run(
         asked = msgspec.structs.replace(asked, beside=beside)
     notes = Notes(say)
     with (
-        Forwarding(enabled=forward_signals, window=asked.tty) as signals,
+        Forwarding(enabled=forward_signals) as signals,
         contextlib.closing(opening or Opening()) as begun,
         contextlib.ExitStack() as stack,
     ):

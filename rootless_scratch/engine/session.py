@@ -20,6 +20,7 @@ from rootless_scratch.engine.streams import Output
 from rootless_scratch.engine.terminal import Terminal
 from rootless_scratch.engine.watch import DRAIN, Watch
 from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
+from rootless_scratch.host.cgroups import cgroup_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class Container:
         # None while a create is in the works: if we are interrupted then, it may still appear.
         self._exists: bool | None = False
         self._left = False
+        self._limited = False
         self.out_of_memory = False
 
     def __enter__(self) -> Self:
@@ -87,7 +89,9 @@ class Container:
             raise self._create_failure(response.refusal(), asked)
         answer = response.json()
         self._id = str(answer["Id"])
-        return tuple(str(warning) for warning in answer.get("Warnings") or ())
+        warnings = tuple(str(warning) for warning in answer.get("Warnings") or ())
+        self._limited = asked.memory is not None and not any(map(failures.limits_ignored, warnings))
+        return warnings
 
     def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
         error = failures.create_failure(refusal, asked)
@@ -197,8 +201,8 @@ class Container:
         Raises EngineError where the service goes away or the output cannot be written, BrokenPipeError.
         """
         output = attachment.output
-
-        resize = partial(self.resize, attachment.terminal)
+        terminal = attachment.terminal
+        resize = None if terminal.size() is None else partial(self.resize, terminal)
         with contextlib.closing(Watch(self._client, self.target(""), timeout, say=say, resize=resize)) as watch:
             exit_code = self._end_of(attachment, watch, signals)
         detached = attachment.feed is not None and attachment.feed.detached
@@ -220,7 +224,7 @@ class Container:
             explanation=explaining.explain(code, wrote=wrote, said=said),
             last_words=said,
             ends_mid_line=output.mid_line,
-            out_of_memory=self.out_of_memory,
+            out_of_memory=self.out_of_memory or (not watch.killed and self._died_at_limit(code)),
         )
 
     def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
@@ -272,6 +276,10 @@ class Container:
         state = self.inspect()["State"]
         self.out_of_memory = bool(state.get("OOMKilled"))
         return int(state["ExitCode"]) if state["Status"] in ("exited", "stopped") else None
+
+    def _died_at_limit(self, exit_code: int) -> bool:
+        """Whether it was killed under a memory limit where podman does not tell by whom: conmon 2.1, cgroup v1."""
+        return exit_code == _KILLED and self._limited and cgroup_mode() in ("hybrid", "v1")
 
     def inspect(self) -> Any:  # noqa: ANN401 - podman's own structure
         """What podman says of it; raises EngineError."""

@@ -17,6 +17,7 @@ FORWARDED = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGWINCH,
 )
 
 
@@ -31,12 +32,10 @@ class Interrupted(KeyboardInterrupt):
 class Forwarding:
     """While it is entered, signals queue up for the container, or raise Interrupted before there is one.
 
-    Python lets only the main thread do this; `enabled` False leaves everything as the caller has it. With
-    `window` changes of the terminal's size (SIGWINCH) are among them.
+    Python lets only the main thread do this; `enabled` False leaves everything as the caller has it.
     """
 
-    def __init__(self, *, enabled: bool, window: bool = False) -> None:
-        self._numbers = (*FORWARDED, signal.SIGWINCH) if window else FORWARDED
+    def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
         self._queue: list[int] = []
         self._before: list[tuple[int, signal.Handlers | int | None]] = []
@@ -49,7 +48,7 @@ class Forwarding:
             read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._pipe = (read, write)
             self._wake_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-            for number in self._numbers:
+            for number in FORWARDED:
                 # What our caller ignores stays ignored (nohup).
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before.append((number, signal.signal(number, self._handle)))  # type: ignore[arg-type] # one of the four kinds that signal.signal returns
@@ -85,5 +84,5 @@ class Forwarding:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._queueing:
             self._queue.append(number)
-        elif number != signal.SIGWINCH:
+        elif number != signal.SIGWINCH:  # which ends nobody
             raise Interrupted(number)

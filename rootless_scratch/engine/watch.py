@@ -27,7 +27,9 @@ _HINT_AFTER = 2
 class Watch:
     """The clock of one container: its timeout, the grace after a signal, and the signals themselves.
 
-    `target` is the container's address in the API, `timeout` in seconds from now, `resize` is called on SIGWINCH.
+    `target` is the container's address in the API, `timeout` in seconds from now, `resize` is called on SIGWINCH
+    where the program has the caller's terminal; without one the signal is forwarded as all others are. `killed`
+    says that SIGKILL came, or may have come, from here.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class Watch:
         timeout: float | None,
         *,
         say: Callable[[str], None],
-        resize: Callable[[], None],
+        resize: Callable[[], None] | None,
     ) -> None:
         self.timed_out = False
         self.given_up = False
+        self.killed = False
         self._client = client
         self._target = target
         self._say = say
@@ -68,7 +71,7 @@ class Watch:
         """Do what is due now, and pass on the signals that came."""
         now = time.monotonic()
         for number in came:
-            if number == SIGWINCH:
+            if number == SIGWINCH and self._resize is not None:
                 self._resize()
             elif number in (SIGINT, SIGTERM) and self._kill_at is not None:
                 self._kill(now)
@@ -78,7 +81,7 @@ class Watch:
                     self._kill_at, self._hint_at = now + INTERRUPT_GRACE, now + _HINT_AFTER
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
-            self.timed_out = True
+            self.timed_out = self.killed = True
             self._say(f"The timeout of {self._timeout:g} s has run out; the program is being ended.")
             # podman itself waits out the grace while the output goes on flowing here.
             self._stopping = self._client.begin("POST", f"{self._target}/stop?timeout={STOP_GRACE}")
@@ -94,6 +97,7 @@ class Watch:
     def _kill(self, now: float) -> None:
         self._hint_at, self._kill_at = None, None
         self._give_up_at = now + DRAIN
+        self.killed = True
         self._send(SIGKILL)
 
     def _send(self, number: int) -> None:
