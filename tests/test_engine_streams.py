@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rootless_scratch.engine.feed import Feed
-from rootless_scratch.engine.streams import Output, turn
+from rootless_scratch.engine.streams import Output, Sink, turn
 from rootless_scratch.engine.terminal import Terminal
 from rootless_scratch.engine.words import parse_keys
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 FOREIGN = b"Error: read unixpacket @->/proc/self/fd/21/attach: read: connection reset by peer\n"
 
@@ -128,6 +129,15 @@ def test_a_terminal_is_raw_inside_and_as_before_afterwards_also_after_an_error()
         use()
     assert termios.tcgetattr(slave) == before
     assert seen == [before], "a sentence is said as on any terminal"
+    os.close(master)
+    os.close(slave)
+
+
+def test_what_never_blocks_is_given_much_at_once_and_a_terminal_only_what_it_takes(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    with open(os.devnull, "wb") as null, (tmp_path / "file").open("wb") as file:
+        assert Sink(null.fileno()).piece == Sink(file.fileno()).piece > 65_536
+        assert Sink(slave).piece == 4096
     os.close(master)
     os.close(slave)
 

@@ -36,11 +36,13 @@ class Sink:
         self.captured = bytearray()
         self.tail = b""
         self.size = 0
-        mode = 0 if descriptor is None else os.fstat(descriptor).st_mode
+        status = None if descriptor is None else os.fstat(descriptor)
+        mode = 0 if status is None else status.st_mode
         self._own = None if descriptor is None or not stat.S_ISFIFO(mode) else _opened_again(descriptor)
         self.descriptor = descriptor if self._own is None else self._own
-        # A regular file takes everything at once; whatever may block is given pieces that do not.
-        self.piece = _CERTAIN if self._own is None and not stat.S_ISREG(mode) else _READ * 16
+        # A regular file takes everything at once, and /dev/null; whatever may block is given pieces that do not.
+        blocks = self._own is None and not stat.S_ISREG(mode) and not (status and _is_null(status))
+        self.piece = _CERTAIN if blocks else _READ * 16
 
     def close(self) -> None:
         """Close what was opened here."""
@@ -189,6 +191,10 @@ class Output:
             self._pending[-1][1].extend(content)
         else:
             self._pending.append((sink, bytearray(content)))
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
 
 
 def _opened_again(descriptor: int) -> int | None:
