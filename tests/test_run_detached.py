@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import LOOP, Home, containers, left, podman, running, services, shell
+from containers import LOOP, Home, containers, left, podman, running, services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,34 +137,3 @@ def test_a_kept_run_whose_reader_goes_away_is_ended_and_stays(clean: Home) -> No
         "exited",
         "137",
     ]
-
-
-@pytest.mark.parametrize("name", ["USR1", "USR2", "QUIT", "HUP"])
-def test_other_signals_reach_the_program_and_end_nothing(tools: Home, name: str) -> None:
-    import signal
-
-    with running(tools, f"trap 'echo got {name}' {name}; trap 'exit 4' TERM; echo set; {LOOP}") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"set\n"
-        for _ in range(2):
-            process.send_signal(getattr(signal, f"SIG{name}"))
-            assert process.stdout.readline() == f"got {name}\n".encode()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 4
-
-
-def test_at_fifteen_moments_sigkill_leaves_nothing_that_the_next_call_does_not_remove(clean: Home) -> None:
-    words = [sys.executable, "-m", "rootless_scratch", "run", "-q", "--name", "one", "tools", "sleep", "60"]
-    for moment in range(15):
-        with subprocess.Popen(words, env=clean.environment) as process:
-            time.sleep(0.02 * moment)
-            process.kill()
-        deadline = time.monotonic() + 40
-        while shell(clean, "echo next", "--name", "two").stdout != b"next\n" or containers(clean):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    deadline = time.monotonic() + 20
-    while services(clean) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert services(clean) == []
-    assert list(clean.runtime.glob("rootless-scratch-*/s")) == [], "no socket stays"
