@@ -20,6 +20,32 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).resolve().parent.parent
 
+SERVER = """
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void end(int number) { write(1, "bye\\n", 4); _exit(0); }
+int main(int count, char **words) {
+    int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(count > 1 ? atoi(words[1]) : 8080)};
+    char asked[4096];
+    const char *answer = "HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nwell\\n";
+    signal(SIGTERM, end);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&here, sizeof here) || listen(listener, 9)) return 1;
+    write(1, "up\\n", 3);
+    for (;;) {
+        int caller = accept(listener, 0, 0);
+        read(caller, asked, sizeof asked);
+        write(caller, answer, strlen(answer));
+        close(caller);
+    }
+}
+"""
+"""A web server that holds nothing else: no shell, no file but itself. On SIGTERM it says goodbye."""
+
 
 class Home:
     """A home directory of the tests' own: another image store than the user's, and its own runtime dir.
@@ -120,6 +146,15 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("hello") / "hello"
     subprocess.run(["gcc", "-static", "-o", program, SOURCE / "docs/hello.c"], check=True)
     return program
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("server")
+    (place / "server.c").write_text(SERVER)
+    subprocess.run(["gcc", "-static", "-o", place / "server", place / "server.c"], check=True)
+    (place / "settings").write_text("port=8080\n")
+    return place
 
 
 @pytest.fixture
