@@ -196,13 +196,17 @@ def memory(bench: Bench, program: Path) -> str:
     source = bench.home / "sparse"
     shutil.copy(program, source)
     os.truncate(source, 2_000_000_000)
+    words = [OURS, "build", "-q", str(source), "-o", f"oci:{bench.home}/large"]
+    return f"A program of 2 GB is written to a layout with {peak(bench, words):.0f} MB of memory at most."
+
+
+def peak(bench: Bench, words: Sequence[str]) -> float:
+    """Megabytes that a command has at once, or a process that it waits for, such as a service of ours."""
     script = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    words = [OURS, "build", "-q", str(source), "-o", f"oci:{bench.home}/large"]
-    kilobytes = int(bench.ask(sys.executable, "-c", script, *words))
-    return f"A program of 2 GB is written to a layout with {kilobytes / 1000:.0f} MB of memory at most."
+    return int(bench.ask(sys.executable, "-c", script, *words)) / 1000
 
 
 def prepare(bench: Bench, program: Path, size: int) -> Path:
@@ -259,6 +263,33 @@ def measure_run(bench: Bench, program: Path) -> str:
         os.killpg(service.pid, 15)
         service.wait()
     return table("Running", rows)
+
+
+def measure_streams(bench: Bench) -> str:
+    """Send 2 GB through stdin and stdout of `cat`, from a file and to a pipe that is read at once."""
+    bench.time([OURS, "build", "-q", "--bundle-libraries", "/bin/cat", "-t", "cat"])
+    source = bench.home / "zeros"
+    source.touch()
+    os.truncate(source, 2_000_000_000)  # no block of it lies on a disk, so nobody waits for one
+    runtime = choose_runtime().name
+    podman = [
+        "podman",
+        *(["--runtime", runtime] if runtime else []),
+        "run",
+        "--rm",
+        "-i",
+        "--network",
+        "none",
+        "cat",
+    ]
+    words = [OURS, "run", "-q", "-i", "--network", "none", "cat"]
+    through = ["sh", "-c", '"$@" <"$0" | cat >/dev/null', str(source)]
+    ways = {"ours": [*through, *words], "theirs": [*through, *podman]}
+    ours, theirs = bench.alternate(ways, runs=3, clean=False).values()
+    head = ("stdin to stdout", "`rootless-scratch run -i`", "`podman run -i`", "ratio", "our memory")
+    most = peak(bench, ["sh", "-c", 'exec "$@" <"$0"', str(source), *words])
+    speeds = (f"{2000 / ours:.0f} MB/s", f"{2000 / theirs:.0f} MB/s", f"{theirs / ours:.2f}")
+    return table("Streaming, where higher is better", (head, ("2 GB", *speeds, f"{most:.0f} MB")))
 
 
 def measure_check(bench: Bench) -> str:
@@ -351,6 +382,7 @@ def main() -> None:
             measure_layouts(bench, program),
             measure_archives(bench, program),
             measure_run(bench, program),
+            measure_streams(bench),
             measure_check(bench),
             measure_start(bench),
         )
