@@ -306,6 +306,7 @@ def run(
     and raised.
 
     """
+    from rootless_scratch.engine.destination import destination_of
     from rootless_scratch.engine.run import run as run_image
     from rootless_scratch.judging import explained
 
@@ -316,7 +317,8 @@ def run(
     def call() -> RunResult:
         return run_image(name, words, stdin=input, **options)
 
-    return explained(call, name, arguments=words, user=account)
+    named = destination_of(options.get("url"), options.get("connection")) is not None
+    return explained(call, name, arguments=words, user=account, elsewhere=named)
 
 
 @contextmanager
@@ -336,13 +338,15 @@ def container(
     rootless_scratch.engine.container for all that is promised and raised.
     """
     from rootless_scratch.engine.container import container as beside
+    from rootless_scratch.engine.destination import destination_of
     from rootless_scratch.judging import explaining
 
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
     account = maybe(text, "user", options.get("user"))
+    named = destination_of(options.get("url"), options.get("connection")) is not None
     with ExitStack() as stack:
-        with explaining(name, arguments=words, user=account):
+        with explaining(name, arguments=words, user=account, elsewhere=named):
             running = stack.enter_context(beside(name, words, ready=ready, ready_timeout=ready_timeout, **options))
         yield running
 

@@ -28,6 +28,7 @@ _PACKAGES = {
     "conmon": ("conmon", "conmon", "conmon"),
     "skopeo": ("skopeo", "skopeo", "skopeo"),
     "slirp4netns": ("slirp4netns", "slirp4netns", "slirp4netns"),
+    "ssh": ("openssh-client", "openssh-clients", "openssh-client"),
     "newuidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
     "newgidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
 }

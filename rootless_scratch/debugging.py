@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.api import build_spec
+from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.failures import IpcClosedError
 from rootless_scratch.engine.images import config_of, load
 from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.run import run
 from rootless_scratch.engine.targets import look
+from rootless_scratch.image.given import maybe, text
 from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def debug(
     *,
     toolbox: str | None = None,
     user: str | None = None,
+    url: str | None = None,
+    connection: str | None = None,
     terminal: bool = False,
     stdout: int | None = None,
     stderr: int | None = None,
@@ -48,7 +52,8 @@ def debug(
     Beside a container it has the same processes, network and IPC, and the container's root is at `/target`; an
     image's files are there read-only. The tools are those of the program `toolbox`, by default the host's busybox;
     `user` (UID[:GID]) is the one of the container's program unless given. Without `command` stdin is passed on,
-    and with `terminal` is one. The rest is as in rootless_scratch.engine.run, and main thread only.
+    and with `terminal` is one. `url` and `connection` name the service that has the subject. The rest is as in
+    rootless_scratch.engine.run, and main thread only.
 
     Raises what `run` raises, and ToolMissingError, SourceError, ElfError, CommandError and RefusedError for what
     cannot be a toolbox.
@@ -61,9 +66,13 @@ def debug(
             say(sentence)
 
     program = toolbox_program(toolbox)
-    with contextlib.closing(opening or Opening()) as begun:
-        client = begun.service().client
-        target = look(client, subject, user=user, place=TARGET)
+    where = (maybe(text, "url", url), maybe(text, "connection", connection))
+    destination = destination_of(*where)
+    with contextlib.closing(opening or Opening(destination)) as begun:
+        begun.turn_to(destination)
+        service = begun.service()
+        client = service.client
+        target = look(service, subject, user=user, place=TARGET)
         name = toolbox_name(program, linked=target.is_container)
         if config_of(client, name) is None:
             _make(client, name, program, linked=target.is_container)
@@ -80,7 +89,7 @@ def debug(
                 say=say,
                 opening=opening,
                 beside=target.beside,
-                **_options(target, interactive=command is None, terminal=terminal),
+                **_options(target, where, interactive=command is None, terminal=terminal),
             )
 
         try:
@@ -93,8 +102,13 @@ def debug(
     return msgspec.structs.replace(result, notes=(*notes, *result.notes))
 
 
-def _options(target: Target, *, interactive: bool, terminal: bool) -> Options:
+def _options(
+    target: Target, where: tuple[str | None, str | None], *, interactive: bool, terminal: bool
+) -> Options:
+    url, connection = where
     return {
+        "url": url,
+        "connection": connection,
         "user": target.user,
         "cap_add": target.capabilities,
         # None of its own: beside a container it joins that one's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rootless_scratch.errors import ElfError, EndedEarlyError, EngineError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
@@ -36,68 +36,77 @@ def judge_stored(name: str, *, arguments: Sequence[str] = (), user: str | None =
 
 
 def explained(
-    call: Callable[[], RunResult], image: str, *, arguments: Sequence[str] = (), user: str | None = None
+    call: Callable[[], RunResult],
+    image: str,
+    *,
+    arguments: Sequence[str] = (),
+    user: str | None = None,
+    elsewhere: bool = False,
 ) -> RunResult:
     """The result of a run; where its start or its program failed, with the rules' word on why.
 
     Of a start that failed, and of a crash, the image is read, and the first finding of severity `error` is the
     explanation, in the result or in the EngineError that is raised. Where the rules see none, what the engine
-    understood stays. Of a program that failed its last words are looked at.
+    understood stays. Of a program that failed its last words are looked at. `elsewhere` says that the service is
+    one that the caller named, which may have another storage.
     """
     import msgspec
 
-    with explaining(image, arguments=arguments, user=user):
+    with explaining(image, arguments=arguments, user=user, elsewhere=elsewhere):
         result = call()
     if result.timed_out or result.exit_code == 0:
         return result
-    found = _why(result, image, arguments, user)
+    found = _why(result, _Started(image, arguments, user, elsewhere))
     return msgspec.structs.replace(result, explanation=found)
 
 
 @contextmanager
-def explaining(image: str, *, arguments: Sequence[str] = (), user: str | None = None) -> Iterator[None]:
+def explaining(
+    image: str, *, arguments: Sequence[str] = (), user: str | None = None, elsewhere: bool = False
+) -> Iterator[None]:
     """Give an EngineError of a start that failed the rules' word on why."""
+    started = _Started(image, arguments, user, elsewhere)
     try:
         yield
     except EndedEarlyError as error:
-        error.explanation = _why(error, image, arguments, user)
+        error.explanation = _why(error, started)
         raise
     except EngineError as error:
-        error.explanation = _cause(image, arguments, user, None)
+        error.explanation = _cause(started, None)
         raise
 
 
-def _why(
-    ended: RunResult | EndedEarlyError, image: str, arguments: Sequence[str], user: str | None
-) -> Finding | None:
+class _Started(NamedTuple):
+    """What was to be started."""
+
+    image: str
+    arguments: Sequence[str]
+    user: str | None
+    elsewhere: bool
+
+
+def _why(ended: RunResult | EndedEarlyError, started: _Started) -> Finding | None:
     """Why a program ended as it did, as far as that can be told."""
     from rootless_scratch.rules.symptoms import judge_ending
 
     if ended.explanation is not None:
-        return _cause(image, arguments, user, ended.explanation) or ended.explanation
+        return _cause(started, ended.explanation) or ended.explanation
     symptom = judge_ending(ended.exit_code, ended.last_words, out_of_memory=ended.out_of_memory)
     if symptom is None and ended.exit_code in _CRASHES:
-        return _cause(image, arguments, user, None, suspects=_CRASHES[ended.exit_code])
+        return _cause(started, None, suspects=_CRASHES[ended.exit_code])
     return symptom
 
 
-def _cause(
-    image: str,
-    arguments: Sequence[str],
-    user: str | None,
-    said: Finding | None,
-    *,
-    suspects: Sequence[str] = (),
-) -> Finding | None:
+def _cause(started: _Started, said: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
     """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image.
 
     `suspects` are rules whose warnings tell enough.
     """
-    if os.environ.get("CONTAINER_HOST") and not _IMAGE_ID.fullmatch(image):
+    if started.elsewhere and not _IMAGE_ID.fullmatch(started.image):
         # That service may have another image of this name than local storage has.
         return None
     try:
-        judgement, programs = _judged(image, arguments, user)
+        judgement, programs = _judged(started.image, started.arguments, started.user)
     except ScratchError:
         return None
     rules = {finding.rule: finding for finding in reversed(judgement.findings)}
@@ -107,7 +116,8 @@ def _cause(
     if said is None:
         return next((rules[rule] for rule in suspects if rule in rules), None)
     if said.rule == "exec-format":
-        return _foreign(programs)
+        # The processor that matters is the service's.
+        return None if started.elsewhere else _foreign(programs)
     return rules.get(said.rule)
 
 

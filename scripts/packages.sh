@@ -30,6 +30,8 @@ test umoci umoci umoci
 test qemu-aarch64-static qemu-user-static qemu-user-static
 test docker-registry docker-registry docker-distribution
 test openssl openssl openssl
+test ssh openssh-client openssh-clients
+test /usr/sbin/sshd openssh-server openssh-server
 test shellcheck shellcheck ShellCheck
 test /etc/ssl/certs ca-certificates ca-certificates
 test /usr/share/zoneinfo/UTC tzdata tzdata

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rootless_scratch.engine import explaining, failures, lease, specification
+from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.http import Client
 from rootless_scratch.engine.network import private_network_problem
 from rootless_scratch.engine.options import Request, request
+from rootless_scratch.engine.remote import way_to
 from rootless_scratch.engine.service import found_service
 from rootless_scratch.engine.streams import Output, turn
 from rootless_scratch.engine.words import parse_env, parse_port, parse_volume
@@ -262,10 +264,16 @@ def test_a_host_without_tun_is_known_before_anything_is_tried(tmp_path: Path) ->
     assert problem is not None or os.getuid() == 0
 
 
-@pytest.mark.parametrize("address", ["ssh://host/run/podman.sock", "tcp://127.0.0.1:1", "/run/x.sock", "unix://x"])
-def test_a_container_host_that_is_no_unix_socket_is_an_error(address: str) -> None:
+def reached(address: str) -> None:
+    destination = destination_of(None, None, {"CONTAINER_HOST": address})
+    assert destination is not None
+    way_to(destination, {}).service()
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "/run/x.sock", "unix://x", "host"])
+def test_a_container_host_that_is_no_unix_socket_here_or_by_ssh_is_an_error(address: str) -> None:
     with pytest.raises(EngineError, match="only a unix socket"):
-        found_service({"CONTAINER_HOST": address})
+        reached(address)
 
 
 def test_a_container_host_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
@@ -273,7 +281,7 @@ def test_a_container_host_that_does_not_answer_is_an_error(tmp_path: Path) -> No
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(stale))
     with pytest.raises(EngineError, match="CONTAINER_HOST"):
-        found_service({"CONTAINER_HOST": f"unix://{stale}"})
+        reached(f"unix://{stale}")
 
 
 def test_the_users_stale_socket_is_passed_over(tmp_path: Path) -> None:

@@ -240,7 +240,15 @@ def test_what_cannot_be_understood_is_a_usage_error(tools: Home, words: list[str
 
 def test_the_help_shows_every_option_in_its_group(tools: Home) -> None:
     text = tools.cli("run", "--help").stdout.decode()
-    groups = ("Program:", "Terminal and life:", "Files and network:", "Limits:", "Less hardening:", "Everywhere:")
+    groups = (
+        "Program:",
+        "Terminal and life:",
+        "Files and network:",
+        "Limits:",
+        "Another podman:",
+        "Less hardening:",
+        "Everywhere:",
+    )
     assert [line for line in text.splitlines() if line in groups] == list(groups)
     assert text.index("Limits:") < text.index("--memory") < text.index("--strict") < text.index("Less hardening:")
     assert text.index("Everywhere:") < text.index("--json")

@@ -9,6 +9,7 @@ import click
 
 from rootless_scratch.cli.output import common_options
 from rootless_scratch.cli.run import note, run_and_tell
+from rootless_scratch.cli.run_options import SERVICE
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 @click.option("--exec", "script", metavar="CMD", help="Run this by `sh -c` instead of a shell.")
 @click.option("--toolbox", metavar="PROGRAM", help="Make the tools of this busybox, toybox or shell.")
 @click.option("-u", "--user", metavar="UID[:GID]", help="Be this user, not the program's own; 0 sees all.")
+@SERVICE[0]
+@SERVICE[1]
 @common_options
 def command(
     *,
@@ -27,6 +30,8 @@ def command(
     script: str | None,
     toolbox: str | None,
     user: str | None,
+    url: str | None,
+    connection: str | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
@@ -49,6 +54,8 @@ def command(
             script,
             toolbox=toolbox,
             user=user,
+            url=url,
+            connection=connection,
             terminal=script is None and os.isatty(0) and os.isatty(1),
             stdout=None if as_json else 1,
             stderr=None if as_json else 2,

@@ -30,6 +30,9 @@ EXIT_BROKEN_PIPE = 128 + 13
 _CONTAINED = {"run", "debug"}
 """Verbs whose exit codes are those of a program in a container."""
 
+_NAMING = ("--url", "--connection")
+"""They name a service, so that none of ours is needed; the same words of a program only cost it the head start."""
+
 _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 
@@ -127,7 +130,7 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
             from rootless_scratch.backends.session import Session
 
             return Session("build")
-        if words[0] in _CONTAINED:
+        if words[0] in _CONTAINED and not any(word.startswith(_NAMING) for word in words):
             from rootless_scratch.engine.opening import Opening
 
             return Opening()

@@ -57,12 +57,15 @@ def command(
     The exit code is the container's; 124 the timeout ran out, 125 we failed, 126 the program cannot be
     invoked, 127 it is not found.
     """
+    from rootless_scratch.engine.destination import destination_of
     from rootless_scratch.engine.run import run
     from rootless_scratch.judging import explained
 
     options = options_from(words)
     if as_json and options.get("tty") and not options.get("detach"):
         raise UsageError("--json keeps the output, and --tty shows it.", fix="Leave out one of them.")
+
+    named = destination_of(words["url"], words["connection"]) is not None
 
     def call() -> RunResult:
         return run(
@@ -77,7 +80,7 @@ def command(
         )
 
     return run_and_tell(
-        lambda: explained(call, image, arguments=arguments, user=words["user"]),
+        lambda: explained(call, image, arguments=arguments, user=words["user"], elsewhere=named),
         as_json=as_json,
         print_id=bool(options.get("detach")),
     )

@@ -27,6 +27,12 @@ def _many(*names: str, metavar: str, help: str) -> Callable[[Any], Any]:  # noqa
     return click.option(*names, metavar=metavar, multiple=True, help=help)
 
 
+SERVICE = (
+    _text("--url", metavar="URL", help="Its service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
+    _text("--connection", metavar="NAME", help="Its name in `podman system connection list`."),
+)
+"""The options of each verb that speaks to a service; names of podman's own."""
+
 GROUPS: dict[str, tuple[Callable[[Any], Any], ...]] = {
     "Program": (
         _many("-e", "--env", metavar="K=V", help="Set a variable; K alone takes yours."),
@@ -64,6 +70,7 @@ GROUPS: dict[str, tuple[Callable[[Any], Any], ...]] = {
         _many("--ulimit", metavar="NAME=SOFT[:HARD]", help="A limit of setrlimit(2), as nofile=1024."),
         _flag("--strict", help="Refuse what this host cannot enforce, instead of saying so."),
     ),
+    "Another podman": SERVICE,
     "Less hardening": (
         _flag("--writable", help="The container's root can be written to."),
         _many("--cap-add", metavar="NAME", help="Leave it this capability."),

@@ -63,26 +63,43 @@ class RunningContainer:
         self._exit_code: int | None = None
 
     def port(self, inside: int, protocol: str = "tcp") -> int:
-        """The port of this host that answers for one of the container's; raises UsageError.
+        """The port of the host that answers for one of the container's; raises UsageError.
 
         With `network="host"` that is the same one.
         """
-        return self.address(inside, protocol)[1]
+        return self._place(inside, protocol)[1]
 
     def address(self, inside: int, protocol: str = "tcp") -> tuple[str, int]:
-        """Where this host answers for a port of the container: address and port, as sockets take them."""
+        """Where the host answers for a port of the container: address and port, as sockets take them.
+
+        The host is the one of the podman service. Raises EngineError where only that one reaches the address.
+        """
+        address, outside = self._place(inside, protocol)
+        host = self._container.service.host
+        if host is None:
+            return _ANY.get(address, address), outside
+        if address.startswith("127.") or address == "::1":
+            raise EngineError(
+                f"The port {inside} of the container is {address}:{outside} on {host}, which nobody else reaches.",
+                fix=f'Publish it on all its addresses (publish={{{inside}: None}}), or say ready="started" and '
+                f"bring it here: `ssh -N -L {outside}:{address}:{outside} {host}`.",
+            )
+        return host if address in _ANY else address, outside
+
+    def _place(self, inside: int, protocol: str) -> tuple[str, int]:
+        """The host's own address and port."""
         if self._network == "host":
-            return _SELF, inside
+            return "0.0.0.0", inside  # noqa: S104 - said, not bound
         for port, address, outside in self._container.ports():
             if port == f"{inside}/{protocol}":
-                return _ANY.get(address, address), outside
+                return address, outside
         raise UsageError(
             f"The port {inside}/{protocol} of the container is not published.",
             fix=f"Start it with publish={{{inside}: None}}.",
         )
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
-        """Where this host answers for its TCP ports that were to be published."""
+        """Where the host answers for its TCP ports that were to be published."""
         return tuple(self.address(port.container) for port in self._asked if port.protocol == "tcp")
 
     def logs(
@@ -225,14 +242,14 @@ def container(
             fix='Say which: publish={8080: None}, also with network="host".',
         )
     if options.get("network") == "host":
-        _check_host_ports(ports)
+        _check_same_ports(ports)
         options["publish"] = ()
     asked = request(image, arguments, cast("Options", options))
     notes = Notes(None)
     with contextlib.ExitStack() as stack:
-        begun = stack.enter_context(contextlib.closing(Opening()))
+        begun = stack.enter_context(contextlib.closing(Opening(asked.destination)))
         call = Call(asked=asked, opening=begun, notes=notes)
-        held, recording = _launched(call, stack)
+        held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
         stack.callback(recording.close)
         running = RunningContainer(
             held,
@@ -247,10 +264,10 @@ def container(
         yield running
 
 
-def _launched(call: Call, stack: contextlib.ExitStack) -> tuple[Container, Recording]:
+def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Container, Recording]:
     """Launch it; where no port can be published, with the way that there is."""
     try:
-        return launch(call, partial(_attempt, call), stack)
+        return launch(call, partial(_attempt, call, shared), stack)
     except HostError as error:
         from rootless_scratch.engine.failures import NetworkMissingError
 
@@ -263,10 +280,13 @@ def _launched(call: Call, stack: contextlib.ExitStack) -> tuple[Container, Recor
         ) from error
 
 
-def _attempt(call: Call, container: Container, asked: Request, network: str) -> Recording:
-    """Create and start it, with its output recorded from before the start on."""
+def _attempt(
+    call: Call, shared: tuple[Port, ...], container: Container, asked: Request, network: str
+) -> Recording:
+    """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
     from rootless_scratch.engine.recording import Recording
 
+    _check_free(shared, container.service.host or _SELF)
     created(container, call, asked, network)
     recording = Recording(container.connect(asked))
     try:
@@ -296,16 +316,22 @@ def _check_lasting(options: ContainerOptions) -> None:
         )
 
 
-def _check_host_ports(ports: tuple[Port, ...]) -> None:
-    """With the network of the host a port is what it is, and nobody else may have it."""
+def _check_same_ports(ports: tuple[Port, ...]) -> None:
+    """With the network of the host a port is what it is."""
     for port in ports:
         if port.host not in (0, port.container) or port.address:
             raise UsageError(
                 f"With the network host the port {port.container} cannot be published as another.",
                 fix=f"Say publish={{{port.container}: None}}: `port({port.container})` is then the same one.",
             )
-        if port.protocol == "tcp" and readiness.answers(_SELF, port.container):
+
+
+def _check_free(ports: tuple[Port, ...], host: str) -> None:
+    """Nobody else may have a port that is the host's."""
+    for port in ports:
+        if port.protocol == "tcp" and readiness.answers(host, port.container):
+            where = "this host" if host == _SELF else host
             raise EngineError(
-                f"The port {port.container} is in use on this host already, which is the container's too.",
+                f"The port {port.container} is in use on {where} already, which is the container's too.",
                 fix="End what listens there (`ss -ltnp` shows it), or let the program use another.",
             )

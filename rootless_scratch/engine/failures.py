@@ -76,7 +76,7 @@ _TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
         r"cgroups in hybrid mode not supported",
         RuntimeUnsuitedError,
         "The podman service uses crun, which refuses hosts with cgroup v1 and v2 side by side.",
-        'Set `runtime="runc"` below [engine] in its containers.conf and restart it, or unset CONTAINER_HOST.',
+        'Set `runtime="runc"` below [engine] in its containers.conf and restart it, or use another service.',
     ),
     (
         r"unable to find user (\S+): no matching entries in passwd file",
@@ -237,9 +237,15 @@ def limits_ignored(warning: str) -> bool:
     return "cgroups V1 rootless" in warning
 
 
-def create_failure(text: str, asked: Request) -> ScratchError:
-    """The error for a refused create."""
+def create_failure(text: str, asked: Request, *, elsewhere: str | None = None) -> ScratchError:
+    """The error for a refused create; `elsewhere` is the address of the service, where the caller named it."""
     if "image not known" in text or "no such image" in text:
+        if elsewhere is not None:
+            return ImageNotFoundError(
+                f"There is no image {asked.image!r} at {elsewhere}.",
+                fix=f"Bring it there: `podman save {asked.image} | podman --url {elsewhere} load`, or by a "
+                "registry: `rootless-scratch push`, then `run --pull`.",
+            )
         return ImageNotFoundError(
             f"There is no image {asked.image!r} in local storage.",
             fix="`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it "

@@ -7,7 +7,6 @@ importing http.client costs 20 ms of every start; hence this small reader of our
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from typing import Any
@@ -49,7 +48,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError as error:
             raise EngineError(
                 "The podman service gave an answer that is not JSON.",
-                fix="Check with `podman version` that podman is whole, and that CONTAINER_HOST names podman.",
+                fix="Check with `podman version` that podman is whole, and that the address is podman's.",
             ) from error
 
     def refusal(self) -> str:
@@ -69,9 +68,13 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Speaks to the service behind a unix socket; every request has a connection of its own."""
+    """Speaks to the service behind a unix socket; every request has a connection of its own.
+
+    `named` is the address by which the caller named it, None for one of this account.
+    """
 
     path: str
+    named: str | None = None
 
     def request(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Response:
         """Ask and read the whole answer, whatever its status; `patience` in seconds.
@@ -155,11 +158,10 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     def _gone(self, error: OSError) -> EngineError:
         what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
-        named = os.environ.get("CONTAINER_HOST")
         return EngineError(
-            f"The podman service at {self.path} cannot be reached: {what}.",
-            fix="Check that the service runs that CONTAINER_HOST names, or unset it."
-            if named
+            f"The podman service at {self.named or self.path} cannot be reached: {what}.",
+            fix="Check that this service runs and can be reached, or name another."
+            if self.named is not None
             else "Run it again; `rootless-scratch doctor` says what podman lacks on this host.",
         )
 

@@ -18,7 +18,7 @@ from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import has_service_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from rootless_scratch.engine.lease import Lease
     from rootless_scratch.engine.opening import Opening
@@ -98,7 +98,7 @@ def launch(
 
 def created(container: Container, call: Call, asked: Request, network: str) -> None:
     """Create it; what cannot be enforced is noted, or refused where it was asked for strictly."""
-    for problem in _unenforced(asked, container.create(asked, network), call.variables):
+    for problem in _unenforced(asked, container.create(asked, network), call, container):
         if asked.strict:
             raise HostError(problem, fix="Leave out --strict to run without; `rootless-scratch doctor` says more.")
         call.notes.add(problem)
@@ -113,14 +113,13 @@ def _launch_on_found(
         return None
     from rootless_scratch.engine.failures import RuntimeUnsuitedError
 
-    local = found.origin == "user"
-    engine = local_engine(call.variables) if local else f"unix://{found.client.path}"
-    call.lease.record(engine=engine, directory=None)
+    engine = found.address or local_engine(call.variables)
+    call.lease.record(engine=engine, directory=call.opening.directory)
     try:
         return _launch_on(found, call, attempt, stack, engine=engine)
     except RuntimeUnsuitedError:
         # Another runtime would be the same one again where this host suggests none.
-        if not local or choose_runtime().name is None:
+        if found.elsewhere or choose_runtime().name is None:
             raise
         call.notes.add("Your podman service uses a runtime that cannot work here; a private one is used.")
         return None
@@ -142,7 +141,7 @@ def _launch_on(
     asked = _prepared(call, service)
     call.opening.used = True
     with contextlib.ExitStack() as own:
-        container = own.enter_context(Container(service.client, call.lease))
+        container = own.enter_context(Container(service, call.lease))
         try:
             made = _with_network(container, call, asked, service, attempt)
         except IdsMissingError:
@@ -173,7 +172,7 @@ def _prepared(call: Call, service: Service) -> Request:
     if asked.mounts:
         from rootless_scratch.engine.mapping import mapped
 
-        asked, note = mapped(asked, service.client)
+        asked, note = mapped(asked, service)
         if note is not None:
             call.notes.add(note)
     return asked
@@ -182,7 +181,7 @@ def _prepared(call: Call, service: Service) -> Request:
 def _may_be_caller(call: Call, service: Service) -> bool:
     """Whether the image's user may be replaced by the only one that this account has."""
     asked = call.asked
-    if asked.user is not None or asked.userns is not None or asked.strict or service.origin == "container-host":
+    if asked.user is not None or asked.userns is not None or asked.strict or service.elsewhere:
         return False
     from rootless_scratch.engine.mapping import has_subordinate_ids
 
@@ -218,15 +217,15 @@ def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
     """The network to try, and why it cannot work where that is plain beforehand."""
     if asked.network is not None:
         return asked.network, None
-    if service.origin == "container-host":
-        # That service may run in another place than we do; only trying tells.
+    if service.elsewhere:
+        # Only trying tells.
         return "private", None
     from rootless_scratch.engine.network import private_network_problem
 
     return "private", private_network_problem()
 
 
-def _unenforced(asked: Request, warnings: tuple[str, ...], variables: Mapping[str, str]) -> Iterator[str]:
+def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Container) -> Iterator[str]:
     """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
     from rootless_scratch.engine.failures import limits_ignored
 
@@ -238,7 +237,8 @@ def _unenforced(asked: Request, warnings: tuple[str, ...], variables: Mapping[st
             )
         else:
             yield f"podman warns: {warning.rstrip('.')}."
-    if asked.health_cmd is not None and not has_service_manager(variables):
+    here = container.service.host is None
+    if here and asked.health_cmd is not None and not has_service_manager(call.variables):
         yield (
             "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "
             f"`podman healthcheck run {asked.name or 'CONTAINER'}` does it by hand."

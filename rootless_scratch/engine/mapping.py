@@ -13,19 +13,20 @@ from rootless_scratch.engine.images import config_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.engine.http import Client
     from rootless_scratch.engine.options import Request
+    from rootless_scratch.engine.service import Service
 
 
-def mapped(asked: Request, client: Client) -> tuple[Request, str | None]:
+def mapped(asked: Request, service: Service) -> tuple[Request, str | None]:
     """The request with an id mapping that makes the program's user the caller, and a note where there is none.
 
     That is done only where a file or directory of the host is mounted, and no user namespace was asked for: user
     65532 of a rootless container would else be one of the subordinate ids, who may write nowhere. User 0 is the
-    caller anyway, and what belongs to root's service is root's to decide.
+    caller anyway, what belongs to root's service is root's to decide, and on another host the caller is nobody.
     """
+    client = service.client
     binds = any(mount.source.startswith("/") for mount in asked.mounts)
-    if not binds or asked.userns is not None or os.geteuid() == 0 or not _own(client.path):
+    if not binds or asked.userns is not None or os.geteuid() == 0 or not _is_callers(service):
         return asked, None
     user = asked.user
     if user is None:
@@ -51,8 +52,10 @@ def has_subordinate_ids(variables: Mapping[str, str]) -> bool:
     return all(read_subordinate_ids(kind, identity, environment=variables).ranges for kind in ("subuid", "subgid"))
 
 
-def _own(socket: str) -> bool:
+def _is_callers(service: Service) -> bool:
+    if service.host is not None:
+        return False
     try:
-        return os.stat(socket).st_uid == os.geteuid()
+        return os.stat(service.client.path).st_uid == os.geteuid()
     except OSError:
         return False

@@ -6,8 +6,7 @@ where it is plain that none can be found; whoever has an Opening hands it to `ru
 
 from __future__ import annotations
 
-import os
-
+from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.lease import hold, lease_directory, local_engine
 from rootless_scratch.engine.service import (
     IdleEndedError,
@@ -22,6 +21,8 @@ from rootless_scratch.host.environment import tool_environment
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
+    from rootless_scratch.engine.destination import Destination
+    from rootless_scratch.engine.remote import Way
     from rootless_scratch.engine.service import Service
 
 _TRIES = 5
@@ -30,10 +31,13 @@ _TRIES = 5
 class Opening:
     """A lease, and a service that is coming up, or None where one may be found; raises HostError.
 
-    `used` is set by whoever asks for a container of that lease.
+    `destination` is the service that the caller's words name, else the environment counts. `used` is set by
+    whoever asks for a container of that lease.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, destination: Destination | None = None) -> None:
+        self.destination = destination or destination_of(None, None)
+        self._way: Way | None = None
         environment = tool_environment()
         self.variables = environment.variables
         self.notes = list(environment.notes)
@@ -48,16 +52,37 @@ class Opening:
             ) from error
         self.starting: Starting | None = None
         try:
-            if not os.environ.get("CONTAINER_HOST") and not has_user_socket(self.variables):
+            if self.destination is None and not has_user_socket(self.variables):
                 self.start_service()
         except BaseException:
             self.close()
             raise
 
     def found(self) -> Service | None:
-        """The service that the caller names, or the user's own; see `found_service`."""
-        named = os.environ.get("CONTAINER_HOST")
-        return found_service(self.variables | ({"CONTAINER_HOST": named} if named else {}))
+        """The service that the caller names, else the user's own, if it answers.
+
+        Raises EngineError, ToolMissingError where the one that is named cannot be used.
+        """
+        if self.destination is None:
+            return found_service(self.variables)
+        from rootless_scratch.engine.remote import way_to
+
+        if self._way is None:
+            self._way = way_to(self.destination, self.variables)
+            self.lease.record(engine="", directory=self._way.directory)
+        return self._way.service()
+
+    @property
+    def directory(self) -> str | None:
+        """The private directory of the way to the service that is named, where it needs one."""
+        return None if self._way is None else self._way.directory
+
+    def turn_to(self, destination: Destination | None) -> None:
+        """Go where the caller's words lead, if they lead anywhere; what was begun elsewhere is ended."""
+        before = None if self.destination is None else self.destination.key
+        if destination is not None and destination.key != before:
+            self.close_service()
+            self.destination = destination
 
     def service(self) -> Service:
         """A service to ask before the run: one that is found, else ours. Raises EngineError, HostError."""
@@ -86,10 +111,15 @@ class Opening:
         return wait_until_ready(self.start_service())
 
     def close_service(self) -> None:
-        """End the service, if there is one."""
+        """End the service or the way to one, if there is any."""
         starting, self.starting = self.starting, None
-        if starting is not None:
-            starting.close()
+        way, self._way = self._way, None
+        try:
+            if starting is not None:
+                starting.close()
+        finally:
+            if way is not None:
+                way.close()
 
     def close(self) -> None:
         """End the service, let go of the lease; one that stays makes the next call look for its container."""

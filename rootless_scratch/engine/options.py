@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 import msgspec
 
 from rootless_scratch.engine import words
+from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.given import maybe, pairs, text, texts
 from rootless_scratch.image.settings import require_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from rootless_scratch.engine.destination import Destination
 
 _T = TypeVar("_T")
 
@@ -34,10 +37,13 @@ _LEAST_CPUS = 0.01
 class ContainerOptions(TypedDict, total=False):
     """The words that any container may be asked for by; all have a default.
 
-    `publish` has words as `--publish`, or ports of the container, each with where the host answers for it: a port,
+    `url` and `connection` name the podman service; else the environment does, or it is one of this host. `publish`
+    has words as `--publish`, or ports of the container, each with where the host answers for it: a port,
     `(address, port)`, or None for a free one.
     """
 
+    url: str | None
+    connection: str | None
     env: Mapping[str, str] | None
     network: str | None
     volumes: Sequence[str]
@@ -127,6 +133,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     allow_new_privileges: bool = False
     seccomp: str | None = None
     beside: Beside | None = None
+    url: str | None = None
+    connection: str | None = None
+
+    @property
+    def destination(self) -> Destination | None:
+        """The service that is named by these words or by the environment; raises UsageError for two at once."""
+        return destination_of(self.url, self.connection)
 
     @property
     def stays(self) -> bool:
@@ -168,6 +181,8 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
         pids_limit=_pids(options.get("pids_limit")),
         ulimits=tuple(words.parse_limit(word) for word in texts("ulimits", options.get("ulimits", ()))),
         cap_add=tuple(words.parse_capability(word) for word in texts("cap_add", options.get("cap_add", ()))),
+        url=maybe(text, "url", options.get("url")),
+        connection=maybe(text, "connection", options.get("connection")),
         seccomp=_seccomp(maybe(text, "seccomp", options.get("seccomp"))),
         pull=bool(options.get("pull")),
         replace=bool(options.get("replace")),
@@ -227,7 +242,15 @@ def _check_words(asked: Request) -> None:
     given = (asked.image, *asked.arguments, *(word for pair in (*asked.env, *asked.labels) for word in pair))
     places = [word for place in asked.mounts for word in (place.source, place.target)]
     places += [memory.target for memory in asked.memories]
-    rest = [asked.user, asked.workdir, asked.seccomp, *(asked.entrypoint or ()), *(asked.health_cmd or ())]
+    rest = [
+        asked.url,
+        asked.connection,
+        asked.user,
+        asked.workdir,
+        asked.seccomp,
+        *(asked.entrypoint or ()),
+        *(asked.health_cmd or ()),
+    ]
     for word in (*given, *places, *(secret.target for secret in asked.secrets), *rest):
         check_text(word or "")
     for name, _ in asked.env:

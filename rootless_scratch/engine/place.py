@@ -99,10 +99,24 @@ def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
 
     Where that is somebody else's, or its last user does not get done, it is a place that nobody shares.
     """
-    bases = (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp")  # noqa: S108 - see _enter
-    names = (_shared_name(variables, runtime), os.urandom(8).hex())
+    return _first((_shared_name(variables, runtime), _own_name()), variables)
+
+
+def private_place(variables: Mapping[str, str]) -> Place:
+    """A place that nobody shares; raises HostError."""
+    return _first((_own_name(),), variables)
+
+
+def abandoned(directory: str) -> Place | None:
+    """The place of a user who was killed, if nobody uses it now, to be left at once."""
+    users = _locked(f"{directory}/{_USERS}", 0, fcntl.LOCK_SH)
+    return None if users < 0 else Place(directory, users)
+
+
+def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
+    """The first that can be made and used; the names of its sockets must not be too long."""
     problem = "no directory for it has a short enough name"
-    for base in bases:
+    for base in (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp"):  # noqa: S108 - see _enter
         for name in names:
             directory = f"{base}/rootless-scratch-{name}"
             if not base or len(os.fsencode(f"{directory}/{_SOCKET}0000")) > SOCKET_PATH_LIMIT:
@@ -117,10 +131,8 @@ def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
     )
 
 
-def abandoned(directory: str) -> Place | None:
-    """The place of a user who was killed, if nobody uses it now, to be left at once."""
-    users = _locked(f"{directory}/{_USERS}", 0, fcntl.LOCK_SH)
-    return None if users < 0 else Place(directory, users)
+def _own_name() -> str:
+    return os.urandom(8).hex()
 
 
 def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:

@@ -98,12 +98,14 @@ def run(
         asked = msgspec.structs.replace(asked, interactive=True)
     if beside is not None:
         asked = msgspec.structs.replace(asked, beside=beside)
+    destination = asked.destination
     notes = Notes(say)
     with (
         Forwarding(enabled=forward_signals) as signals,
-        contextlib.closing(opening or Opening()) as begun,
+        contextlib.closing(opening or Opening(destination)) as begun,
         contextlib.ExitStack() as stack,
     ):
+        begun.turn_to(destination)
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
         call = Call(asked=asked, opening=begun, notes=notes)
         _, ending = launch(call, partial(_attempt, call, streams), stack)

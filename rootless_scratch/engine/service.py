@@ -11,9 +11,8 @@ import stat
 import time
 
 from rootless_scratch import command
-from rootless_scratch.engine.place import SOCKET_PATH_LIMIT, abandoned, meet
+from rootless_scratch.engine.place import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
-from rootless_scratch.host.environment import socket_unit
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.place import Place
     from rootless_scratch.spawn import Child
 
-    Origin = Literal["container-host", "user", "own"]
+    Origin = Literal["named", "user", "own"]
 
 IDLE = 10
 """Seconds without a request after which a service of ours ends by itself."""
@@ -40,13 +39,25 @@ class IdleEndedError(HostError):
 
 
 class Service:
-    """A service that listens: whose it is, and how to speak to it."""
+    """A service that listens: whose it is, and how to speak to it.
 
-    __slots__ = ("client", "origin")
+    One that the caller named has an `address`, and a `host` where it is known to run on another one than we do.
+    """
 
-    def __init__(self, *, client: Client, origin: Origin) -> None:
+    __slots__ = ("address", "client", "host", "origin")
+
+    def __init__(
+        self, *, client: Client, origin: Origin, address: str | None = None, host: str | None = None
+    ) -> None:
         self.client = client
         self.origin = origin
+        self.address = address
+        self.host = host
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it may have another store and other rights than this account has here."""
+        return self.origin == "named"
 
 
 class Starting:
@@ -102,18 +113,12 @@ class Starting:
 
 
 def found_service(variables: Mapping[str, str]) -> Service | None:
-    """The service that the caller names by CONTAINER_HOST, else the user's own if it answers, else None.
-
-    Raises EngineError where CONTAINER_HOST names one that does not answer, or that we cannot speak to.
-    """
-    named = variables.get("CONTAINER_HOST")
-    if named:
-        return _named(named)
+    """The user's own service if it answers, else None; one that the caller names is remote.py's."""
     if not has_user_socket(variables):
         return None
     client = _client(_user_socket(variables))
     try:
-        _ping(client, patience=2.0)
+        ping(client, patience=2.0)
     except EngineError:
         # A socket that nobody serves any more is no error: a service of our own takes its place.
         return None
@@ -167,29 +172,6 @@ def end_abandoned(directory: str) -> None:
         place.leave(lambda: _end(place, None))
 
 
-def _named(address: str) -> Service:
-    scheme, separator, path = address.partition("://")
-    if not separator or scheme not in ("unix", "http+unix") or not path.startswith("/"):
-        raise EngineError(
-            f"CONTAINER_HOST is {address!r}, and only a unix socket can be used.",
-            fix="Set it to unix:///path/to/podman.sock, or unset it to use podman on this machine.",
-        )
-    if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
-        raise EngineError(
-            f"The socket path in CONTAINER_HOST is longer than {SOCKET_PATH_LIMIT} bytes: {path}.",
-            fix="Make a shorter path to it, for example a symbolic link in /tmp, and name that one.",
-        )
-    client = _client(path)
-    try:
-        _ping(client, patience=10.0)
-    except EngineError as error:
-        raise EngineError(
-            f"CONTAINER_HOST names {path}: {error.message}",
-            fix=f"Start that service (`{socket_unit('start', uid=os.geteuid())}`), or unset CONTAINER_HOST.",
-        ) from error
-    return Service(client=client, origin="container-host")
-
-
 def _user_socket(variables: Mapping[str, str]) -> str:
     runtime = variables.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     return "/run/podman/podman.sock" if os.geteuid() == 0 else f"{runtime}/podman/podman.sock"
@@ -202,7 +184,8 @@ def _client(path: str) -> Client:
     return Client(path=path)
 
 
-def _ping(client: Client, *, patience: float) -> None:
+def ping(client: Client, *, patience: float) -> None:
+    """Raise EngineError unless podman answers within `patience` seconds."""
     response = client.request("GET", "/_ping", patience=patience)
     if not response.ok or response.header("Libpod-Api-Version") is None:
         raise EngineError(
@@ -213,7 +196,7 @@ def _ping(client: Client, *, patience: float) -> None:
 
 def _answers(client: Client) -> bool:
     try:
-        _ping(client, patience=10.0)
+        ping(client, patience=10.0)
     except EngineError:
         return False
     return True

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.http import Client, Response
     from rootless_scratch.engine.lease import Lease
     from rootless_scratch.engine.options import Request
+    from rootless_scratch.engine.service import Service
     from rootless_scratch.engine.signals import Forwarding
     from rootless_scratch.errors import ScratchError
 
@@ -49,8 +50,9 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 class Container:
     """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left."""
 
-    def __init__(self, client: Client, lease: Lease) -> None:
-        self._client = client
+    def __init__(self, service: Service, lease: Lease) -> None:
+        self.service = service
+        self._client = service.client
         self._lease = lease
         self._id = ""
         # None while a create is in the works: if we are interrupted then, it may still appear.
@@ -94,7 +96,7 @@ class Container:
         return warnings
 
     def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
-        error = failures.create_failure(refusal, asked)
+        error = failures.create_failure(refusal, asked, elsewhere=self.service.address)
         if isinstance(error, ImageNotFoundError):
             from rootless_scratch.engine.images import names_near
 
@@ -185,8 +187,9 @@ class Container:
 
     def published(self) -> Iterator[str]:
         """One sentence for each of its ports that the host answers on."""
+        place = self.service.host or "this host"
         for inside, address, port in self.ports():
-            yield f"Port {inside} of the container is {address}:{port} on this host."
+            yield f"Port {inside} of the container is {address}:{port} on {place}."
 
     def follow(
         self,

@@ -14,6 +14,7 @@ from rootless_scratch.errors import EngineError, ImageNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.http import Client
+    from rootless_scratch.engine.service import Service
 
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _NOT_FOUND = 404
@@ -53,7 +54,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.pid is not None and _field(self.pid, "State")[:1] in ([], ["Z"], ["X"])
 
 
-def look(client: Client, subject: str, *, user: str | None, place: str) -> Target:
+def look(service: Service, subject: str, *, user: str | None, place: str) -> Target:
     """Find the container or else the image `subject`; `user` None is the one that its program runs as.
 
     An image's files are to be seen at `place`. Raises ImageNotFoundError where there is neither, EngineError for a
@@ -67,10 +68,11 @@ def look(client: Client, subject: str, *, user: str | None, place: str) -> Targe
             f"--user {user!r} is no number, and the toolbox knows no names.",
             fix="Write it as 65532:65532, or 0.",
         )
+    client = service.client
     image = config_of(client, subject)
     container = _container(client, subject)
     if container is not None:
-        target = _beside_container(container, user)
+        target = _beside_container(container, user, seen=service.host is None)
         if image is None:
             return target
         both = f"{subject} names a container and an image; this is the container."
@@ -100,7 +102,8 @@ def _container(client: Client, name: str) -> dict[str, Any] | None:
     )
 
 
-def _beside_container(found: dict[str, Any], user: str | None) -> Target:
+def _beside_container(found: dict[str, Any], user: str | None, *, seen: bool) -> Target:
+    """`seen` says whether its processes may be among those of this host."""
     name, state, settings = found["Name"], found["State"], found["HostConfig"]
     if state["Status"] not in ("running", "paused"):
         how = f"it ended with exit code {state['ExitCode']}" if state["Status"] == "exited" else state["Status"]
@@ -117,7 +120,7 @@ def _beside_container(found: dict[str, Any], user: str | None) -> Target:
             "container that it shares them with.",
         )
     pid = int(state["Pid"])
-    theirs = _user_of(pid)
+    theirs = _user_of(pid) if seen else None
     ours = user or theirs or _user_named(name, str(found["Config"].get("User") or ""))
     uid = int(ours.partition(":")[0])
     capabilities: tuple[str, ...] = ()

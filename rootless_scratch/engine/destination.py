@@ -1,0 +1,50 @@
+"""Where a call is to go: the service that the caller names, by an address or by podman's name for a connection.
+
+Read before a service of ours is started, so it stays small; remote.py goes there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rootless_scratch.errors import UsageError
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_VARIABLES = ("CONTAINER_HOST", "CONTAINER_CONNECTION")
+"""The first counts where both are set, as podman has it."""
+
+
+class Destination:
+    """The `word` of the caller, an address or with `is_name` a connection, and by what it was `said`."""
+
+    __slots__ = ("is_name", "said", "word")
+
+    def __init__(self, word: str, *, said: str, is_name: bool) -> None:
+        self.word = word
+        self.said = said
+        self.is_name = is_name
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """The same for destinations that are one."""
+        return self.word, self.is_name
+
+
+def destination_of(
+    url: str | None, connection: str | None, environ: Mapping[str, str] | None = None
+) -> Destination | None:
+    """Where these words lead, else the environment; None where nothing is named. Raises UsageError for both."""
+    if url is not None and connection is not None:
+        raise UsageError("--url and --connection both say which service to use.", fix="Leave out one of them.")
+    if url is not None:
+        return Destination(url, said="--url", is_name=False)
+    if connection is not None:
+        return Destination(connection, said="--connection", is_name=True)
+    variables = os.environ if environ is None else environ
+    for name in _VARIABLES:
+        if variables.get(name):
+            return Destination(variables[name], said=name, is_name=name == "CONTAINER_CONNECTION")
+    return None
