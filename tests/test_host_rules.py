@@ -37,6 +37,7 @@ CHANGED = {
         HEALTHY, tools=tuple(replace(tool, path=None) if tool.name == "crun" else tool for tool in HEALTHY.tools)
     ),
     "host-socket": replace(HEALTHY, socket=Socket(path="/run/x", named=False, state="absent")),
+    "host-socket-elsewhere": replace(HEALTHY, socket=Socket(path="ssh://builder", named=True, state="elsewhere")),
     "host-storage": replace(HEALTHY, storage=replace(HEALTHY.storage, problem="it is broken")),
     "host-storage-network-file-system": images(fstype="nfs"),
     "host-storage-vfs": replace(HEALTHY, storage=replace(HEALTHY.storage, driver="vfs")),

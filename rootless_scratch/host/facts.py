@@ -50,11 +50,14 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Socket(msgspec.Struct, frozen=True, kw_only=True):
-    """The podman service that `run` would find: `named` by CONTAINER_HOST, else the user's own."""
+    """The podman service that `run` would find: `named` by the environment, else the user's own.
+
+    One that is `elsewhere` is on another host, or known to podman by a name; it is not asked.
+    """
 
     path: str
     named: bool
-    state: Literal["listening", "stale", "absent", "forbidden", "remote"]
+    state: Literal["listening", "stale", "absent", "forbidden", "remote", "elsewhere"]
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,9 +183,13 @@ def _read_socket(own: Mapping[str, str], identity: Identity, environment: Mappin
     address = own.get("CONTAINER_HOST")
     if address:
         scheme, _, path = address.partition("://")
+        if scheme == "ssh":
+            return Socket(path=address, state="elsewhere", named=True)
         if scheme not in ("unix", "http+unix") or not path.startswith("/"):
             return Socket(path=address, state="remote", named=True)
         return Socket(path=path, state=_socket_state(path), named=True)
+    if own.get("CONTAINER_CONNECTION"):
+        return Socket(path=own["CONTAINER_CONNECTION"], state="elsewhere", named=True)
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{identity.uid}"
     path = "/run/podman/podman.sock" if identity.uid == 0 else f"{runtime}/podman/podman.sock"
     return Socket(path=path, state=_socket_state(path), named=False)

@@ -289,11 +289,20 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
     socket = facts.socket
     if socket.state == "listening":
         return
+    if socket.state == "elsewhere":
+        yield remark(
+            "run",
+            rule="host-socket-elsewhere",
+            subject=socket.path,
+            message=f"`run` and `debug` use the podman service {socket.path}, which is not judged here.",
+            fix="Nothing needs to be done; `rootless-scratch doctor` on that host tells of it.",
+        )
+        return
     said = {
         "absent": f"no podman service listens at {socket.path}",
         "stale": f"the podman service that made {socket.path} has ended",
         "forbidden": f"{socket.path} may not be opened by this user",
-        "remote": f"{socket.path} is not the address of a unix socket",
+        "remote": f"{socket.path} is neither the address of a unix socket nor one of ssh",
     }[socket.state]
     if socket.named:
         yield forbid(
