@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from containers import Home, left, podman
-from test_run_tty import screen
+from screens import screen
 
 from rootless_scratch.host.cgroups import choose_runtime
 

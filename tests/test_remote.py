@@ -19,6 +19,7 @@ import pytest
 from conftest import Home
 from containers import LOOP, containers, left, make_image, podman
 from remote_hosts import HOST, Remote, podman_service, remote_host, write_key
+from screens import PROMPT, screen
 
 import rootless_scratch as rs
 
@@ -359,6 +360,21 @@ def test_debug_looks_into_a_container_of_that_host(remote: Remote, near_home: Ho
     finally:
         podman(remote.home, "rm", "--force", "--time", "0", "web")
     assert left(near_home) == []
+
+
+def test_a_terminal_reaches_to_another_host(remote: Remote, near_home: Home) -> None:
+    with screen(near_home, "run", "-q", "-it", "--url", remote.url, "tools", "sh") as shown:
+        shown.shows(PROMPT)
+        assert shown.says("stty size") == "30 101"
+        shown.resize(40, 120)
+        assert shown.says("sleep 0.3; stty size") == "40 120"
+        shown.type("sleep 60\r")
+        time.sleep(0.3)
+        shown.type("\x03")
+        shown.shows(PROMPT)
+        shown.type("exit 7\r")
+        assert shown.ends() == 7
+    assert remote.wait_until_alone()
 
 
 def test_a_service_of_ours_that_was_started_too_soon_makes_room(python_near: Remote) -> None:

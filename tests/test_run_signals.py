@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from containers import LOOP, Home, running
-from test_run_tty import screen
+from screens import screen
 
 pytestmark = pytest.mark.podman
 

@@ -2,83 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import select
-import struct
-import subprocess
-import sys
-import termios
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from containers import Home, containers, left, podman
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from screens import PROMPT, screen
 
 pytestmark = pytest.mark.podman
-
-PROMPT = "$ "
-
-
-class Screen:
-    """A terminal of 30 lines and 101 columns with a program in it, driven as a person would."""
-
-    def __init__(self, home: Home, *words: str) -> None:
-        self.master, self.slave = pty.openpty()
-        self.resize(30, 101)
-        self.before = termios.tcgetattr(self.slave)
-        self.process = subprocess.Popen(
-            # The terminal must be the session's own, else no resize is told to anybody; setsid(1) execs.
-            ["setsid", "--ctty", sys.executable, "-m", "rootless_scratch", *words],
-            env=home.environment | {"TERM": "xterm"},
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-        )
-
-    def resize(self, lines: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def shows(self, wanted: str) -> str:
-        """What appears up to `wanted`; fails the test where that does not come."""
-        seen = ""
-        deadline = time.monotonic() + 30
-        while wanted not in seen:
-            assert time.monotonic() < deadline, f"{wanted!r} is not in {seen!r}"
-            if select.select([self.master], [], [], 0.1)[0]:
-                seen += os.read(self.master, 4096).decode()
-        return seen
-
-    def says(self, command: str) -> str:
-        """What a shell answers to a command."""
-        self.type(f"{command}\r")
-        self.shows("\n")
-        return self.shows(PROMPT).rpartition("\n")[0].strip()
-
-    def ends(self) -> int:
-        return self.process.wait(timeout=30)
-
-
-@contextmanager
-def screen(home: Home, *words: str) -> Iterator[Screen]:
-    shown = Screen(home, *words)
-    try:
-        yield shown
-        assert termios.tcgetattr(shown.slave) == shown.before, "the terminal is as it was"
-    finally:
-        shown.process.kill()
-        shown.process.wait()
-        os.close(shown.master)
-        os.close(shown.slave)
 
 
 def test_a_shell_is_typed_at_with_arrow_keys_ctrl_c_and_ctrl_d(lonely_tools: Home) -> None:
