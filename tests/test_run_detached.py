@@ -133,7 +133,6 @@ def test_a_kept_run_whose_reader_goes_away_is_ended_and_stays(clean: Home) -> No
     deadline = time.monotonic() + 20
     while podman(clean, "ps", "--format", "{{.Names}}") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert podman(clean, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one") == [
-        "exited",
-        "137",
-    ]
+    status, code = podman(clean, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "one")
+    # podman says the first until it has cleaned up behind it.
+    assert (status in ("stopped", "exited"), code) == (True, "137")

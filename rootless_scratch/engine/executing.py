@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
 
-_RUNTIME = re.compile(rb"Error: .*(?:exec failed|executable (?:file|path)|exec: )", re.DOTALL)
+_RUNTIME = re.compile(
+    rb"Error: .*(?:exec failed|executable (?:file|path)|exec: |: OCI permission denied)", re.DOTALL
+)
 """What podman says in the program's stead where the runtime could not start it."""
 
 _PAUSE = 0.05
