@@ -20,17 +20,18 @@ die = threading.Timer(later, os.kill, (os.getpid(), signal.SIGKILL))
 if not asked:
     die.start()
 else:
-    from rootless_scratch.engine import http
-    head = http._head
-    def told(method, target, *more):
-        if asked in f"{method} {target}" and not die.is_alive():
-            die.start()
-        return head(method, target, *more)
-    http._head = told
+    from rootless_scratch.engine import http, service
+    def telling(do):
+        def told(*words):
+            if asked in f"{do.__name__} {words[0]} {words[1]}" and not die.is_alive():
+                die.start()
+            return do(*words)
+        return told
+    http._head, service._signal = telling(http._head), telling(service._signal)
 sys.argv[0] = "rootless-scratch"
 runpy.run_module("rootless_scratch", run_name="__main__", alter_sys=True)
 """
-"""rootless-scratch, which kills itself some milliseconds after a request, or after its start."""
+"""rootless-scratch, which kills itself some milliseconds after a request, or its start, or ending its service."""
 
 MOMENTS = (
     # While Python loads, the service is started, and does not listen yet.
@@ -43,7 +44,8 @@ MOMENTS = (
     *(("/start", later) for later in (0, 5, 100)),
     # When it has ended: its exit code is asked for, it is removed, and our service is ended.
     ("/json", 0),
-    *(("DELETE", later) for later in (0, 8, 16)),
+    *(("DELETE", later) for later in (0, 4)),
+    ("_signal", 0),
 )
 """What is asked of podman, and how many milliseconds later the end comes."""
 
@@ -51,7 +53,15 @@ MOMENTS = (
 def test_at_twenty_moments_sigkill_leaves_nothing_that_the_next_call_does_not_remove(lonely_tools: Home) -> None:
     assert len(MOMENTS) == 20
     for asked, later in MOMENTS:
-        words = ["run", "-q", "--name", "one", "tools", "sleep", "0.2" if asked in ("/json", "DELETE") else "60"]
+        words = [
+            "run",
+            "-q",
+            "--name",
+            "one",
+            "tools",
+            "sleep",
+            "0.2" if asked in ("/json", "DELETE", "_signal") else "60",
+        ]
         killed = [sys.executable, "-c", DYING, asked, str(later), *words]
         with subprocess.Popen(killed, env=lonely_tools.environment) as process:
             assert process.wait(timeout=30) == -signal.SIGKILL, (asked, later)
