@@ -13,6 +13,7 @@ import pytest
 from rootless_scratch.engine import explaining, failures, lease, specification
 from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.http import Client
+from rootless_scratch.engine.launch import missing_controllers
 from rootless_scratch.engine.network import private_network_problem
 from rootless_scratch.engine.options import Request, request
 from rootless_scratch.engine.remote import way_to
@@ -63,6 +64,21 @@ def test_the_cgroup_mode_is_read_from_what_is_mounted(
     unified.mkdir(parents=True)
     (unified / "cgroup.controllers").write_text(controllers)
     assert cgroup_mode(str(tmp_path)) == mode
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [("cpuset cpu io memory pids", []), ("memory pids", ["cpu"]), ("hugetlb", ["cpu", "memory", "pids"])],
+)
+def test_limits_that_nobody_delegated_are_known(tmp_path: Path, given: str, missing: list[str]) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mountinfo").write_text("30 1 0:1 / /sys/fs/cgroup rw - cgroup2 x rw\n")
+    (tmp_path / "proc/self/cgroup").write_text("0::/job\n")
+    (tmp_path / "sys/fs/cgroup/job").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/job/cgroup.controllers").write_text(f"{given}\n")
+    limits = asked(cpus=0.5, memory="64m", pids_limit=20)
+    assert missing_controllers(limits, str(tmp_path)) == missing
+    assert missing_controllers(asked(), str(tmp_path)) == []
 
 
 def test_env_takes_the_callers_value_where_only_a_name_is_given() -> None:

@@ -14,7 +14,8 @@ import msgspec
 
 from rootless_scratch.engine.lease import lease_directory, local_engine
 from rootless_scratch.errors import HostError
-from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.environment import has_service_manager
 
 if TYPE_CHECKING:
@@ -225,6 +226,19 @@ def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
     return "private", private_network_problem()
 
 
+def missing_controllers(asked: Request, root: str = "") -> list[str]:
+    """The controllers that limits were asked of, and that cgroup v2 does not give this user.
+
+    podman 5 then starts the container without these limits, and warns of nothing.
+    """
+    limits = {"cpu": asked.cpus, "memory": asked.memory, "pids": asked.pids_limit}
+    wanted = [name for name, limit in limits.items() if limit is not None]
+    if not wanted or is_rootful() or cgroup_mode(root) != "v2":
+        return []
+    there = delegated_controllers(root, rootful=False)
+    return [name for name in wanted if name not in there]
+
+
 def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Container) -> Iterator[str]:
     """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
     from rootless_scratch.engine.failures import limits_ignored
@@ -238,6 +252,13 @@ def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container
         else:
             yield f"podman warns: {warning.rstrip('.')}."
     here = container.service.host is None
+    if here and not container.service.elsewhere:
+        missing = missing_controllers(asked)
+        if missing:
+            yield (
+                f"The limits are not enforced: the cgroup controllers {', '.join(missing)} are not delegated to "
+                "this user."
+            )
     if here and asked.health_cmd is not None and not has_service_manager(call.variables):
         yield (
             "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "

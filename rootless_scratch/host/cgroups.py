@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rootless_scratch import command
 from rootless_scratch.errors import HostError
 from rootless_scratch.spawn import find
@@ -54,6 +56,26 @@ def choose_runtime(root: str = "") -> RuntimeChoice:
             fix=f"{command.install_hint('runc')} Or boot with systemd.unified_cgroup_hierarchy=1.",
         )
     return RuntimeChoice(name=None, reason=None)
+
+
+def delegated_controllers(root: str = "", *, rootful: bool) -> tuple[str, ...]:
+    """The controllers of cgroup v2 by which this user may set limits; real root has all that there are.
+
+    Delegation is what systemd grants the user's manager; inside a container it is the root of the view.
+    """
+    uid = os.getuid()
+    manager = f"user.slice/user-{uid}.slice/user@{uid}.service"
+    for name in ("",) if rootful else (manager, _own_cgroup(root), ""):
+        directory = f"{root}{_MOUNT}/{name}"
+        if os.access(directory, os.W_OK) and os.access(f"{directory}/cgroup.controllers", os.R_OK):
+            return tuple(_read(f"{directory}/cgroup.controllers").split())
+    return ()
+
+
+def _own_cgroup(root: str) -> str:
+    """Below the mount point, without a slash at its beginning: cgroups(7)."""
+    lines = _read(f"{root}/proc/self/cgroup").splitlines()
+    return next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
 
 
 def _mounted(root: str) -> dict[str, str]:

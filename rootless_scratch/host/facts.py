@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from rootless_scratch.command import ask
 from rootless_scratch.errors import CommandError, HostError
-from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime
+from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.environment import runtime_dir_problem
 from rootless_scratch.host.identity import (
     Identity,
@@ -149,26 +148,8 @@ def _read_cgroups(identity: Identity) -> Cgroups:
     except HostError:
         runtime = None
     mode = cgroup_mode()
-    controllers: tuple[str, ...] = ()
-    if mode == "v2":
-        # Delegation is what systemd grants the user's manager; inside a container it is the root of the view.
-        uid = identity.uid
-        names = [f"user.slice/user-{uid}.slice/user@{uid}.service", _own_cgroup(), ""]
-        if identity.rootful:
-            names = [""]
-        for name in names:
-            listed = Path("/sys/fs/cgroup") / name / "cgroup.controllers"
-            if os.access(listed.parent, os.W_OK) and os.access(listed, os.R_OK):
-                controllers = tuple(listed.read_text(encoding="ascii").split())
-                break
+    controllers = delegated_controllers(rootful=identity.rootful) if mode == "v2" else ()
     return Cgroups(mode=mode, runtime=runtime, controllers=controllers)
-
-
-def _own_cgroup() -> str:
-    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        if line.startswith("0::/"):
-            return line.removeprefix("0::/")
-    return ""
 
 
 def _tun_problem() -> str | None:

@@ -178,7 +178,7 @@ def _limits(facts: HostFacts) -> Iterator[Judged]:
                 rule="host-cgroup-delegation",
                 subject="cgroups",
                 message=f"The cgroup controllers {', '.join(absent)} are not delegated to this user, "
-                "so limits on them are refused.",
+                "so limits on them are refused, or not enforced.",
                 fix="`sudo systemctl edit user@.service`, add `[Service]` and "
                 "`Delegate=cpu cpuset io memory pids`, then log in again.",
             )
