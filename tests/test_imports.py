@@ -22,7 +22,8 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings"},
-    {"spawn"},
+    {"spawn", "private"},
+    {"tether"},
     {"command"},
     {"elf", "host"},
     {"image"},
@@ -37,7 +38,7 @@ FLOORS = (
 )
 """From the ground up; errors and findings are one unit, the others on a floor do not know each other."""
 
-PROGRAMS = ("host/namespace_probe.py", "backends/worker.py", "engine/tether.py", "backends/inside/")
+PROGRAMS = ("host/namespace_probe.py", "backends/worker.py", "tether.py", "backends/inside/")
 """Started by path as processes of their own: they speak on stdout and end with a code."""
 
 LINES = 400

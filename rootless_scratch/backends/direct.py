@@ -22,6 +22,7 @@ from rootless_scratch.image.layout import (
     WrittenIndex,
     add_to_layout,
     layout_directory,
+    refuse_foreign_link,
     write_docker_archive,
     write_oci_archive,
 )
@@ -255,7 +256,8 @@ def place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
 
 
 def _archive(output: Output) -> str:
-    """The file that an archive becomes: a link stays, and what it points to is replaced."""
+    """The file that an archive becomes: a link stays, and what it points to is replaced; raises BuildError."""
+    refuse_foreign_link(output.path)
     return os.path.realpath(output.path)
 
 

@@ -51,7 +51,8 @@ class LayoutImage:
     def program(self, path: str) -> ProgramFacts:
         """What a file of the image says of itself; raises SourceError, ElfError."""
         number, name = self._places[path]
-        with tempfile.NamedTemporaryFile(prefix="rootless-scratch-") as copy:
+        # Without a name nobody exchanges it, and nothing stays of it.
+        with tempfile.TemporaryFile() as copy:
             with self._members(number) as archive:
                 for member in archive:
                     if member.name == name and member.isreg():
@@ -60,7 +61,7 @@ class LayoutImage:
                             copy.write(block)
                         break
             copy.flush()
-            return msgspec.structs.replace(read_program(copy.name), path=path)
+            return msgspec.structs.replace(read_program(f"/proc/self/fd/{copy.fileno()}"), path=path)
 
     @contextmanager
     def _members(self, number: int) -> Iterator[tarfile.TarFile]:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch import private
 from rootless_scratch.errors import BuildError, SpecError
 from rootless_scratch.image.context import finish, write_archive, write_tree
+from rootless_scratch.image.layout import refuse_foreign_link
 from rootless_scratch.image.paths import encoded, is_utf8
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.image.tree import Tree
@@ -75,29 +77,29 @@ def write_context(plan: Plan, directory: str) -> None:
     SpecError as `containerfile` does, SourceError where a file changed since it was planned, BuildError where
     the disk does not take it.
     """
-    import shutil
-    import tempfile
-
     text = containerfile(plan)
+    refuse_foreign_link(directory)
     try:
         target = os.path.realpath(directory)
+        base = target if os.path.isdir(target) else os.path.dirname(target)
+        private.sweep(base)
         exists = _is_empty_directory(target)
-        stage = tempfile.mkdtemp(prefix=".rootless-scratch-", dir=target if exists else os.path.dirname(target))
+        stage = private.make_private(base, hidden=True)
     except OSError as error:
         raise BuildError(
             f"{directory!r} cannot be made or used: {error.strerror}.",
             fix="Name a new directory below one that exists and that you may write to.",
         ) from error
     try:
-        _write_all(plan, text, stage)
-        _publish(stage, target, exists=exists)
+        _write_all(plan, text, stage.path)
+        _publish(stage.path, target, exists=exists)
     except OSError as error:
         raise BuildError(
             f"The context cannot be written to {directory!r}: {error.strerror or error}.",
             fix="Name a directory on a file system with room for it and with the modes of Linux.",
         ) from error
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        stage.close()
 
 
 @functools.cache

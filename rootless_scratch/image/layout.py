@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from contextlib import contextmanager, suppress
 
 from rootless_scratch.errors import BuildError
@@ -17,6 +18,7 @@ from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, di
 from rootless_scratch.image.sources import open_regular
 from rootless_scratch.image.tarheader import DIRECTORY, END, header, padding
 from rootless_scratch.image.temporary import PREFIX, Temporary, sync_directory
+from rootless_scratch.private import foreign_link
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 VERSION_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256"
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 16 << 20
+_LOCK_PATIENCE = 60.0
+"""Seconds; a writer holds it for as long as it takes to write one small file."""
 
 
 class Blob:
@@ -105,6 +109,7 @@ def layout_directory(path: str) -> Iterator[str]:
 
     Raises BuildError for a directory of anything else, and for one that cannot be made or read.
     """
+    refuse_foreign_link(path)
     made = not os.path.isdir(path)
     try:
         os.makedirs(path, exist_ok=True)
@@ -124,6 +129,16 @@ def layout_directory(path: str) -> Iterator[str]:
         if made:
             with suppress(OSError):  # the image is in it
                 os.rmdir(path)
+
+
+def refuse_foreign_link(path: str) -> None:
+    """Raise BuildError where another user decides, by a link in a shared directory, what is written to."""
+    link = foreign_link(path)
+    if link is not None:
+        raise BuildError(
+            f"{link!r} is a symbolic link of another user, who thus chooses the file that is written to.",
+            fix="Write to a directory of your own, or name the file that is meant.",
+        )
 
 
 def _foreign(path: str) -> str | None:
@@ -244,10 +259,24 @@ def _read_index(path: str) -> dict[str, list[object]]:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Alone among writers of this directory; nothing is left of the lock, however its holder ends (flock(2))."""
+    """Alone among writers of this directory; nothing is left of the lock, however its holder ends (flock(2)).
+
+    Whoever may read the directory can hold the lock, so it is not waited for without end: raises BuildError.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + _LOCK_PATIENCE
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BuildError(
+                        f"Another process has held the lock of {path!r} for {_LOCK_PATIENCE:g} s.",
+                        fix="See which one by `lslocks`, or write to a directory that others cannot read.",
+                    ) from error
+                time.sleep(0.005)
         yield
     finally:
         os.close(descriptor)

@@ -1,12 +1,18 @@
-"""Files that get their name when they are whole: written beside it, synced, renamed.
+"""Files that get their name when they are whole: written without one, synced, and then linked to it.
 
-A killed writer leaves its temporary file behind, unlocked; the next one in the same directory removes it.
+Where the file system has no files without a name (O_TMPFILE of open(2)), a killed writer leaves a file behind
+whose name holds its own inode number. The next writer in that directory removes it by that sign, and nothing else.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
+import stat
+
+from rootless_scratch import private
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -14,26 +20,25 @@ if TYPE_CHECKING:
     from typing import Self
 
 PREFIX = ".rootless-scratch-"
+_OURS = re.compile(r"\.rootless-scratch-([0-9a-f]+)-[0-9a-f]{16}\Z")
+_NAMELESS_UNKNOWN = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
+"""What open(2) says where kernel or file system know no O_TMPFILE; a directory that is missing says so again."""
 
 
 class Temporary:
     """A new file of this writer's in `directory`, open for reading and writing as `descriptor`.
 
-    It is removed at the end of a `with` block unless it was given a name. Raises OSError.
+    It is gone at the end of a `with` block unless it was given a name. Raises OSError.
     """
 
     def __init__(self, directory: str) -> None:
         sweep(directory)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            self._path: str | None = os.path.join(directory, PREFIX + os.urandom(8).hex())
-            self.descriptor = os.open(self._path, flags, 0o666)
-            # flock(2), not a process id, proves life: writers may share a directory and not their ids.
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            if os.fstat(self.descriptor).st_nlink:
-                return
-            # A sweep came between the two.
-            os.close(self.descriptor)
+        self._directory = directory
+        self._name: str | None = None
+        self._done = False
+        self.descriptor = _open_nameless(directory)
+        if self.descriptor < 0:
+            self.descriptor, self._name = _open_named(directory)
 
     def __enter__(self) -> Self:
         return self
@@ -42,8 +47,8 @@ class Temporary:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._path is not None:
-                os.unlink(self._path)
+            if self._name is not None:
+                os.unlink(os.path.join(self._directory, self._name))
         except FileNotFoundError:
             pass
         finally:
@@ -57,19 +62,44 @@ class Temporary:
 
     def is_in(self, directory: str) -> bool:
         """Whether it lies in this directory and has no name yet."""
-        return self._path is not None and os.path.dirname(self._path) == directory
+        return not self._done and self._directory == directory
 
     def rename(self, path: str, *, sync: bool = True) -> None:
         """Give it its name, on disk before the name is; what had the name before is replaced.
 
-        Without `sync` the name itself is on disk only after `sync_directory`.
+        Without `sync` the name itself is on disk only after `sync_directory`. Raises OSError, also where another
+        user has put a file of theirs in its place.
         """
-        assert self._path is not None  # noqa: S101 - a file is named once
         os.fsync(self.descriptor)
-        os.rename(self._path, path)
-        self._path = None
+        above, name = os.path.split(path)
+        if self._name is None and not os.path.lexists(path):
+            try:
+                self._link(above, name)
+            except FileExistsError:
+                pass
+            else:
+                self._done = True
+        if not self._done:
+            if self._name is None:
+                own = _own_name(self.descriptor)
+                self._link(self._directory, own)
+                self._name = own
+            os.rename(os.path.join(self._directory, self._name), path)
+            self._name = None
+            self._done = True
+        # Another writer of ours may have replaced it already; who else may write here could have exchanged it.
+        if os.lstat(path).st_uid != os.fstat(self.descriptor).st_uid:
+            raise PermissionError(errno.EPERM, "another user has exchanged the file", path)
         if sync:
-            sync_directory(os.path.dirname(path))
+            sync_directory(above)
+
+    def _link(self, directory: str, name: str) -> None:
+        """Give the file a name that nobody has: linkat(2) by its descriptor, whatever lies where."""
+        above = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=above, follow_symlinks=True)
+        finally:
+            os.close(above)
 
 
 def sync_directory(path: str) -> None:
@@ -82,20 +112,62 @@ def sync_directory(path: str) -> None:
 
 
 def sweep(directory: str) -> None:
-    """Remove what killed writers have left in `directory`; of live ones the lock is held."""
+    """Remove what killed writers have left in `directory`; of live ones the lock is held.
+
+    A file is theirs if its name holds its own inode number, it is this user's, and has no other name.
+    """
     with os.scandir(directory) as found:
-        names = [entry.name for entry in found if entry.name.startswith(PREFIX)]
-    for name in names:
-        path = os.path.join(directory, name)
+        signs = [(entry.path, int(sign[1], 16)) for entry in found if (sign := _OURS.match(entry.name))]
+    for path, inode in signs:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue  # gone meanwhile, or another user's
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
-                os.unlink(path)
+            status = os.fstat(descriptor)
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+            if ours and status.st_ino == inode:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if private.is_at(descriptor, path):
+                    os.unlink(path)
         except OSError:
-            pass
+            continue
         finally:
             os.close(descriptor)
+
+
+def _own_name(descriptor: int) -> str:
+    return f"{PREFIX}{os.fstat(descriptor).st_ino:x}-{os.urandom(8).hex()}"
+
+
+def _open_nameless(directory: str) -> int:
+    """A locked file without a name, or -1 where it could not be had or not be named later."""
+    try:
+        descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in _NAMELESS_UNKNOWN:
+            return -1
+        raise
+    if not os.path.exists(f"/proc/self/fd/{descriptor}"):
+        os.close(descriptor)
+        return -1
+    # flock(2), not a process id, proves life: writers may share a directory and not their ids.
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _open_named(directory: str) -> tuple[int, str]:
+    """A locked file, and the name by which a sweep knows it for one of ours."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    first = os.path.join(directory, f"{PREFIX}{os.urandom(8).hex()}")
+    descriptor = os.open(first, flags, 0o666)
+    try:
+        # Nobody else can have locked what has just been made, unless they mean harm.
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        name = _own_name(descriptor)
+        os.rename(first, os.path.join(directory, name))
+    except BaseException:
+        os.close(descriptor)
+        os.unlink(first)
+        raise
+    return descriptor, name
