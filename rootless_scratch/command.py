@@ -8,6 +8,7 @@ strictly, so these use posix_spawn(3) directly (docs/performance.md has the figu
 from __future__ import annotations
 
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
+from rootless_scratch.private import WORKS_IN
 from rootless_scratch.spawn import Child, find, spawn
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -143,27 +144,39 @@ def start(
         ) from error
 
 
+def tethered(argv: Sequence[str]) -> list[str]:
+    """The words that start a program so that it ends with this process, however that ends; see tether.py.
+
+    Its stdin must be a pipe to this process. Raises ToolMissingError.
+    """
+    import os
+    import sys
+
+    tether = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tether.py")
+    return [sys.executable or "python3", "-I", "-S", tether, require(argv[0]), *argv[1:]]
+
+
 def follow(
     argv: Sequence[str],
     *,
     environment: Mapping[str, str],
     idle: float,
     told: Callable[[str], None] | None = None,
+    place: str | None = None,
 ) -> Output:
     """Run a program that takes long to its end; `told` gets each line of its stdout at once.
 
     One that reads and writes next to nothing for `idle` seconds, files and sockets alike, hangs and is ended.
-    Whatever happens meanwhile, it does not outlive this call. Raises CommandTimeoutError, ToolMissingError.
+    Whatever happens meanwhile, it does not outlive this call, nor this process (tether.py). It works in the
+    private directory `place`, whose name thus stands in no argument list. Raises CommandTimeoutError,
+    ToolMissingError.
     """
     import os
     import select
     import time
 
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        child = start(argv, environment=environment, stdin=nothing)
-    finally:
-        os.close(nothing)
+    variables = environment if place is None else {**environment, WORKS_IN: place}
+    child = start(tethered(argv), environment=variables)
     assert child.stdout is not None  # noqa: S101 - pipes were asked for
     assert child.stderr is not None  # noqa: S101 - likewise
     said = {child.stdout: bytearray(), child.stderr: bytearray()}
@@ -195,13 +208,22 @@ def follow(
 
 
 def _bytes_moved(pid: int) -> int | None:
-    """Bytes that a process has read and written by system calls; None where the kernel does not say (proc(5))."""
+    """Bytes that a process and what it started have read and written by system calls.
+
+    None where the kernel does not say (proc(5)).
+    """
+    moved, pending = 0, [pid]
     try:
-        with open(f"/proc/{pid}/io", "rb") as file:
-            counts = dict(line.split(b": ") for line in file.read().splitlines())
+        while pending:
+            pid = pending.pop()
+            with open(f"/proc/{pid}/io", "rb") as file:
+                counts = dict(line.split(b": ") for line in file.read().splitlines())
+            moved += int(counts[b"rchar"]) + int(counts[b"wchar"])
+            with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+                pending += map(int, file.read().split())
     except OSError:
         return None
-    return int(counts[b"rchar"]) + int(counts[b"wchar"])
+    return moved
 
 
 def _hangs(argv: Sequence[str], idle: float) -> CommandTimeoutError:

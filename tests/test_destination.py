@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rootless_scratch.engine import tether
+from rootless_scratch import tether
 from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.ssh import Address, parse_address
 from rootless_scratch.engine.ssh_refusals import closed, refusal
 from rootless_scratch.errors import EngineError, UsageError
+from rootless_scratch.private import FORGETS
 
 BOTH = {"CONTAINER_HOST": "unix:///host", "CONTAINER_CONNECTION": "name"}
 BUILDER = Address(host="builder", user="me", port=2222, path="/run/podman.sock")
@@ -117,12 +119,12 @@ def test_a_socket_that_is_not_opened_is_told_only_where_ssh_says_so() -> None:
 
 
 def test_what_is_tethered_ends_with_its_holder_with_all_that_it_has_started(tmp_path: Path) -> None:
-    (tmp_path / "private").mkdir()
+    (tmp_path / "private").mkdir(mode=0o700)
     (tmp_path / "private/s").touch()
     script = 'sleep 600 & echo $! > "$0"; wait'
-    words = [str(tmp_path / "private"), "/bin/sh", "-c", script, str(tmp_path / "pid")]
-    argv = [sys.executable, "-I", "-S", tether.__file__, *words]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True) as held:
+    argv = [sys.executable, "-I", "-S", tether.__file__, "/bin/sh", "-c", script, str(tmp_path / "pid")]
+    variables = os.environ | {FORGETS: str(tmp_path / "private")}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True, env=variables) as held:
         deadline = time.monotonic() + 10
         while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n")):
             assert time.monotonic() < deadline
@@ -140,7 +142,8 @@ def test_what_is_tethered_ends_with_its_holder_with_all_that_it_has_started(tmp_
 
 
 def test_what_is_tethered_may_end_before_its_holder_with_its_own_code(tmp_path: Path) -> None:
-    argv = [sys.executable, "-I", "-S", tether.__file__, str(tmp_path), "/bin/sh", "-c", "exit 7"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True) as held:
+    argv = [sys.executable, "-I", "-S", tether.__file__, "/bin/sh", "-c", "exit 7"]
+    variables = os.environ | {FORGETS: str(tmp_path)}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True, env=variables) as held:
         assert held.wait(timeout=10) == 7
     assert tmp_path.exists()

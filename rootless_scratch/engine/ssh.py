@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import sys
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -21,6 +20,7 @@ from rootless_scratch.engine.http import Client
 from rootless_scratch.engine.place import private_place
 from rootless_scratch.engine.service import Service, ping
 from rootless_scratch.errors import EngineError
+from rootless_scratch.private import FORGETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,14 +197,13 @@ class Tunnel:
 
     def _tethered(self, words: list[str], *, stdout: int | None) -> Child:
         """Start ssh so that it ends with us; what it says goes into the directory."""
-        tether = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tether.py")
-        ssh = [self._program, "-T", *self._words, *words]
-        argv = [sys.executable or "python3", "-I", "-S", tether, self.directory, *ssh]
+        argv = command.tethered([self._program, "-T", *self._words, *words])
+        variables = {**self._variables, FORGETS: self.directory}
         # A file, for a pipe that nobody reads would fill up and stop it.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         log = os.open(self._place.log, flags, 0o600)
         try:
-            return command.start(argv, environment=self._variables, stdout=stdout, stderr=log)
+            return command.start(argv, environment=variables, stdout=stdout, stderr=log)
         finally:
             os.close(log)
 

@@ -1,0 +1,82 @@
+"""Keeps another program running for as long as its caller lives, and no longer.
+
+Run by path (`python -I -S tether.py PROGRAM ARGUMENT...`) in a session of its own, by the standard library alone.
+The caller holds the other end of stdin, which the kernel closes also where the caller is killed by SIGKILL; then
+the whole session is ended. No tool does that by itself: ssh stays for as long as a connection is open that goes
+through it, and skopeo goes on to the end of its copy. Two variables, which the program does not get, name private
+directories of the caller: one to work in, one that is removed when the caller ends before the program.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+
+# Isolated mode leaves only the standard library on the path, and perhaps a venv.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from rootless_scratch.private import FORGETS, WORKS_IN, open_private, remove_held
+
+_PATHS = (
+    *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"),
+)
+"""Variables of tools that may name a file from the caller's working directory."""
+
+
+def main() -> int:
+    """Run the program to its end or to the caller's, whichever comes first; its exit code."""
+    program, *arguments = sys.argv[1:]
+    place, forgotten = (os.environ.pop(name, None) for name in (WORKS_IN, FORGETS))
+    if place is not None:
+        for name in _PATHS:
+            if name in os.environ:
+                os.environ[name] = os.path.abspath(os.environ[name])
+        os.chdir(place)
+    woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    # Python ignores SIGPIPE, and what it starts would inherit that.
+    try:
+        pid = os.posix_spawn(
+            program,
+            [program, *arguments],
+            os.environ,
+            file_actions=actions,
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        )
+    except OSError as error:
+        sys.stderr.write(f"Error: {program} cannot be started: {error.strerror}\n")
+        return 126
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    while True:
+        came = {descriptor for descriptor, _ in poll.poll()}
+        if woken in came:
+            os.read(woken, 4096)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return abs(os.waitstatus_to_exitcode(status))
+        if 0 in came and not os.read(0, 4096):
+            if forgotten is not None:
+                _forget(forgotten)
+            # The whole session, itself and what ssh has started (ProxyCommand) included.
+            os.killpg(0, signal.SIGKILL)
+
+
+def _forget(directory: str) -> None:
+    """Remove it with its few files, all of them its caller's own."""
+    try:
+        descriptor = open_private(directory)
+        remove_held(directory, descriptor)
+    except OSError:
+        # The next call does it: the caller's lease names the directory.
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
