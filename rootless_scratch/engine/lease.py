@@ -11,6 +11,7 @@ import os
 import stat
 import time
 
+from rootless_scratch import private
 from rootless_scratch.host.environment import state_directory
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -104,7 +105,8 @@ def lease_directory(variables: Mapping[str, str]) -> str:
 
 def hold(directory: str) -> Lease:
     """Own a fresh container name until `release`; raises OSError where no lease can be written."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    state, runs = os.path.split(directory)
+    private.make_own(*os.path.split(state), runs)
     for _attempt in range(5):
         # Another call may have locked and removed the file between its creation and our lock.
         lease = _lock(f"{directory}/{os.urandom(8).hex()}", os.O_CREAT | os.O_EXCL)

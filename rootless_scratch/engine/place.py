@@ -7,11 +7,12 @@ nobody is counted who was killed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import stat
 import time
 
+from rootless_scratch import private
 from rootless_scratch.errors import HostError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -44,10 +45,12 @@ _RIGHTS = ("Umask:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
 class Place:
     """A directory that only its user may enter, held until `leave`."""
 
-    __slots__ = ("_turn", "_users", "directory")
+    __slots__ = ("_opened", "_turn", "_users", "directory")
 
-    def __init__(self, directory: str, users: int) -> None:
+    def __init__(self, directory: str, opened: int, users: int) -> None:
         self.directory = directory
+        # What is done in it is done by its descriptor, which nobody can exchange.
+        self._opened = opened
         self._users = users
         self._turn = -1
 
@@ -62,12 +65,12 @@ class Place:
 
     def sockets(self) -> list[str]:
         """The sockets that are there, listened to or not."""
-        return [f"{self.directory}/{name}" for name in _names(self.directory) if name.startswith(_SOCKET)]
+        return [f"{self.directory}/{name}" for name in _names(self._opened) if name.startswith(_SOCKET)]
 
     def take_turn(self) -> bool:
         """Be the one who starts a service, until `end_turn`; False while another is."""
         if self._turn < 0:
-            self._turn = _locked(f"{self.directory}/{_TURN}", os.O_CREAT, fcntl.LOCK_EX)
+            self._turn = _locked(self._opened, _TURN, os.O_CREAT, fcntl.LOCK_EX)
         return self._turn >= 0
 
     def end_turn(self) -> None:
@@ -88,10 +91,11 @@ class Place:
             try:
                 end()
             finally:
-                _remove(self.directory)
+                _remove(self.directory, self._opened)
             return True
         finally:
             os.close(self._users)
+            os.close(self._opened)
 
 
 def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
@@ -108,15 +112,24 @@ def private_place(variables: Mapping[str, str]) -> Place:
 
 
 def abandoned(directory: str) -> Place | None:
-    """The place of a user who was killed, if nobody uses it now, to be left at once."""
-    users = _locked(f"{directory}/{_USERS}", 0, fcntl.LOCK_SH)
-    return None if users < 0 else Place(directory, users)
+    """The place of a user who was killed, if it is still there, to be left at once; raises OSError."""
+    opened = private.open_private(directory)
+    users = -1
+    try:
+        users = _locked(opened, _USERS, 0, fcntl.LOCK_SH)
+    finally:
+        if users < 0:
+            os.close(opened)
+    return None if users < 0 else Place(directory, opened, users)
 
 
 def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
     """The first that can be made and used; the names of its sockets must not be too long."""
     problem = "no directory for it has a short enough name"
     for base in (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp"):  # noqa: S108 - see _enter
+        if base and private.exchangeable(base) is not None:
+            problem = f"{base}: other users can exchange what lies there"
+            continue
         for name in names:
             directory = f"{base}/rootless-scratch-{name}"
             if not base or len(os.fsencode(f"{directory}/{_SOCKET}0000")) > SOCKET_PATH_LIMIT:
@@ -166,29 +179,41 @@ def _enter(directory: str) -> Place:
     """Make it where it is not there, and use it; raises OSError."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
+        _make(directory)
+        users = opened = -1
         try:
-            os.mkdir(directory, mode=0o700)
-        except FileExistsError:
-            status = os.lstat(directory)
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise
-        users = _locked(f"{directory}/{_USERS}", os.O_CREAT, fcntl.LOCK_SH)
-        if users >= 0:
-            return Place(directory, users)
+            opened = private.open_private(directory)
+            users = _locked(opened, _USERS, os.O_CREAT, fcntl.LOCK_SH)
+            if users >= 0:
+                return Place(directory, opened, users)
+        except FileNotFoundError:
+            # Its last user has removed it meanwhile.
+            pass
+        finally:
+            if users < 0 <= opened:
+                os.close(opened)
         # Its last user has locked it, to remove it.
         time.sleep(0.002)
-    raise BlockingIOError(0, "another call does not end its service")
+    raise BlockingIOError(errno.EWOULDBLOCK, "another call does not end its service")
 
 
-def _locked(path: str, flags: int, kind: int) -> int:
-    """A descriptor of the file, locked, or -1 where another process has locked it or has removed it."""
+def _make(directory: str) -> None:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+        os.mkdir(directory, mode=0o700)
+    except FileExistsError:
+        # A call like this one came first, or somebody else: that is found out next.
+        return
+
+
+def _locked(opened: int, name: str, flags: int, kind: int) -> int:
+    """A descriptor of a file of the directory, locked, or -1 where another has locked or removed it."""
+    try:
+        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600, dir_fd=opened)
     except FileNotFoundError:
         return -1
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+        if os.path.samestat(os.fstat(descriptor), os.lstat(name, dir_fd=opened)):
             return descriptor
     except (BlockingIOError, FileNotFoundError):
         os.close(descriptor)
@@ -200,23 +225,24 @@ def _locked(path: str, flags: int, kind: int) -> int:
     return -1
 
 
-def _names(directory: str) -> list[str]:
+def _names(opened: int) -> list[str]:
     try:
-        return os.listdir(directory)
+        return os.listdir(opened)
     except OSError:
         return []
 
 
-def _remove(directory: str) -> None:
-    sockets = [name for name in _names(directory) if name.startswith(_SOCKET)]
+def _remove(directory: str, opened: int) -> None:
+    sockets = [name for name in _names(opened) if name.startswith(_SOCKET)]
     # As soon as the lock's file is gone, others may make the place anew.
     for name in (*sockets, _LOG, _TURN, _USERS):
         try:
-            os.unlink(f"{directory}/{name}")
+            os.unlink(name, dir_fd=opened)
         except OSError:
             continue
     try:
-        os.rmdir(directory)
+        if private.is_at(opened, directory):
+            os.rmdir(directory)
     except OSError:
         # Somebody has put something there that is not ours to remove.
         return
