@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch import command
+from rootless_scratch import command, private
 from rootless_scratch.backends.direct import (
     build_image,
     build_index,
@@ -19,15 +18,14 @@ from rootless_scratch.backends.direct import (
     write_outputs,
 )
 from rootless_scratch.backends.lists import load_index, staging
-from rootless_scratch.backends.session import about_namespaces, ask_storage
+from rootless_scratch.backends.session import about_namespaces, ask_storage, unusable
 from rootless_scratch.checking import require_utf8, word_of
 from rootless_scratch.errors import CommandError, UsageError
-from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.given import flag, integer, maybe, text
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
-from rootless_scratch.image.layout import locked
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.outputs import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
 from rootless_scratch.ship.registry import Access, push_layout
@@ -43,10 +41,6 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
-
-
-_STAGE = "rootless-scratch-stage-"
-_NEW = 60.0
 
 
 def push(
@@ -169,20 +163,23 @@ def build_direct(
     command.require("skopeo")
     access.check()
     local = [output for output in outputs if output.transport != REGISTRY]
-    variables = environment.variables
+    variables = dict(environment.variables)
     # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
     with ExitStack() as stack:
         if names:
             record, stage = stack.enter_context(_recorded_stage(variables))
         else:
             record, (_, stage) = None, stack.enter_context(_stage(variables))
+        # What tools leave there when they are killed goes with it.
+        variables["TMPDIR"] = os.path.dirname(stage.path)
         image = write((stage, *local))
         if record is not None:
             step(f"storing {', '.join(names)}")
             if len(plans) > 1:
                 load_index(stage.path, image, record, variables)
             for name in () if len(plans) > 1 else names:
-                ask_storage(["skopeo", "copy", "--quiet", _staged(stage), f"containers-storage:{name}"], variables)
+                words = ["skopeo", "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
+                ask_storage(words, variables, place=os.path.dirname(stage.path))
         notes = _push(stage, remote, image.digest, access=access, environment=variables, step=step)
     return msgspec.structs.replace(
         image, outputs=_written(outputs, image.digest), notes=(*environment.notes, *notes)
@@ -219,6 +216,8 @@ def _ship(
     notes: Sequence[str] = environment.notes if remote or stored else ()
     with ExitStack() as stack:
         place, stage = stack.enter_context(_stage(environment.variables))
+        # What tools leave there when they are killed goes with it.
+        variables = {**environment.variables, "TMPDIR": place}
         read = parse_output(image) if not stored else stage
         if stored:
             step(f"reading {image}")
@@ -226,7 +225,7 @@ def _ship(
 
             read = Output(word=image, transport="oci", path=os.path.join(place, "stored"), ref=None)
             try:
-                exported = export_image(image, read.path, environment=environment.variables)
+                exported = export_image(image, read.path, environment=variables)
             except CommandError as error:
                 raise about_namespaces(error) from error
             names = names or ((exported.name,) if exported.name else ())
@@ -247,7 +246,6 @@ def _ship(
         except OSError as error:
             raise unwritable(error, destinations) from error
         digest = gathered.image.manifest.digest
-        variables = environment.variables
         pushed = _push(stage, remote, digest, access=access, environment=variables, step=step)
     return Shipped(
         image_id=gathered.image_id,
@@ -261,13 +259,18 @@ def _ship(
 
 @contextmanager
 def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
-    """A private directory, and a layout in it that other programs read; both are gone afterwards."""
-    import tempfile
+    """A private directory, and a layout in it that other programs read; both are gone afterwards.
 
-    temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - mode 0700 below it
-    _sweep(temporary)
-    with tempfile.TemporaryDirectory(prefix=_STAGE, dir=temporary) as place, locked(place):
-        yield place, _stage_in(place, temporary)
+    What killed calls have left is removed before. Raises HostError.
+    """
+    temporary = temporary_directory(variables)
+    private.sweep(temporary)
+    try:
+        made = private.make_private(temporary)
+    except OSError as error:
+        raise unusable(temporary, error) from error
+    with made:
+        yield made.path, _stage_in(made.path, temporary)
 
 
 @contextmanager
@@ -282,30 +285,8 @@ def _stage_in(place: str, temporary: str) -> Output:
 
 
 def _staged(stage: Output) -> str:
-    """The word by which skopeo reads what was staged."""
-    return f"oci:{stage.path}:{stage.ref}"
-
-
-def _sweep(temporary: str) -> None:
-    """Remove what killed calls of this user have left; of live ones the lock is held."""
-    import fcntl
-    import shutil
-
-    with suppress(OSError), os.scandir(temporary) as found:
-        for entry in [entry for entry in found if entry.name.startswith(_STAGE)]:
-            status = entry.stat(follow_symlinks=False)
-            # A new one may not have its lock yet.
-            if status.st_uid != os.getuid() or status.st_mtime > time.time() - _NEW:
-                continue
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(entry.path, flags)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry.path, ignore_errors=True)
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(descriptor)
+    """The word by which skopeo, which works in the private directory, reads what was staged there."""
+    return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
 
 
 def _push(
@@ -320,7 +301,13 @@ def _push(
     notes: list[str] = []
     for output in outputs:
         notes += push_layout(
-            _staged(stage), output, digest=digest, access=access, environment=environment, step=step
+            _staged(stage),
+            output,
+            place=os.path.dirname(stage.path),
+            digest=digest,
+            access=access,
+            environment=environment,
+            step=step,
         )
     return tuple(notes)
 

@@ -6,13 +6,14 @@ name that nobody else has; the user's names go to it when it is whole, and the o
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
 from rootless_scratch.backends.inside.caller import Places
-from rootless_scratch.backends.inside.record import Record
-from rootless_scratch.backends.session import ask_storage, places_of
+from rootless_scratch.backends.inside.record import Record, sweep
+from rootless_scratch.backends.session import ask_storage, places_of, unusable
 from rootless_scratch.errors import BuildError
 from rootless_scratch.image.layout import name_manifest
 
@@ -27,8 +28,8 @@ _PATIENCE = 3600.0
 def load_index(layout: str, image: Image, record: Record, environment: Mapping[str, str]) -> None:
     """Load every image of the only index of `layout`, and give the image's names to a list of them.
 
-    Where that fails, nothing of it stays; what a kill leaves behind stands in the record. Raises ToolMissingError,
-    HostError, CommandError, BuildError.
+    The layout lies in a private directory. Where that fails, nothing of it stays; what a kill leaves behind
+    stands in the record. Raises ToolMissingError, HostError, CommandError, BuildError.
     """
     command.require("buildah")
     ids = [each.image_id for each in image.images]
@@ -45,8 +46,8 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
         for each in image.images:
             # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
             name_manifest(layout, each.digest, each.image_id)
-            where = (f"oci:{layout}:{each.image_id}", f"containers-storage:@{each.image_id}")
-            ask_storage(["skopeo", "copy", "--quiet", *where], environment)
+            where = (f"oci:{os.path.basename(layout)}:{each.image_id}", f"containers-storage:@{each.image_id}")
+            ask_storage(["skopeo", "copy", "--quiet", *where], environment, place=os.path.dirname(layout))
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
         for given in image.names:
             ask_storage(["buildah", "tag", name, given], environment)
@@ -63,9 +64,17 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
 
 @contextmanager
 def staging(environment: Mapping[str, str]) -> Iterator[Record]:
-    """A directory of this process alone, `scratch` of its record; after a kill the next session removes it."""
-    records, scratch = places_of(environment)
-    record = Record.create(Places(records=records, scratch=scratch, buildah="buildah"))
+    """A directory of this process alone, `scratch` of its record; after a kill the next session removes it.
+
+    What killed ones have left is removed before. Raises ToolMissingError, HostError.
+    """
+    records, base = places_of(environment)
+    places = Places(records=records, base=base, buildah=command.require("buildah"))
+    sweep(places)
+    try:
+        record = Record.create(places, inherited=False)
+    except OSError as error:
+        raise unusable(base, error) from error
     try:
         yield record
     finally:

@@ -8,7 +8,12 @@ import sys
 from rootless_scratch import command
 from rootless_scratch.errors import BuildError, CommandError, HostError, ScratchError
 from rootless_scratch.host.capabilities import is_rootful
-from rootless_scratch.host.environment import state_directory, tool_environment
+from rootless_scratch.host.environment import (
+    own_state,
+    state_directory,
+    temporary_directory,
+    tool_environment,
+)
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
@@ -28,6 +33,9 @@ _STORE_SETTINGS = (
 _END_PATIENCE = 20.0
 """Seconds in which a worker takes back what it has begun; it needs well under one."""
 
+_STORAGE_PATIENCE = 3600.0
+"""Seconds; what works is another process inside the namespace, which is not always seen at work."""
+
 _ABOUT_NAMESPACES = r"unshare|uid_map|gid_map|newuidmap|newgidmap|user namespace|unknown userid|clone"
 
 
@@ -43,13 +51,13 @@ class Session:
         environment = tool_environment()
         self.notes = environment.notes
         buildah = command.require("buildah")
-        records, scratch = places_of(environment.variables)
+        records, base = places_of(environment.variables)
         worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
         isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
         # An isolated Python does not read PYTHONDONTWRITEBYTECODE.
         bytecode = ("-B",) if sys.dont_write_bytecode else ()
-        argv = [sys.executable or "python3", *isolated, *bytecode, worker, purpose, records, scratch, buildah]
+        argv = [sys.executable or "python3", *isolated, *bytecode, worker, purpose, records, base, buildah]
         self._worker = command.start(
             argv if is_rootful() else ["buildah", "unshare", *argv], environment=environment.variables
         )
@@ -152,12 +160,17 @@ class Session:
             self._worker.wait()
 
 
-def ask_storage(argv: Sequence[str], environment: Mapping[str, str]) -> command.Output:
-    """`command.ask` for a tool that enters a user namespace by itself; raises HostError where there is none."""
-    try:
-        return command.ask(argv, environment=environment, timeout=3600)
-    except CommandError as error:
-        raise about_namespaces(error) from error
+def ask_storage(
+    argv: Sequence[str], environment: Mapping[str, str], *, place: str | None = None
+) -> command.Output:
+    """`command.follow` for a tool that enters a user namespace by itself; raises HostError where there is none.
+
+    Raises CommandError too, where it fails.
+    """
+    done = command.follow(argv, environment=environment, idle=_STORAGE_PATIENCE, place=place)
+    if done.exit_code != 0:
+        raise about_namespaces(command.failed(argv, exit_code=done.exit_code, stderr=done.stderr))
+    return done
 
 
 def about_namespaces(error: CommandError) -> CommandError | HostError:
@@ -167,17 +180,25 @@ def about_namespaces(error: CommandError) -> CommandError | HostError:
 
 
 def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
-    """Where workers of this store note what they have begun, and a fresh name for temporary files."""
-    records = f"{state_directory(variables)}/builds/{_store_word(variables)}"
+    """Where workers of this store note what they have begun, and where their temporary files lie."""
+    word = _store_word(variables)
     try:
-        os.makedirs(records, mode=0o700, exist_ok=True)
+        records = own_state(variables, "builds", word)
     except OSError as error:
         raise HostError(
-            f"{records}, where builds under way are noted, cannot be made: {error.strerror}.",
-            fix="Set XDG_STATE_HOME to a directory that you can write to.",
+            f"{state_directory(variables)}/builds/{word}, where builds under way are noted, cannot be made: "
+            f"{error.strerror}.",
+            fix="Set XDG_STATE_HOME to a directory of your own that you can write to.",
         ) from error
-    temporary = variables.get("TMPDIR") or "/var/tmp"  # noqa: S108 - a fresh name below it, of mode 0700
-    return records, f"{temporary}/rootless-scratch-{os.urandom(8).hex()}"
+    return records, temporary_directory(variables)
+
+
+def unusable(base: str, error: OSError) -> HostError:
+    """The error for a directory for temporary files in which none can be made."""
+    return HostError(
+        f"No directory for temporary files can be made in {base}: {error.strerror}.",
+        fix="Set TMPDIR to a directory of your own with some room.",
+    )
 
 
 def _store_word(variables: Mapping[str, str]) -> str:

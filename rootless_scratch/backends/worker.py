@@ -25,8 +25,8 @@ from rootless_scratch.backends.inside.record import sweep
 def main() -> int:
     """Do the job of stdin; the words name its purpose and its places."""
     os.umask(0o022)
-    purpose, records, scratch, buildah = sys.argv[1:]
-    places = Places(records=records, scratch=scratch, buildah=buildah)
+    purpose, records, base, buildah = sys.argv[1:]
+    places = Places(records=records, base=base, buildah=buildah)
     answer: dict[str, object]
     try:
         sweep(places)

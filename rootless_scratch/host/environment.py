@@ -10,15 +10,19 @@ import os
 import pwd
 import stat
 
+from rootless_scratch import private
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER_HOST")
 """These turn a local podman into a client of another one, and `system service` then refuses to start."""
+
+
+_USUAL = "/var/tmp"  # noqa: S108 - private directories in it; it has room where /tmp lies in memory
 
 
 class ToolEnvironment:
@@ -69,11 +73,37 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
     if problem is not None:
         notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
         del variables["XDG_RUNTIME_DIR"]
+    notes += _settle_temporary(variables)
+    return ToolEnvironment(variables=variables, notes=notes)
+
+
+def _settle_temporary(variables: dict[str, str]) -> Iterator[str]:
+    """Leave TMPDIR as a directory that is of use and safe from others, unset where the usual one is; the notes."""
     problem = _temporary_problem(variables.get("TMPDIR"))
     if problem is not None:
-        notes.append(f"TMPDIR is ignored: {problem}.")
+        yield f"TMPDIR is ignored: {problem}."
         del variables["TMPDIR"]
-    return ToolEnvironment(variables=variables, notes=notes)
+    instead = None if variables.get("TMPDIR") else _instead_of_usual(variables)
+    if instead is not None:
+        yield f"{instead} is used for temporary files: {_USUAL} is not there, or not safe from others."
+        variables["TMPDIR"] = instead
+
+
+def temporary_directory(variables: Mapping[str, str]) -> str:
+    """Where large temporary files lie, by the variables of a ToolEnvironment: safe from other users."""
+    return variables.get("TMPDIR") or _USUAL
+
+
+def _instead_of_usual(variables: Mapping[str, str]) -> str | None:
+    """A directory for temporary files where the usual one is of no use; None where it is."""
+    for place in (_USUAL, "/tmp"):  # noqa: S108 - private directories in it
+        if _temporary_problem(place) is None:
+            return None if place == _USUAL else place
+    try:
+        return own_state(variables, "tmp")
+    except OSError:
+        # Whoever needs one is told then, with the usual place named.
+        return None
 
 
 def _temporary_problem(path: str | None) -> str | None:
@@ -82,6 +112,9 @@ def _temporary_problem(path: str | None) -> str | None:
         return "skopeo and buildah take a colon for the end of a path"
     if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
         return f"{path} is not a directory that can be written to"
+    exchanging = private.exchangeable(path) if path else None
+    if exchanging is not None:
+        return f"other users can exchange what lies in {exchanging}"
     return None
 
 
@@ -93,6 +126,12 @@ def state_directory(variables: Mapping[str, str]) -> str:
     if is_rootful() and os.access("/var/lib", os.W_OK):
         return "/var/lib/rootless-scratch"
     return f"{variables['HOME']}/.local/state/rootless-scratch"
+
+
+def own_state(variables: Mapping[str, str], *names: str) -> str:
+    """A directory below `state_directory`, which only this user may enter, made if need be. Raises OSError."""
+    base, name = os.path.split(state_directory(variables))
+    return private.make_own(base, name, *names)
 
 
 def runtime_dir_problem(path: str | None) -> str | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from rootless_scratch.command import ask, last_cause
 from rootless_scratch.errors import CommandError, HostError
-from rootless_scratch.host.environment import state_directory
+from rootless_scratch.host.environment import state_directory, temporary_directory
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
     return Storage(
         images=read_place(root),
         driver=driver,
-        temporary=read_place(environment.get("TMPDIR") or "/var/tmp"),  # noqa: S108 - where buildah spools
+        temporary=read_place(temporary_directory(environment)),
         state=read_place(state_directory(environment)),
         policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
         problem=problem,

@@ -54,11 +54,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"{self.retries} is no number of retries.", fix="Write 0 for none.")
 
     def flags(self) -> tuple[str, ...]:
-        """The words for `skopeo copy`."""
+        """The words for `skopeo copy`, which works in a directory of its own."""
         # Without it registries.conf decides, as for the user's other tools.
         verify = () if self.tls_verify is None else (f"--dest-tls-verify={str(self.tls_verify).lower()}",)
-        authfile = () if self.authfile is None else ("--dest-authfile", self.authfile)
-        certificates = () if self.cert_dir is None else ("--dest-cert-dir", self.cert_dir)
+        authfile = () if self.authfile is None else ("--dest-authfile", os.path.abspath(self.authfile))
+        certificates = () if self.cert_dir is None else ("--dest-cert-dir", os.path.abspath(self.cert_dir))
         return (*verify, *authfile, *certificates)
 
 
@@ -66,6 +66,7 @@ def push_layout(
     word: str,
     output: Output,
     *,
+    place: str,
     digest: str,
     access: Access,
     environment: Mapping[str, str],
@@ -73,12 +74,11 @@ def push_layout(
 ) -> tuple[str, ...]:
     """Copy what skopeo reads by `word`, with the `digest` of its manifest; return what was tried again, and why.
 
-    It lies in a layout in a private directory, which files go beside; `step` is told what is being done. skopeo
-    writes the manifest last, so a tag never names a part of an image. Raises RegistryError, HostError.
+    skopeo works in `place`, a private directory with that layout; `step` is told what is being done. It writes
+    the manifest last, so a tag never names a part of an image. Raises RegistryError, HostError.
     """
-    place = os.path.dirname(word.removeprefix("oci:").rpartition(":")[0])
     digest_file = os.path.join(place, _DIGEST_FILE)
-    argv = ["skopeo", "copy", "--all", "--preserve-digests", "--digestfile", digest_file]
+    argv = ["skopeo", "copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE]
     argv += [*access.flags(), word, f"docker://{output.path}"]
     notes: list[str] = []
     wait = _FIRST_WAIT
@@ -88,6 +88,7 @@ def push_layout(
             argv,
             environment=reachable_logins(environment, place),
             idle=_IDLE,
+            place=place,
             told=lambda line: step(f"pushing {output.path}: {' '.join(line.lower().split()[:2])}"),
         )
         if done.exit_code == 0:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,10 @@ class Exported:
 
 
 def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> Exported:
-    """Write an image or a list of local storage to a new layout; raises ImageNotFoundError, CommandError."""
+    """Write an image or a list of local storage to a new layout in a private directory.
+
+    Raises ImageNotFoundError, CommandError.
+    """
     asked = command.ask(
         ["buildah", "inspect", "--type", "image", "--", name], environment=environment, timeout=60, check=False
     )
@@ -46,11 +50,12 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> E
     described = json.loads(asked.stdout)
     image_id = str(described["FromImageID"])
     full = str(described.get("FromImage") or "")
-    argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{layout}"]
+    place, written = os.path.split(layout)
+    argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{written}"]
     by_id = _ID.fullmatch(name) is not None and image_id.startswith(name.removeprefix("sha256:"))
     if not full and not by_id and _is_list(name, environment):
-        argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{layout}"]
-    done = command.follow(argv, environment=environment, idle=_IDLE)
+        argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{written}"]
+    done = command.follow(argv, environment=environment, idle=_IDLE, place=place)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
     return Exported(image_id=image_id, name=None if by_id else _full_name(name))

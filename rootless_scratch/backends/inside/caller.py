@@ -30,13 +30,12 @@ class Failed(Exception):  # noqa: N818 - carries an error of the caller's to it
 
 
 class Places:
-    """What a worker is told when it is started: where records lie, a fresh directory's name, and buildah."""
+    """What a worker is told when it is started: where records and temporary files lie, and the path of buildah."""
 
-    def __init__(self, *, records: str, scratch: str, buildah: str) -> None:
+    def __init__(self, *, records: str, base: str, buildah: str) -> None:
         self.records = records
-        self.scratch = scratch
+        self.base = base
         self.buildah = buildah
-        self.name = os.path.basename(scratch)
 
 
 def read_job() -> Job:

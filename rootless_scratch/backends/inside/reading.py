@@ -34,7 +34,7 @@ def is_told(path: str, size: int) -> bool:
 def read(places: Places, *, programs: bool) -> dict[str, object]:
     """Tell one line per file, then return config and manifest; a working container is made and removed."""
     described = describe(places, read_job()["image"])
-    record = Record.create(places)
+    record = Record.create(places, inherited=True)
     try:
         os.environ["TMPDIR"] = record.scratch
         image_id = described["FromImageID"]

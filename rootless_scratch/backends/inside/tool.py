@@ -22,13 +22,17 @@ GRACE = 5.0
 
 
 class Tool:
-    """One call of buildah, started at once; `finish` waits for it and, by default, for the caller's end too."""
+    """One call of buildah, started at once; `finish` waits for it and, by default, for the caller's end too.
 
-    def __init__(self, places: Places, words: Sequence[str]) -> None:
+    `program` is the path of another tool; `exit_code` is there once it has been waited for.
+    """
+
+    def __init__(self, places: Places, words: Sequence[str], *, program: str | None = None) -> None:
         self.words = words
+        self.exit_code: int | None = None
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._child = spawn([places.buildah, *words], environment=os.environ, stdin=null)
+            self._child = spawn([program or places.buildah, *words], environment=os.environ, stdin=null)
         finally:
             os.close(null)
 
@@ -63,7 +67,7 @@ class Tool:
             raise
         finally:
             self._child.close()
-        code = self._child.wait()
+        code = self.exit_code = self._child.wait()
         if check and code != 0:
             raise failure(self.words, code, said[err].decode("utf-8", "replace").strip())
         return said[out].decode("utf-8", "surrogateescape")

@@ -1,0 +1,87 @@
+"""Tools that outlived their worker: they hold the lock of its private directory, and are ended with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from rootless_scratch import private
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TOOLS = (b"buildah", b"skopeo", b"podman")
+_LET_FINISH = 0.5
+"""Seconds for a short call to end by itself: one that is ended may leave something in storage without an owner."""
+
+_POLITE = 3.0
+_GIVE_UP = 6.0
+"""Seconds after which SIGTERM becomes SIGKILL, and after which others are left to themselves."""
+
+
+def take_over(scratch: str, name: str) -> private.PrivateDirectory | None:
+    """The private directory of a worker that has ended, under our lock; None where there is none of ours.
+
+    What still holds its lock was started by that worker, and is ended if its words have the worker's `name`,
+    which is random. Raises BlockingIOError where it does not end, and OSError.
+    """
+    try:
+        descriptor = private.open_private(scratch)
+    except OSError:
+        # It was never made, or is gone; what somebody else has put there stays.
+        return None
+    began = time.monotonic()
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = time.monotonic() - began
+                if waited > _GIVE_UP:
+                    raise
+                if waited > _LET_FINISH:
+                    _signal(name, by_force=waited > _POLITE)
+                time.sleep(0.01 if waited < _LET_FINISH else 0.1)
+            else:
+                return private.PrivateDirectory(scratch, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _signal(name: str, *, by_force: bool) -> None:
+    import signal
+
+    for pid in _processes():
+        try:
+            # Held from before it is looked at, so that it is no other process by then: pidfd_open(2).
+            held = os.pidfd_open(pid)
+        except OSError:
+            continue
+        try:
+            if _is_tool_of(pid, name.encode()):
+                signal.pidfd_send_signal(held, signal.SIGKILL if by_force else signal.SIGTERM)
+        except OSError:
+            continue
+        finally:
+            os.close(held)
+
+
+def _processes() -> Iterator[int]:
+    """This user's; processes of the same user in another namespace are among them (user_namespaces(7))."""
+    own = os.geteuid()
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == own and int(entry) != os.getpid():
+                yield int(entry)
+        except OSError:
+            continue
+
+
+def _is_tool_of(pid: int, name: bytes) -> bool:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        program, *words = file.read().split(b"\0")
+    # buildah calls itself `buildah-in-a-user-namespace` there.
+    return os.path.basename(program).startswith(_TOOLS) and any(name in word for word in words)
