@@ -86,7 +86,10 @@ def make_private(base: str, *, hidden: bool = False) -> PrivateDirectory:
 def make_at(path: str) -> PrivateDirectory | None:
     """Make the private directory `path`; None where a sweep came between. Raises OSError, also where one is."""
     os.mkdir(path, 0o700)
-    descriptor = open_private(path, exact=False)
+    try:
+        descriptor = open_private(path, exact=False)
+    except FileNotFoundError:
+        return None
     try:
         # A umask may have taken rights from the mode of mkdir(2), and a sweep takes it for ours by its mode.
         os.fchmod(descriptor, 0o700)

@@ -47,6 +47,15 @@ def test_a_private_directory_is_never_one_that_was_there_before(tmp_path: Path) 
     assert os.listdir(tmp_path) == ["taken"]
 
 
+def test_directories_are_made_while_others_sweep(tmp_path: Path) -> None:
+    sweeping = "import sys; from rootless_scratch import private\nwhile True: private.sweep(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", sweeping, str(tmp_path)]) as other:
+        for _ in range(2000):
+            with private.make_private(str(tmp_path)) as made:
+                assert os.path.isdir(made.path)
+        other.kill()
+
+
 def test_what_a_killed_call_left_is_removed_whatever_lies_beside_it(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir(mode=0o700)

@@ -105,7 +105,8 @@ class Session:
                 if "done" in answer:
                     return dict(answer["done"])
                 told(answer)
-        self._worker.wait()
+        # Where it was killed its tools may still be at work: they are in its session, and end with it.
+        self._worker.kill_session()
         self._ended = True
         raise _broken_off(said.decode("utf-8", "replace"))
 

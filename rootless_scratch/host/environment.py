@@ -135,7 +135,11 @@ def own_state(variables: Mapping[str, str], *names: str) -> str:
 
 
 def runtime_dir_problem(path: str | None) -> str | None:
-    """Why podman would refuse this XDG_RUNTIME_DIR (su, sudo and cron leave such ones behind), or None."""
+    """Why this XDG_RUNTIME_DIR is of no use, or None.
+
+    podman refuses another user's (su, sudo and cron leave such ones behind); in one where others can exchange
+    things, sockets could be theirs.
+    """
     if path is None:
         return None
     try:
@@ -146,7 +150,8 @@ def runtime_dir_problem(path: str | None) -> str | None:
         return f"{path} is not a directory"
     if status.st_uid != os.getuid():
         return f"{path} belongs to another user (id {status.st_uid})"
-    return None
+    exchanging = private.exchangeable(path)
+    return None if exchanging is None else f"other users can exchange what lies in {exchanging}"
 
 
 def _account() -> pwd.struct_passwd | None:
