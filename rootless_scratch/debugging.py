@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.api import build_spec
+from rootless_scratch import private
+from rootless_scratch.api import build_spec, plan_all
+from rootless_scratch.backends.comparing import planned_image_id
+from rootless_scratch.backends.session import unusable
 from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.failures import IpcClosedError
 from rootless_scratch.engine.images import config_of, load
 from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.run import run
 from rootless_scratch.engine.targets import look
+from rootless_scratch.errors import EngineError
+from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.given import maybe, text
+from rootless_scratch.image.spec import parts_of
 from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
 
 if TYPE_CHECKING:
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.options import Options
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.engine.targets import Target
+    from rootless_scratch.image.spec import Spec
 
 _KILLED = 137
 _REAPED_WITHIN = 0.5
@@ -73,15 +79,13 @@ def debug(
         service = begun.service()
         client = service.client
         target = look(service, subject, user=user, place=TARGET)
-        name = toolbox_name(program, linked=target.is_container)
-        if config_of(client, name) is None:
-            _make(client, name, program, linked=target.is_container)
+        tools = _provided(client, program, linked=target.is_container)
         for sentence in target.notes:
             tell(sentence)
 
         def attempt(target: Target, opening: Opening | None) -> RunResult:
             return run(
-                name,
+                tools,
                 () if command is None else ("-c", command),
                 stdout=stdout,
                 stderr=stderr,
@@ -120,16 +124,50 @@ def _options(
     }
 
 
-def _make(client: Client, name: str, program: str, *, linked: bool) -> None:
+def _provided(client: Client, program: str, *, linked: bool) -> str:
+    """The ID of the toolbox, which the service has then.
+
+    Its tag can be foreseen, and an archive of anybody's may have brought an image of that name: what runs in the
+    namespaces of a container is known by its content.
+    """
+    spec = toolbox_spec(program, linked=linked)
+    plans, _ = plan_all(parts_of(spec))
+    image_id = planned_image_id(plans[0].plan)
+    if not _has(client, image_id):
+        image_id = _make(client, spec, toolbox_name(program, linked=linked))
+    if not _has(client, image_id):
+        raise EngineError(
+            "podman has loaded another image than the toolbox that was made for it.",
+            fix="Run it again; if it happens again, report it with the version of podman.",
+        )
+    return image_id
+
+
+def _has(client: Client, image_id: str) -> bool:
+    found = config_of(client, image_id)
+    return found is not None and found.get("Id") == image_id
+
+
+def _make(client: Client, spec: Spec, name: str) -> str:
     """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
+    temporary = temporary_directory(tool_environment().variables)
+    private.sweep(temporary)
     with (
         # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
         contextlib.closing(client.begin("GET", "/events?stream=true")),
-        tempfile.TemporaryDirectory(prefix="rootless-scratch-") as directory,
+        _private(temporary) as directory,
     ):
-        archive = os.path.join(directory, "toolbox.tar")
-        build_spec(toolbox_spec(program, linked=linked), output=[f"docker-archive:{archive}:{name}"])
+        archive = os.path.join(directory.path, "toolbox.tar")
+        image = build_spec(spec, output=[f"docker-archive:{archive}:{name}"])
         load(client, archive)
+    return image.image_id
+
+
+def _private(temporary: str) -> private.PrivateDirectory:
+    try:
+        return private.make_private(temporary)
+    except OSError as error:
+        raise unusable(temporary, error) from error
 
 
 def _has_ended(target: Target) -> bool:

@@ -137,6 +137,11 @@ def compare(plan: Plan, stored: StoredImage) -> Verification:
     return msgspec.structs.replace(same, verdict="equal", reason=_reason(diff_id, stored))
 
 
+def planned_image_id(plan: Plan) -> str:
+    """The image ID that the plan has by the backend `direct`, which no other content can have."""
+    return digest_of(_image_of(plan)[1]).removeprefix("sha256:")
+
+
 def _image_of(plan: Plan) -> tuple[str, bytes]:
     """The diff_id of the planned layer, and the planned config; nothing is kept of what is hashed."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
