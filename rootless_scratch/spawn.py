@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_ADMINISTRATORS = "/usr/local/sbin:/usr/sbin:/sbin"
+_USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGXFSZ = 9, 13, 17, 25
 """signal(7), for all processors that we run on; importing their module takes 2 ms."""
 
@@ -119,13 +121,19 @@ def spawn(
 def find(name: str) -> str | None:
     """Absolute path of `name` in PATH or in the administrator's directories, which CI users often lack.
 
-    A name with a slash is a path already.
+    A name with a slash is a path already. What is relative in PATH, or empty, is passed over: the working
+    directory may be anybody's.
     """
     if "/" in name:
         return os.path.abspath(name) if os.access(name, os.X_OK) and os.path.isfile(name) else None
-    path = os.environ.get("PATH", os.defpath)
-    for directory in f"{path}:/usr/local/sbin:/usr/sbin:/sbin".split(":"):
-        candidate = f"{directory or '.'}/{name}"
+    for directory in f"{absolute_path(os.environ.get('PATH'))}:{_ADMINISTRATORS}".split(":"):
+        candidate = f"{directory}/{name}"
         if os.access(candidate, os.X_OK) and os.path.isfile(candidate):
-            return os.path.abspath(candidate)
+            return candidate
     return None
+
+
+def absolute_path(path: str | None) -> str:
+    """What is absolute in a PATH, in its order; the usual one where that is nothing."""
+    found = [directory for directory in (path or "").split(":") if directory.startswith("/")]
+    return ":".join(found) or _USUAL_PATH

@@ -13,6 +13,7 @@ import stat
 from rootless_scratch import private
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.spawn import absolute_path
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
     Raises HostError where no home directory can be determined: both keep the images below it.
     """
     variables = dict(os.environ if environ is None else environ)
-    notes = []
+    notes: list[str] = []
     for name in _REMOTE:
         variables.pop(name, None)
     variables["LC_ALL"] = "C.UTF-8"
-    variables.setdefault("PATH", os.defpath)
+    notes += _settle_path(variables)
     account = _account()
     if account is not None and variables.get("USER", account.pw_name) != account.pw_name:
         # newuidmap looks up the ranges of $USER for podman but checks them for the real user.
@@ -75,6 +76,14 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
         del variables["XDG_RUNTIME_DIR"]
     notes += _settle_temporary(variables)
     return ToolEnvironment(variables=variables, notes=notes)
+
+
+def _settle_path(variables: dict[str, str]) -> Iterator[str]:
+    """Leave what is absolute in PATH: tools look up others in it, and the working directory may be anybody's."""
+    path = variables.get("PATH")
+    variables["PATH"] = absolute_path(path)
+    if path and path != variables["PATH"]:
+        yield "What is relative or empty in PATH is ignored: programs are looked up in absolute directories only."
 
 
 def _settle_temporary(variables: dict[str, str]) -> Iterator[str]:
