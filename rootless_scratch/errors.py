@@ -30,19 +30,31 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
 
 
+def redacted(text: str) -> str:
+    """The text with `***` for the passwords in its URLs (RFC 3986, 3.2.1): errors end in logs that others read.
+
+    A password with a slash in it, which no URL should have, takes what follows to the last `@` with it.
+    """
+    if "://" not in text or "@" not in text:
+        return text
+    import re
+
+    return re.sub(r"(://[^\s:@/'\"]*):(?:[^\s/'\"]*|(?!\d+/)[^\s'\"]*)@", r"\1:***@", text)
+
+
 class ScratchError(Exception):
     """Base of all errors here: `message` says what happened, `fix` what to do, `kind` names it in JSON.
 
-    `detail` is what another program said, where it says more than the message.
+    `detail` is what another program said, where it says more than the message. None of them has a password.
     """
 
     kind: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, fix: str, detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
-        self.detail = detail
+        self.message = redacted(message)
+        self.fix = redacted(fix)
+        self.detail = redacted(detail)
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is, so that it crosses from a process of a pool: the constructors take other words."""
@@ -114,9 +126,9 @@ class CommandError(ScratchError):
         self, message: str, *, fix: str, argv: Sequence[str] = (), exit_code: int = 0, stderr: str = ""
     ) -> None:
         super().__init__(message, fix=fix, detail=stderr)
-        self.argv = tuple(argv)
+        self.argv = tuple(redacted(word) for word in argv)
         self.exit_code = exit_code
-        self.stderr = stderr
+        self.stderr = self.detail
 
     def replay(self) -> str:
         """One line that a shell runs again."""

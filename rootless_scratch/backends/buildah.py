@@ -43,12 +43,14 @@ def build_image(
         if progress is not None and "progress" in message:
             progress(message["progress"])
 
+    flags, values = config_flags(plan)
     job = {
         "names": plan.names,
         "entries": [_entry(entry) for entry in plan.rootfs],
         "mtime": plan.mtime,
         "timestamp": None if plan.config.created is None else plan.mtime,
-        "config": config_flags(plan),
+        "config": flags,
+        "config_environment": values,
         "commit": ("--identity-label=false", "--omit-history"),
         "expected": plan.config.as_oci(),
     }

@@ -1,7 +1,7 @@
 """From a plan's config to the words of `buildah config`.
 
 Their syntax was tried out on buildah 1.28 and 1.39: `--cmd` is split as by a shell, `--entrypoint` is JSON,
-`--volume` is a line of CSV, `--env` expands variables of the container, everything else is taken as it is.
+`--volume` is a line of CSV, `--env` expands variables of the container in its value, all else is taken as it is.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from rootless_scratch.errors import SpecError
 if TYPE_CHECKING:
     from rootless_scratch.image.plan import Plan
 
+_CARRIER = "ROOTLESS_SCRATCH_VALUE_"
 _UNASKED = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
 """Annotations that buildah adds with an empty value to every image from scratch."""
 
 
-def config_flags(plan: Plan) -> tuple[str, ...]:
-    """All flags that make the container's config the plan's; raises SpecError for what buildah cannot say."""
+def config_flags(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
+    """All flags that make the container's config the plan's, and the environment that buildah needs for them.
+
+    The values of variables may be secrets, so they are in that environment and not in the flags, which all users
+    of the host can see. Raises SpecError for what buildah cannot say.
+    """
     config = plan.config.config
     flags = ["--arch", plan.config.architecture, "--os", plan.config.os]
     if plan.config.variant is not None:
         flags += ["--variant", plan.config.variant]
     flags += ["--user", config.user, "--workingdir", config.working_dir]
-    flags += _environment(config.env)
+    words, values = _environment(config.env)
+    flags += words
     if config.entrypoint is not None:
         flags += ["--entrypoint", json.dumps(config.entrypoint)]
     if config.cmd is not None:
@@ -40,7 +46,7 @@ def config_flags(plan: Plan) -> tuple[str, ...]:
         flags += ["--volume", _csv(volume)]
     for key, value in config.labels:
         flags += ["--label", f"{key}={value}"]
-    return (*flags, *_annotations(plan))
+    return (*flags, *_annotations(plan)), values
 
 
 def _annotations(plan: Plan) -> list[str]:
@@ -63,17 +69,22 @@ def _csv(volume: str) -> str:
     return '"' + volume.replace('"', '""') + '"'
 
 
-def _environment(env: tuple[tuple[str, str], ...]) -> list[str]:
-    """A dollar sign can only be said by a variable that holds one, and is removed again at the end."""
+def _environment(env: tuple[tuple[str, str], ...]) -> tuple[list[str], dict[str, str]]:
+    """The words for the variables, and what buildah itself must have in its environment.
+
+    A variable without a value is taken from there (buildah-config(1)), and another one of the container can be
+    made of it, whatever its own name would do to buildah. What is expanded once is not expanded again.
+    """
     flags: list[str] = []
-    dollar = "_"
-    while any(name == dollar for name, _ in env):
-        dollar += "_"
-    used = any("$" in name + value for name, value in env)
-    if used:
-        flags += ["--env", f"{dollar}=$"]
+    values: dict[str, str] = {}
+    names = {name for name, _ in env}
     for name, value in env:
-        flags += ["--env", f"{name}={value}".replace("$", "${" + dollar + "}")]
-    if used:
-        flags += ["--env", f"{dollar}-"]
-    return flags
+        if not value:
+            flags += ["--env", f"{name}="]
+            continue
+        carrier = f"{_CARRIER}{len(values)}"
+        while carrier in names:
+            carrier += "_"
+        values[carrier] = value
+        flags += ["--env", carrier, "--env", f"{name}=${{{carrier}}}", "--env", f"{carrier}-"]
+    return flags, values

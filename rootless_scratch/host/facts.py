@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from rootless_scratch.command import ask
-from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.errors import CommandError, HostError, redacted
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.environment import runtime_dir_problem
 from rootless_scratch.host.identity import (
@@ -163,6 +163,7 @@ def _tun_problem() -> str | None:
 def _read_socket(own: Mapping[str, str], identity: Identity, environment: Mapping[str, str]) -> Socket:
     address = own.get("CONTAINER_HOST")
     if address:
+        address = redacted(address)
         scheme, _, path = address.partition("://")
         if scheme == "ssh":
             return Socket(path=address, state="elsewhere", named=True)

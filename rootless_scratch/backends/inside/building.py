@@ -29,7 +29,8 @@ def build(places: Places) -> dict[str, object]:
         images = images_directory(mountpoint)
         job = read_job()
         check_ids(job["entries"])
-        config = Tool(places, ("config", *job["config"], container))
+        environment = {**os.environ, **job["config_environment"]}
+        config = Tool(places, ("config", *job["config"], container), environment=environment)
         try:
             writer = Writer(mountpoint, job["mtime"])
             writer.write(job["entries"])

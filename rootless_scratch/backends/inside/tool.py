@@ -10,7 +10,7 @@ from rootless_scratch.spawn import spawn
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rootless_scratch.backends.inside.caller import Places
 
@@ -27,12 +27,21 @@ class Tool:
     `program` is the path of another tool; `exit_code` is there once it has been waited for.
     """
 
-    def __init__(self, places: Places, words: Sequence[str], *, program: str | None = None) -> None:
+    def __init__(
+        self,
+        places: Places,
+        words: Sequence[str],
+        *,
+        program: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.words = words
         self.exit_code: int | None = None
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._child = spawn([program or places.buildah, *words], environment=os.environ, stdin=null)
+            self._child = spawn(
+                [program or places.buildah, *words], environment=environment or os.environ, stdin=null
+            )
         finally:
             os.close(null)
 
