@@ -6,8 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from rootless_scratch import private
 from rootless_scratch.errors import ElfError, HostError, UsageError
 from rootless_scratch.findings import Finding, Judgement
+from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.given import image_id, text
 from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.spec import Copy, Spec
@@ -103,6 +105,7 @@ def _check_layout(word: str, platform: str | None) -> Judgement:
     from rootless_scratch.rules.files import broken_image
     from rootless_scratch.rules.programs import verdict
 
+    private.sweep(temporary_directory(os.environ))
     with Source(parse_output(word)) as source:
         faults = validate(source)
         if faults:

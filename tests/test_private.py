@@ -270,3 +270,27 @@ def is_worker(process: Path, home: str) -> bool:
     except OSError:
         return False
     return "worker.py" in words and home in words
+
+
+@pytest.mark.buildah
+@pytest.mark.podman
+def test_whatever_is_called_next_removes_what_a_killed_call_left(fresh_home: Home, tmp_path: Path) -> None:
+    program, layout_word = str(tinyelf.write(tmp_path / "program")), f"oci:{tmp_path}/layout"
+    assert fresh_home.cli("build", program, "-o", layout_word).returncode == 0
+    for words in (
+        ("build", program, "-t", "x"),
+        ("build", program, "-t", "y", "-o", f"oci:{tmp_path}/other"),
+        ("build", program, "-o", f"oci-archive:{tmp_path}/archive"),
+        ("check", "x"),
+        ("check", layout_word),
+        ("inspect", layout_word),
+        ("verify", layout_word, program),
+        ("save", "x", "-o", f"{tmp_path}/x.tar"),
+        ("run", "--network", "none", "x"),
+        ("containerfile", program, "-o", str(tmp_path / "context")),
+    ):
+        # A context is written, and left by a kill, beside its directory.
+        left = leftover(tmp_path, f".{NAME}") if words[0] == "containerfile" else leftover(fresh_home.temporary)
+        done = fresh_home.cli(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        assert not left.exists(), words

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch import private
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import BuildError, SpecError, UsageError
+from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.finished import Image, Layer, PlatformImage, WrittenOutput
 from rootless_scratch.image.layer import NONE, write_layer
 from rootless_scratch.image.layout import (
@@ -147,6 +149,7 @@ def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[
 @contextmanager
 def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
     """While it lasts the places of all outputs are there; layers are written beside the first."""
+    private.sweep(temporary_directory(os.environ))
     try:
         with ExitStack() as stack:
             places = [stack.enter_context(place_of(output)) for output in outputs]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from rootless_scratch import private
 from rootless_scratch.errors import ImageNotFoundError, UsageError
+from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.outputs import is_output, parse_output
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def read_any(word: str, platform: Platform | None = None) -> StoredImage:
         from rootless_scratch.backends.layouts import LayoutImage
         from rootless_scratch.image.source import Source
 
+        private.sweep(temporary_directory(os.environ))
         with Source(parse_output(word)) as source:
             return LayoutImage(source, platform).stored
     if platform is not None:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from rootless_scratch import private
 from rootless_scratch.engine.lease import lease_directory, local_engine
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
-from rootless_scratch.host.environment import has_service_manager
+from rootless_scratch.host.environment import has_service_manager, temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,6 +140,7 @@ def _launch_on(
     from rootless_scratch.engine.session import Container
 
     remove_leftovers(service.client, call.lease, directory=lease_directory(call.variables), engine=engine)
+    private.sweep(temporary_directory(call.variables))
     asked = _prepared(call, service)
     call.opening.used = True
     with contextlib.ExitStack() as own:
