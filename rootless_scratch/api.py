@@ -6,12 +6,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
-from rootless_scratch.errors import HostError, RefusedError, UsageError
-from rootless_scratch.findings import Finding, Judgement, errors_of
+from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.given import flag, image_id, maybe, text, texts
+from rootless_scratch.image.given import limits as limits_of
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.spec import NONROOT, parts_of
 from rootless_scratch.image.words import spec_of
+from rootless_scratch.planning import plan_all
 
 if TYPE_CHECKING:
     import os
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.options import ContainerOptions, Options
     from rootless_scratch.engine.readiness import Ready
     from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.outputs import Output
-    from rootless_scratch.image.plan import Plan, Planned
+    from rootless_scratch.image.plan import Plan
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.image.words import ImageWords
     from rootless_scratch.ship.registry import Access
@@ -249,48 +251,6 @@ def _with_way_out(error: HostError, spec: Spec) -> HostError:
     return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
 
 
-def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to.
-
-    UsageError where there are several, for several platforms.
-    """
-    parts = parts_of(spec)
-    if len(parts) > 1:
-        listed = " and ".join(str(part.platform) for part in parts)
-        raise UsageError(
-            f"The programs are for {listed}, and this takes one platform.",
-            fix="Name the programs for one platform at a time.",
-        )
-    plans, findings = plan_all(parts, check=check)
-    return plans[0].plan, findings
-
-
-def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
-    """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
-    from msgspec.structs import replace
-
-    from rootless_scratch.image.plan import Planned, plan
-    from rootless_scratch.rules.images import judge_plan
-    from rootless_scratch.rules.needs import with_needed
-
-    plans: list[Planned] = []
-    findings: dict[Finding, None] = {}
-    for part in parts:
-        planned = plan(part.spec)
-        found = judge_plan(planned)
-        completed = with_needed(part.spec, found)
-        if completed != part.spec:
-            named = {essential.name for essential in part.spec.essentials}
-            added = tuple(each.name for each in completed.essentials if each.name not in named)
-            planned = replace(plan(completed), added=added)
-            found = judge_plan(planned)
-        plans.append(Planned(plan=planned, platform=part.platform))
-        findings |= dict.fromkeys(found)
-    if check and errors_of(tuple(findings)):
-        raise RefusedError(tuple(findings))
-    return tuple(plans), tuple(findings)
-
-
 def run(
     image: str | Image,
     arguments: Sequence[str] = (),
@@ -358,6 +318,7 @@ def check(
     sysroot: StrPath | None = None,
     platform: str | None = None,
     root: HostRoot | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
 
@@ -366,29 +327,42 @@ def check(
 
     `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
     checked; of an index every image is judged, or that for `platform` (`linux/arm64`). A word that is the path of
-    a file, or begins with `/` or `.`, is a program; any other names an image.
-    Iterating over the answer gives its findings. Raises SourceError, ImageNotFoundError, HostError.
+    a file, or begins with `/` or `.`, is a program; any other names an image. `limits={"expanded": 2 << 40}`
+    raises what reading an image may cost (docs/limits.md).
+    Iterating over the answer gives its findings. Raises SourceError, LimitError, ImageNotFoundError, HostError.
     """
     where = maybe(text, "sysroot", sysroot)
     wanted = maybe(text, "platform", platform)
-    return check_subject(subject, bundle_libraries=bundle_libraries, sysroot=where, platform=wanted, root=root)
+    return check_subject(
+        subject,
+        bundle_libraries=bundle_libraries,
+        sysroot=where,
+        platform=wanted,
+        root=root,
+        limits=limits_of(limits),
+    )
 
 
-def verify(image: str | Image, *programs: StrPath, **words: Unpack[ImageWords]) -> Verification:
+def verify(
+    image: str | Image,
+    *programs: StrPath,
+    limits: Mapping[str, int] | None = None,
+    **words: Unpack[ImageWords],
+) -> Verification:
     """Make the image of these words, those of `build`, in memory, and say whether `image` is the same one.
 
     `image` is a name or an ID of local storage, `oci:DIR[:REF]`, `oci-archive:FILE`, `docker-archive:FILE`, or
-    what `build` returned. Nothing is written, and nothing is judged. Raises ImageNotFoundError, SourceError,
-    ElfError, SpecError, UsageError, HostError.
+    what `build` returned. Nothing is written, and nothing is judged; `limits` as for `check`. Raises
+    ImageNotFoundError, SourceError, LimitError, ElfError, SpecError, UsageError, HostError.
     """
-    return verify_spec(image, spec_of(programs, **words))
+    return verify_spec(image, spec_of(programs, **words), limits=limits_of(limits))
 
 
-def verify_spec(image: str | Image, spec: Spec) -> Verification:
+def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | None = None) -> Verification:
     """See `verify`."""
     from rootless_scratch.backends.comparing import compare_all
     from rootless_scratch.checking import word_of
 
     require_utf8()
     plans, _ = plan_all(parts_of(spec), check=False)
-    return compare_all(plans, word_of(image))
+    return compare_all(plans, word_of(image), limits=limits)

@@ -16,6 +16,8 @@ from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.judging import judge_content, judge_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.finished import Image
@@ -28,24 +30,26 @@ def check_subject(
     sysroot: str | None,
     platform: str | None,
     root: HostRoot | None,
+    limits: Mapping[str, int] | None,
 ) -> Judgement:
     """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, bytes, os.PathLike)):
         word = word_of(subject)
-        return _check_layout(word, platform) if is_output(word) else _check_stored(word, platform)
+        check = _check_layout if is_output(word) else _check_stored
+        return check(word, platform, limits)
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(
             f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
     if isinstance(subject, str) and is_output(word):
-        return _check_layout(word, platform)
+        return _check_layout(word, platform, limits)
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         if platform is not None:
             raise UsageError(f"{word!r} is a program, which has one platform.", fix="Leave `--platform` out.")
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
-    return _check_stored(word, platform)
+    return _check_stored(word, platform, limits)
 
 
 def word_of(image: str | Image) -> str:
@@ -88,25 +92,26 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)
 
 
-def _check_stored(name: str, platform: str | None) -> Judgement:
+def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     if platform is not None:
         from rootless_scratch.backends.reading import refuse_local_choice
 
         refuse_local_choice(name)
-    return judge_stored(name)
+    return judge_stored(name, limits=limits)
 
 
-def _check_layout(word: str, platform: str | None) -> Judgement:
+def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     from rootless_scratch.backends.layouts import LayoutImage
     from rootless_scratch.elf.platforms import parse_platform
     from rootless_scratch.image.faults import validate
+    from rootless_scratch.image.found import platforms_in
     from rootless_scratch.image.outputs import parse_output
-    from rootless_scratch.image.source import Source, platforms_in
+    from rootless_scratch.image.source import Source
     from rootless_scratch.rules.files import broken_image
     from rootless_scratch.rules.programs import verdict
 
     private.sweep(temporary_directory(os.environ))
-    with Source(parse_output(word)) as source:
+    with Source(parse_output(word), limits) as source:
         faults = validate(source)
         if faults:
             findings = tuple(broken_image(word, fault) for fault in faults)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import private
-from rootless_scratch.api import build_spec, plan_all
+from rootless_scratch.api import build_spec
 from rootless_scratch.backends.comparing import planned_image_id
 from rootless_scratch.backends.session import unusable
 from rootless_scratch.engine.destination import destination_of
@@ -24,6 +24,7 @@ from rootless_scratch.host.environment import temporary_directory, tool_environm
 from rootless_scratch.image.given import maybe, text
 from rootless_scratch.image.spec import parts_of
 from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
+from rootless_scratch.planning import plan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,6 +4,7 @@ ScratchError
 ├── UsageError             the words of a call are off (command line: exit 2)
 ├── SpecError              what was asked for contradicts itself or the rules of image content
 ├── SourceError            a file of the host is missing, unreadable, or changed while it was read
+│   └── LimitError           ... or an image costs more to read than a limit allows
 ├── ElfError               bytes that claim to be an ELF file and are not readable as one
 ├── RefusedError           findings of severity `error`: the image would not start, so it is not built
 ├── HostError              this host lacks a right or a setting that the operation needs
@@ -83,6 +84,12 @@ class SourceError(ScratchError):
     """A file of the host is missing, unreadable, or changed while it was read."""
 
     kind = "source"
+
+
+class LimitError(SourceError):
+    """An image costs more to read than a limit allows, which the message names."""
+
+    kind = "limit"
 
 
 class ElfError(ScratchError):

@@ -11,7 +11,7 @@ from rootless_scratch.errors import ElfError, EndedEarlyError, EngineError, Scra
 from rootless_scratch.findings import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.facts import ElfFacts
@@ -30,9 +30,9 @@ _CRASHES: Final = {
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def judge_stored(name: str, *, arguments: Sequence[str] = (), user: str | None = None) -> Judgement:
-    """Judge an image as it would be run with these arguments; raises ImageNotFoundError, HostError."""
-    return _judged(name, arguments, user)[0]
+def judge_stored(name: str, *, limits: Mapping[str, int] | None = None) -> Judgement:
+    """Judge an image as it would be run without arguments; raises ImageNotFoundError, LimitError, HostError."""
+    return _judged(name, (), None, limits)[0]
 
 
 def explained(
@@ -138,12 +138,14 @@ def _foreign(programs: Sequence[Program]) -> Finding | None:
     return None
 
 
-def _judged(name: str, arguments: Sequence[str], user: str | None) -> tuple[Judgement, tuple[Program, ...]]:
+def _judged(
+    name: str, arguments: Sequence[str], user: str | None, limits: Mapping[str, int] | None = None
+) -> tuple[Judgement, tuple[Program, ...]]:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
 
     with Session("read-programs") as session:
-        stored = read_image(name, session)
+        stored = read_image(name, session, limits=limits)
     files = {file.path: file for file in stored.files}
 
     def read(path: str) -> ProgramFacts | None:

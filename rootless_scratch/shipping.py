@@ -24,6 +24,7 @@ from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.given import flag, integer, maybe, text
+from rootless_scratch.image.given import limits as limits_of
 from rootless_scratch.image.given import outputs as outputs_of
 from rootless_scratch.image.layer import parse_compression
 from rootless_scratch.image.names import image_name
@@ -52,6 +53,7 @@ def push(
     tls_verify: bool | None = None,
     cert_dir: StrPath | None = None,
     retries: int = 3,
+    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Shipped:
     """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
@@ -59,11 +61,17 @@ def push(
     Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
     compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
     `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
-    what it named before. Raises RegistryError, ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
+    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
     access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     return ship_image(
-        image, (text("the destination", destination),), compress=compress, access=access, progress=progress
+        image,
+        (text("the destination", destination),),
+        compress=compress,
+        access=access,
+        limits=limits_of(limits),
+        progress=progress,
     )
 
 
@@ -72,13 +80,16 @@ def save(
     output: str | Sequence[str],
     *,
     compress: str | None = None,
+    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Shipped:
     """Write an image of local storage, a layout or an archive to other places; see `push`.
 
     A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
     """
-    return ship_image(image, in_words(outputs_of(output)), compress=compress, progress=progress)
+    return ship_image(
+        image, in_words(outputs_of(output)), compress=compress, limits=limits_of(limits), progress=progress
+    )
 
 
 def ship_image(
@@ -87,6 +98,7 @@ def ship_image(
     *,
     compress: str | None = None,
     access: Access | None = None,
+    limits: Mapping[str, int] | None = None,
     begun: Callable[[int], None] | None = None,
     progress: Callable[[int], None] | None = None,
     step: Callable[[str], None] | None = None,
@@ -104,6 +116,7 @@ def ship_image(
         names=known,
         compress=compress,
         access=access or Access(),
+        limits=limits,
         begun=begun,
         progress=progress,
         step=step or _silent,
@@ -197,6 +210,7 @@ def _ship(
     names: Sequence[str] = (),
     compress: str | None,
     access: Access,
+    limits: Mapping[str, int] | None,
     begun: Callable[[int], None] | None,
     progress: Callable[[int], None] | None,
     step: Step,
@@ -232,13 +246,14 @@ def _ship(
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
         compression = _compression_for(compress, outputs) if compress or anew else None
-        from rootless_scratch.image.source import Source, names_in
+        from rootless_scratch.image.found import names_in
+        from rootless_scratch.image.source import Source
         from rootless_scratch.ship.gathering import gather
 
         destinations = (*local, stage) if remote else tuple(local)
         try:
             places = [stack.enter_context(place_of(output)) for output in destinations]
-            source = stack.enter_context(Source(read))
+            source = stack.enter_context(Source(read, limits))
             names = names or names_in(source)
             gathered = gather(source, places[0], stack, compression=compression, begun=begun, progress=progress)
             require_single(gathered.image, destinations)

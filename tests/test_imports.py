@@ -28,7 +28,7 @@ FLOORS = (
     {"elf", "host"},
     {"image"},
     {"backends", "engine", "rules", "ship"},
-    {"judging"},
+    {"judging", "planning"},
     {"checking"},
     {"shipping"},
     {"api"},

@@ -19,7 +19,7 @@ from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.rootfs import Directory, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.image.plan import Plan, Planned
@@ -64,12 +64,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
 
 
-def compare_all(plans: Sequence[Planned], word: str) -> Verification:
+def compare_all(plans: Sequence[Planned], word: str, *, limits: Mapping[str, int] | None = None) -> Verification:
     """Compare with the image that a word names, or each of an index; raises what `compare` and reading do."""
-    there = platforms_at(word)
+    there = platforms_at(word, limits=limits)
     if len(plans) == 1:
         own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
-        return compare(plans[0].plan, read_any(word, own))
+        return compare(plans[0].plan, read_any(word, own, limits=limits))
     if not there:
         if not is_output(word):
             refuse_local_choice(word)
@@ -83,7 +83,7 @@ def compare_all(plans: Sequence[Planned], word: str) -> Verification:
     compared = []
     for name in sorted({*planned, *found}):
         if name in planned and name in found:
-            each = compare(planned[name], read_any(word, found[name]))
+            each = compare(planned[name], read_any(word, found[name], limits=limits))
             compared.append(each)
             differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,12 +11,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.backends.inside.reading import is_told
+from rootless_scratch.backends.overlay import Overlay
 from rootless_scratch.backends.stored import StoredFile, StoredImage
 from rootless_scratch.elf.program import read_program
+from rootless_scratch.errors import HostError
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
+from rootless_scratch.image.found import find_image
 from rootless_scratch.image.oci import LAYER
-from rootless_scratch.image.source import Fault, broken, find_image
+from rootless_scratch.image.source import Fault, broken
+from rootless_scratch.image.sources import host_trouble
+from rootless_scratch.image.tarread import Member, TarFault, TarReader
 from rootless_scratch.image.unpacking import open_layer
 
 if TYPE_CHECKING:
@@ -26,61 +30,63 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.stored import FileType
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.image.source import FoundImage, Source
+    from rootless_scratch.image.found import FoundImage
+    from rootless_scratch.image.source import Source
 
-_CHUNK = 1 << 20
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
-_TYPES: dict[bytes, FileType] = {
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.CHRTYPE: "device",
-    tarfile.BLKTYPE: "device",
-    tarfile.FIFOTYPE: "fifo",
+_HARD_LINK, _DIRECTORY = ord("1"), ord("5")
+_TYPES: dict[int, FileType] = {
+    _DIRECTORY: "directory",
+    ord("2"): "symlink",
+    ord("3"): "device",
+    ord("4"): "device",
+    ord("6"): "fifo",
 }
 
 
 class LayoutImage:
-    """The image that a source's word names, see `find_image`; raises ImageNotFoundError, SourceError."""
+    """The image that a source's word names; raises ImageNotFoundError, SourceError, LimitError as `find_image`."""
 
     def __init__(self, source: Source, platform: Platform | None = None) -> None:
         self._source = source
         self._found = find_image(source, platform)
-        self._places: dict[str, tuple[int, str]] = {}
+        self._places: dict[str, tuple[int, int]] = {}
         self.stored = self._read(self._found)
 
     def program(self, path: str) -> ProgramFacts:
-        """What a file of the image says of itself; raises SourceError, ElfError."""
-        number, name = self._places[path]
+        """What a file of the image says of itself; raises SourceError, ElfError, LimitError, HostError."""
+        layer, number = self._places[path]
+        self._source.budget.restart()
         # Without a name nobody exchanges it, and nothing stays of it.
         with tempfile.TemporaryFile() as copy:
-            with self._members(number) as archive:
-                for member in archive:
-                    if member.name == name and member.isreg():
-                        file = archive.extractfile(member)
-                        while file is not None and (block := file.read(_CHUNK)):
-                            copy.write(block)
+            with self._reader(layer) as reader:
+                for at, member in enumerate(reader):
+                    if at == number:
+                        _refuse_too_large(path, member.size, copy.fileno())
+                        for block in reader.content(member):
+                            _write(copy.fileno(), block)
                         break
-            copy.flush()
             return msgspec.structs.replace(read_program(f"/proc/self/fd/{copy.fileno()}"), path=path)
 
     @contextmanager
-    def _members(self, number: int) -> Iterator[tarfile.TarFile]:
+    def _reader(self, number: int) -> Iterator[TarReader]:
         layer = self._found.layers[number]
         try:
-            with (
-                open_layer(self._source, layer.name) as file,
-                tarfile.open(fileobj=file, mode="r|", encoding="utf-8", errors="surrogateescape") as archive,
-            ):
-                yield archive
-        except (Fault, tarfile.TarError, OSError, EOFError, ValueError) as error:
-            raise broken(self._source.word, f"{layer.name}: {error}") from error
+            with open_layer(self._source, layer.name) as file:
+                yield TarReader(file, self._source.budget)
+        except (Fault, TarFault, OSError, EOFError) as error:
+            trouble = host_trouble(error, layer.name) if isinstance(error, OSError) else None
+            raise trouble or broken(self._source.word, f"{layer.name}: {error}") from error
 
     def _read(self, found: FoundImage) -> StoredImage:
-        files: dict[str, StoredFile] = {}
+        overlay = Overlay()
+        self._source.budget.restart()
         for number in range(len(found.layers)):
-            with self._members(number) as archive:
-                self._apply(files, number, archive)
-        ordered = sorted(files.values(), key=lambda file: os.fsencode(file.path).split(b"/"))
+            with self._reader(number) as reader:
+                self._apply(overlay, number, reader)
+            overlay.settle()
+        # A NUL is in no path, and sorts as the end of a name does.
+        ordered = sorted(overlay, key=lambda file: os.fsencode(file.path).replace(b"/", b"\0"))
         return StoredImage(
             image_id=found.image_id,
             config=found.config.decode("utf-8", "replace"),
@@ -88,44 +94,42 @@ class LayoutImage:
             files=tuple(ordered),
         )
 
-    def _apply(self, files: dict[str, StoredFile], number: int, archive: tarfile.TarFile) -> None:
+    def _apply(self, overlay: Overlay, number: int, reader: TarReader) -> None:
         """One layer over those below it: OCI image-spec v1.1, layer.md, "Whiteouts"."""
-        added: set[str] = set()
-        for member in archive:
+        budget = self._source.budget
+        for at, member in enumerate(reader):
+            budget.add_entry(member.name)
             path = os.path.normpath("/" + member.name.lstrip("/"))
             above, _, name = path.rpartition("/")
             if name == _OPAQUE:
-                _hide(files, above, added, itself=False)
+                overlay.hide_below(above)
             elif name.startswith(_WHITEOUT):
-                _hide(files, f"{above}/{name.removeprefix(_WHITEOUT)}", added, itself=True)
+                overlay.hide(f"{above}/{name.removeprefix(_WHITEOUT)}")
             elif path != "/":
-                if not member.isdir():
-                    _hide(files, path, added, itself=True)
-                _add_parents(files, above)
-                files[path] = self._file(files, path, number, member, archive)
-                added.add(path)
+                if member.kind != _DIRECTORY:
+                    overlay.hide(path)
+                for directory in overlay.missing_above(above):
+                    budget.add_entry(directory)
+                    overlay.add(_made_directory(directory))
+                overlay.add(self._file(overlay, path, (number, at), member, reader))
 
     def _file(
-        self,
-        files: dict[str, StoredFile],
-        path: str,
-        number: int,
-        member: tarfile.TarInfo,
-        archive: tarfile.TarFile,
+        self, overlay: Overlay, path: str, place: tuple[int, int], member: Member, reader: TarReader
     ) -> StoredFile:
-        if member.islnk():
-            target = os.path.normpath("/" + member.linkname.lstrip("/"))
-            if target not in files:
-                raise tarfile.TarError(f"{path!r} is a link to {target!r}, which is not there")
+        if member.kind == _HARD_LINK:
+            target = os.path.normpath("/" + member.link.lstrip("/"))
+            linked = overlay.find(target)
+            if linked is None:
+                raise TarFault(f"{path!r} is a link to {target!r}, which is not there")
             if target in self._places:
                 self._places[path] = self._places[target]
-            return msgspec.structs.replace(files[target], path=path)
-        kind = _TYPES.get(member.type, "file")
-        value = member.pax_headers.get(f"SCHILY.xattr.{XATTR}")
+            return msgspec.structs.replace(linked, path=path)
+        kind = _TYPES.get(member.kind, "file")
+        value = member.records.get(f"SCHILY.xattr.{XATTR}")
         digest, content = None, None
         if kind == "file":
-            self._places[path] = (number, member.name)
-            digest, content = _read(archive, member, keep=is_told(path, member.size))
+            self._places[path] = place
+            digest, content = _read(reader, member, keep=is_told(path, member.size))
         return StoredFile(
             path=path,
             type=kind,
@@ -134,8 +138,8 @@ class LayoutImage:
             gid=member.gid,
             size=member.size if kind == "file" else 0,
             sha256=digest,
-            target=member.linkname if kind == "symlink" else None,
-            mtime=int(member.mtime),
+            target=member.link if kind == "symlink" else None,
+            mtime=member.mtime,
             capabilities=None if value is None else value.encode("utf-8", "surrogateescape").hex(),
             content=content,
         )
@@ -152,44 +156,50 @@ class LayoutImage:
             )
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, *, keep: bool) -> tuple[str, bytes | None]:
+def _read(reader: TarReader, member: Member, *, keep: bool) -> tuple[str, bytes | None]:
     """The digest of a member's bytes, and the bytes where they are to be kept."""
     found, kept = hashlib.sha256(), bytearray()
-    file = archive.extractfile(member)
-    while file is not None and (block := file.read(_CHUNK)):
+    for block in reader.content(member):
         found.update(block)
         kept += block if keep else b""
     return found.hexdigest(), bytes(kept) if keep else None
 
 
-def _hide(files: dict[str, StoredFile], path: str, kept: set[str], *, itself: bool) -> None:
-    """Remove what lower layers have at and below a path."""
-    there = files.get(path)
-    if there is None and path:
-        return
-    if there is not None and there.type != "directory":
-        if itself and path not in kept:
-            del files[path]
-        return
-    below = path + "/"
-    for other in [each for each in files if each.startswith(below) or (itself and each == path)]:
-        if other not in kept:
-            del files[other]
+def _refuse_too_large(path: str, size: int, descriptor: int) -> None:
+    """Raise HostError where a program cannot be copied to where temporary files lie."""
+    room = os.fstatvfs(descriptor)
+    free = room.f_bavail * room.f_frsize
+    if size > free:
+        raise _no_space(f"{path!r} has {size} bytes, and {free} are free")
 
 
-def _add_parents(files: dict[str, StoredFile], above: str) -> None:
-    """Directories that a layer does not name are made as root's, 0755."""
-    while above and above not in files:
-        files[above] = StoredFile(
-            path=above,
-            type="directory",
-            mode=0o755,
-            uid=0,
-            gid=0,
-            size=0,
-            sha256=None,
-            target=None,
-            mtime=0,
-            capabilities=None,
-        )
-        above = above.rpartition("/")[0]
+def _write(descriptor: int, block: bytes) -> None:
+    view = memoryview(block)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError as error:
+        raise _no_space(error.strerror or str(error)) from error
+
+
+def _no_space(what: str) -> HostError:
+    return HostError(
+        f"A program of the image cannot be copied to {tempfile.gettempdir()} to be read: {what}.",
+        fix="Make room there, or set TMPDIR to a larger disk.",
+    )
+
+
+def _made_directory(path: str) -> StoredFile:
+    """A directory that a layer does not name is made as root's, 0755."""
+    return StoredFile(
+        path=path,
+        type="directory",
+        mode=0o755,
+        uid=0,
+        gid=0,
+        size=0,
+        sha256=None,
+        target=None,
+        mtime=0,
+        capabilities=None,
+    )

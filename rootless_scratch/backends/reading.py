@@ -11,23 +11,27 @@ from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.outputs import is_output, parse_output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.platforms import Platform
 
 
-def read_any(word: str, platform: Platform | None = None) -> StoredImage:
+def read_any(
+    word: str, platform: Platform | None = None, *, limits: Mapping[str, int] | None = None
+) -> StoredImage:
     """Read config, layers and files of the image that a word names; of an index, that for `platform`.
 
-    By default that is this host's. Raises ImageNotFoundError, SourceError, UsageError, HostError, BuildError.
+    By default that is this host's. `limits` are those of limits.py, by default the usual ones. Raises
+    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
     if is_output(word):
         from rootless_scratch.backends.layouts import LayoutImage
         from rootless_scratch.image.source import Source
 
         private.sweep(temporary_directory(os.environ))
-        with Source(parse_output(word)) as source:
+        with Source(parse_output(word), limits) as source:
             return LayoutImage(source, platform).stored
     if platform is not None:
         refuse_local_choice(word)
@@ -36,7 +40,7 @@ def read_any(word: str, platform: Platform | None = None) -> StoredImage:
 
     try:
         with Session("read") as session:
-            return read_image(word, session)
+            return read_image(word, session, limits=limits)
     except ImageNotFoundError as error:
         if "/" in word and os.path.isfile(word):
             raise ImageNotFoundError(
@@ -54,11 +58,12 @@ def refuse_local_choice(word: str) -> NoReturn:
     )
 
 
-def platforms_at(word: str) -> tuple[Platform, ...]:
+def platforms_at(word: str, *, limits: Mapping[str, int] | None = None) -> tuple[Platform, ...]:
     """The platforms of the index that a word names; () for an image, and in local storage. Raises as read_any."""
     if not is_output(word):
         return ()
-    from rootless_scratch.image.source import Source, platforms_in
+    from rootless_scratch.image.found import platforms_in
+    from rootless_scratch.image.source import Source
 
-    with Source(parse_output(word)) as source:
+    with Source(parse_output(word), limits) as source:
         return platforms_in(source)

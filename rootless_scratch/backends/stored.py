@@ -11,9 +11,12 @@ from rootless_scratch.elf.program import FileIdentity, ProgramFacts
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.finished import Layer, layers_of, platform_said
+from rootless_scratch.image.limits import DEFAULTS
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rootless_scratch.backends.session import Session
     from rootless_scratch.image.rootfs import Entry
 
@@ -73,10 +76,10 @@ class StoredImage(msgspec.Struct, frozen=True, kw_only=True):
         return _runtime_config(json.loads(self.config).get("config"))
 
 
-def read_image(name: str, session: Session) -> StoredImage:
+def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None = None) -> StoredImage:
     """Read an image by its name or ID; what its programs say only if the session's purpose is `read-programs`.
 
-    Raises ImageNotFoundError, HostError, BuildError.
+    Raises ImageNotFoundError, LimitError, HostError, BuildError.
     """
     files: list[StoredFile] = []
 
@@ -84,7 +87,7 @@ def read_image(name: str, session: Session) -> StoredImage:
         if "file" in message:
             files.append(msgspec.convert(message["file"], StoredFile))
 
-    done = session.do({"image": name}, told=told)
+    done = session.do({"image": name, "limits": dict(limits or DEFAULTS)}, told=told)
     return StoredImage(
         image_id=done["image_id"],
         config=done["config"],

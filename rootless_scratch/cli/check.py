@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import (
     colour,
     common_options,
@@ -30,6 +31,7 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 @click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
 @click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: all of them].")
+@limit_option
 @common_options
 def command(
     *,
@@ -37,6 +39,7 @@ def command(
     bundle_libraries: bool,
     sysroot: str | None,
     platform: str | None,
+    limits: dict[str, int] | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001 - for errors
@@ -52,7 +55,9 @@ def command(
 
     failed = False
     answers: list[dict[str, object]] = []
-    judgements = _judgements(subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform)
+    judgements = _judgements(
+        subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, limits=limits
+    )
     with Counter(total=len(subjects), quiet=quiet or as_json or len(subjects) == 1) as counter:
         for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()
@@ -75,7 +80,12 @@ def command(
 
 
 def _judgements(
-    subjects: tuple[str, ...], *, bundle_libraries: bool, sysroot: str | None, platform: str | None
+    subjects: tuple[str, ...],
+    *,
+    bundle_libraries: bool,
+    sysroot: str | None,
+    platform: str | None,
+    limits: dict[str, int] | None,
 ) -> Iterator[Judgement | ScratchError]:
     """The answers one by one; of several, the error of one that cannot be judged."""
     from rootless_scratch.api import check
@@ -85,7 +95,14 @@ def _judgements(
     root = HostRoot(sysroot or "/")
     for subject in subjects:
         try:
-            yield check(subject, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, root=root)
+            yield check(
+                subject,
+                bundle_libraries=bundle_libraries,
+                sysroot=sysroot,
+                platform=platform,
+                root=root,
+                limits=limits,
+            )
         except (UsageError, HostError):
             # The same for every subject.
             raise

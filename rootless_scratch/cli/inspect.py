@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import colour, common_options, print_json, showable
 
 if TYPE_CHECKING:
@@ -18,8 +19,17 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @click.argument("image")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: this host's].")
+@limit_option
 @common_options
-def command(*, image: str, platform: str | None, as_json: bool, quiet: bool, verbose: bool) -> int:  # noqa: ARG001 - for errors
+def command(
+    *,
+    image: str,
+    platform: str | None,
+    limits: dict[str, int] | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001 - for errors
+) -> int:
     """Show config, layers and every file of IMAGE.
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
@@ -29,7 +39,7 @@ def command(*, image: str, platform: str | None, as_json: bool, quiet: bool, ver
     from rootless_scratch.elf.platforms import parse_platform
 
     require_utf8()
-    stored = read_any(image, None if platform is None else parse_platform(platform))
+    stored = read_any(image, None if platform is None else parse_platform(platform), limits=limits)
     if as_json:
         print_json(
             {

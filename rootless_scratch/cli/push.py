@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import common_options, say
 from rootless_scratch.cli.ship_options import access_from, access_options, ship
 
@@ -19,12 +20,14 @@ from rootless_scratch.cli.ship_options import access_from, access_options, ship
     help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are; gzip from local storage].",
 )
 @access_options
+@limit_option
 @common_options
 def command(
     *,
     image: str,
     destination: str,
     compress: str | None,
+    limits: dict[str, int] | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -36,7 +39,13 @@ def command(
     is docker://HOST/NAME:TAG, or a place as `save` writes it. Log in with `skopeo login` or `podman login`.
     """
     shipped = ship(
-        image, (destination,), compress=compress, access=access_from(words), as_json=as_json, quiet=quiet
+        image,
+        (destination,),
+        compress=compress,
+        access=access_from(words),
+        limits=limits,
+        as_json=as_json,
+        quiet=quiet,
     )
     if verbose:
         say(f"image ID: {shipped.image_id}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import common_options, say
 from rootless_scratch.cli.ship_options import ship
 
@@ -20,9 +21,17 @@ from rootless_scratch.cli.ship_options import ship
     help="An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
 )
 @click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are].")
+@limit_option
 @common_options
 def command(
-    *, image: str, outputs: tuple[str, ...], compress: str | None, as_json: bool, quiet: bool, verbose: bool
+    *,
+    image: str,
+    outputs: tuple[str, ...],
+    compress: str | None,
+    limits: dict[str, int] | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> int:
     """Write IMAGE to files, each whole or not at all, and print the digest of its manifest.
 
@@ -30,7 +39,9 @@ def command(
     """
     from rootless_scratch.image.outputs import in_words
 
-    shipped = ship(image, in_words(outputs), compress=compress, access=None, as_json=as_json, quiet=quiet)
+    shipped = ship(
+        image, in_words(outputs), compress=compress, access=None, limits=limits, as_json=as_json, quiet=quiet
+    )
     if verbose:
         say(f"image ID: {shipped.image_id}")
         for output in shipped.outputs:

@@ -50,7 +50,14 @@ def access_from(words: dict[str, Any]) -> Access:
 
 
 def ship(
-    image: str, outputs: Sequence[str], *, compress: str | None, access: Access | None, as_json: bool, quiet: bool
+    image: str,
+    outputs: Sequence[str],
+    *,
+    compress: str | None,
+    access: Access | None,
+    limits: dict[str, int] | None,
+    as_json: bool,
+    quiet: bool,
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
     from rootless_scratch.cli.progress import Progress
@@ -62,6 +69,7 @@ def ship(
             outputs,
             compress=compress,
             access=access,
+            limits=limits,
             begun=progress.begin,
             progress=progress.show,
             step=progress.step,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ _COLOURS = {"identical": "green", "equal": "yellow", "differs": "red"}
 @click.command("verify")
 @click.argument("image")
 @image_options
+@limit_option
 @common_options
 def command(
     *,
     image: str,
+    limits: dict[str, int] | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -41,7 +44,7 @@ def command(
     spec = spec_from((), words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to compare the image with: name its PROGRAMs and options, as for `build`.")
-    found = verify_spec(image, spec)
+    found = verify_spec(image, spec, limits=limits)
     if as_json:
         print_json(
             {

@@ -7,6 +7,8 @@ import msgspec
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What podman and docker set for images without a PATH of their own."""
 
+_LONGEST_VARIABLE = 128 << 10
+
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a runtime needs to start the image; None and empty mean absent.
@@ -26,8 +28,12 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     healthcheck: tuple[str, ...] = ()
 
     def search_path(self) -> tuple[str, ...]:
-        """The directories in which a runtime looks for a command without a slash."""
-        return tuple(dict(self.env).get("PATH", USUAL_PATH).split(":"))
+        """The directories in which a runtime looks for a command without a slash.
+
+        None in one that is too long for the kernel to start anything with: MAX_ARG_STRLEN of execve(2).
+        """
+        path = dict(self.env).get("PATH", USUAL_PATH)
+        return tuple(path.split(":")) if len(path) < _LONGEST_VARIABLE else ("",)
 
     def words(self) -> tuple[str, ...]:
         """What is started where the caller adds no arguments: entrypoint and command."""

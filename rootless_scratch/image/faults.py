@@ -7,17 +7,20 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from rootless_scratch.image.found import images_of, is_unknown, load
 from rootless_scratch.image.oci import CONFIG, MANIFEST
-from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, images_of, is_unknown, load
+from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name
+from rootless_scratch.image.sources import host_trouble
 from rootless_scratch.image.unpacking import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.image.source import FoundLayer, Source
+    from rootless_scratch.image.found import FoundLayer
+    from rootless_scratch.image.source import Source
 
 _CHUNK = 1 << 20
-_LAYERS = re.compile(
+TAR_TYPES = re.compile(
     r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
     r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
 )
@@ -28,19 +31,21 @@ _CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 def validate(source: Source) -> tuple[str, ...]:
     """Name all faults of all images that the source holds: digests, sizes, media types, diff_ids; () for none."""
-    faults: list[str] = []
+    # A dict, because many images may have the same fault.
+    faults: dict[str, None] = {}
     indexes: list[dict[str, Any]] = []
+    source.budget.restart()
     if not source.is_docker:
-        faults += _check_version(source)
+        faults |= dict.fromkeys(_check_version(source))
     try:
         images = list(images_of(source, indexes))
     except Fault as fault:
         return (*faults, str(fault))
     checked: set[str] = set()
     for index in indexes:
-        faults += _check_blob(source, index, INDEXES, checked)
+        faults |= dict.fromkeys(_check_blob(source, index, INDEXES, checked))
     for image in images:
-        faults += [fault for fault in _faults(source, image.item, checked) if fault not in faults]
+        faults |= dict.fromkeys(_faults(source, image.item, checked))
     return tuple(faults)
 
 
@@ -74,8 +79,11 @@ def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator
         return
     for layer in image.layers:
         if not source.is_docker:
-            yield from _check_blob(source, layer.descriptor, _LAYERS, checked)
-        yield from _check_diff(source, layer)
+            yield from _check_blob(source, layer.descriptor, TAR_TYPES, checked)
+        key = f"{layer.name} {layer.diff_id}"
+        if key not in checked:
+            checked.add(key)
+            yield from _check_diff(source, layer)
 
 
 def _check_artifact(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
@@ -91,6 +99,7 @@ def _check_artifact(source: Source, item: dict[str, Any], checked: set[str]) -> 
 def _check_blob(
     source: Source, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
 ) -> Iterator[str]:
+    name = "a blob"
     try:
         name = blob_name(descriptor)
         if name in checked:
@@ -102,8 +111,11 @@ def _check_blob(
             yield f"{name} has the media type {kind!r}"
         with source.open(name) as file:
             size, digest = _sum(file)
-    except (Fault, OSError) as fault:
+    except Fault as fault:
         yield str(fault)
+        return
+    except OSError as error:
+        yield told(error, name)
         return
     if size != descriptor.get("size"):
         yield f"{name} has {size} bytes and not {descriptor.get('size')!r}"
@@ -115,11 +127,22 @@ def _check_diff(source: Source, layer: FoundLayer) -> Iterator[str]:
     try:
         with open_layer(source, layer.name) as file:
             _, digest = _sum(file)
-    except (Fault, OSError, EOFError) as fault:
-        yield str(fault) if isinstance(fault, Fault) else f"{layer.name} cannot be unpacked: {fault}"
+    except Fault as fault:
+        yield str(fault)
+        return
+    except (OSError, EOFError) as error:
+        yield told(error, f"{layer.name} cannot be unpacked")
         return
     if digest != layer.diff_id:
         yield f"{layer.name} has the diff_id {digest}, and the config says {layer.diff_id}"
+
+
+def told(error: OSError | EOFError, what: str) -> str:
+    """What is wrong with a file; raises HostError where it is this host that cannot read it."""
+    trouble = host_trouble(error, what) if isinstance(error, OSError) else None
+    if trouble is not None:
+        raise trouble from error
+    return f"{what}: {error}"
 
 
 def _sum(file: BinaryIO) -> tuple[int, str]:

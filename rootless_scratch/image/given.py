@@ -103,6 +103,13 @@ def essentials(words: object) -> tuple[Essential, ...]:
     return tuple(found for word in given for found in parse_essentials(word))
 
 
+def limits(values: object) -> dict[str, int] | None:
+    """Limits of what reading an image may cost, by name; raises UsageError. None stays None."""
+    from rootless_scratch.image.limits import parse_limits
+
+    return None if values is None else parse_limits(f"{name}={value}" for name, value in pairs("limits", values))
+
+
 def maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:
     """What `read` makes of it; None stays None."""
     return None if value is None else read(what, value)

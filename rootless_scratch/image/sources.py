@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import contextmanager
 
-from rootless_scratch.errors import SourceError
+from rootless_scratch.errors import HostError, SourceError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -24,6 +24,21 @@ def open_regular(path: str) -> BufferedReader:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file")
     return open(descriptor, "rb")
+
+
+def host_trouble(error: OSError, what: str) -> HostError | None:
+    """The error of a host that cannot read now; None where it is the file's own fault, or it is not there."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return HostError(
+            f"{what} cannot be opened: {error.strerror}.",
+            fix="Allow more open files (`ulimit -n 1024`), and close what this process does not need.",
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO, errno.EACCES, errno.EPERM):
+        return HostError(
+            f"{what} cannot be read: {error.strerror}.",
+            fix="Check its permissions, its disk (`dmesg`), and the memory of this host; the image may be right.",
+        )
+    return None
 
 
 @contextmanager

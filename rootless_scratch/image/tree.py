@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""
 
+_PATH_LIMIT = 4096
+"""PATH_MAX of the kernel, which refuses longer ones: path_resolution(7)."""
+
 SCRIPTS_LIMIT = 5
 """So many scripts in a row, each the interpreter of the one before: exec_binprm() in Linux fs/exec.c."""
 
@@ -46,7 +49,7 @@ class Tree:
 
         Empty names are `.`, so what ends in `/` must be a directory: path_resolution(7).
         """
-        pending = path.split("/")
+        pending = _parts(path)
         reached: list[str] = []
         searched: list[Entry] = []
         links = 0
@@ -59,7 +62,7 @@ class Tree:
                 del reached[-1]
                 if entry.target.startswith("/"):
                     reached = []
-                pending = entry.target.split("/") + pending
+                pending += _parts(entry.target)
                 continue
             if entry is None or (pending and isinstance(entry, File)):
                 return ()
@@ -67,7 +70,7 @@ class Tree:
                 searched.append(entry)
             if not pending:
                 return tuple(searched)
-            name = pending.pop(0)
+            name = pending.pop()
             if name == "..":
                 del reached[-1:]
             elif name not in ("", "."):
@@ -130,3 +133,8 @@ class Tree:
         paths = () if line is None else line.candidates(config.search_path(), config.working_dir)
         found = {path: entry for path in paths if isinstance(entry := self.resolve(path), File)}
         return next((path for path, entry in found.items() if entry.mode & _EXECUTE), next(iter(found), None))
+
+
+def _parts(path: str) -> list[str]:
+    """The names of a path, the last one first; one that nothing has where the kernel would not look (PATH_MAX)."""
+    return path.split("/")[::-1] if len(path) <= _PATH_LIMIT else ["\0"]

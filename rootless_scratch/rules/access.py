@@ -21,6 +21,7 @@ EXECUTE: Final = 0o1
 WRITE: Final = 0o2
 READ: Final = 0o4
 
+_DIGITS = 40
 _ID, _GROUP_ID, _MEMBERS = 2, 3, 3
 """Fields of passwd(5), and of group(5)."""
 
@@ -100,8 +101,8 @@ def _has_more_groups(lines: tuple[tuple[str, ...], ...] | None, name: str) -> bo
 
 
 def number(text: str) -> int | None:
-    """Read a numeric id; None for a name."""
-    return int(text) if text.isascii() and text.isdecimal() else None
+    """Read a numeric id; None for a name. Of more digits than any id has, the first say that it is too large."""
+    return int(text[:_DIGITS]) if text.isascii() and text.isdecimal() else None
 
 
 def allowed(account: Account, entry: Entry, wish: int) -> Answer:

@@ -8,22 +8,16 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
+from rootless_scratch.image.faults import TAR_TYPES
 from rootless_scratch.image.finished import Layer, platform_said
+from rootless_scratch.image.found import FoundLayer, find_all, index_of
 from rootless_scratch.image.layer import NONE, pack_layer
 from rootless_scratch.image.layout import Blob, WrittenImage, WrittenIndex
 from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
 from rootless_scratch.image.packing import CHUNK
-from rootless_scratch.image.source import (
-    INDEXES,
-    Fault,
-    FoundLayer,
-    as_dict,
-    blob_name,
-    broken,
-    content_of,
-    find_all,
-    index_of,
-)
+from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, broken, content_of
+from rootless_scratch.image.sources import host_trouble
+from rootless_scratch.image.tarread import TarFault, TarReader
 from rootless_scratch.image.temporary import Temporary
 from rootless_scratch.image.unpacking import open_layer
 
@@ -33,8 +27,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.image.found import FoundImage
     from rootless_scratch.image.layer import Compression
-    from rootless_scratch.image.source import FoundImage, Source
+    from rootless_scratch.image.source import Source
 
 
 class Gathered:
@@ -70,6 +65,7 @@ def gather(
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
     image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
     """
+    source.budget.restart()
     stored = index_of(source)
     found = find_all(source)
     count = _Count(progress)
@@ -222,12 +218,20 @@ class _Count:
         self._progress = progress
         self._done = 0
 
-    def blocks(self, file: BinaryIO) -> Iterator[bytes]:
-        while block := file.read(CHUNK):
+    def blocks(self, file: BinaryIO, name: str) -> Iterator[bytes]:
+        """The bytes of a layer; raises Fault and HostError where it is they that cannot be read."""
+        while block := _read(file, name):
             yield block
             self._done += len(block)
             if self._progress is not None:
                 self._progress(self._done)
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    try:
+        return file.read(CHUNK)
+    except OSError as error:
+        raise host_trouble(error, name) or Fault(f"{name} cannot be read: {error}") from error
 
 
 def _size(source: Source, layer: FoundLayer) -> int:
@@ -240,19 +244,33 @@ def _copy(source: Source, layer: FoundLayer, file: Temporary, count: _Count) -> 
     found = hashlib.sha256()
     size = 0
     with source.open(layer.name) as opened:
-        for block in count.blocks(opened):
+        for block in count.blocks(opened, layer.name):
             found.update(block)
             size += len(block)
             file.write(block)
     if f"sha256:{found.hexdigest()}" != digest or size != layer.descriptor.get("size"):
         raise Fault(f"{layer.name} has the digest sha256:{found.hexdigest()} and {size} bytes")
     media_type = str(layer.descriptor.get("mediaType"))
+    if TAR_TYPES.match(media_type):
+        _require_tar(source, layer)
     return Layer(diff_id=layer.diff_id, digest=digest, size=size, media_type=media_type)
 
 
+def _require_tar(source: Source, layer: FoundLayer) -> None:
+    """Raise Fault for a layer that no engine could unpack: its first header is looked at."""
+    try:
+        with open_layer(source, layer.name) as opened:
+            next(iter(TarReader(opened, source.budget)), None)
+    except (TarFault, EOFError) as fault:
+        raise Fault(f"{layer.name} is no tar: {fault}") from fault
+    except OSError as error:
+        raise host_trouble(error, layer.name) or Fault(f"{layer.name} cannot be unpacked: {error}") from error
+
+
 def _pack(source: Source, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count) -> Layer:
+    _require_tar(source, layer)
     with open_layer(source, layer.name) as opened:
-        written = pack_layer(count.blocks(opened), file.descriptor, compression=compression)
+        written = pack_layer(count.blocks(opened, layer.name), file.descriptor, compression=compression)
     if f"sha256:{written.diff_id}" != layer.diff_id:
         raise Fault(f"{layer.name} has the diff_id sha256:{written.diff_id}, and the config says {layer.diff_id}")
     return Layer(

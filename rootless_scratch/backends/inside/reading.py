@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ import stat
 from rootless_scratch.backends.inside.caller import Failed, check_caller, read_job, tell
 from rootless_scratch.backends.inside.record import Record
 from rootless_scratch.backends.inside.tool import Tool, call
+from rootless_scratch.errors import LimitError
+from rootless_scratch.image.limits import Budget
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.inside.caller import Places
 
 _CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+_BLOCK = 4096
 _TOLD = re.compile(r"/etc/(ld\.so\.cache|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
-_TOLD_LIMIT = 8 << 20
-"""More than any cache that ldconfig(8) has written for real."""
+_TOLD_LIMIT = 1 << 20
+"""More than any cache that ldconfig(8) has written for real, and than lists of users have."""
 
 _OTHERS = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
@@ -33,19 +38,23 @@ def is_told(path: str, size: int) -> bool:
 
 def read(places: Places, *, programs: bool) -> dict[str, object]:
     """Tell one line per file, then return config and manifest; a working container is made and removed."""
-    described = describe(places, read_job()["image"])
+    job = read_job()
+    described = describe(places, job["image"])
+    budget = Budget(job["image"], job["limits"])
     record = Record.create(places, inherited=True)
     try:
         os.environ["TMPDIR"] = record.scratch
         image_id = described["FromImageID"]
         call(places, "from", "--name", record.name, "--pull-never", image_id)
         mountpoint = call(places, "mount", record.name).rstrip("\n")
-        for file in walk(mountpoint, ""):
+        for file in walk(mountpoint, budget):
             if programs and file["type"] == "file" and may_start(file, mountpoint):
                 add_facts(file, mountpoint)
             if programs and file["type"] == "file" and is_told(str(file["path"]), int(str(file["size"]))):
                 add_content(file, mountpoint)
             tell({"file": file})
+    except LimitError as error:
+        raise Failed(error.kind, error.message, error.fix) from error
     finally:
         record.take_back(places)
     return {"image_id": image_id, "config": described["Config"], "manifest": described["Manifest"]}
@@ -69,11 +78,20 @@ def describe(places: Places, image: str) -> dict[str, str]:
     return described
 
 
-def walk(root: str, above: str) -> Iterator[dict[str, object]]:
-    """Every entry below, a directory before what it holds, by the bytes of the names."""
-    for item in sorted(os.scandir(root + above), key=lambda each: os.fsencode(each.name)):
+def walk(root: str, budget: Budget) -> Iterator[dict[str, object]]:
+    """Every entry below, a directory before what it holds, by the bytes of the names. Raises LimitError."""
+    pending = [("", iter(_listed(root)))]
+    while pending:
+        above, items = pending[-1]
+        item = next(items, None)
+        if item is None:
+            pending.pop()
+            continue
         path = f"{above}/{item.name}"
         status = item.stat(follow_symlinks=False)
+        # What is really there counts as stored, and each entry takes a block at least.
+        budget.allow(max(status.st_blocks * 512, _BLOCK))
+        budget.add_entry(path)
         kind = stat.S_IFMT(status.st_mode)
         entry: dict[str, object] = {
             "path": path,
@@ -92,23 +110,51 @@ def walk(root: str, above: str) -> Iterator[dict[str, object]]:
         elif kind == stat.S_IFDIR:
             entry["type"] = "directory"
         elif kind == stat.S_IFREG:
+            budget.expand(status.st_size)
             entry |= {"size": status.st_size, "sha256": digest(item.path), "capabilities": xattr(item.path)}
         yield entry
         if kind == stat.S_IFDIR:
-            yield from walk(root, path)
+            pending.append((path, iter(_listed(root + path))))
+
+
+def _listed(directory: str) -> list[os.DirEntry[str]]:
+    return sorted(os.scandir(directory), key=lambda each: os.fsencode(each.name))
 
 
 def digest(path: str) -> str:
-    """The sha256 of a file's bytes."""
+    """The sha256 of a file's bytes; its holes are not read."""
     found = hashlib.sha256()
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        while block := os.read(descriptor, _CHUNK):
-            found.update(block)
-            check_caller()
+        size = os.fstat(descriptor).st_size
+        at = 0
+        while at < size:
+            start = _data_from(descriptor, at, size)
+            while at < start:
+                found.update(_ZEROS[: start - at])
+                at += min(len(_ZEROS), start - at)
+                check_caller()
+            if at < size:
+                block = os.pread(descriptor, _CHUNK, at)
+                if not block:
+                    break
+                found.update(block)
+                at += len(block)
+                check_caller()
     finally:
         os.close(descriptor)
     return found.hexdigest()
+
+
+def _data_from(descriptor: int, at: int, size: int) -> int:
+    """Where data begins at or behind a position; the end of the file where there is none any more: lseek(2)."""
+    try:
+        return os.lseek(descriptor, at, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return size
+        # A file system that tells of no holes.
+        return at
 
 
 def xattr(path: str) -> str | None:
