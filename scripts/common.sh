@@ -9,6 +9,10 @@ ACCOUNT=scratch
 PASSED_ON=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE
 PASSED_ON+=,PIP_CERT,PIP_CONFIG_FILE,PIP_INDEX_URL,PIP_EXTRA_INDEX_URL,PIP_FIND_LINKS,PIP_DEFAULT_TIMEOUT
 
+# The tests that need nothing but Python.
+# shellcheck disable=SC2034 # for scripts/test
+WITHOUT_TOOLS='not (buildah or podman or registry or compiler or root)'
+
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import pytest
 import tinyelf
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def test_one_subject_is_answered_as_before(shared_home: Home, tmp_path: Path) ->
     assert b"does not exist" in done.stderr
 
 
+@pytest.mark.slow
 def test_on_a_terminal_many_subjects_show_their_progress_and_elsewhere_nothing(
     shared_home: Home, tmp_path: Path
 ) -> None:

@@ -207,6 +207,7 @@ def test_what_is_refused_leaves_nothing_and_an_old_archive_stays(tmp_path: Path,
     assert faults(f"oci-archive:{archive}") == ()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_no_half_image_stays(tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "program")
     with program.open("ab") as file:

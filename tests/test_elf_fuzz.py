@@ -122,6 +122,7 @@ def test_a_mutated_program_gives_facts_or_an_elf_error(content: bytes) -> None:
     read_and_judge(content)
 
 
+@pytest.mark.slow
 def test_every_byte_and_every_length_of_small_programs_gives_facts_or_an_elf_error() -> None:
     for seed in SEEDS:
         content = seed[:700]

@@ -242,11 +242,12 @@ def test_errors_cross_from_a_process_of_a_pool() -> None:
         assert (type(again), vars(again), str(again)) == (type(error), vars(error), str(error))
 
 
+@pytest.mark.slow
 def test_the_end_of_a_child_that_nobody_waits_for_is_an_error_of_ours() -> None:
     script = (
         "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
         "from rootless_scratch import command, errors\n"
-        "try: command.ask(['sleep', '0.1'], environment={'PATH': '/usr/bin:/bin'})\n"
+        "try: command.ask(['sleep', '0.1'], environment={'PATH': '/usr/bin:/bin'}, timeout=1)\n"
         "except errors.HostError as error: print(error.message)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

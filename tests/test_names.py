@@ -45,6 +45,7 @@ def test_a_short_name_is_local_and_latest() -> None:
         assert image_name(name) == full
 
 
+@pytest.mark.slow
 @given(
     host=st.none() | st.from_regex(HOST, fullmatch=True),
     path=st.from_regex(rf"{FIRST}(/{COMPONENT}){{0,2}}", fullmatch=True),

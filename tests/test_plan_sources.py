@@ -154,6 +154,7 @@ def test_a_relative_place_for_a_program_is_explained(tmp_path: Path) -> None:
     assert f"'{hello}:/usr/bin/hello'" in error.fix
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_are_planned_in_no_time(tmp_path: Path) -> None:
     for folder in range(100):
         (tmp_path / f"tree/{folder}").mkdir(parents=True)

@@ -47,6 +47,7 @@ def test_a_private_directory_is_never_one_that_was_there_before(tmp_path: Path) 
     assert os.listdir(tmp_path) == ["taken"]
 
 
+@pytest.mark.slow
 def test_directories_are_made_while_others_sweep(tmp_path: Path) -> None:
     sweeping = "import sys; from rootless_scratch import private\nwhile True: private.sweep(sys.argv[1])"
     with subprocess.Popen([sys.executable, "-c", sweeping, str(tmp_path)]) as other:

@@ -89,6 +89,7 @@ def test_a_damaged_image_is_not_copied_and_an_old_file_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.tar", "layout", "program"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_save_leaves_the_old_archive_or_the_new(tmp_path: Path, program: Path) -> None:
     with program.open("ab") as file:
         file.truncate(30_000_000)
@@ -115,6 +116,7 @@ def test_killed_at_any_moment_a_save_leaves_the_old_archive_or_the_new(tmp_path:
     assert faults(f"oci-archive:{archive}") == ()
 
 
+@pytest.mark.slow
 def test_a_program_that_does_nothing_is_ended_and_one_that_works_is_not() -> None:
     lines: list[str] = []
     work = "for i in 1 2 3 4 5 6 7 8; do echo $i; head -c 4000 /dev/zero >/dev/null; sleep 0.1; done; exit 3"

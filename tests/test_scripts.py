@@ -29,7 +29,7 @@ def test_ci_runs_the_test_script_and_nothing_else() -> None:
 def test_an_unknown_argument_of_setup_is_named_before_anything_is_done() -> None:
     done = subprocess.run([SOURCE / "scripts/setup", "--tset"], capture_output=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == b"setup: unknown argument: --tset (usage: scripts/setup [--test])\n"
+    assert done.stderr == b"setup: unknown argument: --tset (usage: scripts/setup [--test | --fast])\n"
 
 
 @pytest.fixture

@@ -41,6 +41,8 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.buildah
+@pytest.mark.registry
 def test_a_file_builds_what_its_words_build(shared_home: Home, place: Path) -> None:
     words = [f"{place}/server:/usr/bin/server", "--copy", f"{place}/page:/srv/index.html", "--workdir", "/srv"]
     words += ["--mkdir", "/data:mode=0700,uid=65532", "--with", "tmp", "--cmd", '["--verbose"]', "--port", "8080"]
