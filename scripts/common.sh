@@ -40,7 +40,7 @@ copy_checkout() {
     receive='umask 022 && mkdir -p "$0" && cd "$0" &&
         find . -mindepth 1 -maxdepth 1 ! -name .venv ! -name ".*_cache" -exec rm -rf {} + &&
         tar -xf -'
-    tar -C "$ROOT" --anchored --exclude=./.git --exclude=./.venv --exclude='./.*_cache' --exclude=./dist \
+    tar -C "$ROOT" --anchored --exclude=./.git --exclude=./.venv --exclude=./.nox --exclude='./.*_cache' --exclude=./dist \
         --no-anchored --exclude=__pycache__ -cf - . | su -s /bin/bash -c "$receive" - "$ACCOUNT" -- "$copy"
 }
 

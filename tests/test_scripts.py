@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +34,57 @@ def test_an_unknown_argument_of_setup_is_named_before_anything_is_done() -> None
     done = subprocess.run([SOURCE / "scripts/setup", "--tset"], capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr == b"setup: unknown argument: --tset (usage: scripts/setup [--test | --fast])\n"
+
+
+def lower_bounds() -> dict[str, str]:
+    found = runpy.run_path(str(SOURCE / "scripts/lower_bounds.py"))["lower_bounds"]()
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_lowest_versions_are_those_that_the_project_asks_for() -> None:
+    done = subprocess.run(
+        [sys.executable, SOURCE / "scripts/lower_bounds.py"], capture_output=True, text=True, check=True
+    )
+    asked = (SOURCE / "pyproject.toml").read_text()
+    for line in done.stdout.splitlines():
+        assert f'"{line.replace("==", ">=")}' in asked
+    assert {"click", "podman", "sh", "zstandard", "pytest"} < set(lower_bounds())
+
+
+@pytest.mark.parametrize("requirement", ["click", "click<9", "click==8.2", "click>=8.2,<9"])
+def test_a_requirement_of_which_nobody_knows_what_was_tested_is_refused(tmp_path: Path, requirement: str) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        f'[project]\nname = "x"\ndependencies = ["{requirement}"]\n[project.optional-dependencies]\n'
+    )
+    bounds = runpy.run_path(str(SOURCE / "scripts/lower_bounds.py"))["lower_bounds"]
+    with pytest.raises(ValueError, match="no lower bound"):
+        bounds(project)
+
+
+def test_the_lock_has_what_the_project_asks_for() -> None:
+    lines = (SOURCE / "requirements.lock").read_text().splitlines()
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([0-9.]+)", line)[0] for line in lines if line[:1].isalpha())
+    for name, lowest in lower_bounds().items():
+        assert numbers(locked[name]) >= numbers(lowest), name
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in version.strip(".").split(".")]
+
+
+def test_nox_and_the_test_script_mean_the_same_tests_by_those_without_tools() -> None:
+    said = re.findall(r"^WITHOUT_TOOLS='(.*)'$", (SOURCE / "scripts/common.sh").read_text(), re.MULTILINE)
+    sessions = ast.parse((SOURCE / "noxfile.py").read_text()).body
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in sessions
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+    }
+    assert [values["WITHOUT_TOOLS"]] == said
 
 
 @pytest.fixture
