@@ -64,7 +64,6 @@ __all__ = [
     "ImageNotFoundError",
     "Judgement",
     "LimitError",
-    "LimitError",
     "PlatformImage",
     "RefusedError",
     "RegistryError",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
 from rootless_scratch.private import WORKS_IN
 from rootless_scratch.spawn import Child, find, spawn
+from rootless_scratch.troubles import trouble_met, trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 STDERR_KEPT = 16_384
 """Bytes of another program's stderr that an error carries; the end is the part that tells."""
+
+_SIGXFSZ = 25
+"""signal(7): a file would have become larger than its limit."""
 
 _STANDSTILL = 1024
 """Bytes that a program moves although nothing happens: timers wake it."""
@@ -104,6 +108,12 @@ def ask(
             f"{program} cannot be started: {str(error).strip().splitlines()[-1]}.",
             fix="Check that it is executable by you and built for this machine.",
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        # sh speaks to each child by threads.
+        trouble = trouble_met(error)
+        if trouble is None:
+            raise
+        raise trouble.error() from error
     except ChildProcessError as error:
         raise HostError(
             f"The exit code of {program} is lost, because this process ignores SIGCHLD.",
@@ -138,6 +148,9 @@ def start(
             new_session=True,
         )
     except OSError as error:
+        trouble = trouble_met(error)
+        if trouble is not None:
+            raise trouble.error() from error
         raise HostError(
             f"{program} cannot be started: {error.strerror}.",
             fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
@@ -242,6 +255,10 @@ def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandErro
 
     said = stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
     how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
+    trouble = trouble_said(said) if exit_code != -_SIGXFSZ else trouble_said("file too large")
+    if trouble is not None:
+        what = f"`{' '.join(argv[:2])}` {how}"
+        return CommandError(trouble.after(what), fix=trouble.fix, argv=argv, exit_code=exit_code, stderr=said)
     return CommandError(
         f"`{shlex.join(argv)}` {how}: {last_cause(said) or 'it said nothing'}.",
         fix="Run the same command by hand to see all that it says.",
@@ -260,8 +277,14 @@ def last_cause(stderr: str) -> str:
 
 
 def plain_lines(stderr: str) -> list[str]:
-    """The lines that are not empty, without what logrus puts around a message of Go programs."""
+    """The lines that are not empty, without what logrus puts around a message of Go programs.
+
+    Of one that its runtime has ended only the first lines tell: the stacks of all goroutines follow.
+    """
     import re
 
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    crashed = re.search(r"^(?:fatal error|panic|SIG[A-Z]+): .*$", stderr, re.MULTILINE)
+    lines = [
+        line.strip() for line in (stderr[: crashed.end()] if crashed else stderr).splitlines() if line.strip()
+    ]
     return [re.sub(r'^time="[^"]*" level=\w+ msg="?|"$', "", line).replace('\\"', '"') for line in lines]

@@ -22,7 +22,7 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings"},
-    {"spawn", "private"},
+    {"spawn", "private", "troubles"},
     {"tether"},
     {"command"},
     {"elf", "host"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.backends.asking import do
 from rootless_scratch.backends.flags import config_flags
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
@@ -54,7 +55,7 @@ def build_image(
         "commit": ("--identity-label=false", "--omit-history"),
         "expected": plan.config.as_oci(),
     }
-    done = session.do(job, told=told)
+    done = do(session, job, told=told)
     import hashlib
 
     manifest = done["manifest"]

@@ -37,6 +37,7 @@ from rootless_scratch.image.oci import (
     manifest_document,
 )
 from rootless_scratch.image.temporary import Temporary
+from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -267,6 +268,9 @@ def _archive(output: Output) -> str:
 def unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
     """The error for outputs that cannot be written."""
     where = ", ".join(output.word for output in outputs)
+    trouble = trouble_met(error)
+    if trouble is not None:
+        return BuildError(trouble.after(f"The image cannot be written to {where}"), fix=trouble.fix)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BuildError(
             f"No space left for {where}.",

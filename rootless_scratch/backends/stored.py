@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from rootless_scratch.backends.asking import do
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
@@ -87,7 +88,7 @@ def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None 
         if "file" in message:
             files.append(msgspec.convert(message["file"], StoredFile))
 
-    done = session.do({"image": name, "limits": dict(limits or DEFAULTS)}, told=told)
+    done = do(session, {"image": name, "limits": dict(limits or DEFAULTS)}, told=told)
     return StoredImage(
         image_id=done["image_id"],
         config=done["config"],

@@ -11,6 +11,7 @@ import os
 import sys
 
 from rootless_scratch.errors import HostError, ScratchError, UsageError
+from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         # While something was being imported, or taken back.
         code = EXIT_INTERRUPTED
+    except (OSError, MemoryError, RuntimeError) as error:
+        code = _out_of(error, words)
     _leave(code)
 
 
@@ -73,8 +76,11 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except VerbError as failed:
-        print_error(failed.error, as_json=failed.as_json, verbose=failed.verbose)
-        code = _exit_code(failed.error, words)
+        # A limit of this process tells more than whatever could not be done because of it.
+        trouble = trouble_met(failed.error)
+        told = failed.error if trouble is None else trouble.error(failed.error.message)
+        print_error(told, as_json=failed.as_json, verbose=failed.verbose)
+        code = _exit_code(told, words)
     except click.exceptions.NoArgsIsHelpError as asked:
         tell(asked.format_message())
         code = EXIT_USAGE
@@ -89,8 +95,24 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_BROKEN_PIPE
     except OSError as error:
+        if trouble_met(error) is not None:
+            raise
         code = _unwritable(error, words)
     return code
+
+
+def _out_of(error: OSError | MemoryError | RuntimeError, words: list[str]) -> int:
+    """A limit of this process stood in the way of something that no verb answers for."""
+    trouble = trouble_met(error)
+    if trouble is None and not isinstance(error, OSError):
+        raise error
+    told = HostError(str(error), fix="Run `rootless-scratch doctor`.") if trouble is None else trouble.error()
+    try:
+        return _report(told, words)
+    except OSError:
+        # There is no descriptor left to load anything.
+        os.write(2, f"rootless-scratch: {told.message}\n  fix: {told.fix}\n".encode(errors="replace"))
+        return 125 if _CONTAINED.intersection(words[:1]) else 1
 
 
 def _unwritable(error: OSError, words: list[str]) -> int:

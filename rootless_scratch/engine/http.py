@@ -7,6 +7,7 @@ importing http.client costs 20 ms of every start; hence this small reader of our
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from rootless_scratch.errors import EngineError
+from rootless_scratch.troubles import trouble_met, trouble_said
 
 API = "/v4.0.0/libpod"
 """podman 4 and 5 answer any version from 4 on under this prefix."""
@@ -23,6 +25,7 @@ PATIENCE = 60.0
 
 _HEAD_LIMIT = 65_536
 _BODY_LIMIT = 64 * 1024 * 1024
+_SAID_KEPT = 16_384
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +73,13 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
 class Client(msgspec.Struct, frozen=True, kw_only=True):
     """Speaks to the service behind a unix socket; every request has a connection of its own.
 
-    `named` is the address by which the caller named it, None for one of this account.
+    `named` is the address by which the caller named it, None for one of this account; `log` holds what one of
+    ours has said, which tells why it has gone.
     """
 
     path: str
     named: str | None = None
+    log: str | None = None
 
     def request(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Response:
         """Ask and read the whole answer, whatever its status; `patience` in seconds.
@@ -157,6 +162,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         return connection
 
     def _gone(self, error: OSError) -> EngineError:
+        trouble = trouble_met(error) or trouble_said(self._said())
+        if trouble is not None:
+            return EngineError(trouble.after("The podman service cannot be used"), fix=trouble.fix)
         what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
         return EngineError(
             f"The podman service at {self.named or self.path} cannot be reached: {what}.",
@@ -164,6 +172,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             if self.named is not None
             else "Run it again; `rootless-scratch doctor` says what podman lacks on this host.",
         )
+
+    def _said(self) -> str:
+        try:
+            with open(self.log or os.devnull, "rb") as log:
+                return log.read(_SAID_KEPT).decode("utf-8", "replace")
+        except OSError:
+            return ""
 
 
 def quoted(word: str) -> str:

@@ -6,13 +6,16 @@ pid namespace or login it ran in, so the next call can tell what is left over an
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import time
 
 from rootless_scratch import private
+from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import state_directory
+from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -53,16 +56,22 @@ class Lease:
         return container_name(self.owner)
 
     def record(self, *, engine: str, directory: str | None) -> None:
-        """Note which engine holds the container, and the private directory of a service of ours."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, os.fsencode(f"{engine}\0{directory or ''}\0"), 0)
+        """Note which engine holds the container, and the private directory of a service of ours.
+
+        Raises HostError where there is no room for that.
+        """
+        try:
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, os.fsencode(f"{engine}\0{directory or ''}\0"), 0)
+        except OSError as error:
+            raise _unusable(os.path.dirname(self.path), error) from error
 
     def end(self) -> None:
         """Nothing is left of the container: forget it."""
         try:
             os.unlink(self.path)
-        except FileNotFoundError:
-            # Another call has found it left over at the same moment.
+        except OSError:
+            # Another call has found it left over at the same moment, or will, and look for nothing.
             return
 
     def release(self) -> None:
@@ -104,15 +113,29 @@ def lease_directory(variables: Mapping[str, str]) -> str:
 
 
 def hold(directory: str) -> Lease:
-    """Own a fresh container name until `release`; raises OSError where no lease can be written."""
-    state, runs = os.path.split(directory)
-    private.make_own(*os.path.split(state), runs)
-    for _attempt in range(5):
-        # Another call may have locked and removed the file between its creation and our lock.
-        lease = _lock(f"{directory}/{os.urandom(8).hex()}", os.O_CREAT | os.O_EXCL)
-        if lease is not None:
-            return lease
-    raise OSError(0, "files cannot be locked there")
+    """Own a fresh container name until `release`; raises HostError where no lease can be written."""
+    try:
+        state, runs = os.path.split(directory)
+        private.make_own(*os.path.split(state), runs)
+        for _attempt in range(5):
+            # Another call may have locked and removed the file between its creation and our lock.
+            lease = _lock(f"{directory}/{os.urandom(8).hex()}", os.O_CREAT | os.O_EXCL)
+            if lease is not None:
+                return lease
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    raise _unusable(directory, OSError(0, "files cannot be locked there"))
+
+
+def _unusable(directory: str, error: OSError) -> HostError:
+    trouble = trouble_met(error)
+    if trouble is not None:
+        return trouble.error()
+    room = "Make room there, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Set"
+    return HostError(
+        f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
+        fix=f"{room} XDG_STATE_HOME to another directory that you can write to.",
+    )
 
 
 def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:

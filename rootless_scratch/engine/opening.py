@@ -15,7 +15,6 @@ from rootless_scratch.engine.service import (
     has_user_socket,
     wait_until_ready,
 )
-from rootless_scratch.errors import HostError
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import tool_environment
 
@@ -42,14 +41,7 @@ class Opening:
         self.variables = environment.variables
         self.notes = list(environment.notes)
         self.used = False
-        directory = lease_directory(self.variables)
-        try:
-            self.lease = hold(directory)
-        except OSError as error:
-            raise HostError(
-                f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
-                fix="Set XDG_STATE_HOME to a directory that you can write to.",
-            ) from error
+        self.lease = hold(lease_directory(self.variables))
         self.starting: Starting | None = None
         try:
             if self.destination is None and not has_user_socket(self.variables):

@@ -13,6 +13,7 @@ import time
 from rootless_scratch import command
 from rootless_scratch.engine.place import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
+from rootless_scratch.troubles import trouble_met, trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class Starting:
             self.began = time.monotonic()
             self.process = _start(self.place, self._environment, self._runtime)
         except OSError as error:
+            trouble = trouble_met(error)
+            if trouble is not None:
+                raise trouble.error() from error
             raise HostError(
                 f"The podman service cannot be started: {self.place.directory}: {error.strerror}.",
                 fix="Make room there, or set XDG_RUNTIME_DIR to another directory that you can write to.",
@@ -144,7 +148,7 @@ def wait_until_ready(starting: Starting) -> Service:
     pause = 0.002
     while True:
         for path in starting.place.sockets():
-            client = _client(path)
+            client = _client(path, log=starting.place.log)
             # A request makes one stay that is about to leave.
             if client.listens() and (starting.is_fresh or _answers(client)):
                 starting.place.end_turn()
@@ -177,11 +181,11 @@ def _user_socket(variables: Mapping[str, str]) -> str:
     return "/run/podman/podman.sock" if os.geteuid() == 0 else f"{runtime}/podman/podman.sock"
 
 
-def _client(path: str) -> Client:
+def _client(path: str, *, log: str | None = None) -> Client:
     """The client; imported late, for a service of ours starts meanwhile and JSON and sockets cost 7 ms."""
     from rootless_scratch.engine.http import Client
 
-    return Client(path=path)
+    return Client(path=path, log=log)
 
 
 def ping(client: Client, *, patience: float) -> None:
@@ -293,6 +297,9 @@ def _died(starting: Starting, process: Child) -> HostError:
             said = log.read(command.STDERR_KEPT).decode("utf-8", "replace")
     except OSError:
         said = ""
+    trouble = trouble_said(said)
+    if trouble is not None:
+        return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)
     cause = command.last_cause(said) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(

@@ -21,6 +21,7 @@ from rootless_scratch.engine.terminal import Terminal
 from rootless_scratch.engine.watch import DRAIN, Watch
 from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
 from rootless_scratch.host.cgroups import cgroup_mode
+from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -251,6 +252,9 @@ class Container:
             except BrokenPipeError:
                 raise
             except OSError as error:
+                trouble = trouble_met(error)
+                if trouble is not None:
+                    raise trouble.error() from error
                 raise EngineError(
                     f"The container's output cannot be written: {error.strerror}.",
                     fix="Make room where it goes to, or send it elsewhere.",

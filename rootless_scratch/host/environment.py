@@ -159,6 +159,8 @@ def runtime_dir_problem(path: str | None) -> str | None:
         return f"{path} is not a directory"
     if status.st_uid != os.getuid():
         return f"{path} belongs to another user (id {status.st_uid})"
+    if not os.access(path, os.W_OK | os.X_OK):
+        return f"{path} cannot be written to"
     exchanging = private.exchangeable(path)
     return None if exchanging is None else f"other users can exchange what lies in {exchanging}"
 

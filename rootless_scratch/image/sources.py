@@ -8,6 +8,7 @@ import stat
 from contextlib import contextmanager
 
 from rootless_scratch.errors import HostError, SourceError
+from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -28,12 +29,10 @@ def open_regular(path: str) -> BufferedReader:
 
 def host_trouble(error: OSError, what: str) -> HostError | None:
     """The error of a host that cannot read now; None where it is the file's own fault, or it is not there."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return HostError(
-            f"{what} cannot be opened: {error.strerror}.",
-            fix="Allow more open files (`ulimit -n 1024`), and close what this process does not need.",
-        )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO, errno.EACCES, errno.EPERM):
+    trouble = trouble_met(error)
+    if trouble is not None:
+        return HostError(trouble.after(f"{what} cannot be read"), fix=trouble.fix)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM):
         return HostError(
             f"{what} cannot be read: {error.strerror}.",
             fix="Check its permissions, its disk (`dmesg`), and the memory of this host; the image may be right.",
@@ -48,6 +47,9 @@ def planned(file: File) -> Iterator[int]:
     try:
         descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
+        trouble = trouble_met(error)
+        if trouble is not None:
+            raise trouble.error() from error
         raise SourceError(
             f"{file.source!r} cannot be read any more: {error.strerror}.",
             fix="Let the file be while the image is made.",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 from rootless_scratch.command import last_cause
+from rootless_scratch.errors import redacted
+from rootless_scratch.troubles import trouble_said
 
 
 class Refusal:
@@ -57,12 +59,6 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
         r"unknown flag: (\S+)",
         "The skopeo of this host is too old: it does not know {found}.",
         "Use skopeo 1.9 or later.",
-        False,
-    ),
-    (
-        r"no space left on device",
-        "No space left for what skopeo writes.",
-        "Free some space, or set TMPDIR.",
         False,
     ),
     (
@@ -137,7 +133,11 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
 
 def judge_refusal(stderr: str, *, name: str) -> Refusal:
     """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG."""
-    cause = last_cause(stderr)
+    # A proxy's login may stand in it, and what is tried again is noted.
+    cause = redacted(last_cause(stderr))
+    trouble = trouble_said(stderr)
+    if trouble is not None:
+        return Refusal(trouble.cause, trouble.fix, passing=False)
     words = {"host": name.partition("/")[0], "name": name, "last": cause.rpartition(": ")[2]}
     for pattern, message, fix, passing in _KNOWN:
         found = re.search(pattern, cause)
