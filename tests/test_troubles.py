@@ -121,10 +121,10 @@ def limited(home: Home, limit: str, words: list[str]) -> subprocess.CompletedPro
 
 
 @pytest.mark.podman
-def test_too_little_memory_is_told_by_every_verb_that_meets_it(shared_home: Home, tmp_path: Path) -> None:
-    for verb, words in words_of(shared_home, tmp_path).items():
+def test_too_little_memory_is_told_by_every_verb_that_meets_it(fresh_home: Home, tmp_path: Path) -> None:
+    for verb, words in words_of(fresh_home, tmp_path).items():
         for memory in (100_000, 400_000):
-            done = limited(shared_home, f"-v {memory}", words)
+            done = limited(fresh_home, f"-v {memory}", words)
             if verb == "build -o":
                 assert done.returncode == 0, done.stderr
                 continue
@@ -134,30 +134,30 @@ def test_too_little_memory_is_told_by_every_verb_that_meets_it(shared_home: Home
 
 
 @pytest.mark.podman
-def test_too_few_descriptors_are_told_by_every_verb_that_meets_them(shared_home: Home, tmp_path: Path) -> None:
-    for words in words_of(shared_home, tmp_path).values():
-        done = limited(shared_home, "-n 5", words)
+def test_too_few_descriptors_are_told_by_every_verb_that_meets_them(fresh_home: Home, tmp_path: Path) -> None:
+    for words in words_of(fresh_home, tmp_path).values():
+        done = limited(fresh_home, "-n 5", words)
         told(done, words, b"`ulimit -n`")
         assert b"ake room" not in done.stderr
         for count in (6, 7, 9, 11, 13):
-            done = limited(shared_home, f"-n {count}", words)
+            done = limited(fresh_home, f"-n {count}", words)
             if done.returncode != 0 and b"localhost:1" not in done.stderr:
                 told(done, words, b"`ulimit -n`")
 
 
 @pytest.mark.podman
-def test_a_limit_of_file_sizes_is_told(shared_home: Home, tmp_path: Path) -> None:
+def test_a_limit_of_file_sizes_is_told(fresh_home: Home, tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "large")
     with program.open("ab") as file:
         file.write(os.urandom(3_000_000))
-    assert shared_home.cli("build", "-q", str(program), "-t", "large").returncode == 0
+    assert fresh_home.cli("build", "-q", str(program), "-t", "large").returncode == 0
     for words in (
         ["build", str(program), "-t", "new"],
         ["build", str(program), "-o", f"oci:{tmp_path}/new"],
         ["save", "large", "-o", f"{tmp_path}/saved.tar"],
         ["push", "large", "docker://localhost:1/large", "--retries", "0"],
     ):
-        told(limited(shared_home, "-f 1000", words), words, b"`ulimit -f`")
+        told(limited(fresh_home, "-f 1000", words), words, b"`ulimit -f`")
 
 
 IN_SMALL = 'mount -t tmpfs -o size={size} none "$0" && {first} && {name}="$0" exec "$@"'
@@ -175,16 +175,16 @@ def in_small(
 
 
 @pytest.mark.podman
-def test_a_full_disk_is_told_by_save_and_push_in_our_own_words(shared_home: Home, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_by_save_and_push_in_our_own_words(fresh_home: Home, tmp_path: Path) -> None:
     program = tinyelf.write(tmp_path / "large")
     with program.open("ab") as file:
         file.write(os.urandom(5_000_000))
-    assert shared_home.cli("build", "-q", str(program), "-t", "large").returncode == 0
+    assert fresh_home.cli("build", "-q", str(program), "-t", "large").returncode == 0
     for words in (
         ["save", "large", "-o", f"{tmp_path}/saved.tar"],
         ["push", "large", "docker://localhost:1/large", "--retries", "0"],
     ):
-        done = in_small(shared_home, tmp_path / "small", words, name="TMPDIR")
+        done = in_small(fresh_home, tmp_path / "small", words, name="TMPDIR")
         told(done, words, b"no space left where images are read and written")
         assert b"podman image prune" in done.stderr
         assert b"by hand" not in done.stderr
@@ -192,25 +192,25 @@ def test_a_full_disk_is_told_by_save_and_push_in_our_own_words(shared_home: Home
 
 
 @pytest.mark.podman
-def test_a_full_state_directory_is_told_by_run_and_debug(shared_home: Home, tmp_path: Path) -> None:
-    words = words_of(shared_home, tmp_path)
+def test_a_full_state_directory_is_told_by_run_and_debug(fresh_home: Home, tmp_path: Path) -> None:
+    words = words_of(fresh_home, tmp_path)
     full = 'mkdir -p "$0/rootless-scratch/runs" && { cat /dev/zero >"$0/fill" 2>/dev/null || :; }'
     many = '{ i=0; while touch "$0/$i"; do i=$((i+1)); done; } 2>/dev/null || :'
     inodes = f'mkdir -p "$0/rootless-scratch/runs" && {many}'
     for verb in ("run", "debug"):
         for first, size in ((full, "64k"), (inodes, "64k,nr_inodes=20")):
             place = tmp_path / "state"
-            done = in_small(shared_home, place, words[verb], name="XDG_STATE_HOME", first=first, size=size)
+            done = in_small(fresh_home, place, words[verb], name="XDG_STATE_HOME", first=first, size=size)
             told(done, words[verb], b"where owners of containers are noted, cannot be used: No space left")
             assert b"Make room there" in done.stderr
 
 
 @pytest.mark.podman
-def test_a_runtime_directory_that_cannot_be_written_to_is_passed_over(shared_home: Home, tmp_path: Path) -> None:
+def test_a_runtime_directory_that_cannot_be_written_to_is_passed_over(fresh_home: Home, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    for verb, words in words_of(shared_home, tmp_path).items():
-        done = shared_home.cli(*words, environment={"XDG_RUNTIME_DIR": str(closed)})
+    for verb, words in words_of(fresh_home, tmp_path).items():
+        done = fresh_home.cli(*words, environment={"XDG_RUNTIME_DIR": str(closed)})
         assert b"Run it again" not in done.stderr
         if verb != "push":
             assert done.returncode == 0, done.stderr
