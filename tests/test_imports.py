@@ -22,7 +22,7 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings"},
-    {"spawn", "private", "troubles"},
+    {"spawn", "private", "sparse", "troubles"},
     {"tether"},
     {"command"},
     {"elf", "host"},

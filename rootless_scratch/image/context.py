@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.sources import planned
+from rootless_scratch.sparse import copy_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,15 +52,9 @@ def finish(path: str, mode: int, mtime: int) -> None:
 
 
 def _copy(reading: int, path: str) -> None:
-    """Copy inside the kernel, sharing blocks where it can; else by hand, from where that ended."""
-    import shutil
-
-    with open(path, "xb") as writing, open(reading, "rb", buffering=0, closefd=False) as source:
-        try:
-            while os.copy_file_range(reading, writing.fileno(), _CHUNK):
-                pass
-        except OSError:
-            shutil.copyfileobj(source, writing, _CHUNK)
+    with open(path, "xb") as writing:
+        for _ in copy_sparse(reading, writing.fileno(), os.fstat(reading).st_size, chunk=_CHUNK):
+            pass
 
 
 def write_archive(entries: Iterable[Entry], path: str, mtime: int) -> None:

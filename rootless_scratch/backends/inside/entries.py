@@ -8,6 +8,7 @@ import os
 import stat
 
 from rootless_scratch.backends.inside.caller import Failed, check_caller, tell
+from rootless_scratch.sparse import copy_sparse
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Writer:
         os.utime(descriptor, ns=self._times)
 
     def _copy_bytes(self, reading: int, writing: int, size: int) -> None:
-        """Share the blocks where the file system can, else copy inside the kernel, else by hand."""
+        """Share the blocks where the file system can, else copy them, but for the holes."""
         try:
             fcntl.ioctl(writing, FICLONE, reading)
         except OSError:
@@ -140,20 +141,7 @@ class Writer:
         else:
             self.written += size
             return
-        in_kernel = True
-        while True:
-            count = 0
-            if in_kernel:
-                try:
-                    count = os.copy_file_range(reading, writing, CHUNK)
-                except OSError as error:
-                    if error.errno in (*_FULL, errno.EIO):
-                        raise
-                    in_kernel = False
-            if not in_kernel:
-                count = _write_all(writing, os.read(reading, CHUNK))
-            if count == 0:
-                return
+        for count in copy_sparse(reading, writing, size, chunk=CHUNK):
             self.written += count
             check_caller()
             if self.written - self._shown >= CHUNK:
