@@ -103,7 +103,8 @@ def test_a_container_gets_a_sparse_program_without_its_holes_written(tmp_path: P
     copy = (tmp_path / "root/copy").stat()
     assert copy.st_size == HOLE
     assert copy.st_blocks * 512 <= program.stat().st_blocks * 512 + (1 << 20)
-    assert (tmp_path / "root/copy").open("rb").read(4096) == program.open("rb").read(4096)
+    with (tmp_path / "root/copy").open("rb") as written, program.open("rb") as source:
+        assert written.read(4096) == source.read(4096)
 
 
 def test_a_context_of_a_containerfile_keeps_holes(shared_home: Home, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Sequence
     from typing import NoReturn
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.engine.opening import Opening
+else:
+    # Where it is defined: `signal` itself takes 2 ms to import.
+    import _signal
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + 2
@@ -39,12 +43,13 @@ _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the contract names."""
-    # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
-    gc.set_threshold(50_000)
-    _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _read_names_as_utf8(words)
     try:
+        _heed_interrupts()
+        # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
+        gc.set_threshold(50_000)
+        _open_standard_streams()
+        _read_names_as_utf8()
         begun = _begin_early(words)
         try:
             code = _run(words, begun)
@@ -52,11 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             if begun is not None:
                 begun.close()
     except KeyboardInterrupt:
-        # While something was being imported, or taken back.
+        # While something was being imported, or taken back. All is over, and another one would find nobody.
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         code = EXIT_INTERRUPTED
     except (OSError, MemoryError, RuntimeError) as error:
         code = _out_of(error, words)
     _leave(code)
+
+
+def _heed_interrupts() -> None:
+    """From here on SIGINT is an exception; where a caller ignores it, that stays."""
+    if callable(_signal.getsignal(_signal.SIGINT)):
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def _run(words: list[str], begun: Session | Opening | None) -> int:
@@ -179,11 +191,14 @@ def _open_standard_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))
 
 
-def _read_names_as_utf8(words: list[str]) -> None:
-    """Names in images are bytes, and no locale may change them: start once more with UTF-8 where it is another."""
+def _read_names_as_utf8() -> None:
+    """Names in images are bytes, and no locale may change them: start once more with UTF-8 where it is another.
+
+    By the very words that started us: `-m` would import from the working directory where a script does not.
+    """
     if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
-    argv = [sys.executable, "-X", "utf8", "-m", "rootless_scratch", *words]
+    argv = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
     os.execve(  # noqa: S606 - this very program
         sys.executable, [os.fsencode(word) for word in argv], os.environ | {"PYTHONUTF8": "1"}
     )
