@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Final
+
+from rootless_scratch import spawn
 
 _MANAGERS: Final = {
     "apt-get": "sudo apt-get install",
@@ -37,7 +38,7 @@ _PACKAGES: Final[dict[str, dict[str, str]]] = {
 
 def install_words(essential: str) -> str:
     """One sentence that says how what `essential` needs is installed here."""
-    manager = next((name for name in _MANAGERS if shutil.which(name)), None)
+    manager = next((name for name in _MANAGERS if spawn.find(name)), None)
     if manager is None:
         return f"Install the package that has it ({essential}), or name a place: `--with {essential}=PATH`."
     if essential == "locale" and manager == "apk":
