@@ -175,14 +175,15 @@ def follow(
     environment: Mapping[str, str],
     idle: float,
     told: Callable[[str], None] | None = None,
+    heard: Callable[[str], None] | None = None,
     place: str | None = None,
 ) -> Output:
-    """Run a program that takes long to its end; `told` gets each line of its stdout at once.
+    """Run a program that takes long to its end; `told` gets each line of its stdout at once, `heard` of stderr.
 
-    One that reads and writes next to nothing for `idle` seconds, files and sockets alike, hangs and is ended.
-    Whatever happens meanwhile, it does not outlive this call, nor this process (tether.py). It works in the
-    private directory `place`, whose name thus stands in no argument list. Raises CommandTimeoutError,
-    ToolMissingError.
+    What they raise ends it. One that reads and writes next to nothing for `idle` seconds, files and sockets
+    alike, hangs and is ended. Whatever happens meanwhile, it does not outlive this call, nor this process
+    (tether.py). It works in the private directory `place`, whose name thus stands in no argument list. Raises
+    CommandTimeoutError, ToolMissingError.
     """
     import os
     import select
@@ -193,22 +194,20 @@ def follow(
     assert child.stdout is not None  # noqa: S101 - pipes were asked for
     assert child.stderr is not None  # noqa: S101 - likewise
     said = {child.stdout: bytearray(), child.stderr: bytearray()}
+    readers = {child.stdout: _Lines(told), child.stderr: _Lines(heard)}
     poller = select.poll()
     for descriptor in said:
         poller.register(descriptor, select.POLLIN)
-    told_to, pending, moved, since = 0, len(said), 0, time.monotonic()
+    pending, moved, since = len(said), 0, time.monotonic()
     try:
         while pending:
             for descriptor, _ in poller.poll(min(idle, 5.0) * 1000):
                 block = os.read(descriptor, 65536)
                 said[descriptor] += block
+                readers[descriptor].read(said[descriptor])
                 if not block:
                     poller.unregister(descriptor)
                     pending -= 1
-            stdout = said[child.stdout]
-            while told is not None and (end := stdout.find(b"\n", told_to)) >= 0:
-                told(stdout[told_to:end].decode("utf-8", "replace"))
-                told_to = end + 1
             now = _bytes_moved(child.pid)
             if now is None or now - moved > _STANDSTILL:
                 moved, since = now or moved, time.monotonic()
@@ -218,6 +217,21 @@ def follow(
     finally:
         child.kill_session()
         child.close()
+
+
+class _Lines:
+    """Passes on each whole line of a text that grows, once."""
+
+    __slots__ = ("_at", "_told")
+
+    def __init__(self, told: Callable[[str], None] | None) -> None:
+        self._told = told
+        self._at = 0
+
+    def read(self, text: bytearray) -> None:
+        while self._told is not None and (end := text.find(b"\n", self._at)) >= 0:
+            line, self._at = text[self._at : end], end + 1
+            self._told(line.decode("utf-8", "replace"))
 
 
 def _bytes_moved(pid: int) -> int | None:

@@ -166,7 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*answer)
             return
         onward = http.client.HTTPConnection("127.0.0.1", self.server.behind.port, timeout=30)
-        headers = {key: value for key, value in self.headers.items() if key.lower() != "transfer-encoding"}
+        # skopeo says Accept once for each type.
+        each = {key.lower(): ", ".join(self.headers.get_all(key, ())) for key in self.headers}
+        headers = {key: value for key, value in each.items() if key not in ("transfer-encoding", "content-length")}
         headers["Content-Length"] = str(len(body))
         onward.request(self.command, self.path, body=body, headers=headers)
         got = onward.getresponse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -69,6 +70,8 @@ SLOW_DOWN = failure(429, "TOOMANYREQUESTS", "slow down", Retry_After="1")
 
 PASSING = {
     "500-twice": (times(2, failure(500), "GET"), "failure of its own: 500"),
+    "500-head": (times(1, failure(500), "HEAD"), "failure of its own: 500"),
+    "503-head": (times(2, failure(503, "UNAVAILABLE", "no"), "HEAD"), "failure of its own: 503"),
     "503-blob": (times(1, failure(503), "PATCH"), "failure of its own: 503"),
     "502-manifest": (times(1, failure(502), "PUT", "/manifests/"), "failure of its own: 502"),
     "429-blob": (times(1, SLOW_DOWN, "PATCH"), "takes no more requests for now"),
@@ -95,6 +98,88 @@ def test_a_registry_that_says_when_to_come_back_is_asked_then(behind: Registry, 
     with proxy(behind, trouble) as before:
         sent = rs.push(layout, f"docker://{before.host}/later/hello:1", tls_verify=False, retries=1)
     assert behind.manifest("later/hello", sent.digest) is not None
+
+
+def only_after(seconds: str) -> Answer:
+    return failure(429, "TOOMANYREQUESTS", "slow down", Retry_After=seconds)
+
+
+@pytest.mark.parametrize("when", ["86400", "Fri, 01 Jan 2100 00:00:00 GMT", "61"])
+def test_a_registry_that_wants_to_be_left_alone_for_long_is_told_at_once(
+    behind: Registry, layout: str, when: str
+) -> None:
+    began = time.monotonic()
+    with proxy(behind, times(99, only_after(when), "HEAD")) as before:
+        error = refused(partial(rs.push, layout, f"docker://{before.host}/day/hello:1", tls_verify=False))
+    assert time.monotonic() - began < 30
+    assert "takes no more requests for now, and asks to come back in " in error.message
+    assert "Try again then" in error.fix
+
+
+def test_how_long_a_registry_was_waited_for_is_told(behind: Registry, layout: str) -> None:
+    with proxy(behind, times(1, only_after("2"), "HEAD")) as before:
+        sent = rs.push(layout, f"docker://{before.host}/soon/hello:1", tls_verify=False, retries=0)
+    assert sent.notes == (f"{before.host} takes no more requests for now. Waited for 2 s.",)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
+def test_where_a_redirect_leads_is_told_and_not_taken_for_the_registry(
+    behind: Registry, layout: str, method: str
+) -> None:
+    closed = f"localhost:{free_port()}"
+
+    def redirected(asked: str, path: str) -> Answer | None:
+        return (307, {"Location": f"http://{closed}{path}"}, b"") if asked == method else None
+
+    with proxy(behind, Trouble(redirected)) as before:
+        place = f"docker://{before.host}/redirected/{method.lower()}:1"
+        error = refused(partial(rs.push, layout, place, tls_verify=False, retries=0))
+    assert error.message == (
+        f"{before.host} sends requests on to {closed}: nothing answers at {closed}: connection refused."
+    )
+
+
+def test_a_proxy_that_does_not_answer_is_not_taken_for_the_registry(layout: str, shared_home: Home) -> None:
+    environment = {"HTTPS_PROXY": f"http://127.0.0.1:{free_port()}"}
+    words = ["push", layout, "docker://registry.invalid/a/b", "--retries", "0"]
+    done = shared_home.cli(*words, environment=environment)
+    assert b"The proxy on the way to registry.invalid cannot be used: " in done.stderr
+
+
+OTHER = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []}
+
+
+def test_a_registry_that_has_another_manifest_than_was_pushed_is_an_error(behind: Registry, layout: str) -> None:
+    content = json.dumps(OTHER).encode()
+    media_type = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+
+    def other(asked: str, path: str) -> Answer | None:
+        return (200, media_type, content) if asked == "GET" and "/manifests/" in path else None
+
+    with proxy(behind, Trouble(other)) as before:
+        place = f"docker://{before.host}/other/hello:1"
+        error = refused(partial(rs.push, layout, place, tls_verify=False, retries=0))
+    assert f"has the manifest sha256:{hashlib.sha256(content).hexdigest()} there, and not sha256:" in error.message
+    assert "changes what it is given" in error.fix
+
+
+def test_a_login_that_may_only_write_pushes_all_the_same_and_that_is_told(behind: Registry, layout: str) -> None:
+    def closed(asked: str, path: str) -> Answer | None:
+        return failure(403, "DENIED", "no") if asked == "GET" and "/manifests/" in path else None
+
+    with proxy(behind, Trouble(closed)) as before:
+        sent = rs.push(layout, f"docker://{before.host}/write/only:1", tls_verify=False, retries=0)
+    (note,) = sent.notes
+    assert note.startswith(f"What {before.host}/write/only:1 names now could not be compared. ")
+    assert behind.manifest("write/only", sent.digest) is not None
+
+
+def test_what_fails_when_it_is_compared_is_tried_again(behind: Registry, layout: str) -> None:
+    with proxy(behind, times(1, failure(500), "GET", "/manifests/")) as before:
+        sent = rs.push(layout, f"docker://{before.host}/compared/later:1", tls_verify=False, retries=1)
+    (note,) = sent.notes
+    assert "failure of its own: 500" in note
+    assert "Tried again after 1 s." in note
 
 
 FORBIDDEN = "does not let this login write"

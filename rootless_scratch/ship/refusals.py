@@ -26,6 +26,12 @@ class Refusal:
 _LOGIN = "Log in with `skopeo login {host}` or `podman login {host}`, or name a file of logins with --authfile."
 _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     (
+        r"proxyconnect tcp: (.*)",
+        "The proxy on the way to {host} cannot be used: {found}.",
+        "Check HTTPS_PROXY, or name the host in NO_PROXY.",
+        True,
+    ),
+    (
         r"x509: certificate signed by unknown authority",
         "The certificate of {host} is signed by an authority that this host does not know.",
         "Put the authority's certificate into a directory, as a file NAME.crt, and name that with --cert-dir.",
@@ -80,7 +86,7 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
         True,
     ),
     (
-        r"(?:status: |StatusCode: |status code from registry |status code )(5\d\d\b[^\"\\<,]*)",
+        r"(?:status: |StatusCode: |status code from registry |status code |repository \S+: )(5\d\d\b[^\"\\<,]*)",
         "{host} has a failure of its own: {found}.",
         "Try again later; whoever runs the registry finds the cause in its log.",
         True,
@@ -130,6 +136,9 @@ _KNOWN: tuple[tuple[str, str, str, bool], ...] = (
 )
 """Pattern, cause, fix, passing; the first that is found counts."""
 
+_ASKED = re.compile(r"\b(?:Get|Head|Post|Put|Patch) \\*\"https?://([^/\"\\]+)[^\"]*\": ")
+"""The host of a request that got no answer: net/http names it."""
+
 
 def judge_refusal(stderr: str, *, name: str) -> Refusal:
     """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG."""
@@ -139,13 +148,30 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     if trouble is not None:
         return Refusal(trouble.cause, trouble.fix, passing=False)
     words = {"host": name.partition("/")[0], "name": name, "last": cause.rpartition(": ")[2]}
+    asked = _ASKED.search(cause)
+    elsewhere = asked is not None and asked[1] != words["host"]
+    if asked is not None and elsewhere:
+        words["host"] = asked[1]
     for pattern, message, fix, passing in _KNOWN:
         found = re.search(pattern, cause)
         if found is not None:
             words["found"] = (found[1] if found.re.groups else "").strip(' "\\:.')
-            return Refusal(message.format(**words), fix.format(**words), passing=passing)
+            refusal = Refusal(message.format(**words), fix.format(**words), passing=passing)
+            return _sent_on(refusal, name, words["host"]) if elsewhere else refusal
     return Refusal(
         f"{words['host']} does not take the image: {cause or 'skopeo said nothing'}.",
         "Say -v to see all that skopeo said.",
         passing=False,
+    )
+
+
+def _sent_on(refusal: Refusal, name: str, host: str) -> Refusal:
+    """The registry has led skopeo to another host, and that is where it failed."""
+    cause = (
+        refusal.message if refusal.message.startswith(host) else refusal.message[0].lower() + refusal.message[1:]
+    )
+    return Refusal(
+        f"{name.partition('/')[0]} sends requests on to {host}: {cause}",
+        f"{refusal.fix} Whoever runs the registry can have it lead elsewhere.",
+        passing=refusal.passing,
     )

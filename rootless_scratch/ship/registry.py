@@ -6,7 +6,9 @@ of the user's other tools.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 RETRIES = 3
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _DIGEST_FILE = "pushed-digest"
+_PATIENCE = 60
+"""Seconds for which skopeo does as a registry asks by Retry-After; after these it comes back too early."""
+
 _IDLE = 300.0
 """Seconds without a byte: registries that copy a large layer to its place answer late."""
 
@@ -53,12 +58,12 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         if self.retries < 0:
             raise UsageError(f"{self.retries} is no number of retries.", fix="Write 0 for none.")
 
-    def flags(self) -> tuple[str, ...]:
-        """The words for `skopeo copy`, which works in a directory of its own."""
+    def flags(self, *, prefix: str) -> tuple[str, ...]:
+        """The words for skopeo, which works elsewhere: with the `prefix` dest- for `copy`, none for `inspect`."""
         # Without it registries.conf decides, as for the user's other tools.
-        verify = () if self.tls_verify is None else (f"--dest-tls-verify={str(self.tls_verify).lower()}",)
-        authfile = () if self.authfile is None else ("--dest-authfile", os.path.abspath(self.authfile))
-        certificates = () if self.cert_dir is None else ("--dest-cert-dir", os.path.abspath(self.cert_dir))
+        verify = () if self.tls_verify is None else (f"--{prefix}tls-verify={str(self.tls_verify).lower()}",)
+        authfile = () if self.authfile is None else (f"--{prefix}authfile", os.path.abspath(self.authfile))
+        certificates = () if self.cert_dir is None else (f"--{prefix}cert-dir", os.path.abspath(self.cert_dir))
         return (*verify, *authfile, *certificates)
 
 
@@ -75,34 +80,112 @@ def push_layout(
     """Copy what skopeo reads by `word`, with the `digest` of its manifest; return what was tried again, and why.
 
     skopeo works in `place`, a private directory with that layout; `step` is told what is being done. It writes
-    the manifest last, so a tag never names a part of an image. Raises RegistryError, HostError.
+    the manifest last, so a tag never names a part of an image. What the registry then has under that name
+    is asked for, and compared. Raises RegistryError, HostError.
     """
     digest_file = os.path.join(place, _DIGEST_FILE)
-    argv = ["skopeo", "copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE]
-    argv += [*access.flags(), word, f"docker://{output.path}"]
-    notes: list[str] = []
-    wait = _FIRST_WAIT
+    there = f"docker://{output.path}"
+    attempts = _Attempts(
+        output.path,
+        place=place,
+        environment=reachable_logins(environment, place),
+        retries=access.retries,
+        step=step,
+    )
     step(f"pushing {output.path}")
-    while True:
-        done = command.follow(
-            argv,
-            environment=reachable_logins(environment, place),
-            idle=_IDLE,
-            place=place,
-            told=lambda line: step(f"pushing {output.path}: {' '.join(line.lower().split()[:2])}"),
-        )
-        if done.exit_code == 0:
-            _compare(digest_file, digest, output)
-            return tuple(notes)
-        said = done.stderr[-command.STDERR_KEPT :].decode("utf-8", "replace").strip()
-        refusal = judge_refusal(said, name=output.path)
-        if not refusal.passing or len(notes) >= access.retries:
-            tried = f" It was tried {len(notes) + 1} times." if notes else ""
-            raise RegistryError(f"{refusal.message}{tried}", fix=refusal.fix, detail=said)
-        notes.append(f"{refusal.message} Tried again after {wait:g} s.")
-        step(f"{refusal.message} Trying again in {wait:g} s")
-        time.sleep(wait)
-        wait = min(wait * 2, _LONGEST_WAIT)
+    copying = ("copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE)
+    attempts.follow(*copying, *access.flags(prefix="dest-"), word, there)
+    with open(digest_file, encoding="ascii", errors="replace") as file:
+        _compare(file.read().strip(), digest, output)
+    step(f"comparing {output.path}")
+    try:
+        found = attempts.follow("inspect", "--raw", *access.flags(prefix=""), there)
+    except RegistryError as error:
+        # A login may have the right to write alone.
+        attempts.notes.append(f"What {output.path} names now could not be compared. {error.message}")
+    else:
+        _compare(f"sha256:{hashlib.sha256(found).hexdigest()}", digest, output)
+    return tuple(attempts.notes)
+
+
+class _Attempts:
+    """Calls of skopeo about one name in a registry; what passes is tried again, `retries` times in all."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        place: str,
+        environment: Mapping[str, str],
+        retries: int,
+        step: Callable[[str], None],
+    ) -> None:
+        self.notes: list[str] = []
+        self._place = place
+        self._name = name
+        self._environment = environment
+        self._retries = retries
+        self._step = step
+        self._wait = _FIRST_WAIT
+
+    def follow(self, *words: str) -> bytes:
+        """What skopeo prints on success; raises RegistryError."""
+        tried = 1
+        while True:
+            # What a registry asks for by Retry-After is said in debug lines alone.
+            done = command.follow(
+                ["skopeo", "--debug", *words],
+                environment=self._environment,
+                idle=_IDLE,
+                place=self._place,
+                told=self._tell if words[0] == "copy" else None,
+                heard=self._hear,
+            )
+            if done.exit_code == 0:
+                return done.stdout
+            lines = done.stderr.decode("utf-8", "replace").splitlines()
+            said = "\n".join(line for line in lines if " level=debug " not in line)[-command.STDERR_KEPT :].strip()
+            refusal = judge_refusal(said, name=self._name)
+            if not refusal.passing or self._retries == 0:
+                often = f" It was tried {tried} times." if tried > 1 else ""
+                raise RegistryError(f"{refusal.message}{often}", fix=refusal.fix, detail=said)
+            self._retries -= 1
+            tried += 1
+            self.notes.append(f"{refusal.message} Tried again after {self._wait:g} s.")
+            self._step(f"{refusal.message} Trying again in {self._wait:g} s")
+            time.sleep(self._wait)
+            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+
+    def _tell(self, line: str) -> None:
+        self._step(f"pushing {self._name}: {' '.join(line.lower().split()[:2])}")
+
+    def _hear(self, line: str) -> None:
+        """Raise RegistryError where the registry asks for more patience than skopeo has; say what it waits for."""
+        asked = re.search(r"Detected 'Retry-After' header \\*\"([^\"\\]*)", line)
+        seconds = 0 if asked is None else _seconds(asked[1])
+        if seconds > _PATIENCE:
+            host = self._name.partition("/")[0]
+            raise RegistryError(
+                f"{host} takes no more requests for now, and asks to come back in {seconds} s.",
+                fix="Try again then, or ask whoever runs the registry for a higher limit.",
+            )
+        waits = re.search(r"Too many requests to .*: sleeping for (\d+)", line)
+        if waits is not None:
+            host = self._name.partition("/")[0]
+            self.notes.append(f"{host} takes no more requests for now. Waited for {waits[1]} s.")
+            self._step(f"{host} takes no more requests for now. Waiting for {waits[1]} s")
+
+
+def _seconds(retry_after: str) -> int:
+    """The seconds that a Retry-After asks for, a number or a date: RFC 9110, 10.2.3; 0 where it is neither."""
+    if retry_after.isdecimal():
+        return int(retry_after)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return int(parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def reachable_logins(environment: Mapping[str, str], place: str) -> dict[str, str]:
@@ -121,11 +204,10 @@ def reachable_logins(environment: Mapping[str, str], place: str) -> dict[str, st
     return found
 
 
-def _compare(digest_file: str, digest: str, output: Output) -> None:
-    with open(digest_file, encoding="ascii", errors="replace") as file:
-        pushed = file.read().strip()
-    if pushed != digest:
+def _compare(found: str, digest: str, output: Output) -> None:
+    if found != digest:
         raise RegistryError(
-            f"{output.path} has the manifest {pushed[:80]} there, and not {digest}.",
-            fix="Push again; if it happens again, report it with the version of skopeo.",
+            f"{output.path} has the manifest {found[:80]} there, and not {digest}.",
+            fix="Push again, for another push may have come between; if it happens again, the registry, or a "
+            "proxy before it, changes what it is given.",
         )
