@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rootless_scratch.root import Root, scratch
     from rootless_scratch.shipping import push, save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BuildError",

@@ -161,7 +161,7 @@ def test_the_overview_names_every_verb_and_a_typing_error_the_nearest(shared_hom
     done = shared_home.cli("biuld")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"Did you mean `build`?" in done.stderr
-    assert shared_home.cli("--version").stdout == b"rootless-scratch 0.1.0\n"
+    assert shared_home.cli("--version").stdout == b"rootless-scratch 0.2.0\n"
 
 
 @pytest.mark.buildah
