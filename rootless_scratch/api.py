@@ -10,7 +10,8 @@ from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.given import flag, image_id, maybe, text, texts
 from rootless_scratch.image.given import limits as limits_of
 from rootless_scratch.image.given import outputs as outputs_of
-from rootless_scratch.image.spec import NONROOT, parts_of
+from rootless_scratch.image.parts import parts_of
+from rootless_scratch.image.spec import NONROOT
 from rootless_scratch.image.words import spec_of
 from rootless_scratch.planning import plan_all
 

@@ -22,7 +22,7 @@ from rootless_scratch.engine.targets import look
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.given import maybe, text
-from rootless_scratch.image.spec import parts_of
+from rootless_scratch.image.parts import parts_of
 from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
 from rootless_scratch.planning import plan_all
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import RefusedError, UsageError
 from rootless_scratch.findings import Finding, errors_of
-from rootless_scratch.image.spec import parts_of
+from rootless_scratch.image.parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

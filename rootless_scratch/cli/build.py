@@ -66,7 +66,7 @@ def command(
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
         from rootless_scratch.api import read_way
-        from rootless_scratch.image.spec import parts_of
+        from rootless_scratch.image.parts import parts_of
 
         parts = parts_of(spec)
         read_way(spec, parts, output=outputs, backend=backend, compress=compress)

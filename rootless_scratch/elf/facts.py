@@ -18,9 +18,7 @@ from rootless_scratch.elf.platforms import Platform  # noqa: TC001 - likewise
 from rootless_scratch.elf.records import Records
 
 _DF_1_PIE = 0x08000000
-_DF_1_NOW = 0x1
 _DF_1_NODEFLIB = 0x800
-_DF_BIND_NOW = 0x8
 _LOADED = frozenset({"LOAD", "DYNAMIC", "INTERP", "TLS"})
 
 
@@ -109,11 +107,6 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     def nodeflib(self) -> bool:
         """DF_1_NODEFLIB: the loader's own directories are not searched for what it needs."""
         return bool(self.flags_1 & _DF_1_NODEFLIB)
-
-    @property
-    def bind_now(self) -> bool:
-        """Whether all symbols are looked up before it starts, so that a missing one keeps it from starting."""
-        return bool(self.flags & _DF_BIND_NOW or self.flags_1 & _DF_1_NOW)
 
     @property
     def truncated(self) -> bool:

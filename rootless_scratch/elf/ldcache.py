@@ -10,14 +10,12 @@ import fnmatch
 import posixpath
 import re
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.elf.roots import HostRoot
+    from collections.abc import Iterable, Iterator
 
 _OLD: Final = b"ld.so-1.7.0"
 _NEW: Final = b"glibc-ld.so.cache1.1"
@@ -34,6 +32,16 @@ _LIBC6, _ELF_TYPE = 3, 0xFF
 CACHE: Final = "/etc/ld.so.cache"
 _CONF: Final = "/etc/ld.so.conf"
 _CONF_LIMIT = 1000
+
+
+class Files(Protocol):
+    """What is asked of the root directory whose configuration is read."""
+
+    def content(self, path: str) -> bytes | None:
+        """All of a file, None where it cannot be read."""
+
+    def listing(self, directory: str) -> Iterable[str]:
+        """The names in a directory, none where it cannot be read."""
 
 
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +133,7 @@ def _text(content: bytes, at: int) -> str | None:
     return content[at:end].decode("utf-8", "surrogateescape") if end > at else None
 
 
-def read_conf(root: HostRoot) -> tuple[str, ...]:
+def read_conf(root: Files) -> tuple[str, ...]:
     """List the directories that ldconfig(8) would read: those of ld.so.conf and of the files it includes."""
     found: dict[str, None] = {}
     pending, seen = [_CONF], set[str]()
@@ -147,7 +155,7 @@ def read_conf(root: HostRoot) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _matching(root: HostRoot, pattern: str) -> list[str]:
+def _matching(root: Files, pattern: str) -> list[str]:
     directory, _, names = pattern.rpartition("/")
     return [f"{directory}/{name}" for name in root.listing(directory) if fnmatch.fnmatchcase(name, names)]
 

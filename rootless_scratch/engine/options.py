@@ -27,7 +27,6 @@ DETACH_KEYS = "ctrl-p,ctrl-q"
 """What podman and docker have for a terminal."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_USERNS = re.compile(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?")
 
 _MOST_CPUS = 10_000
 _LEAST_CPUS = 0.01

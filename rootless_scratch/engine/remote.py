@@ -79,7 +79,8 @@ def way_to(destination: Destination, variables: Mapping[str, str]) -> Way:
     if separator and scheme in ("unix", "http+unix") and rest.startswith("/"):
         return Socket(_short_enough(rest, said), said)
     if separator and scheme == "ssh":
-        from rootless_scratch.engine.ssh import Tunnel, parse_address
+        from rootless_scratch.engine.address import parse_address
+        from rootless_scratch.engine.ssh import Tunnel
 
         return Tunnel(parse_address(rest, said=said), identity=identity, variables=variables)
     raise EngineError(

@@ -9,7 +9,7 @@ from rootless_scratch.command import last_cause
 from rootless_scratch.errors import EngineError
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.ssh import Address
+    from rootless_scratch.engine.address import Address
 
 OWN_CODE = 255
 """What ssh exits with where the failure is its own: ssh(1)."""

@@ -120,15 +120,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     platform: str | None = None
 
 
-def parts_of(spec: Spec) -> tuple[Part, ...]:
-    """One part per platform that the programs are for; image/split.py is loaded where there may be two."""
-    if len(spec.programs) < 2 and not spec.platforms:  # noqa: PLR2004 - two may differ
-        return (Part(spec=spec),)
-    from rootless_scratch.image.split import split
-
-    return split(spec)
-
-
 def parse_program(word: str) -> Copy:
     """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
     source, separator, rest = word.rpartition(":/")
