@@ -22,7 +22,7 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings"},
-    {"spawn", "private", "sparse", "troubles"},
+    {"spawn", "private", "processes", "sparse", "troubles"},
     {"tether"},
     {"command"},
     {"elf", "host"},

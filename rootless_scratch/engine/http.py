@@ -63,6 +63,10 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
             return self.body.decode("utf-8", "replace").strip() or f"HTTP status {self.status}"
 
 
+_CONNECTED = (b"02", b"03")
+"""SS_CONNECTING, not accepted yet, and SS_CONNECTED."""
+
+
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
     """A connection that has become the container's output; `early` holds what came with the answer's head."""
 
@@ -147,6 +151,17 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
                 return 0
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             return int.from_bytes(credentials[:4], sys.byteorder)
+
+    def is_busy(self) -> bool:
+        """Whether the service may still be at work for anybody, who need not live any more.
+
+        It closes its end of a connection when it has answered; these ends are listed with its path: proc(5).
+        """
+        path = os.fsencode(self.path)
+        with open("/proc/net/unix", "rb") as file:
+            states = [line.split()[5] for line in file if line.rstrip().endswith(b" " + path)]
+        # One that listens from another network namespace is not in the list.
+        return any(state in _CONNECTED for state in states) if states else self.listens()
 
     def _connect(self, patience: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

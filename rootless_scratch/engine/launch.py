@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from rootless_scratch import private
-from rootless_scratch.engine.lease import lease_directory, local_engine
+from rootless_scratch.engine.lease import local_engine
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
@@ -139,7 +139,7 @@ def _launch_on(
     from rootless_scratch.engine.removal import remove_leftovers
     from rootless_scratch.engine.session import Container
 
-    remove_leftovers(service.client, call.lease, directory=lease_directory(call.variables), engine=engine)
+    remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
     private.sweep(temporary_directory(call.variables))
     asked = _prepared(call, service)
     call.opening.used = True

@@ -19,12 +19,27 @@ from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
 OWNER_LABEL = "io.rootless-scratch.owner"
 
 _STORE_SETTINGS = ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "XDG_DATA_HOME")
+
+
+class Wanted:
+    """A container that podman was asked for: its `name`, the `socket` of the service, and since when (time(2)).
+
+    `id` is empty until podman has answered.
+    """
+
+    __slots__ = ("id", "name", "since", "socket")
+
+    def __init__(self, *, name: str, socket: str, since: float, id: str = "") -> None:  # noqa: A002 - podman's word
+        self.name = name
+        self.socket = socket
+        self.since = since
+        self.id = id
 
 
 class Lease:
@@ -33,11 +48,12 @@ class Lease:
     The file outlives the lease unless `end` was called: the next call then looks for the container.
     """
 
-    __slots__ = ("descriptor", "path")
+    __slots__ = ("_where", "descriptor", "path")
 
     def __init__(self, *, path: str, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor
+        self._where = ("", "")
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +76,28 @@ class Lease:
 
         Raises HostError where there is no room for that.
         """
+        self._where = (engine, directory or "")
         try:
-            os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, os.fsencode(f"{engine}\0{directory or ''}\0"), 0)
+            self._write()
         except OSError as error:
             raise _unusable(os.path.dirname(self.path), error) from error
+
+    def expects(self, wanted: Wanted | None) -> None:
+        """Note what podman is asked for, before it is; None: nothing is there any more, nor will be.
+
+        Where there is no room for the note, the next call finds less out.
+        """
+        fields = () if wanted is None else (wanted.name, wanted.socket, str(wanted.since), wanted.id)
+        try:
+            self._write(*fields)
+        except OSError:
+            return
+
+    def _write(self, *more: str) -> None:
+        # Never empty in between: that would say that nothing had been started.
+        content = os.fsencode("".join(f"{field}\0" for field in (*self._where, *more)))
+        os.pwrite(self.descriptor, content, 0)
+        os.ftruncate(self.descriptor, len(content))
 
     def end(self) -> None:
         """Nothing is left of the container: forget it."""
@@ -82,18 +115,21 @@ class Lease:
 
 
 class Leftover:
-    """What a dead owner may have left: a container at `engine`, and the directory of its service.
+    """What a dead owner may have left: what it `wanted` of `engine`, and the directory of its service.
 
     `age` is the number of seconds since it last wrote that down.
     """
 
-    __slots__ = ("age", "directory", "engine", "lease")
+    __slots__ = ("age", "directory", "engine", "lease", "wanted")
 
-    def __init__(self, *, lease: Lease, age: float, engine: str, directory: str | None) -> None:
+    def __init__(
+        self, *, lease: Lease, age: float, engine: str, directory: str | None, wanted: Wanted | None
+    ) -> None:
         self.lease = lease
         self.age = age
         self.engine = engine
         self.directory = directory
+        self.wanted = wanted
 
 
 def container_name(owner: str) -> str:
@@ -150,8 +186,8 @@ def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:
             continue
         try:
             age = time.time() - os.fstat(lease.descriptor).st_mtime
-            engine, private = _recorded(lease.descriptor)
-            yield Leftover(lease=lease, age=age, engine=engine, directory=private)
+            engine, private, wanted = _recorded(lease.descriptor)
+            yield Leftover(lease=lease, age=age, engine=engine, directory=private, wanted=wanted)
         finally:
             lease.release()
 
@@ -177,12 +213,20 @@ def _lock(path: str, flags: int) -> Lease | None:
     return Lease(path=path, descriptor=descriptor)
 
 
-def _recorded(descriptor: int) -> tuple[str, str | None]:
+def _recorded(descriptor: int) -> tuple[str, str | None, Wanted | None]:
     """What the owner wrote; a file that is empty or cut off says that nothing had been started yet."""
     try:
-        fields = os.fsdecode(os.pread(descriptor, 65_536, 0)).split("\0")
+        fields = os.fsdecode(os.pread(descriptor, 65_536, 0)).split("\0")[:-1]
     except OSError:
         fields = []
-    if len(fields) < 3:  # noqa: PLR2004 - two fields, each with its end
-        return "", None
-    return fields[0], fields[1] or None
+    if len(fields) < 2:  # noqa: PLR2004 - each has an end
+        return "", None, None
+    return fields[0], fields[1] or None, _wanted(fields[2:])
+
+
+def _wanted(fields: Sequence[str]) -> Wanted | None:
+    try:
+        name, socket, since, number = fields
+        return Wanted(name=name, socket=socket, since=float(since), id=number)
+    except ValueError:
+        return None

@@ -5,16 +5,24 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rootless_scratch.engine.lease import OWNER_LABEL, leftovers
+from rootless_scratch.engine.http import Client
+from rootless_scratch.engine.lease import OWNER_LABEL, lease_directory, leftovers, local_engine
 from rootless_scratch.engine.service import end_abandoned
 from rootless_scratch.errors import EngineError
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.http import Client
-    from rootless_scratch.engine.lease import Lease
+    from collections.abc import Iterator, Mapping
+
+    from rootless_scratch.engine.lease import Lease, Leftover, Wanted
 
 _STILL_CREATING = 30
-"""Seconds for which a container may yet appear after its creator was killed."""
+"""Seconds for which a container may yet appear after its creator was killed, if the service lives on."""
+
+_WORTH_WAITING = 2.0
+"""Seconds for which the next call waits for that; later ones find what comes after them."""
+
+_BECOMES_KNOWN = 0.5
+"""Seconds after which podman knows a container that storage has just made for it; it needs some milliseconds."""
 
 _FORGET_AFTER = 7 * 24 * 3600
 """Seconds after which nobody asks any more for a container of a service that is not spoken to."""
@@ -43,27 +51,83 @@ def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true
     return response.ok
 
 
-def remove_owned(client: Client, owner: str) -> bool:
-    """Remove the container of an owner, whatever its name; whether there was one. Raises EngineError."""
+def remove_owned(client: Client, owner: str) -> list[str]:
+    """Remove the container of an owner, whatever its name; the IDs of what there was. Raises EngineError."""
     # {"label":["LABEL=OWNER"]}, percent-encoded here because urllib.parse costs more than the call.
     filters = f"%7B%22label%22%3A%5B%22{OWNER_LABEL}%3D{owner}%22%5D%7D"
     found = client.call("GET", f"/containers/json?all=true&filters={filters}") or ()
-    return sum(remove_container(client, str(container["Id"])) for container in found) > 0
+    return [str(container["Id"]) for container in found if remove_container(client, str(container["Id"]))]
 
 
-def remove_leftovers(client: Client, lease: Lease, *, directory: str, engine: str) -> None:
-    """Remove the containers of owners that were killed, as far as this engine holds them.
+def remove_leftovers(client: Client, lease: Lease, *, variables: Mapping[str, str], engine: str) -> None:
+    """Remove the containers of owners that were killed, as far as this engine holds them, with their processes.
 
     The service of another address may have had the same store, so all owners are asked for here; they are random,
     and nobody else's. Costs one look at a directory where there are none.
     """
-    for leftover in leftovers(directory, living=lease):
+    for leftover in leftovers(lease_directory(variables), living=lease):
         try:
-            removed = leftover.engine == "" or remove_owned(client, leftover.lease.owner)
+            if leftover.engine == engine:
+                over = _take_back(client, leftover, variables)
+            else:
+                removed = leftover.engine == "" or remove_owned(client, leftover.lease.owner)
+                over = bool(removed) or leftover.age > _FORGET_AFTER
         except EngineError:
             continue
-        patience = _STILL_CREATING if leftover.engine == engine else _FORGET_AFTER
-        if removed or leftover.age > patience:
+        if over:
             if leftover.directory is not None:
                 end_abandoned(leftover.directory)
             leftover.lease.end()
+
+
+def _take_back(client: Client, leftover: Leftover, variables: Mapping[str, str]) -> bool:
+    """Remove what there is of it; whether nothing more may come."""
+    owner, wanted = leftover.lease.owner, leftover.wanted
+    found = remove_owned(client, owner)
+    if wanted is None:
+        # It had asked podman for nothing, or all of that was gone.
+        return True
+
+    def may_appear() -> bool:
+        # What a service of another host is doing nobody tells.
+        here = leftover.engine == local_engine(variables)
+        return leftover.age <= _STILL_CREATING and not (here and not Client(path=wanted.socket).is_busy())
+
+    deadline = time.monotonic() + _WORTH_WAITING
+    while not found and not wanted.id and may_appear() and time.monotonic() < deadline:
+        time.sleep(0.02)
+        found = remove_owned(client, owner)
+    if not found and not wanted.id:
+        found = _remove_stored(client, leftover, wanted)
+    made = {*found, wanted.id} - {""}
+    if made:
+        from rootless_scratch.engine.strays import end_strays
+
+        end_strays(made, variables)
+    return bool(made) or not may_appear()
+
+
+def _remove_stored(client: Client, leftover: Leftover, wanted: Wanted) -> list[str]:
+    """Remove a container that storage knows and podman does not, as its maker was killed in between; its ID.
+
+    It has no label. A name of ours is random. One that the user chose may be what another podman is making at
+    this moment, so that must be younger than the wish for it, and still unknown to podman on a second look.
+    """
+    own = wanted.name == leftover.lease.container
+    found = set(_stored(client, wanted))
+    if found and not own:
+        time.sleep(_BECOMES_KNOWN)
+        found &= set(_stored(client, wanted))
+    # By its ID podman refuses to remove one from storage that it has come to know.
+    return [number for number, young in found if (own or young) and remove_container(client, number)]
+
+
+def _stored(client: Client, wanted: Wanted) -> Iterator[tuple[str, bool]]:
+    """Those of the wanted name that storage alone knows: the ID, and whether it is younger than the wish."""
+    from datetime import datetime
+
+    for container in client.call("GET", "/containers/json?all=true&external=true") or ():
+        if container.get("State") == "storage" and wanted.name in (container.get("Names") or ()):
+            # Nanoseconds are more than Python reads.
+            created = datetime.fromisoformat(f"{str(container['Created'])[:19]}+00:00")
+            yield str(container["Id"]), created.timestamp() >= int(wanted.since)

@@ -15,6 +15,7 @@ from rootless_scratch.engine import explaining, failures, specification, streams
 from rootless_scratch.engine.ending import Ending
 from rootless_scratch.engine.feed import Feed
 from rootless_scratch.engine.http import Attached
+from rootless_scratch.engine.lease import Wanted
 from rootless_scratch.engine.removal import remove_container, remove_owned
 from rootless_scratch.engine.streams import Output
 from rootless_scratch.engine.terminal import Terminal
@@ -84,14 +85,19 @@ class Container:
     def create(self, asked: Request, network: str) -> tuple[str, ...]:
         """Create it; returns podman's warnings. Raises ImageNotFoundError, HostError, EngineError."""
         spec = specification.generator(asked, name=self._lease.container, owner=self._lease.owner, network=network)
+        wanted = Wanted(name=asked.name or self._lease.container, socket=self._client.path, since=time.time())
+        self._lease.expects(wanted)
         self._exists = None
         response = self._client.request("POST", "/containers/create", spec)
         self._exists = response.ok
-        _check_version(response)
         if not response.ok:
+            self._lease.expects(None)
+            _check_version(response)
             raise self._create_failure(response.refusal(), asked)
         answer = response.json()
-        self._id = str(answer["Id"])
+        self._id = wanted.id = str(answer["Id"])
+        self._lease.expects(wanted)
+        _check_version(response)
         warnings = tuple(str(warning) for warning in answer.get("Warnings") or ())
         self._limited = asked.memory is not None and not any(map(failures.limits_ignored, warnings))
         return warnings
@@ -272,6 +278,7 @@ class Container:
             )
             if removed or self._exists or time.monotonic() > deadline:
                 self._exists = False
+                self._lease.expects(None)
             else:
                 time.sleep(0.1)
 

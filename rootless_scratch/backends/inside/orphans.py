@@ -6,11 +6,11 @@ import fcntl
 import os
 import time
 
-from rootless_scratch import private
+from rootless_scratch import private, processes
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 _TOOLS = (b"buildah", b"skopeo", b"podman")
 _LET_FINISH = 0.5
@@ -54,34 +54,12 @@ def take_over(scratch: str, name: str) -> private.PrivateDirectory | None:
 def _signal(name: str, *, by_force: bool) -> None:
     import signal
 
-    for pid in _processes():
-        try:
-            # Held from before it is looked at, so that it is no other process by then: pidfd_open(2).
-            held = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
-            if _is_tool_of(pid, name.encode()):
-                signal.pidfd_send_signal(held, signal.SIGKILL if by_force else signal.SIGTERM)
-        except OSError:
-            continue
-        finally:
-            os.close(held)
+    def is_tool(pid: int) -> bool:
+        return processes.belongs_to_us(pid) and _is_tool_of(processes.words_of(pid), name.encode())
+
+    processes.signal_those(is_tool, signal.SIGKILL if by_force else signal.SIGTERM)
 
 
-def _processes() -> Iterator[int]:
-    """This user's; processes of the same user in another namespace are among them (user_namespaces(7))."""
-    own = os.geteuid()
-    for entry in os.listdir("/proc"):
-        try:
-            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == own and int(entry) != os.getpid():
-                yield int(entry)
-        except OSError:
-            continue
-
-
-def _is_tool_of(pid: int, name: bytes) -> bool:
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        program, *words = file.read().split(b"\0")
+def _is_tool_of(words: Sequence[bytes], name: bytes) -> bool:
     # buildah calls itself `buildah-in-a-user-namespace` there.
-    return os.path.basename(program).startswith(_TOOLS) and any(name in word for word in words)
+    return os.path.basename(b"".join(words[:1])).startswith(_TOOLS) and any(name in word for word in words[1:])

@@ -1,0 +1,99 @@
+"""What a container still consists of although podman knows it no more: its maker was killed while it started.
+
+conmon and the runtime are processes of their own, which go on where podman has ended. What they had not told it,
+`podman rm` does not end: they are looked for by the container's ID, which is random, and ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from signal import SIGKILL
+from typing import TYPE_CHECKING
+
+from rootless_scratch import command, processes
+from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.host.capabilities import is_rootful
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_PARTS = (b"conmon", b"runc", b"crun")
+_RUNTIMES = ("runc", "crun")
+_EXITS = ("libpod/tmp/exits", "libpod/exits")
+"""Where conmon notes how a container ended: for a user, and for real root."""
+
+_NAMED_BY_RUNC = b"_LIBCONTAINER_STATEDIR="
+_PATIENCE = 5.0
+
+
+def end_strays(numbers: Collection[str], variables: Mapping[str, str]) -> None:
+    """End the processes of containers with these IDs, which are podman's no more, and forget their states.
+
+    Looks until there are none: what is being ended may just be starting another.
+    """
+    wanted = [number.encode() for number in numbers]
+    deadline = time.monotonic() + _PATIENCE
+    while processes.signal_those(lambda pid: _is_part(pid, wanted), SIGKILL) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for number in numbers:
+        for base in _runtime_directories(variables):
+            _forget(number, base, variables)
+
+
+def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
+    """Remove what the runtimes, by themselves, and conmon have noted of it below `base`."""
+    for runtime in _RUNTIMES:
+        if os.path.isdir(f"{base}/{runtime}/{number}"):
+            # It removes the cgroup too, and what a start that was broken off has left.
+            words = [runtime, "delete", "--force", number]
+            with contextlib.suppress(CommandError, HostError):
+                command.ask(words, environment={**variables, "XDG_RUNTIME_DIR": base}, check=False)
+    for place in _EXITS:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{base}/{place}/{number}")
+
+
+def _is_part(pid: int, numbers: Collection[bytes]) -> bool:
+    """Whether conmon, the runtime or a program of such a container is this process; raises OSError."""
+    words = processes.words_of(pid)
+    if not words:
+        return False
+    if processes.belongs_to_us(pid) and os.path.basename(words[0]).startswith(_PARTS):
+        return any(number in words for number in numbers) or _is_init_of(pid, numbers)
+    return _is_inside(pid, numbers)
+
+
+def _is_init_of(pid: int, numbers: Collection[bytes]) -> bool:
+    """Whether it is about to become the program: `runc init`, whose words do not tell."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        places = [each for each in file.read().split(b"\0") if each.startswith(_NAMED_BY_RUNC)]
+    return any(os.path.basename(place) in numbers for place in places)
+
+
+def _is_inside(pid: int, numbers: Collection[bytes]) -> bool:
+    """Whether it has files of the container's mounted as its own, as /etc/hosts or /run/.containerenv.
+
+    podman's own processes have mounts below such a path too: there it is the place, not what is mounted.
+    """
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        for line in file:
+            root, place = line.split(b" ", 5)[3:5]
+            if any(b"/%b/userdata/" % number in root and number not in place for number in numbers):
+                return True
+    return False
+
+
+def _runtime_directories(variables: Mapping[str, str]) -> list[str]:
+    """Where runtimes may keep states; without XDG_RUNTIME_DIR podman chooses among the others (4.3 to 5)."""
+    if is_rootful():
+        return ["/run"]
+    given = variables.get("XDG_RUNTIME_DIR")
+    user = os.geteuid()
+    temporary = variables.get("TMPDIR") or "/tmp"  # noqa: S108 - podman's place
+    return (
+        [given]
+        if given
+        else [f"/run/user/{user}", f"{temporary}/podman-run-{user}", f"{variables['HOME']}/rundir"]
+    )

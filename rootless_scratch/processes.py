@@ -1,0 +1,50 @@
+"""Processes of other programs, found in /proc and signalled so that no later one can be hit in their place.
+
+Only builtin modules are imported here: a build's worker loads it.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def signal_those(is_one: Callable[[int], bool], number: int) -> int:
+    """Send a signal to all processes but this one that `is_one` knows by their id; how many there were.
+
+    What it raises as OSError, as of a process that has just ended or may not be looked at, says that it is none.
+    """
+    import signal
+
+    count = 0
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            # Held from before it is looked at, so that it is no other process by then: pidfd_open(2).
+            held = os.pidfd_open(int(entry))
+        except OSError:
+            continue
+        try:
+            if is_one(int(entry)):
+                count += 1
+                signal.pidfd_send_signal(held, number)
+        except OSError:
+            continue
+        finally:
+            os.close(held)
+    return count
+
+
+def belongs_to_us(pid: int) -> bool:
+    """Whether it is this user's, in whatever namespace; raises OSError."""
+    return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
+
+
+def words_of(pid: int) -> list[bytes]:
+    """Its command line; empty for one that has ended and was not reaped yet. Raises OSError."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read().split(b"\0")[:-1]
