@@ -12,6 +12,8 @@ import hostile
 import pytest
 import tinyelf
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(__file__).resolve().parent.parent
 SECONDS, MEGABYTES = 2.0, 150
 KINDS = {

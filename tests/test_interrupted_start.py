@@ -51,6 +51,7 @@ def start(moment: int, way: str, *words: str) -> subprocess.CompletedProcess[byt
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["-m", "script"])
 def test_an_interrupt_at_any_import_ends_it_with_130_and_without_a_traceback(way: str) -> None:
     words = ("check", "/nonexistent/program")

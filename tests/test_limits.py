@@ -88,6 +88,7 @@ def test_what_exceeds_a_limit_is_refused_by_its_name_and_read_where_that_is_rais
     assert list(tmp_path.glob(".rootless-scratch*")) == []
 
 
+@pytest.mark.slow
 def test_entries_are_limited_by_what_is_stored_and_indexes_by_their_depth(tmp_path: Path) -> None:
     farm = layout(tmp_path / "farm", hostile.many(60_000))
     with pytest.raises(LimitError, match="'entries-per-megabyte'"):
@@ -99,6 +100,7 @@ def test_entries_are_limited_by_what_is_stored_and_indexes_by_their_depth(tmp_pa
     assert rs.check(deep, limits={"index-depth": 9}).verdict == "starts"
 
 
+@pytest.mark.slow
 def test_the_command_line_raises_them_for_every_verb_that_reads_images(shared_home: Home, tmp_path: Path) -> None:
     word = layout(tmp_path / "layout", hostile.with_record({"path": "n" * 300}))
     program = tmp_path / "hello"
