@@ -11,11 +11,11 @@ import msgspec
 
 from rootless_scratch import private
 from rootless_scratch.api import build_spec
-from rootless_scratch.backends.comparing import planned_image_id
+from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.backends.session import unusable
 from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.failures import IpcClosedError
-from rootless_scratch.engine.images import config_of, load
+from rootless_scratch.engine.images import config_of, is_image, load
 from rootless_scratch.engine.opening import Opening
 from rootless_scratch.engine.run import run
 from rootless_scratch.engine.targets import look
@@ -23,7 +23,7 @@ from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.given import maybe, text
 from rootless_scratch.image.parts import parts_of
-from rootless_scratch.image.toolbox import TARGET, toolbox_name, toolbox_program, toolbox_spec
+from rootless_scratch.image.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
 from rootless_scratch.planning import plan_all
 
 if TYPE_CHECKING:
@@ -77,16 +77,20 @@ def debug(
     destination = destination_of(*where)
     with contextlib.closing(opening or Opening(destination)) as begun:
         begun.turn_to(destination)
+        # Made while the service comes up: mostly it is a container that is looked into.
+        tools = toolbox_tools(program)
+        likely = _Toolbox(toolbox_spec(program, tools, linked=True))
         service = begun.service()
         client = service.client
         target = look(service, subject, user=user, place=TARGET)
-        tools = _provided(client, program, linked=target.is_container)
+        fitting = likely if target.is_container else _Toolbox(toolbox_spec(program, tools, linked=False))
+        image = _provided(client, fitting)
         for sentence in target.notes:
             tell(sentence)
 
         def attempt(target: Target, opening: Opening | None) -> RunResult:
             return run(
-                tools,
+                image,
                 () if command is None else ("-c", command),
                 stdout=stdout,
                 stderr=stderr,
@@ -125,31 +129,38 @@ def _options(
     }
 
 
-def _provided(client: Client, program: str, *, linked: bool) -> str:
-    """The ID of the toolbox, which the service has then.
+class _Toolbox:
+    """What is asked for, and the very image that it makes."""
 
-    Its tag can be foreseen, and an archive of anybody's may have brought an image of that name: what runs in the
-    namespaces of a container is known by its content.
+    def __init__(self, spec: Spec) -> None:
+        plans, _ = plan_all(parts_of(spec))
+        image = planned_image(plans[0].plan)
+        self.spec = spec
+        self.image_id = image.config.name
+        self.digest = image.manifest.digest
+
+
+def _provided(client: Client, toolbox: _Toolbox) -> str:
+    """The ID of the toolbox, which the service has when this returns; made where it lacks it.
+
+    It runs in the namespaces of the target, so its name does not prove it: an archive of somebody else may have
+    brought another image of that name. Its ID is the sum of the config alone; the manifest's digest, which stands
+    for the layers as well, is compared too.
     """
-    spec = toolbox_spec(program, linked=linked)
-    plans, _ = plan_all(parts_of(spec))
-    image_id = planned_image_id(plans[0].plan)
-    if not _has(client, image_id):
-        image_id = _make(client, spec, toolbox_name(program, linked=linked))
-    if not _has(client, image_id):
-        raise EngineError(
-            "podman has loaded another image than the toolbox that was made for it.",
-            fix="Run it again; if it happens again, report it with the version of podman.",
-        )
-    return image_id
+    for attempt in range(2):
+        found = config_of(client, toolbox.image_id)
+        if found is not None and is_image(found, image_id=toolbox.image_id, digest=toolbox.digest):
+            return toolbox.image_id
+        if attempt == 0:
+            _make(client, toolbox, is_there=found is not None)
+    raise EngineError(
+        "podman does not have the toolbox after it was loaded: its program changes, or its storage was changed.",
+        fix="Run it again; if that does not help, remove all toolboxes: "
+        f"`podman rmi --force $(podman images --quiet {TOOLBOX})`.",
+    )
 
 
-def _has(client: Client, image_id: str) -> bool:
-    found = config_of(client, image_id)
-    return found is not None and found.get("Id") == image_id
-
-
-def _make(client: Client, spec: Spec, name: str) -> str:
+def _make(client: Client, toolbox: _Toolbox, *, is_there: bool) -> None:
     """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
     temporary = temporary_directory(tool_environment().variables)
     private.sweep(temporary)
@@ -159,9 +170,18 @@ def _make(client: Client, spec: Spec, name: str) -> str:
         _private(temporary) as directory,
     ):
         archive = os.path.join(directory.path, "toolbox.tar")
-        image = build_spec(spec, output=[f"docker-archive:{archive}:{name}"])
-        load(client, archive)
-    return image.image_id
+        build_spec(toolbox.spec, output=[f"oci-archive:{archive}:{TOOLBOX}:{toolbox.image_id[:12]}"])
+        try:
+            load(client, archive)
+        except EngineError as error:
+            if not is_there:
+                raise
+            raise EngineError(
+                f"podman has an image of the toolbox's ID, {toolbox.image_id[:12]}, that is not the toolbox.",
+                fix=f"Remove it: `podman rmi --force {toolbox.image_id}`. Somebody made it to run in its place: "
+                "see where its archive came from.",
+                detail=error.message,
+            ) from error
 
 
 def _private(temporary: str) -> private.PrivateDirectory:

@@ -11,12 +11,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import tinyelf
 from containers import Home, left, podman
 from screens import screen
 
 from rootless_scratch.host.cgroups import choose_runtime
-from rootless_scratch.image.toolbox import toolbox_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,21 +123,6 @@ def test_the_toolbox_is_made_once_and_anew_for_another_program(web: Home, tmp_pa
     done = debug(web, "web", "--toolbox", str(shell), "--exec", "echo /target/s*")
     assert (done.returncode, done.stdout.split()) == (0, [b"/target/server", b"/target/sys"]), done.stderr
     assert len(toolboxes()) == 2
-
-
-def test_an_image_that_somebody_else_has_given_the_toolboxs_name_is_not_what_runs(
-    web: Home, tmp_path: Path
-) -> None:
-    program = shutil.copy(os.path.realpath(shutil.which("busybox") or ""), tmp_path / "busybox")
-    with open(program, "ab") as file:
-        file.write(b"another busybox, of which there is no toolbox yet")
-    name = toolbox_name(str(program), linked=True)
-    foreign = str(tinyelf.write(tmp_path / "foreign", text=b"foreign\n"))
-    assert web.cli("build", f"{foreign}:/bin/sh", "-t", name, "-q").returncode == 0
-    for _twice in range(2):
-        done = debug(web, "web", "--toolbox", str(program), "--exec", "echo ours")
-        assert (done.returncode, done.stdout) == (0, b"ours\n"), done.stderr
-    assert web.run(["podman", "inspect", "--format", "{{.Id}}", name]).returncode == 0
 
 
 @pytest.mark.parametrize("content", [None, b"no program\n", b"\x7fELF"])

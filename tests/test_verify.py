@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from typing import TYPE_CHECKING, Any
 
+import hostile
 import pytest
 import tinyelf
 from planning import refusal
@@ -207,3 +208,17 @@ def test_an_image_of_the_backend_buildah_has_the_files_and_config_of_the_plan(
 def test_an_image_that_direct_put_into_local_storage_is_identical(shared_home: Home, words: list[str]) -> None:
     shared_home.json("build", *words, "-t", "loaded", "--backend", "direct")
     assert shared_home.json("verify", "loaded", *words)["verdict"] == "identical"
+
+
+def test_an_image_with_the_id_that_was_planned_and_other_files_differs(tmp_path: Path) -> None:
+    """Its config is the planned one, whose sum the ID is; what it says of the layers is not so."""
+    program = tinyelf.write(tmp_path / "hello")
+    planned = rs.build(str(program), output=f"oci:{tmp_path}/layout").image_id
+    layout = hostile.Layout(tmp_path / "other")
+    config = (tmp_path / "layout/blobs/sha256" / planned).read_bytes()
+    layer = hostile.entry(tinyelf.hello(b"another\n"), name=b"hello") + hostile.END
+    described = [layout.blob(layer, "application/vnd.oci.image.layer.v1.tar")]
+    layout.write([layout.manifest(layout.blob(config, "application/vnd.oci.image.config.v1+json"), described)])
+    found = rs.verify(f"oci:{layout.path}", str(program))
+    assert (found.image_id, found.verdict) == (planned, "differs")
+    assert ("/hello", "content") in {(each.path, each.what) for each in found.differences}

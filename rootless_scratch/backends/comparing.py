@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.backends.reading import platforms_at, read_any, refuse_local_choice
 from rootless_scratch.backends.stored import StoredFile
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.layer import file_digest, write_layer
-from rootless_scratch.image.oci import config_document, digest_of
+from rootless_scratch.image.layer import file_digest
 from rootless_scratch.image.outputs import is_output
 from rootless_scratch.image.rootfs import Directory, Symlink
 
@@ -52,8 +52,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an image is what a plan makes.
 
-    `identical`: the same image ID. `equal`: the same files and the same config in other bytes, as other builders
-    and buildah before 1.39 write them; `reason` says which. `differs`: `differences` has all that is not the same.
+    `identical`: the same image ID and files. `equal`: the same files and the same config in other bytes, as other
+    builders and buildah before 1.39 write them; `reason` says which. `differs`: `differences` has all that is not
+    the same.
     """
 
     verdict: Verdict
@@ -124,37 +125,25 @@ def compare(plan: Plan, stored: StoredImage) -> Verification:
             "An image of this moment is another one at each build.",
             fix="Give the time that the image says, which `inspect` shows: `--created TIME`.",
         )
-    diff_id, config = _image_of(plan)
-    planned_id = digest_of(config).removeprefix("sha256:")
+    planned = planned_image(plan)
+    planned_id = planned.config.name
     same = Verification(
         verdict="identical", image_id=stored.image_id, planned_image_id=planned_id, platform=stored.platform
     )
-    if stored.image_id == planned_id:
+    layers = [layer.digest for layer in planned.layers]
+    # An ID is the sum of the config, which only claims what the layers are.
+    if stored.image_id == planned_id and [layer.digest for layer in stored.layers] == layers:
         return same
-    differences = (*_files(plan, stored), *_config(json.loads(config), json.loads(stored.config)))
+    differences = (*_files(plan, stored), *_config(json.loads(planned.config.content), json.loads(stored.config)))
     if differences:
         return msgspec.structs.replace(same, verdict="differs", differences=differences)
-    return msgspec.structs.replace(same, verdict="equal", reason=_reason(diff_id, stored))
+    if stored.image_id == planned_id:
+        return same
+    return msgspec.structs.replace(same, verdict="equal", reason=_reason(layers, stored))
 
 
-def planned_image_id(plan: Plan) -> str:
-    """The image ID that the plan has by the backend `direct`, which no other content can have."""
-    return digest_of(_image_of(plan)[1]).removeprefix("sha256:")
-
-
-def _image_of(plan: Plan) -> tuple[str, bytes]:
-    """The diff_id of the planned layer, and the planned config; nothing is kept of what is hashed."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        layer = write_layer(plan.rootfs, nowhere, mtime=plan.mtime, size=plan.rootfs.size)
-    finally:
-        os.close(nowhere)
-    diff_id = f"sha256:{layer.diff_id}"
-    return diff_id, config_document(plan, [diff_id])
-
-
-def _reason(diff_id: str, stored: StoredImage) -> str:
-    if [layer.diff_id for layer in stored.layers] == [diff_id]:
+def _reason(diff_ids: list[str], stored: StoredImage) -> str:
+    if [layer.diff_id for layer in stored.layers] == diff_ids:
         return "the same files and config, but the config is written in other bytes: built by another tool"
     if len(stored.layers) != 1:
         return f"the same files and config, but in {len(stored.layers)} layers: built by another tool"

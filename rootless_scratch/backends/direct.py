@@ -181,20 +181,38 @@ def _write(
         compression=compression,
         progress=progress,
     )
-    config = Blob.of(config_document(plan, [f"sha256:{layer.diff_id}"]))
     stored = Layer(
         diff_id=f"sha256:{layer.diff_id}",
         digest=f"sha256:{layer.digest}",
         size=layer.size,
         media_type=LAYERS[compression.name],
     )
-    described = descriptor(stored.media_type, stored.digest, stored.size)
-    image = WrittenImage(
+    return _around(plan, stored, source=layer_file), stored
+
+
+def planned_image(plan: Plan) -> WrittenImage:
+    """The image that `build_image` writes of this plan, uncompressed; nothing is kept of what is hashed.
+
+    Raises SourceError.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        layer = write_layer(plan.rootfs, nowhere, mtime=plan.mtime, size=plan.rootfs.size)
+    finally:
+        os.close(nowhere)
+    digest = f"sha256:{layer.diff_id}"
+    return _around(plan, Layer(diff_id=digest, digest=digest, size=layer.size, media_type=LAYERS["none"]))
+
+
+def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None) -> WrittenImage:
+    """The layer, which lies in `source`, with the documents around it."""
+    config = Blob.of(config_document(plan, [layer.diff_id]))
+    described = descriptor(layer.media_type, layer.digest, layer.size)
+    return WrittenImage(
         manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
         config=config,
-        layers=[Blob(stored.digest, stored.size, source=layer_file)],
+        layers=[Blob(layer.digest, layer.size, source=source)],
     )
-    return image, stored
 
 
 def _finished(

@@ -90,7 +90,8 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
     except VerbError as failed:
         # A limit of this process tells more than whatever could not be done because of it.
         trouble = trouble_met(failed.error)
-        told = failed.error if trouble is None else trouble.error(failed.error.message)
+        is_said = trouble is None or trouble.cause[1:] in failed.error.message
+        told = failed.error if trouble is None or is_said else trouble.error(failed.error.message)
         print_error(told, as_json=failed.as_json, verbose=failed.verbose)
         code = _exit_code(told, words)
     except click.exceptions.NoArgsIsHelpError as asked:

@@ -41,6 +41,12 @@ def config_of(client: Client, image: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def is_image(found: dict[str, Any], *, image_id: str, digest: str) -> bool:
+    """Whether what `config_of` answers is this image, by its ID and a digest that podman notes of its manifest."""
+    noted = {str(each).rpartition("@")[2] for each in (found.get("Digest"), *(found.get("RepoDigests") or ()))}
+    return found.get("Id") == image_id and digest in noted
+
+
 def load(client: Client, path: str) -> None:
     """Load the archive of an image; raises EngineError where the service does not take it."""
     with open(path, "rb") as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TOOLBOX = "localhost/rootless-scratch-toolbox"
-"""What all toolboxes are called; their tags tell their content."""
+"""What all toolboxes are called, for who lists images; anybody can name one so."""
 
 TARGET = "/target"
 """Where the tools see the root of the container, or of the image."""
 
 SHELL = "/bin/sh"
 
-_FORM = "1"
-"""Goes up when the same program would become another image here."""
-
 _MULTICALL = ("busybox", "toybox")
+
+_PATIENCE = 20.0
+"""Seconds for a program to list its tools."""
 
 
 def toolbox_program(given: str | None) -> str:
@@ -41,30 +40,24 @@ def toolbox_program(given: str | None) -> str:
     return found
 
 
-def toolbox_name(program: str, *, linked: bool) -> str:
-    """What the toolbox of this very content is called; raises SourceError for a program that cannot be read."""
-    from rootless_scratch.elf.program import unreadable
+def toolbox_tools(program: str) -> frozenset[str]:
+    """The names that `program` answers to: those that a busybox or toybox lists, or else a shell's.
 
-    found = hashlib.sha256(f"{_FORM} {linked} {posixpath.basename(program)}\0".encode("utf-8", "surrogateescape"))
-    try:
-        with open(program, "rb") as file:
-            while block := file.read(1 << 20):
-                found.update(block)
-    except OSError as error:
-        raise unreadable(program, error) from error
-    return f"{TOOLBOX}:{found.hexdigest()[:12]}"
+    Raises CommandError where it cannot tell its tools.
+    """
+    name = posixpath.basename(program)
+    return frozenset({"sh", *_applets(program)} if name.startswith(_MULTICALL) else {"sh"}) - {name}
 
 
-def toolbox_spec(program: str, *, linked: bool) -> Spec:
-    """The image of tools made of `program`, a busybox or toybox, by what it lists, or else a shell; unnamed.
+def toolbox_spec(program: str, tools: Iterable[str], *, linked: bool) -> Spec:
+    """The image of tools made of `program`, which answers to the names of `tools` and its own; unnamed.
 
     With `linked` its `/target` leads to the root of the first process, which is a container's where its process
     ids are shared: proc(5), `/proc/PID/root`; else it is a directory to mount an image on. Its libraries come
-    along, should it have any. Raises CommandError where it cannot tell its tools.
+    along, should it have any.
     """
     name = posixpath.basename(program)
     place = f"/bin/{name}"
-    tools = ({"sh", *_applets(program)} if name.startswith(_MULTICALL) else {"sh"}) - {name}
     links = [NewSymlink(path=f"/bin/{tool}", target=name) for tool in sorted(tools)]
     directories = [NewDirectory(path="/tmp", mode=0o1777)]  # noqa: S108 - in the image
     if linked:
@@ -79,11 +72,16 @@ def toolbox_spec(program: str, *, linked: bool) -> Spec:
         env=(("PATH", "/bin"),),
         user="0:0",
         bundle_libraries=True,
+        # The same image whatever SOURCE_DATE_EPOCH says.
+        created="0",
     )
 
 
 def _applets(program: str) -> Iterable[str]:
     """The names that a multi-call program answers to, as it lists them itself."""
     lists = ["--list"] if "busybox" in posixpath.basename(program) else []
-    said = command.ask([posixpath.abspath(program), *lists], environment=tool_environment().variables)
+    argv = [posixpath.abspath(program), *lists]
+    said = command.follow(argv, environment=tool_environment().variables, idle=_PATIENCE)
+    if said.exit_code != 0:
+        raise command.failed(argv, exit_code=said.exit_code, stderr=said.stderr)
     return [word for word in said.text.split() if "/" not in word]
