@@ -6,7 +6,7 @@ import pytest
 
 from rootless_scratch.engine import explaining, failures
 from rootless_scratch.engine.options import Request
-from rootless_scratch.errors import CommandNotFoundError, EngineError
+from rootless_scratch.errors import CommandNotFoundError, EngineError, HostError
 
 RUNC = "runc: runc create failed: unable to start container process: "
 ASKED = Request(image="image")
@@ -58,3 +58,21 @@ def test_a_chain_of_scripts_that_is_too_long_is_explained() -> None:
     finding = explaining.explain(1, wrote=len(said), said=said)
     assert finding is not None
     assert (finding.rule, finding.subject) == ("script-too-deep", "/s6")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            "runtime/cgo: pthread_create failed: Resource temporarily unavailable\nSIGABRT: abort",
+            "no more threads",
+        ),
+        ("runc: fatal error: failed to reserve page summary memory", "too little memory"),
+        ("creating overlay mount: open /x: too many open files", "ulimit -n"),
+    ],
+)
+def test_a_limit_that_a_runtime_meets_is_told_as_one(said: str, cause: str) -> None:
+    error = failures.start_failure(said, ASKED)
+    assert isinstance(error, HostError)
+    assert cause in error.message
+    assert "Raise it" in error.fix

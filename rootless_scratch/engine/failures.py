@@ -16,6 +16,7 @@ from rootless_scratch.errors import (
     ImageNotFoundError,
     ScratchError,
 )
+from rootless_scratch.troubles import trouble_said
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.options import Request
@@ -298,6 +299,14 @@ def start_failure(text: str, asked: Request) -> ScratchError:
             fix="It must be a file with its execute bits set (mode 0755), in directories that the image's "
             "user may enter, on a storage that is not mounted noexec.",
         )
+    return _otherwise(text, asked)
+
+
+def _otherwise(text: str, asked: Request) -> ScratchError:
+    """The error for what no table knows: mostly it has nothing to do with the image."""
+    trouble = trouble_said(text)
+    if trouble is not None:
+        return HostError(trouble.after("podman could not start the container"), fix=trouble.fix, detail=text)
     return EngineError(
         f"podman could not start the container: {_brief(text)}.",
         fix=f"Run `rootless-scratch doctor`; `podman run --rm {asked.image}` by hand shows whether it is us.",
