@@ -218,6 +218,20 @@ def test_a_runtime_directory_that_cannot_be_written_to_is_passed_over(fresh_home
             assert f"note: XDG_RUNTIME_DIR is ignored: {closed} cannot be written to.".encode() in done.stderr
 
 
+def test_a_working_directory_that_is_gone_is_told(fresh_home: Home, tmp_path: Path) -> None:
+    program = str(tinyelf.write(tmp_path / "hello"))
+    for words in (
+        ["build", program, "-o", "oci:layout"],
+        ["inspect", "oci:layout"],
+        ["save", "oci:layout", "-o", "x"],
+    ):
+        (tmp_path / "gone").mkdir()
+        script = 'cd "$0" && rmdir "$0" && exec "$@"'
+        call = [sys.executable, "-m", "rootless_scratch", *words]
+        done = fresh_home.run(["sh", "-c", script, str(tmp_path / "gone"), *call], check=False)
+        told(done, words, b"The working directory is gone.")
+
+
 def told(done: subprocess.CompletedProcess[bytes], words: list[str], sentence: bytes) -> None:
     """It failed, with the code of its verb, by one sentence of cause and one of fix."""
     assert done.returncode == (125 if words[0] in ("run", "debug") else 1), done.stderr

@@ -6,6 +6,7 @@ else is loaded while that comes up.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -34,6 +35,9 @@ EXIT_BROKEN_PIPE = 128 + 13
 
 _CONTAINED = {"run", "debug"}
 """Verbs whose exit codes are those of a program in a container."""
+
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What a write to stdout fails with; other errors have nothing to do with what is printed."""
 
 _NAMING = ("--url", "--connection")
 """They name a service, so that none of ours is needed; the same words of a program only cost it the head start."""
@@ -108,24 +112,39 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_BROKEN_PIPE
     except OSError as error:
-        if trouble_met(error) is not None:
+        if error.errno not in _NO_OUTPUT or error.filename is not None:
             raise
         code = _unwritable(error, words)
     return code
 
 
 def _out_of(error: OSError | MemoryError | RuntimeError, words: list[str]) -> int:
-    """A limit of this process stood in the way of something that no verb answers for."""
+    """The host stood in the way of something that no verb answers for."""
     trouble = trouble_met(error)
-    if trouble is None and not isinstance(error, OSError):
+    if trouble is not None:
+        told = trouble.error()
+    elif isinstance(error, OSError):
+        told = _of_host(error)
+    else:
         raise error
-    told = HostError(str(error), fix="Run `rootless-scratch doctor`.") if trouble is None else trouble.error()
     try:
         return _report(told, words)
     except OSError:
         # There is no descriptor left to load anything.
         os.write(2, f"rootless-scratch: {told.message}\n  fix: {told.fix}\n".encode(errors="replace"))
         return 125 if _CONTAINED.intersection(words[:1]) else 1
+
+
+def _of_host(error: OSError) -> HostError:
+    try:
+        os.getcwd()
+    except OSError:
+        return HostError("The working directory is gone.", fix="Change to one that exists (`cd`).")
+    where = "" if error.filename is None else f" ({error.filename!r})"
+    return HostError(
+        f"This host does not let it be done: {error.strerror or error}{where}.",
+        fix="See what `rootless-scratch doctor` says; HOME, TMPDIR and XDG_STATE_HOME say where files are kept.",
+    )
 
 
 def _unwritable(error: OSError, words: list[str]) -> int:

@@ -57,7 +57,7 @@ def read_user_namespaces(identity: Identity, *, environment: Mapping[str, str]) 
 def probe_namespaces(*, environment: Mapping[str, str]) -> Probe:
     """Make the namespaces of a container in a throw-away process."""
     program = Path(__file__).with_name("namespace_probe.py")
-    answer = ask([sys.executable, "-I", "-S", str(program)], environment=environment, check=False)
+    answer = ask([sys.executable or "python3", "-I", "-S", str(program)], environment=environment, check=False)
     try:
         return msgspec.convert(json.loads(answer.text), Probe)
     except (ValueError, msgspec.ValidationError):
