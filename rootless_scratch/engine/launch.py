@@ -89,13 +89,14 @@ def launch(
         if launched is not None:
             return launched
         call.opening.start_service()
-    for note in call.opening.notes:
-        call.notes.add(note)
     # These imports take as long as the service takes to start, so they wait until it does.
     from rootless_scratch.engine import failures, network, session, streams  # noqa: F401 - warmed up here
 
     engine = local_engine(call.variables)
-    return _launch_on(call.opening.ready(), call, attempt, stack, engine=engine)
+    service = call.opening.ready()
+    for note in call.opening.notes:
+        call.notes.add(note)
+    return _launch_on(service, call, attempt, stack, engine=engine)
 
 
 def created(container: Container, call: Call, asked: Request, network: str) -> None:

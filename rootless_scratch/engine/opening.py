@@ -6,15 +6,18 @@ where it is plain that none can be found; whoever has an Opening hands it to `ru
 
 from __future__ import annotations
 
+from rootless_scratch import command
 from rootless_scratch.engine.destination import destination_of
-from rootless_scratch.engine.lease import hold, lease_directory, local_engine
+from rootless_scratch.engine.lease import hold, lease_directory, leftovers, local_engine
 from rootless_scratch.engine.service import (
     IdleEndedError,
+    NamespaceLostError,
     Starting,
     found_service,
     has_user_socket,
     wait_until_ready,
 )
+from rootless_scratch.errors import CommandError
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import tool_environment
 
@@ -100,7 +103,31 @@ class Opening:
                 return wait_until_ready(self.starting or self.start_service())
             except IdleEndedError:
                 self.close_service()
+            except NamespaceLostError:
+                self.close_service()
+                if not self._reset():
+                    raise
         return wait_until_ready(self.start_service())
+
+    def _reset(self) -> bool:
+        """Have podman forget what was killed with its user namespace; whether that was done.
+
+        Only a call of ours that was killed is a reason, and only where no container of this user's runs: podman
+        would stop it.
+        """
+        from rootless_scratch.engine.strays import any_runs
+
+        left = leftovers(lease_directory(self.variables), living=self.lease)
+        if not any(leftover.wanted is not None for leftover in left) or any_runs():
+            return False
+        try:
+            command.ask(["podman", "system", "migrate"], environment=self.variables)
+        except CommandError:
+            return False
+        self.notes.append(
+            "All of podman had been killed together with a call like this; `podman system migrate` has reset it."
+        )
+        return True
 
     def close_service(self) -> None:
         """End the service or the way to one, if there is any."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 IDLE = 10
 """Seconds without a request after which a service of ours ends by itself."""
 
+_NAMESPACE_LOST = "invalid internal status"
 _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
 _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
@@ -37,6 +38,10 @@ _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 class IdleEndedError(HostError):
     """A service of ours ended by itself, because nobody came to ask it anything for IDLE seconds."""
+
+
+class NamespaceLostError(HostError):
+    """podman does nothing any more: all of its user namespace was killed, and it takes containers for running."""
 
 
 class Service:
@@ -141,8 +146,8 @@ def has_user_socket(variables: Mapping[str, str]) -> bool:
 def wait_until_ready(starting: Starting) -> Service:
     """The service once it answers.
 
-    Raises IdleEndedError where this host was too busy to ask in time, HostError with podman's own cause where it
-    ends otherwise.
+    Raises IdleEndedError where this host was too busy to ask in time, NamespaceLostError, and HostError with
+    podman's own cause where it ends otherwise.
     """
     deadline = time.monotonic() + _START_PATIENCE
     pause = 0.002
@@ -300,6 +305,12 @@ def _died(starting: Starting, process: Child) -> HostError:
     trouble = trouble_said(said)
     if trouble is not None:
         return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)
+    if _NAMESPACE_LOST in said:
+        return NamespaceLostError(
+            "The processes of podman's user namespace were killed, with containers that it takes for running.",
+            fix="Run `podman system migrate`, which has it forget them.",
+            detail=said,
+        )
     cause = command.last_cause(said) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(

@@ -42,6 +42,19 @@ def end_strays(numbers: Collection[str], variables: Mapping[str, str]) -> None:
             _forget(number, base, variables)
 
 
+def any_runs() -> bool:
+    """Whether any container of this user's runs here: then its conmon does."""
+
+    def is_conmon(pid: int) -> bool:
+        return processes.belongs_to_us(pid) and any(map(_is_conmon, processes.words_of(pid)[:1]))
+
+    return processes.signal_those(is_conmon, 0) > 0
+
+
+def _is_conmon(program: bytes) -> bool:
+    return os.path.basename(program) == b"conmon"
+
+
 def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
     """Remove what the runtimes, by themselves, and conmon have noted of it below `base`."""
     for runtime in _RUNTIMES:
