@@ -44,6 +44,15 @@ def belongs_to_us(pid: int) -> bool:
     return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
 
 
+def lives(pid: int) -> bool:
+    """Whether it runs: a process 1 that is slow to reap leaves a zombie of it, whose state is Z: proc(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 def words_of(pid: int) -> list[bytes]:
     """Its command line; empty for one that has ended and was not reaped yet. Raises OSError."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from containers import Home, containers, left, podman, services, shell
+from containers import Home, containers, left, podman, running, services, shell
 
 pytestmark = pytest.mark.podman
 
@@ -113,6 +113,55 @@ def test_a_run_that_was_killed_with_its_service_leaves_nothing_after_the_next_ca
         assert found == [], later
 
 
+def test_a_run_whose_conmon_is_killed_ends_with_an_error(lonely_tools: Home) -> None:
+    """conmon alone tells podman of the end of a program, which would be waited for for ever."""
+    with running(lonely_tools, "sleep 6543") as process:
+        for pid in processes_of(lonely_tools):
+            if words(Path(f"/proc/{pid}/cmdline")).startswith(b"/usr/bin/conmon"):
+                os.kill(pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 125
+    assert b"conmon, which watches the container, was killed" in said
+    # podman is not sure of such a container at first.
+    assert shell(lonely_tools, "echo next").stdout == b"next\n"
+    assert [*left(lonely_tools), *states(lonely_tools)] == []
+
+
+def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tools: Home) -> None:
+    """podman then does nothing any more: its user namespace is gone, and a container runs by its database."""
+    with running(lonely_tools, "sleep 6543") as process:
+        # The program itself has no word of this home in it, and lives on.
+        process.send_signal(signal.SIGSTOP)
+        for pid in processes_of(lonely_tools) - {process.pid}:
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+    assert lonely_tools.run(["podman", "ps"], check=False).returncode != 0, "it is not what this is about"
+    done = lonely_tools.cli("run", "tools", "sh", "-c", "echo next")
+    assert done.stdout == b"next\n", done.stderr
+    assert b"podman system migrate" in done.stderr
+    found = [*stored(lonely_tools), *left(lonely_tools), *parts(lonely_tools), *states(lonely_tools)]
+    assert found == []
+    assert not [
+        each for each in Path("/proc").glob("[0-9]*/cmdline") if words(each) == b"/busybox\0sleep\x006543\0"
+    ]
+
+
+def words(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def processes_of(home: Home) -> set[int]:
+    """Those that have this home in their words or their environment."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        if os.fsencode(home.path) in words(entry / "cmdline") + words(entry / "environ"):
+            found.add(int(entry.name))
+    return found
+
+
 def leases(home: Home) -> list[str]:
     return os.listdir(home.path / ".local/state/rootless-scratch/runs")
 
@@ -125,14 +174,10 @@ def stored(home: Home) -> list[str]:
 def parts(home: Home) -> list[str]:
     """The processes that containers of this home consist of."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            about = b" ".join((*words, (entry / "environ").read_bytes())).decode("utf-8", "replace")
-        except OSError:
-            continue
-        if str(home.path) in about and os.path.basename(words[0]).startswith((b"conmon", b"runc", b"crun")):
-            found.append(about)
+    for pid in processes_of(home):
+        line = words(Path(f"/proc/{pid}/cmdline"))
+        if os.path.basename(line.split(b"\0")[0]).startswith((b"conmon", b"runc", b"crun")):
+            found.append(line.decode("utf-8", "replace"))
     return found
 
 

@@ -112,17 +112,28 @@ class Opening:
     def _reset(self) -> bool:
         """Have podman forget what was killed with its user namespace; whether that was done.
 
-        Only a call of ours that was killed is a reason, and only where no container of this user's runs: podman
-        would stop it.
+        Only a call of ours that was killed is a reason, and only where no container runs: podman would stop it.
         """
-        from rootless_scratch.engine.strays import any_runs
+        from rootless_scratch.engine.strays import any_runs, end_unwatched
 
-        left = leftovers(lease_directory(self.variables), living=self.lease)
-        if not any(leftover.wanted is not None for leftover in left) or any_runs():
+        if any_runs(self.variables):
             return False
-        try:
-            command.ask(["podman", "system", "migrate"], environment=self.variables)
-        except CommandError:
+        killed = 0
+        for leftover in leftovers(lease_directory(self.variables), living=self.lease):
+            if leftover.wanted is not None:
+                killed += 1
+                # podman would give them ten seconds.
+                end_unwatched(leftover.wanted.id)
+        if not killed:
+            return False
+        # It fails where a container that it would stop has ended without conmon, and then knows that it has.
+        for _attempt in range(_TRIES):
+            try:
+                command.ask(["podman", "system", "migrate"], environment=self.variables)
+            except CommandError:
+                continue
+            break
+        else:
             return False
         self.notes.append(
             "All of podman had been killed together with a call like this; `podman system migrate` has reset it."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STILL_CREATING = 30
 """Seconds for which a container may yet appear after its creator was killed, if the service lives on."""
 
-_WORTH_WAITING = 2.0
+_WORTH_WAITING = 5.0
 """Seconds for which the next call waits for that; later ones find what comes after them."""
 
 _BECOMES_KNOWN = 0.5
@@ -82,7 +82,11 @@ def remove_leftovers(client: Client, lease: Lease, *, variables: Mapping[str, st
 
 def _take_back(client: Client, leftover: Leftover, variables: Mapping[str, str]) -> bool:
     """Remove what there is of it; whether nothing more may come."""
+    from rootless_scratch.engine.strays import end_strays, end_unwatched
+
     owner, wanted = leftover.lease.owner, leftover.wanted
+    if wanted is not None:
+        end_unwatched(wanted.id)
     found = remove_owned(client, owner)
     if wanted is None:
         # It had asked podman for nothing, or all of that was gone.
@@ -101,8 +105,6 @@ def _take_back(client: Client, leftover: Leftover, variables: Mapping[str, str])
         found = _remove_stored(client, leftover, wanted)
     made = {*found, wanted.id} - {""}
     if made:
-        from rootless_scratch.engine.strays import end_strays
-
         end_strays(made, variables)
     return bool(made) or not may_appear()
 

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 
-from rootless_scratch import command
+from rootless_scratch import command, processes
 from rootless_scratch.engine.place import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.troubles import trouble_met, trouble_said
@@ -242,7 +242,7 @@ def _end(place: Place, process: Child | None) -> None:
     for group in groups:
         _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + _END_PATIENCE
-    while (process is not None and process.poll() is None) or any(map(_lives, listeners)):
+    while (process is not None and process.poll() is None) or any(map(processes.lives, listeners)):
         if time.monotonic() > deadline:
             break
         time.sleep(0.001)
@@ -270,15 +270,6 @@ def _group_of(pid: int) -> int:
     except ProcessLookupError:
         return 0
     return 0 if group == os.getpgrp() else group
-
-
-def _lives(pid: int) -> bool:
-    """Whether it runs: a process 1 that is slow to reap leaves a zombie of it, whose state is Z: proc(5)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except OSError:
-        return False
 
 
 def _reap_later(process: Child) -> None:

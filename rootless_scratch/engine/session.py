@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from rootless_scratch import processes
 from rootless_scratch.engine import explaining, failures, specification, streams
 from rootless_scratch.engine.ending import Ending
 from rootless_scratch.engine.feed import Feed
 from rootless_scratch.engine.http import Attached
 from rootless_scratch.engine.lease import Wanted
 from rootless_scratch.engine.removal import remove_container, remove_owned
+from rootless_scratch.engine.strays import end_unwatched
 from rootless_scratch.engine.streams import Output
 from rootless_scratch.engine.terminal import Terminal
 from rootless_scratch.engine.watch import DRAIN, Watch
@@ -39,6 +41,8 @@ OLDEST = (4, 3)
 """The oldest podman whose API is known to do what is asked here."""
 
 _KILLED = 137
+_LATE = 0.1
+"""Seconds after its output within which a program has ended, and podman knows."""
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +254,8 @@ class Container:
                 exit_code = self.exit_code()
                 if exit_code is not None:
                     return exit_code
+                if pause > _LATE:
+                    self._check_watched()
                 _rest(watch.patience(pause), signals.wake)
                 pause = min(pause * 2, 0.25)
                 continue
@@ -266,6 +272,20 @@ class Container:
                     fix="Make room where it goes to, or send it elsewhere.",
                 ) from error
         return None
+
+    def _check_watched(self) -> None:
+        """Raise EngineError where conmon was killed, which alone tells podman of an end: it waits for ever."""
+        if self.service.elsewhere:
+            return
+        conmon = self.inspect()["State"].get("ConmonPid")
+        # Its last word may have come just before its end.
+        if not conmon or processes.lives(conmon) or self.exit_code() is not None:
+            return
+        end_unwatched(self._id)
+        raise EngineError(
+            "conmon, which watches the container, was killed: how the program ended is not known.",
+            fix="Run it again; see whether the host ran out of memory (`dmesg`).",
+        )
 
     def remove(self) -> None:
         """Remove it, running or not; nothing where there is none. Raises EngineError where podman cannot."""

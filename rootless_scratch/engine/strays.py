@@ -33,26 +33,40 @@ def end_strays(numbers: Collection[str], variables: Mapping[str, str]) -> None:
 
     Looks until there are none: what is being ended may just be starting another.
     """
-    wanted = [number.encode() for number in numbers]
-    deadline = time.monotonic() + _PATIENCE
-    while processes.signal_those(lambda pid: _is_part(pid, wanted), SIGKILL) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    _end(numbers)
     for number in numbers:
         for base in _runtime_directories(variables):
             _forget(number, base, variables)
 
 
-def any_runs() -> bool:
-    """Whether any container of this user's runs here: then its conmon does."""
-
-    def is_conmon(pid: int) -> bool:
-        return processes.belongs_to_us(pid) and any(map(_is_conmon, processes.words_of(pid)[:1]))
-
-    return processes.signal_those(is_conmon, 0) > 0
+def end_unwatched(number: str) -> None:
+    """End the processes of a container whose conmon was killed: podman would wait for its word on their end."""
+    if number and not _has_conmon([number]):
+        _end([number])
 
 
-def _is_conmon(program: bytes) -> bool:
-    return os.path.basename(program) == b"conmon"
+def any_runs(variables: Mapping[str, str]) -> bool:
+    """Whether a container of podman with these variables runs: then its conmon does."""
+    return _has_conmon([f"{base}/{place}" for base in _runtime_directories(variables) for place in _EXITS])
+
+
+def _has_conmon(telling: Collection[str]) -> bool:
+    """Whether a conmon of this user's has one of these words."""
+    wanted = set(map(os.fsencode, telling))
+
+    def is_it(pid: int) -> bool:
+        program, *words = processes.words_of(pid) or [b""]
+        named = os.path.basename(program) == b"conmon" and not wanted.isdisjoint(words)
+        return named and processes.belongs_to_us(pid)
+
+    return processes.signal_those(is_it, 0) > 0
+
+
+def _end(numbers: Collection[str]) -> None:
+    wanted = [number.encode() for number in numbers]
+    deadline = time.monotonic() + _PATIENCE
+    while processes.signal_those(lambda pid: _is_part(pid, wanted), SIGKILL) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
