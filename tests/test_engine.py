@@ -275,6 +275,40 @@ def test_a_lease_is_left_over_only_when_its_owner_is_gone(tmp_path: Path) -> Non
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == [dead.owner]
 
 
+def test_a_lease_tells_what_podman_was_asked_for_and_what_it_answered(tmp_path: Path) -> None:
+    directory = str(tmp_path / "runs")
+    with lease.hold(directory) as mine:
+        for number in ("", "0123abcd"):
+            with lease.hold(directory) as dead:
+                dead.record(engine="local", directory=None)
+                dead.expects(lease.Wanted(name="one", socket="/run/s", since=12.5, id=number))
+            wanted = [item.wanted for item in lease.leftovers(directory, living=mine)][-1]
+            assert wanted is not None
+            assert (wanted.name, wanted.socket, wanted.since, wanted.id) == ("one", "/run/s", 12.5, number)
+            dead.end()
+        with lease.hold(directory) as removed:
+            removed.record(engine="local", directory=None)
+            removed.expects(lease.Wanted(name="one", socket="/run/s", since=12.5))
+            removed.expects(None)
+        assert [item.wanted for item in lease.leftovers(directory, living=mine)] == [None]
+
+
+def test_a_service_is_busy_until_it_has_let_go_of_a_caller_that_was_killed(tmp_path: Path) -> None:
+    client = Client(path=str(tmp_path / "s"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(client.path)
+        listener.listen()
+        assert not client.is_busy()
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(client.path)
+        assert client.is_busy(), "it has not even looked yet"
+        ours, _ = listener.accept()
+        with ours:
+            assert client.is_busy()
+        assert not client.is_busy()
+    assert not client.is_busy()
+
+
 def test_a_host_without_tun_is_known_before_anything_is_tried(tmp_path: Path) -> None:
     problem = private_network_problem(tun=str(tmp_path / "tun"))
     assert problem is not None or os.getuid() == 0
