@@ -16,6 +16,9 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+SKOPEO = ("skopeo", "--tmpdir", ".")
+"""skopeo does not heed TMPDIR (1.9.3): it spools in /var/tmp unless told otherwise, here where it works."""
+
 STDERR_KEPT = 16_384
 """Bytes of another program's stderr that an error carries; the end is the part that tells."""
 

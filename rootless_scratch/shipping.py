@@ -191,7 +191,7 @@ def build_direct(
             if len(plans) > 1:
                 load_index(stage.path, image, record, variables)
             for name in () if len(plans) > 1 else names:
-                words = ["skopeo", "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
+                words = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
                 ask_storage(words, variables, place=os.path.dirname(stage.path))
         notes = _push(stage, remote, image.digest, access=access, environment=variables, step=step)
     return msgspec.structs.replace(

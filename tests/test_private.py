@@ -295,3 +295,22 @@ def test_whatever_is_called_next_removes_what_a_killed_call_left(fresh_home: Hom
         done = fresh_home.cli(*words)
         assert done.returncode == 0, (words, done.stderr)
         assert not left.exists(), words
+
+
+@pytest.mark.buildah
+@pytest.mark.registry
+def test_skopeo_spools_in_the_private_directory_of_the_call(fresh_home: Home, tmp_path: Path) -> None:
+    """It does not heed TMPDIR, and what it leaves in /var/tmp when it is killed nobody removes."""
+    program = str(tinyelf.write(tmp_path / "program"))
+    real = subprocess.run(["which", "skopeo"], capture_output=True, text=True, check=True).stdout.strip()
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    (tools / "skopeo").write_text(f'#!/bin/sh\necho "$PWD $*" >> {log}\nexec {real} "$@"\n')
+    (tools / "skopeo").chmod(0o755)
+    path = {"PATH": f"{tools}:{fresh_home.environment['PATH']}"}
+    done = fresh_home.cli("build", program, "-t", "x", "-o", f"oci:{tmp_path}/layout", environment=path)
+    assert done.returncode == 0, done.stderr
+    (line,) = log.read_text().splitlines()
+    assert line.startswith(f"{fresh_home.temporary}/{private.PREFIX}")
+    assert " --tmpdir . copy " in line
+    assert private.PREFIX not in line.partition(" ")[2]

@@ -47,7 +47,7 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
             # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
             name_manifest(layout, each.digest, each.image_id)
             where = (f"oci:{os.path.basename(layout)}:{each.image_id}", f"containers-storage:@{each.image_id}")
-            ask_storage(["skopeo", "copy", "--quiet", *where], environment, place=os.path.dirname(layout))
+            ask_storage([*command.SKOPEO, "copy", "--quiet", *where], environment, place=os.path.dirname(layout))
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
         for given in image.names:
             ask_storage(["buildah", "tag", name, given], environment)

@@ -134,7 +134,7 @@ class _Attempts:
         while True:
             # What a registry asks for by Retry-After is said in debug lines alone.
             done = command.follow(
-                ["skopeo", "--debug", *words],
+                [*command.SKOPEO, "--debug", *words],
                 environment=self._environment,
                 idle=_IDLE,
                 place=self._place,
