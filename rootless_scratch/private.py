@@ -53,11 +53,17 @@ class PrivateDirectory:
         self.close()
 
     def close(self) -> None:
-        """Remove it as far as that can be done; what stays is for the next sweep, and hides no other error."""
+        """Remove it as far as that can be done; what stays is for the next sweep, and hides no other error.
+
+        Others beside it are swept again: a tool of a killed call may have held one when this call began.
+        """
+        if self.descriptor < 0:
+            return
         try:
             self.remove()
         except OSError:
             return
+        sweep(os.path.dirname(self.path))
 
     def remove(self) -> None:
         """Remove it with all that is in it; once is enough. Raises OSError where something stays."""
