@@ -248,6 +248,12 @@ def garbled(content: bytes) -> bytes:
     )
 
 
+def links(targets: list[str]) -> bytes:
+    """A chain of links with these targets, and a directory to go back and forth in."""
+    chain = b"".join(pax({"path": f"s{at}", "linkpath": to}) + header(kind=b"2") for at, to in enumerate(targets))
+    return packed(program() + header(b"a/", kind=b"5"), chain + END)
+
+
 def whiteouts(names: Iterator[bytes]) -> tuple[bytes, bytes]:
     below = packed(program() + b"".join(entry(b"x", name=b"d/%d" % at) for at in range(2000)) + END)
     return below, packed(b"".join(entry(name=name) for name in names) + END)
@@ -263,6 +269,16 @@ _LAYERS: dict[str, dict[str, _Make]] = {
         "dots": lambda: with_record({"path": "a/../" * 20_000 + "x"}),
         "slashes": lambda: with_record({"path": "/" * 100_000 + "x"}),
         "whiteout": lambda: with_record({"path": "a/" * 60_000 + ".wh.x"}),
+        "paths": lambda: packed(
+            program()
+            + b"".join(pax({"path": "/".join(["d" * 240] * 16) + f"/{at}"}) + header() for at in range(9000))
+            + END
+        ),
+        "wide-paths": lambda: packed(
+            program()
+            + b"".join(pax({"path": "\U0001f600/" * 200 + f"/{at}"}) + header() for at in range(15_000))
+            + END
+        ),
         "many": lambda: packed(
             program() + b"".join(pax({"path": f"{at}/" + "a/" * 250 + "x"}) + header() for at in range(2000)) + END
         ),
@@ -386,6 +402,8 @@ _LAYERS: dict[str, dict[str, _Make]] = {
         "itself": lambda: packed(program() + header(b"a", kind=b"1", link=b"a") + END),
         "missing": lambda: packed(program() + header(b"a", kind=b"1", link=b"nowhere") + END),
         "long-target": lambda: packed(pax({"linkpath": "x/" * 400_000}) + header(b"hello", kind=b"2") + END),
+        "many-long-targets": lambda: links(["x" * 900_000] * 60),
+        "through-each-other": lambda: links([f"{'a/../' * 800}s{at + 1}" for at in range(40)]),
         "loop": lambda: packed(
             header(b"hello", kind=b"2", link=b"b") + header(b"b", kind=b"2", link=b"hello") + END
         ),
@@ -399,6 +417,18 @@ _LAYERS: dict[str, dict[str, _Make]] = {
             ("etc/group", b"a:b:0:" + b"c," * 500 + b"\n"),
             ("etc/ld.so.cache", b"glibc-ld.so.cache1.1" + b"\xff" * 1000),
         )
+    },
+    "attributes": {
+        "capabilities": lambda: packed(
+            program(),
+            *[pax({"SCHILY.xattr.security.capability": b"v" * 900_000}) + header(b"f%d" % at) for at in range(90)],
+            END,
+        ),
+        "lists": lambda: packed(
+            program(),
+            *[entry(b"x\n" * (MEGABYTE // 2), name=b"d%d/etc/ld-musl-x86_64.path" % at) for at in range(90)],
+            END,
+        ),
     },
     "names": {
         "dots": lambda: packed(program() + b"".join(map(header, (b"..", b".", b"./", b"a/../../b", b"/"))) + END),
@@ -471,11 +501,28 @@ _LAYOUTS: dict[str, dict[str, Callable[[Layout], object]]] = {
         "numbers": raw_index(b'{"manifests":[' + b"1," * MEGABYTE + b"1]}"),
         "digits": raw_index(b'{"manifests":' + b"9" * (3 * MEGABYTE) + b"}"),
         "deep": raw_index(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+        "half-characters": lambda layout: layout.write(
+            [
+                layout.index(
+                    [{**layout.image(packed(program() + END)), "platform": {"os": "\ud800", "architecture": "x"}}]
+                )
+            ]
+        ),
+        "not-utf-8": raw_index(b'{"manifests":[{"mediaType":"\xed\xa0\x80"}]}'),
         "strings": raw_index(b'{"manifests":["' + b"\\u0000" * 600_000 + b'"]}'),
     },
     "config": {
         "path": configured(Env=["PATH=" + "a:" * MEGABYTE], Entrypoint=["hello"]),
         "path-short": configured(Env=["PATH=" + "a:" * 60_000], Entrypoint=["hello"]),
+        "path-of-links": lambda layout: layout.write(
+            [
+                layout.image(
+                    links([f"{'a/../' * 800}s{at + 1}" for at in range(40)]),
+                    Env=["PATH=" + ":".join(f"s0/{'./' * at}" for at in range(400))],
+                    Entrypoint=["hello"],
+                )
+            ]
+        ),
         "slashes": configured(Entrypoint=["/" * MEGABYTE + "hello"]),
         "parts": configured(Entrypoint=["/a/.." * 400_000 + "/hello"]),
         "variables": configured(Env=[f"A{at}=b" for at in range(100_000)]),

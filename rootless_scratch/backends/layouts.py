@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from rootless_scratch.image.found import FoundImage
     from rootless_scratch.image.source import Source
 
+_CAPABILITIES = 64
+"""Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""
+
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _HARD_LINK, _DIRECTORY = ord("1"), ord("5")
 _TYPES: dict[int, FileType] = {
@@ -99,6 +102,7 @@ class LayoutImage:
         budget = self._source.budget
         for at, member in enumerate(reader):
             budget.add_entry(member.name)
+            budget.check_path(member.link)
             path = os.path.normpath("/" + member.name.lstrip("/"))
             above, _, name = path.rpartition("/")
             if name == _OPAQUE:
@@ -129,7 +133,8 @@ class LayoutImage:
         digest, content = None, None
         if kind == "file":
             self._places[path] = place
-            digest, content = _read(reader, member, keep=is_told(path, member.size))
+            keep = is_told(path, member.size) and self._source.budget.may_keep(member.size)
+            digest, content = _read(reader, member, keep=keep)
         return StoredFile(
             path=path,
             type=kind,
@@ -140,7 +145,7 @@ class LayoutImage:
             sha256=digest,
             target=member.link if kind == "symlink" else None,
             mtime=member.mtime,
-            capabilities=None if value is None else value.encode("utf-8", "surrogateescape").hex(),
+            capabilities=None if value is None else value[:_CAPABILITIES].encode("utf-8", "surrogateescape").hex(),
             content=content,
         )
 

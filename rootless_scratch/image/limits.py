@@ -20,6 +20,7 @@ DEFAULTS = {
     "entries": 4_000_000,
     "entries-per-megabyte": 10_000,
     "path": 4096,
+    "path-ratio": 3,
     "name": 255,
     "depth": 256,
     "header": 1 << 20,
@@ -36,7 +37,11 @@ DEFAULTS = {
 
 _FREE_ENTRIES = 25_000
 _FREE_BYTES = 64 << 20
+_FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
+
+_KEPT = 4 << 20
+"""Bytes of lists of users, groups and libraries that are kept of one image; more than real ones have together."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _VALUE = re.compile(r"(\d{1,18})([kmgt]?)b?\Z", re.IGNORECASE)
@@ -73,14 +78,14 @@ class Budget:
         self._layers: set[str] = set()
         self._stored = 0
         self._expanded = 0
-        self._entries = 0
+        self._entries = self._paths = self._kept = 0
         self._documents = 0
         self._descriptors = 0
         self._deadline = time.monotonic() + limits["seconds"]
 
     def restart(self) -> None:
         """What follows reads layers anew; time, documents and descriptors go on."""
-        self._stored = self._expanded = self._entries = 0
+        self._stored = self._expanded = self._entries = self._paths = self._kept = 0
         self._layers.clear()
 
     def allow(self, size: int) -> None:
@@ -114,14 +119,29 @@ class Budget:
             raise self._exceeded(
                 "entries-per-megabyte", f"has more than {allowed} entries in {self._stored} stored bytes"
             )
-        size = len(path.encode("utf-8", "surrogateescape"))
-        if size > self._limits["path"]:
-            raise self._exceeded("path", f"has a path of {size} bytes")
+        size = self.check_path(path)
+        self._paths += size
+        if self._paths > _FREE_PATHS + self._limits["path-ratio"] * self._stored:
+            raise self._exceeded("path-ratio", f"has {self._paths} bytes of paths in {self._stored} stored bytes")
         if path.count("/") > self._limits["depth"]:
             raise self._exceeded("depth", f"has a path with more than {self._limits['depth']} directories")
         # The whole is within bounds, so the longest part is looked for only where one can be too long.
         if size > self._limits["name"] and self._longest(path) > self._limits["name"]:
             raise self._exceeded("name", f"has a file name of more than {self._limits['name']} bytes")
+
+    def check_path(self, path: str) -> int:
+        """The bytes of a path, or of the target of a link."""
+        size = len(path.encode("utf-8", "surrogateescape"))
+        if size > self._limits["path"]:
+            raise self._exceeded("path", f"has a path of {size} bytes")
+        return size
+
+    def may_keep(self, size: int) -> bool:
+        """Whether so many bytes of a small file are kept for the rules; what is not kept is unknown to them."""
+        if self._kept + size > _KEPT:
+            return False
+        self._kept += size
+        return True
 
     def _longest(self, path: str) -> int:
         return max(len(part) for part in path.encode("utf-8", "surrogateescape").split(b"/"))

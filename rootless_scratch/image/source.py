@@ -28,6 +28,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _PARTS_MAX = 1 << 20
 """Commas and brackets of a document: what it would become in memory is many times its size."""
 
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 _LINKS_MAX = 8
 _LINKS, _SYMBOLIC = b"12", ord("2")
 
@@ -178,9 +179,13 @@ def parsed(content: bytes, name: str) -> Any:  # noqa: ANN401 - JSON of anybody'
     if sum(map(content.count, (b",", b"[", b"{"))) > _PARTS_MAX:
         raise Fault(f"{name} has more than {_PARTS_MAX} parts")
     try:
-        return json.loads(content)
+        found = json.loads(content.decode())
+        if _HALF_CHARACTER.search(content):
+            # What is half a character can be written nowhere: RFC 8259, 8.2.
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Fault(f"{name} is not JSON") from error
+    return found
 
 
 def blob_name(descriptor: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
+from rootless_scratch.errors import LimitError
 from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 
@@ -21,6 +22,9 @@ _LINKS_LIMIT = 40
 _PATH_LIMIT = 4096
 """PATH_MAX of the kernel, which refuses longer ones: path_resolution(7)."""
 
+_STEPS_LIMIT = 1_000_000
+"""For all that is looked up in one image; real ones take some thousands."""
+
 SCRIPTS_LIMIT = 5
 """So many scripts in a row, each the interpreter of the one before: exec_binprm() in Linux fs/exec.c."""
 
@@ -34,6 +38,7 @@ class Tree:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries: dict[str, Entry] = {"/": _ROOT} | {entry.path: entry for entry in entries}
+        self._steps = 0
 
     def resolve(self, path: str) -> Entry | None:
         """The entry that `path` leads to, all links followed; None if there is none."""
@@ -54,6 +59,7 @@ class Tree:
         searched: list[Entry] = []
         links = 0
         while True:
+            self._spend()
             entry = self._entries.get("/" + "/".join(reached))
             if isinstance(entry, Symlink):
                 links += 1
@@ -76,6 +82,15 @@ class Tree:
             elif name not in ("", "."):
                 reached.append(name)
 
+    def _spend(self) -> None:
+        """Count a step on the way to a path; raises LimitError where there are more than a real image asks for."""
+        self._steps += 1
+        if self._steps > _STEPS_LIMIT:
+            raise LimitError(
+                f"The image's paths and links lead through more than {_STEPS_LIMIT} directories.",
+                fix="Have it built with fewer links, and a shorter PATH; nothing can be said of it as it is.",
+            )
+
     def command_path(
         self, config: RuntimeConfig, word: str, *, usable: Callable[[str], bool] | None = None
     ) -> str | None:
@@ -88,7 +103,7 @@ class Tree:
             return posixpath.join("/", config.working_dir, word)
         directories = config.search_path()
         found: dict[str, File] = {}
-        for directory in () if directories == ("",) else directories:
+        for directory in () if directories == ("",) else dict.fromkeys(directories):
             candidate = posixpath.join("/", config.working_dir, directory, word)
             entry = self.resolve(candidate) if word else None
             if isinstance(entry, File):

@@ -50,7 +50,9 @@ def read(places: Places, *, programs: bool) -> dict[str, object]:
         for file in walk(mountpoint, budget):
             if programs and file["type"] == "file" and may_start(file, mountpoint):
                 add_facts(file, mountpoint)
-            if programs and file["type"] == "file" and is_told(str(file["path"]), int(str(file["size"]))):
+            size = int(str(file["size"]))
+            told = programs and file["type"] == "file" and is_told(str(file["path"]), size)
+            if told and budget.may_keep(size):
                 add_content(file, mountpoint)
             tell({"file": file})
     except LimitError as error:
