@@ -7,10 +7,12 @@ Only builtin modules are imported here: a build's worker loads it before anythin
 
 from __future__ import annotations
 
+import binascii
 import errno
 import fcntl
 import os
 import stat
+import time
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ _DIGITS = 32
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MAPPED_ALL = "4294967295"
+_ELSEWHERE = 24 * 3600
+"""Seconds after which a directory that another kernel made is taken for left over."""
+
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""
 
@@ -78,7 +83,7 @@ class PrivateDirectory:
 
 def fresh_path(base: str, *, hidden: bool = False) -> str:
     """A path for a new private directory below `base`, which nobody can guess."""
-    return f"{base}/{HIDDEN_PREFIX if hidden else PREFIX}{os.urandom(_DIGITS // 2).hex()}"
+    return f"{base}/{HIDDEN_PREFIX if hidden else PREFIX}{_kernel()}{os.urandom(_DIGITS // 2 - 4).hex()}"
 
 
 def make_private(base: str, *, hidden: bool = False) -> PrivateDirectory:
@@ -165,28 +170,23 @@ def is_at(descriptor: int, path: str) -> bool:
 
 
 def exchangeable(path: str) -> str | None:
-    """The directory on the way to `path`, itself included, in which another user could exchange what lies there.
+    """What lets another user exchange what lies in the directory `path`; None where nothing does.
 
-    None where there is none: each belongs to root or to this user, and is not writable for others unless it is
-    sticky. A group that is this user's alone by the custom of Debian and Fedora (its number is the user's), or
-    root's, is no other user.
+    It is the first directory on the way, through all links, that is another user's or that others may write to
+    and is not sticky, or the first link that is another user's. root, the owner of `/` and this user count as one.
+    A group that is this user's alone by the custom of Debian and Fedora (its number is the user's), or root's, is
+    no other user, unless an access list gives its rights to more.
     """
-    trusted = {0, os.geteuid(), *_overflow_ids("uid")}
-    place = os.path.realpath(path)
-    while True:
-        try:
-            status = os.stat(place, follow_symlinks=False)
-        except OSError:
-            return place
-        writable = status.st_mode & _OTHERS_WRITE
-        if status.st_gid in (0, os.geteuid()):
-            writable &= ~stat.S_IWGRP
-        if status.st_uid not in trusted or (writable and not status.st_mode & stat.S_ISVTX):
-            return place
-        above = os.path.dirname(place)
-        if above == place:
-            return None
-        place = above
+    try:
+        trusted = {0, os.geteuid(), os.stat("/").st_uid, *_overflow_ids("uid")}
+        for place, status in _steps(path):
+            if status.st_uid not in trusted or (
+                not stat.S_ISLNK(status.st_mode) and _lets_others_in(place, status)
+            ):
+                return place
+    except OSError:
+        return path
+    return None
 
 
 def foreign_link(path: str) -> str | None:
@@ -196,29 +196,59 @@ def foreign_link(path: str) -> str | None:
     runs where it is not set, must not either. Links in it that are this user's or the directory's owner's count
     as trusted, as they do there.
     """
-    pending = os.path.abspath(path).split("/")[1:]
+    try:
+        for place, status in _steps(path):
+            if not stat.S_ISLNK(status.st_mode):
+                continue
+            above = os.stat(os.path.dirname(place))
+            sticky = above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH
+            if sticky and status.st_uid not in (os.geteuid(), above.st_uid):
+                return place
+    except OSError:
+        return None
+    return None
+
+
+def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Whatever the kernel looks at on the way to a path, `/` first, links before what they lead to.
+
+    Raises OSError where that ends: path_resolution(7).
+    """
+    pending = [part for part in os.path.abspath(path).split("/") if part]
     reached, links = "", 0
+    yield "/", os.lstat("/")
     while pending:
         place = f"{reached}/{pending.pop(0)}"
-        try:
-            status = os.lstat(place)
-            above = os.stat(reached or "/")
-        except OSError:
-            return None
+        status = os.lstat(place)
+        yield place, status
         if not stat.S_ISLNK(status.st_mode):
             reached = place
             continue
-        sticky = above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH
-        if sticky and status.st_uid not in (os.geteuid(), above.st_uid):
-            return place
         links += 1
         if links > _LINKS_LIMIT:
-            return None
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         target = os.readlink(place)
         pending = [part for part in target.split("/") if part not in ("", ".")] + pending
         if target.startswith("/"):
             reached = ""
-    return None
+
+
+def _lets_others_in(place: str, status: os.stat_result) -> bool:
+    """Whether others may put something into a directory in the place of what is there."""
+    writable = status.st_mode & _OTHERS_WRITE
+    if status.st_mode & stat.S_ISVTX or not writable:
+        return False
+    if status.st_gid in (0, os.geteuid()) and not _has_access_list(place):
+        writable &= ~stat.S_IWGRP
+    return bool(writable)
+
+
+def _has_access_list(place: str) -> bool:
+    """Whether the group's bits are the mask of a list of users and groups: acl(5)."""
+    try:
+        return bool(os.getxattr(place, "system.posix_acl_access"))
+    except OSError:
+        return False
 
 
 def remove_held(path: str, descriptor: int) -> None:
@@ -276,20 +306,38 @@ def _open_fully(name: str, above: int) -> int:
 def sweep(base: str) -> None:
     """Remove the private directories below `base` whose makers were killed; nothing stops it, and nothing is said.
 
-    Of live ones the lock is held; what is not provably ours stays.
+    Of live ones the lock is held. Nothing is removed where another user could have given a directory of this
+    user's such a name. What another kernel made, whose locks may not be seen here (flock(2)), stays for a day.
     """
-    for path in _candidates(base):
+    found = list(_candidates(base))
+    if not found or exchangeable(base) is not None:
+        return
+    for path in found:
         try:
             descriptor = open_private(path)
         except OSError:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_held(path, descriptor)
+            if _is_of_this_kernel(path) or time.time() - os.fstat(descriptor).st_mtime > _ELSEWHERE:
+                remove_held(path, descriptor)
         except OSError:
             continue
         finally:
             os.close(descriptor)
+
+
+def _is_of_this_kernel(path: str) -> bool:
+    return os.path.basename(path).removeprefix(".").startswith(f"{PREFIX}{_kernel()}")
+
+
+def _kernel() -> str:
+    """Which kernel runs since which boot, in eight digits."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return f"{binascii.crc32(file.read()):08x}"
+    except OSError:
+        return "0" * 8
 
 
 def _candidates(base: str) -> Iterator[str]:

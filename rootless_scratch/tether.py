@@ -21,7 +21,8 @@ from rootless_scratch.private import FORGETS, WORKS_IN, open_private, remove_hel
 
 _PATHS = (
     *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"),
+    *("CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"),
+    *("REGISTRIES_CONFIG_PATH", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
 )
 """Variables of tools that may name a file from the caller's working directory."""
 
@@ -32,8 +33,10 @@ def main() -> int:
     place, forgotten = (os.environ.pop(name, None) for name in (WORKS_IN, FORGETS))
     if place is not None:
         for name in _PATHS:
-            if name in os.environ:
-                os.environ[name] = os.path.abspath(os.environ[name])
+            # Several directories are divided by colons; an empty value stays one.
+            parts = os.environ.get(name, "").split(":")
+            if any(parts):
+                os.environ[name] = ":".join(os.path.abspath(part) if part else "" for part in parts)
         os.chdir(place)
     woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -15,7 +15,7 @@ from rootless_scratch.engine.address import Address, parse_address
 from rootless_scratch.engine.destination import destination_of
 from rootless_scratch.engine.ssh_refusals import closed, refusal
 from rootless_scratch.errors import EngineError, UsageError
-from rootless_scratch.private import FORGETS
+from rootless_scratch.private import FORGETS, WORKS_IN
 
 BOTH = {"CONTAINER_HOST": "unix:///host", "CONTAINER_CONNECTION": "name"}
 BUILDER = Address(host="builder", user="me", port=2222, path="/run/podman.sock")
@@ -147,3 +147,22 @@ def test_what_is_tethered_may_end_before_its_holder_with_its_own_code(tmp_path: 
     with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True, env=variables) as held:
         assert held.wait(timeout=10) == 7
     assert tmp_path.exists()
+
+
+def test_a_variable_that_is_empty_stays_so_where_a_tool_works_elsewhere(tmp_path: Path) -> None:
+    """An empty CONTAINERS_CONF means none to podman, and not the working directory."""
+    given = {"CONTAINERS_CONF": "", "DOCKER_CONFIG": "", "SSL_CERT_DIR": "a:/b", "REGISTRY_AUTH_FILE": "auth.json"}
+    script = 'echo "$CONTAINERS_CONF|$DOCKER_CONFIG|$SSL_CERT_DIR|$REGISTRY_AUTH_FILE|$PWD"'
+    argv = [sys.executable, "-I", "-S", tether.__file__, "/bin/sh", "-c", script]
+    (tmp_path / "place").mkdir()
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=tmp_path,
+        env=os.environ | given | {WORKS_IN: f"{tmp_path}/place"},
+    ) as held:
+        assert held.stdout is not None
+        said = held.stdout.read().decode().strip()
+    assert said == f"||{tmp_path}/a:/b|{tmp_path}/auth.json|{tmp_path}/place"

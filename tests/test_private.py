@@ -15,6 +15,7 @@ import pytest
 import tinyelf
 
 from rootless_scratch import private
+from rootless_scratch.backends.inside import orphans
 from rootless_scratch.errors import BuildError
 from rootless_scratch.host.environment import own_state, temporary_directory, tool_environment
 from rootless_scratch.image import layout
@@ -24,7 +25,7 @@ from rootless_scratch.image.temporary import sweep as sweep_files
 if TYPE_CHECKING:
     from conftest import Home
 
-NAME = f"{private.PREFIX}{'0123456789abcdef' * 2}"
+NAME = os.path.basename(private.fresh_path("/"))
 
 
 def leftover(base: Path, name: str = NAME) -> Path:
@@ -64,13 +65,13 @@ def test_what_a_killed_call_left_is_removed_whatever_lies_beside_it(tmp_path: Pa
     shared = tmp_path / "shared"
     shared.mkdir()
     ours = leftover(shared)
-    link = shared / f"{private.PREFIX}{'a' * 32}"
+    link = Path(private.fresh_path(str(shared)))
     link.symlink_to(precious)
     (ours / "link").symlink_to(precious)
-    open_to_others = leftover(shared, f"{private.PREFIX}{'b' * 32}")
+    open_to_others = leftover(shared, os.path.basename(private.fresh_path("/")))
     open_to_others.chmod(0o755)
     other_name = leftover(shared, f"{private.PREFIX}notes")
-    file = shared / f"{private.PREFIX}{'c' * 32}"
+    file = Path(private.fresh_path(str(shared)))
     file.write_text("no directory")
     private.sweep(str(shared))
     assert not ours.exists()
@@ -190,6 +191,84 @@ def test_a_layout_whose_lock_somebody_holds_is_not_waited_for_without_end(
     os.close(holder)
     with layout.locked(str(tmp_path)):
         pass
+
+
+def test_nothing_is_swept_where_others_could_have_given_it_its_name(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    left = leftover(shared)
+    shared.chmod(0o777)
+    private.sweep(str(shared))
+    assert (left / "layer").exists(), "it may be any directory of this user's, which another one has renamed"
+    shared.chmod(0o1777)
+    private.sweep(str(shared))
+    assert not left.exists()
+
+
+def test_what_another_kernel_made_is_not_swept_before_a_day_is_over(tmp_path: Path) -> None:
+    left = leftover(tmp_path, f"{private.PREFIX}{'f' * 32}")
+    private.sweep(str(tmp_path))
+    assert left.exists(), "its lock may not be seen here"
+    os.utime(left, (0, 0))
+    private.sweep(str(tmp_path))
+    assert not left.exists()
+
+
+def test_a_link_is_as_safe_as_the_directory_that_holds_it(tmp_path: Path) -> None:
+    target, shared = tmp_path / "target", tmp_path / "shared"
+    target.mkdir()
+    shared.mkdir()
+    (shared / "link").symlink_to(target)
+    (target / "below").mkdir()
+    assert private.exchangeable(f"{shared}/link") is None
+    assert private.exchangeable(f"{shared}/link/below") is None
+    shared.chmod(0o777)
+    for path in ("link", "link/below", "link/../target"):
+        assert private.exchangeable(f"{shared}/{path}") == str(shared)
+    assert private.exchangeable(str(target)) is None
+    (tmp_path / "loop").symlink_to("loop")
+    assert private.exchangeable(f"{tmp_path}/loop") == f"{tmp_path}/loop"
+
+
+def test_a_state_directory_may_be_a_link_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/rootless-scratch").symlink_to(tmp_path / "real")
+    made = own_state({"HOME": str(tmp_path), "XDG_STATE_HOME": f"{tmp_path}/state"}, "builds")
+    assert made == f"{tmp_path}/real/builds"
+
+
+def test_an_output_is_written_where_one_may_write_and_not_look(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o300)
+    try:
+        with Temporary(str(place)) as file:
+            file.write(b"content")
+            file.rename(f"{place}/out")
+        assert (place / "out").read_bytes() == b"content"
+    finally:
+        place.chmod(0o700)
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_what_serves_a_mount_and_keeps_the_lock_is_waited_for_only_where_a_tool_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    monkeypatch.setattr(orphans, "_GIVE_UP", 1.5)
+    made = private.make_private(str(tmp_path))
+    os.set_inheritable(made.descriptor, True)  # noqa: FBT003 - os takes it so
+    with subprocess.Popen(["sleep", "60"], close_fds=False) as server:
+        os.close(made.descriptor)
+        if is_seen:
+            held = orphans.take_over(made.path, "rootless-scratch-0", is_seen=True)
+            assert held is not None
+            held.remove()
+            assert not os.path.exists(made.path)
+        else:
+            with pytest.raises(BlockingIOError):
+                orphans.take_over(made.path, "rootless-scratch-0", is_seen=False)
+        server.kill()
 
 
 @pytest.mark.buildah

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 import tinyelf
 
+from rootless_scratch import private
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 pytestmark = pytest.mark.root
 
@@ -80,7 +82,7 @@ class Hosts:
         self.shared.mkdir()
         tinyelf.write(place / "program").chmod(0o755)
 
-    def cli(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+    def cli(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
         """Call the command line as the builder, with TMPDIR in the shared directory."""
         return subprocess.run(
             [sys.executable, "-m", "rootless_scratch", *words],
@@ -91,6 +93,7 @@ class Hosts:
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(SOURCE),
                 "PYTHONDONTWRITEBYTECODE": "1",
+                **(environment or {}),
             },
             cwd=self.home,
             user=self.builder.pw_uid,
@@ -203,3 +206,33 @@ def test_a_service_of_podman_listens_nowhere_that_a_neighbour_has_made(hosts: Ho
     with pytest.raises(OSError, match=r"directory|others"):
         abandoned(str(theirs))
     assert sorted(os.listdir(hosts.precious)) == ["layer", "users"]
+
+
+def test_a_neighbour_who_gives_a_directory_such_a_name_has_nothing_of_it_removed(hosts: Hosts) -> None:
+    """Where others may rename, a name and an owner prove nothing."""
+    hosts.shared.chmod(0o777)
+    renamed = Path(private.fresh_path(str(hosts.shared)))
+    subprocess.run(["mv", hosts.precious, renamed], check=True)
+    renamed.chmod(0o700)
+    layout = f"oci:{hosts.home}/layout"
+    program = str(hosts.place / "program")
+    for words in (
+        ("build", program, "-o", layout),
+        ("check", layout),
+        ("inspect", layout),
+        ("build", program, "-t", "x"),
+    ):
+        assert hosts.cli(*words).returncode == 0
+        assert (renamed / "layer").read_text() == CONTENT, words
+
+
+def test_a_link_of_a_neighbour_is_no_place_for_temporary_files(hosts: Hosts) -> None:
+    hosts.shared.chmod(0o1777)
+    link = hosts.shared / "link"
+    link.symlink_to(hosts.home)
+    hosts.own(link, hosts.neighbour)
+    done = hosts.cli("build", str(hosts.place / "program"), "-t", "x", environment={"TMPDIR": str(link)})
+    assert done.returncode == 0, done.stderr
+    # Where the kernel protects links it does not follow this one.
+    assert b"TMPDIR is ignored: " in done.stderr
+    assert str(link).encode() in done.stderr

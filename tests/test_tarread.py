@@ -142,3 +142,27 @@ def test_what_is_not_asked_for_is_not_read_of_a_file_that_can_seek(tmp_path: Pat
         file.write(hostile.entry(b"x", name=b"next"))
     with path.open("rb") as file:
         assert [each.name for each in TarReader(file, budget(), seekable=True)] == ["large", "next"]
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (hostile.header(b"dir/", kind=b"0", size=512) + hostile.header(b"hidden"), ["dir/"]),
+        (hostile.header(b"dir/", kind=b"\0") + hostile.entry(name=b"next"), ["dir/", "next"]),
+        (hostile.pax({"path": "frompax"}) + hostile.long_name(b"fromgnu") + hostile.header(), ["fromgnu"]),
+        (hostile.pax({"GNU.sparse.name": "other"}) + hostile.header(b"real"), ["real"]),
+        (hostile.pax({"GNU.sparse.major": "2", "GNU.sparse.name": "other"}) + hostile.header(b"real"), ["real"]),
+        (hostile.pax({"size": "", "uid": "", "path": ""}) + hostile.header(b"real"), ["real"]),
+        (hostile.pax({"uid": "+5"}) + hostile.header(b"real"), ["real"]),
+        (hostile.pax({"RHT.security.selinux": b"a:b\0"}) + hostile.header(b"real"), ["real"]),
+    ],
+)
+def test_names_are_those_that_engines_see(content: bytes, names: list[str]) -> None:
+    """Each was tried by skopeo and buildah, whose reader is Go's archive/tar."""
+    assert [each[0] for each in read(content)] == names
+
+
+@pytest.mark.parametrize("field", [b"0o7\0\0\0\0\0", b"-7\0\0\0\0\0\0", b"1_0\0\0\0\0\0"])
+def test_numbers_are_octal_digits_alone(field: bytes) -> None:
+    with pytest.raises(TarFault, match="garbled number"):
+        read(hostile.header(uid=field))

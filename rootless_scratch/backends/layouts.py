@@ -39,6 +39,7 @@ _CAPABILITIES = 64
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _HARD_LINK, _DIRECTORY = ord("1"), ord("5")
 _TYPES: dict[int, FileType] = {
+    ord("0"): "file",
     _DIRECTORY: "directory",
     ord("2"): "symlink",
     ord("3"): "device",
@@ -128,7 +129,9 @@ class LayoutImage:
             if target in self._places:
                 self._places[path] = self._places[target]
             return msgspec.structs.replace(linked, path=path)
-        kind = _TYPES.get(member.kind, "file")
+        kind = _TYPES.get(member.kind)
+        if kind is None:
+            raise TarFault(f"{path!r} is of the type {chr(member.kind)!r}, which no engine unpacks")
         value = member.records.get(f"SCHILY.xattr.{XATTR}")
         digest, content = None, None
         if kind == "file":

@@ -14,7 +14,7 @@ import time
 
 from rootless_scratch import private
 from rootless_scratch.errors import HostError
-from rootless_scratch.host.environment import state_directory
+from rootless_scratch.host.environment import resolved_state
 from rootless_scratch.troubles import trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -145,7 +145,7 @@ def local_engine(variables: Mapping[str, str]) -> str:
 
 def lease_directory(variables: Mapping[str, str]) -> str:
     """Where leases lie."""
-    return f"{state_directory(variables)}/runs"
+    return f"{resolved_state(variables)}/runs"
 
 
 def hold(directory: str) -> Lease:

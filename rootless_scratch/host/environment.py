@@ -139,8 +139,14 @@ def state_directory(variables: Mapping[str, str]) -> str:
 
 def own_state(variables: Mapping[str, str], *names: str) -> str:
     """A directory below `state_directory`, which only this user may enter, made if need be. Raises OSError."""
-    base, name = os.path.split(state_directory(variables))
+    base, name = os.path.split(resolved_state(variables))
     return private.make_own(base, name, *names)
+
+
+def resolved_state(variables: Mapping[str, str]) -> str:
+    """The state directory through links of one's own; another user's, in a sticky directory, leads nowhere."""
+    place = state_directory(variables)
+    return place if private.foreign_link(place) else os.path.realpath(place)
 
 
 def runtime_dir_problem(path: str | None) -> str | None:

@@ -79,6 +79,8 @@ class Source:
             self.budget.store(path, os.fstat(self._file.fileno()).st_size)
             for member in TarReader(self._file, self.budget, seekable=True):
                 self.budget.add_entry(member.name)
+                # Of an archive's own members nobody asks for more.
+                member.records = {}
                 self._members[os.path.normpath(member.name)] = member
         except BaseException as error:
             if self._file is not None:

@@ -21,9 +21,11 @@ _ZERO = bytes(BLOCK)
 _USTAR, _GNU = b"ustar\0", b"ustar  \0"
 _HEADER_ONLY = frozenset(b"123456")
 _EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK, _SPARSE = b"xgLKS"
+_WITHOUT_NUL = ("path", "linkpath", "uname", "gname")
 _LARGEST = (1 << 63) - 1
-_DECIMAL = re.compile(r"-?\d{1,19}\Z")
-_TIME = re.compile(r"(-?\d{1,18})(?:\.\d*)?\Z")
+_OCTAL = re.compile(rb"[0-7]+\Z")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,19}\Z")
+_TIME = re.compile(r"([+-]?[0-9]{1,18})(?:\.[0-9]*)?\Z")
 _MAP_MAX = 64 << 10
 """Segments of a sparse file; GNU tar and Go write some thousands at most."""
 
@@ -69,7 +71,7 @@ class Member:
 
     @property
     def is_regular(self) -> bool:
-        """Whether it has content; types that nobody knows count as files, as in Go."""
+        """Whether it has content, as types that nobody knows have."""
         return self.kind not in _HEADER_ONLY
 
 
@@ -165,27 +167,27 @@ class TarReader:
     def _member(self, block: bytes, records: dict[str, str], long: dict[int, str]) -> Member:
         is_gnu = block[257:265] == _GNU
         name = _text(block[:100])
-        if block[257:263] == _USTAR and (prefix := _text(block[345:500])):
+        if prefix := _prefix(block):
             name = f"{prefix}/{name}"
-        name = records.get("path") or long.get(_LONG_NAME) or name
-        link = records.get("linkpath") or long.get(_LONG_LINK) or _text(block[157:257])
+        # The names of GNU tar count before those of PAX, as in Go.
+        name = long.get(_LONG_NAME) or records.get("path") or name
+        link = long.get(_LONG_LINK) or records.get("linkpath") or _text(block[157:257])
         kind = block[156]
-        if kind in b"\0" + b"7":
-            kind = ord("0")
-        if kind == ord("0") and name.endswith("/"):
-            kind = ord("5")
-        size = _decimal(records["size"]) if "size" in records else _number(block[124:136])
+        if kind == 0:
+            # What tars before POSIX say of a directory.
+            kind = ord("5") if name.endswith("/") else ord("0")
+        size = _decimal(records["size"]) if records.get("size") else _number(block[124:136])
         if not 0 <= size <= _LARGEST:
             raise TarFault(f"{name[:80]!r} has the size {size}")
         member = Member(name=name, kind=kind, link=link, size=0 if kind in _HEADER_ONLY else size, records=records)
         member.mode = _number(block[100:108])
-        member.uid = _decimal(records["uid"]) if "uid" in records else _number(block[108:116])
-        member.gid = _decimal(records["gid"]) if "gid" in records else _number(block[116:124])
-        member.mtime = _seconds(records["mtime"]) if "mtime" in records else _number(block[136:148])
+        member.uid = _decimal(records["uid"]) if records.get("uid") else _number(block[108:116])
+        member.gid = _decimal(records["gid"]) if records.get("gid") else _number(block[116:124])
+        member.mtime = _seconds(records["mtime"]) if records.get("mtime") else _number(block[136:148])
         if kind == _SPARSE and is_gnu:
             self._old_sparse(member, block)
-        elif any(key.startswith("GNU.sparse.") for key in records):
-            self._pax_sparse(member)
+        elif (version := _sparse_version(records)) is not None:
+            self._pax_sparse(member, before_data=version == ("1", "0"))
         return member
 
     def _old_sparse(self, member: Member, block: bytes) -> None:
@@ -203,17 +205,15 @@ class TarReader:
         member.kind = ord("0")
         _settle(member, found, size)
 
-    def _pax_sparse(self, member: Member) -> None:
+    def _pax_sparse(self, member: Member, *, before_data: bool) -> None:
         """The formats 0.0, 0.1 and 1.0 of GNU tar in PAX headers; 1.0 has its map before the data."""
         records = member.records
-        member.name = records.get("GNU.sparse.name", member.name)
-        size = _decimal(records.get("GNU.sparse.realsize") or records.get("GNU.sparse.size") or str(member.size))
-        if records.get("GNU.sparse.major") == "1" and records.get("GNU.sparse.minor") == "0":
+        member.name = records.get("GNU.sparse.name") or member.name
+        size = _decimal(records.get("GNU.sparse.size") or records.get("GNU.sparse.realsize") or str(member.size))
+        if before_data:
             numbers = self._map_before_data(member)
-        elif "GNU.sparse.map" in records:
-            numbers = [_decimal(each) for each in records["GNU.sparse.map"].split(",") if each]
         else:
-            return
+            numbers = [_decimal(each) for each in records.get("GNU.sparse.map", "").split(",") if each]
         if len(numbers) % 2:
             raise TarFault(f"{member.name[:80]!r} has a map of holes that breaks off")
         _settle(member, list(zip(numbers[::2], numbers[1::2], strict=True)), size)
@@ -289,6 +289,29 @@ class TarReader:
         return True
 
 
+def _prefix(block: bytes) -> str:
+    """What stands before the name, by the format that the header is of: Go's archive/tar, reader.go."""
+    if block[257:263] == _USTAR:
+        return _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
+    if block[257:265] == _GNU:
+        try:
+            for time in (block[345:357], block[357:369]):
+                _number(time)
+        except TarFault:
+            # Go before 1.8 wrote a prefix where GNU tar has times.
+            prefix = _text(block[345:500])
+            return prefix if prefix.isascii() else ""
+    return ""
+
+
+def _sparse_version(records: dict[str, str]) -> tuple[str, str] | None:
+    """Major and minor version of a sparse file of GNU tar in PAX headers; None where it is none that Go knows."""
+    version = (records.get("GNU.sparse.major", ""), records.get("GNU.sparse.minor", ""))
+    if version in (("0", "0"), ("0", "1"), ("1", "0")):
+        return version
+    return ("0", "1") if version == ("", "") and records.get("GNU.sparse.map") else None
+
+
 def _settle(member: Member, segments: list[tuple[int, int]], size: int) -> None:
     """Take the map of a sparse file, if it is in order and fits what is stored."""
     segments = [(offset, length) for offset, length in segments if length or offset]
@@ -323,14 +346,15 @@ def _number(field: bytes) -> int:
             raise TarFault("a header has a number of more than 64 bits")
         return value
     text = field.strip(b" \0").split(b"\0")[0]
-    try:
-        return int(text, 8) if text else 0
-    except ValueError as error:
-        raise TarFault("a header has a garbled number") from error
+    if text and _OCTAL.match(text) is None:
+        raise TarFault("a header has a garbled number")
+    return int(text, 8) if text else 0
 
 
 def _decimal(text: str) -> int:
     if _DECIMAL.match(text) is None:
+        raise TarFault(f"a header has the number {text[:40]!r}")
+    if abs(int(text)) > _LARGEST:
         raise TarFault(f"a header has the number {text[:40]!r}")
     return int(text)
 
@@ -362,7 +386,7 @@ def _records(content: bytes) -> dict[str, str]:
             raise TarFault("an extended header is garbled")
         name = key.decode("utf-8", "surrogateescape")
         said = value.decode("utf-8", "surrogateescape")
-        if "\0" in name or ("\0" in said and not name.startswith("SCHILY.xattr.")):
+        if "\0" in name or ("\0" in said and name in _WITHOUT_NUL):
             raise TarFault("an extended header is garbled")
         if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
             segments.append(said)

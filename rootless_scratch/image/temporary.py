@@ -95,7 +95,7 @@ class Temporary:
 
     def _link(self, directory: str, name: str) -> None:
         """Give the file a name that nobody has: linkat(2) by its descriptor, whatever lies where."""
-        above = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        above = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=above, follow_symlinks=True)
         finally:
@@ -103,8 +103,11 @@ class Temporary:
 
 
 def sync_directory(path: str) -> None:
-    """Have the names in a directory on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Have the names in a directory on disk; one that may not be read is left to the kernel."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -116,8 +119,12 @@ def sweep(directory: str) -> None:
 
     A file is theirs if its name holds its own inode number, it is this user's, and has no other name.
     """
-    with os.scandir(directory) as found:
-        signs = [(entry.path, int(sign[1], 16)) for entry in found if (sign := _OURS.match(entry.name))]
+    try:
+        with os.scandir(directory) as found:
+            signs = [(entry.path, int(sign[1], 16)) for entry in found if (sign := _OURS.match(entry.name))]
+    except PermissionError:
+        # One may write to it and not list it.
+        return
     for path, inode in signs:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

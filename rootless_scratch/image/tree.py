@@ -22,6 +22,9 @@ _LINKS_LIMIT = 40
 _PATH_LIMIT = 4096
 """PATH_MAX of the kernel, which refuses longer ones: path_resolution(7)."""
 
+_STARTED_LIMIT = 32
+"""Files that lead to each other by env(1); each is read anew out of its layer."""
+
 _STEPS_LIMIT = 1_000_000
 """For all that is looked up in one image; real ones take some thousands."""
 
@@ -99,6 +102,9 @@ class Tree:
         As it is, below the working directory, or in PATH: runc and crun use the image's, else the usual one. A
         file that is not `usable` (by default: without an execute bit) is found only where PATH has no better.
         """
+        if len(word) > _PATH_LIMIT or len(config.working_dir) > _PATH_LIMIT:
+            # The kernel looks for neither.
+            return None
         if "/" in word:
             return posixpath.join("/", config.working_dir, word)
         directories = config.search_path()
@@ -123,7 +129,7 @@ class Tree:
         path = self.command_path(config, words[0]) if words else None
         files: list[File] = []
         scripts = 0
-        while path is not None and scripts <= SCRIPTS_LIMIT:
+        while path is not None and scripts <= SCRIPTS_LIMIT and len(files) < _STARTED_LIMIT:
             entry = self.resolve(path)
             if not isinstance(entry, File) or entry in files:
                 break

@@ -15,7 +15,7 @@ from rootless_scratch.image.layer import NONE, pack_layer
 from rootless_scratch.image.layout import Blob, WrittenImage, WrittenIndex
 from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
 from rootless_scratch.image.packing import CHUNK
-from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, broken, content_of
+from rootless_scratch.image.source import INDEXES, Fault, as_dict, blob_name, broken, content_of, parsed
 from rootless_scratch.image.sources import host_trouble
 from rootless_scratch.image.tarread import TarFault, TarReader
 from rootless_scratch.image.temporary import Temporary
@@ -132,7 +132,8 @@ def _whole_index(
 
 
 def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
-    config = _document(source, as_dict(_parsed(manifest.content, manifest.name).get("config"), manifest.name))
+    held = as_dict(parsed(manifest.content, manifest.name), manifest.name)
+    config = _document(source, as_dict(held.get("config"), manifest.name))
     layers = []
     for entry in _entries(manifest.content, "layers", manifest.name):
         file = stack.enter_context(Temporary(place))
@@ -152,18 +153,11 @@ def _document(source: Source, descriptor: dict[str, Any]) -> Blob:
 
 def _entries(content: bytes, key: str, where: str) -> Iterator[dict[str, Any]]:
     """The descriptors that a document lists; raises Fault."""
-    listed = _parsed(content, where).get(key) or ()
+    listed = as_dict(parsed(content, where), where).get(key) or ()
     if not isinstance(listed, (list, tuple)):
         raise Fault(f"{where} is not what the specification asks for")
     for entry in listed:
         yield as_dict(entry, where)
-
-
-def _parsed(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        return as_dict(json.loads(content), where)
-    except (ValueError, RecursionError) as error:
-        raise Fault(f"{where} is not JSON") from error
 
 
 def _described(layer: FoundLayer) -> Layer:

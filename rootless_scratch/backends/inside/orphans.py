@@ -16,17 +16,23 @@ _TOOLS = (b"buildah", b"skopeo", b"podman")
 _LET_FINISH = 0.5
 """Seconds for a short call to end by itself: one that is ended may leave something in storage without an owner."""
 
+_ALONE = 1.0
+"""Seconds after which what holds the lock, and is no tool, serves a mount: it ends with the container."""
+
 _POLITE = 3.0
 _GIVE_UP = 6.0
 """Seconds after which SIGTERM becomes SIGKILL, and after which others are left to themselves."""
 
 
-def take_over(scratch: str, name: str) -> private.PrivateDirectory | None:
+def take_over(scratch: str, name: str, *, is_seen: bool) -> private.PrivateDirectory | None:
     """The private directory of a worker that has ended, under our lock; None where there is none of ours.
 
     What still holds its lock was started by that worker, and is ended if its words have the worker's `name`,
-    which is random. Raises BlockingIOError where it does not end, and OSError.
+    which is random. What else holds it serves a mount (fuse-overlayfs), and is not waited for where all processes
+    of that worker are seen from here, `is_seen`. Raises BlockingIOError where a tool does not end, and OSError.
     """
+    if private.exchangeable(os.path.dirname(scratch)) is not None:
+        return None
     try:
         descriptor = private.open_private(scratch)
     except OSError:
@@ -42,7 +48,9 @@ def take_over(scratch: str, name: str) -> private.PrivateDirectory | None:
                 if waited > _GIVE_UP:
                     raise
                 if waited > _LET_FINISH:
-                    _signal(name, by_force=waited > _POLITE)
+                    count = _signal(name, by_force=waited > _POLITE)
+                    if not count and is_seen and waited > _ALONE:
+                        return private.PrivateDirectory(scratch, descriptor)
                 time.sleep(0.01 if waited < _LET_FINISH else 0.1)
             else:
                 return private.PrivateDirectory(scratch, descriptor)
@@ -51,13 +59,14 @@ def take_over(scratch: str, name: str) -> private.PrivateDirectory | None:
         raise
 
 
-def _signal(name: str, *, by_force: bool) -> None:
+def _signal(name: str, *, by_force: bool) -> int:
+    """End the tools of this worker; how many there were."""
     import signal
 
     def is_tool(pid: int) -> bool:
         return processes.belongs_to_us(pid) and _is_tool_of(processes.words_of(pid), name.encode())
 
-    processes.signal_those(is_tool, signal.SIGKILL if by_force else signal.SIGTERM)
+    return processes.signal_those(is_tool, signal.SIGKILL if by_force else signal.SIGTERM)
 
 
 def _is_tool_of(words: Sequence[bytes], name: bytes) -> bool:

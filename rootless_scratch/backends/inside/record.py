@@ -202,7 +202,8 @@ def _sweep_one(places: Places, name: str) -> None:
     own = name.removesuffix(_NEW)
     scratch = content.get("scratch")
     try:
-        held = take_over(scratch, own) if isinstance(scratch, str) else None
+        is_seen = content.get("processes") == _processes()
+        held = take_over(scratch, own, is_seen=is_seen) if isinstance(scratch, str) else None
     except BlockingIOError:
         # Tools that outlived their worker do not end: the record outlives them.
         os.close(descriptor)
@@ -217,7 +218,15 @@ def _host() -> dict[str, str]:
             boot = file.read()
     except OSError:
         boot = ""
-    return {"host": os.uname().nodename, "boot": boot}
+    return {"host": os.uname().nodename, "boot": boot, "processes": _processes()}
+
+
+def _processes() -> str:
+    """Which processes are seen from here: pid_namespaces(7)."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _is_elsewhere(content: dict[str, Any], written: float) -> bool:
