@@ -62,10 +62,12 @@ def is_tool(process: Process) -> bool:
 def is_of_tools(trace: str) -> bool:
     """What tools make for a moment, do not remove when they are killed, and do not mark: nobody may remove it.
 
-    Lists of containers/storage that are being written; an empty file of buildah's, an empty directory of runc's.
+    Lists of containers/storage that are being written; an empty file of buildah's or podman's, an empty directory
+    of runc's.
     """
     kind, _, path = trace.partition(": ")
-    return kind == "file" and os.path.basename(path).startswith((".tmp-", "containers.", "runctop"))
+    name = os.path.basename(path)
+    return kind == "file" and (name.isdecimal() or name.startswith((".tmp-", "containers.", "runctop")))
 
 
 class Verb(NamedTuple):

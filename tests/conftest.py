@@ -18,6 +18,9 @@ from containers import make_image
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+# nohup has it ignored, and all that the tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 SOURCE = Path(__file__).resolve().parent.parent
 
 SERVER = """

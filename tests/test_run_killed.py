@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from containers import Home, containers, left, podman, running, services, shell
 
+from rootless_scratch.engine.strays import end_strays
+
 pytestmark = pytest.mark.podman
 
 DYING = """
@@ -127,6 +129,38 @@ def test_a_run_whose_conmon_is_killed_ends_with_an_error(lonely_tools: Home) -> 
     assert [*left(lonely_tools), *states(lonely_tools)] == []
 
 
+def test_a_conmon_that_is_killed_while_the_runtime_makes_its_container_leaves_nothing_of_both(
+    lonely_tools: Home,
+) -> None:
+    """The runtime goes on by itself: podman has removed the container before it makes a state of it."""
+    call = [sys.executable, "-m", "rootless_scratch", "run", "-q", "tools", "sleep", "6543"]
+    with subprocess.Popen(call, env=lonely_tools.environment, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 30
+        while not states(lonely_tools) and time.monotonic() < until:
+            pass
+        for pid in wait_for_parts(lonely_tools, (b"runc", b"crun")):
+            os.kill(pid, signal.SIGKILL)
+        for pid in wait_for_parts(lonely_tools, (b"conmon",)):
+            os.kill(pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode in (125, 126), said
+    assert [*left(lonely_tools), *parts(lonely_tools), *states(lonely_tools)] == []
+
+
+def test_what_runtime_and_conmon_have_noted_of_a_container_is_forgotten_and_nothing_of_others(
+    lonely_tools: Home,
+) -> None:
+    state, exits = lonely_tools.runtime / "runc", lonely_tools.runtime / "libpod/tmp/exits"
+    for number in ("a" * 64, "b" * 64):
+        (state / number).mkdir(parents=True)
+        os.mkfifo(state / number / "exec.fifo")
+        exits.mkdir(parents=True, exist_ok=True)
+        (exits / number).touch()
+        (exits / f"{number}.NZSHZ3").touch()
+    end_strays(["a" * 64], lonely_tools.environment)
+    assert sorted(map(os.path.basename, states(lonely_tools))) == ["b" * 64, "b" * 64, f"{'b' * 64}.NZSHZ3"]
+
+
 def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tools: Home) -> None:
     """podman then does nothing any more: its user namespace is gone, and a container runs by its database."""
     with running(lonely_tools, "sleep 6543") as process:
@@ -160,6 +194,20 @@ def processes_of(home: Home) -> set[int]:
         if os.fsencode(home.path) in words(entry / "cmdline") + words(entry / "environ"):
             found.add(int(entry.name))
     return found
+
+
+def wait_for_parts(home: Home, names: tuple[bytes, ...]) -> list[int]:
+    """The processes of this home with such names, as soon as there are any."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = [
+            pid
+            for pid in processes_of(home)
+            if os.path.basename(words(Path(f"/proc/{pid}/cmdline")).split(b"\0")[0]).startswith(names)
+        ]
+        if found:
+            return found
+    pytest.fail(f"no {names}")
 
 
 def leases(home: Home) -> list[str]:

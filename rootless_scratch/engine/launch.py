@@ -145,7 +145,7 @@ def _launch_on(
     asked = _prepared(call, service)
     call.opening.used = True
     with contextlib.ExitStack() as own:
-        container = own.enter_context(Container(service, call.lease))
+        container = own.enter_context(Container(service, call.lease, call.variables))
         try:
             made = _with_network(container, call, asked, service, attempt)
         except IdsMissingError:

@@ -18,7 +18,7 @@ from rootless_scratch.engine.feed import Feed
 from rootless_scratch.engine.http import Attached
 from rootless_scratch.engine.lease import Wanted
 from rootless_scratch.engine.removal import remove_container, remove_owned
-from rootless_scratch.engine.strays import end_unwatched
+from rootless_scratch.engine.strays import end_strays, end_unwatched
 from rootless_scratch.engine.streams import Output
 from rootless_scratch.engine.terminal import Terminal
 from rootless_scratch.engine.watch import DRAIN, Watch
@@ -27,7 +27,7 @@ from rootless_scratch.host.cgroups import cgroup_mode
 from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from rootless_scratch.engine.http import Client, Response
@@ -56,8 +56,9 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 class Container:
     """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left."""
 
-    def __init__(self, service: Service, lease: Lease) -> None:
+    def __init__(self, service: Service, lease: Lease, variables: Mapping[str, str]) -> None:
         self.service = service
+        self._variables = variables
         self._client = service.client
         self._lease = lease
         self._id = ""
@@ -79,6 +80,9 @@ class Container:
                 self._client.request("POST", self.target("/kill?signal=9"))
             elif not self._left:
                 self.remove()
+                if kind is not None and self._id and not self.service.elsewhere:
+                    # conmon may have been killed while the runtime was making it, which goes on by itself.
+                    end_strays([self._id], self._variables)
         except EngineError:
             # The first error tells more; the lease stays, and with it the next call's chance to clean up.
             if kind is None:

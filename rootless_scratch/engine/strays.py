@@ -7,6 +7,7 @@ conmon and the runtime are processes of their own, which go on where podman has 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import time
 from signal import SIGKILL
@@ -78,8 +79,10 @@ def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
             with contextlib.suppress(CommandError, HostError):
                 command.ask(words, environment={**variables, "XDG_RUNTIME_DIR": base}, check=False)
     for place in _EXITS:
-        with contextlib.suppress(OSError):
-            os.unlink(f"{base}/{place}/{number}")
+        # conmon writes under a name with random letters at its end, and renames.
+        for path in glob.iglob(f"{glob.escape(f'{base}/{place}/{number}')}*"):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def _is_part(pid: int, numbers: Collection[bytes]) -> bool:
