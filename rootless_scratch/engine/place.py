@@ -127,8 +127,9 @@ def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
     """The first that can be made and used; the names of its sockets must not be too long."""
     problem = "no directory for it has a short enough name"
     for base in (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp"):  # noqa: S108 - see _enter
-        if base and private.exchangeable(base) is not None:
-            problem = f"{base}: other users can exchange what lies there"
+        unsafe = private.exchangeable(base) if base else None
+        if unsafe is not None:
+            problem = f"{base}: other users can exchange what lies in {unsafe}"
             continue
         for name in names:
             directory = f"{base}/rootless-scratch-{name}"
@@ -140,7 +141,7 @@ def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
                 problem = f"{base}: {error.strerror}"
     raise HostError(
         f"There is no place for the socket of the podman service ({problem}).",
-        fix="Set XDG_RUNTIME_DIR or TMPDIR to a directory that you can write to.",
+        fix="Set XDG_RUNTIME_DIR or TMPDIR to a directory that you, and nobody else, can write to.",
     )
 
 
