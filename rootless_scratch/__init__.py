@@ -13,10 +13,10 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.api import build, check, container, run, verify
-    from rootless_scratch.backends.comparing import Difference, Verification
-    from rootless_scratch.engine.container import RunningContainer
-    from rootless_scratch.engine.executing import ExecResult
-    from rootless_scratch.engine.keeping import service
+    from rootless_scratch.backends.verify import Difference, Verification
+    from rootless_scratch.engine.container.executing import ExecResult
+    from rootless_scratch.engine.container.running import RunningContainer
+    from rootless_scratch.engine.keep_alive import service
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
@@ -91,11 +91,11 @@ __all__ = [
 
 _HOMES = {
     "api": ("build", "check", "container", "run", "verify"),
-    "backends.comparing": ("Difference", "Verification"),
+    "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
-    "engine.container": ("RunningContainer",),
-    "engine.keeping": ("service",),
-    "engine.executing": ("ExecResult",),
+    "engine.container.running": ("RunningContainer",),
+    "engine.keep_alive": ("service",),
+    "engine.container.executing": ("ExecResult",),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
     "shipping": ("push", "save"),

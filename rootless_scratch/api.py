@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING, Unpack
 
 from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, UsageError
-from rootless_scratch.image.given import flag, image_id, maybe, text, texts
-from rootless_scratch.image.given import limits as limits_of
-from rootless_scratch.image.given import outputs as outputs_of
-from rootless_scratch.image.parts import parts_of
+from rootless_scratch.image.plan.arguments import flag, image_id, maybe, text, texts
+from rootless_scratch.image.plan.arguments import limits as limits_of
+from rootless_scratch.image.plan.arguments import outputs as outputs_of
+from rootless_scratch.image.plan.image_arguments import spec_of
+from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.spec import NONROOT
-from rootless_scratch.image.words import spec_of
 from rootless_scratch.planning import plan_all
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.backends.comparing import Verification
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.verify import Verification
     from rootless_scratch.elf.roots import HostRoot
-    from rootless_scratch.engine.container import RunningContainer
-    from rootless_scratch.engine.options import ContainerOptions, Options
-    from rootless_scratch.engine.readiness import Ready
+    from rootless_scratch.engine.container.readiness import Ready
+    from rootless_scratch.engine.container.running import RunningContainer
+    from rootless_scratch.engine.request.options import ContainerOptions, Options
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.outputs import Output
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.image_arguments import ImageWords
+    from rootless_scratch.image.plan.planner import Plan
+    from rootless_scratch.image.references import Output
     from rootless_scratch.image.spec import Part, Spec
-    from rootless_scratch.image.words import ImageWords
     from rootless_scratch.ship.registry import Access
 
     StrPath = str | os.PathLike[str]
@@ -262,12 +262,11 @@ def run(
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
     `input` is what the program reads from its stdin. All other options are those of the command line, by the
-    names of rootless_scratch.engine.options.Options. Where the start failed, `explanation` of the result, or of
-    the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is promised
-    and raised.
-
+    names of rootless_scratch.engine.request.options.Options. Where the start failed, `explanation` of the result,
+    or of the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is
+    promised and raised.
     """
-    from rootless_scratch.engine.destination import destination_of
+    from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run as run_image
     from rootless_scratch.judging import explained
 
@@ -296,10 +295,10 @@ def container(
     `publish={8080: None}` publishes a port on a free one of this host, which `port(8080)` tells. `ready` is
     "started", "port" (its published ports answer: the default where there are any), "healthy" (its health check is
     content), a compiled expression that matches a line of its output, or a function. See
-    rootless_scratch.engine.container for all that is promised and raised.
+    rootless_scratch.engine.container.running for all that is promised and raised.
     """
-    from rootless_scratch.engine.container import container as beside
-    from rootless_scratch.engine.destination import destination_of
+    from rootless_scratch.engine.container.running import container as beside
+    from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.judging import explaining
 
     name = image if isinstance(image, str) else image_id(image)
@@ -361,7 +360,7 @@ def verify(
 
 def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | None = None) -> Verification:
     """See `verify`."""
-    from rootless_scratch.backends.comparing import compare_all
+    from rootless_scratch.backends.verify import compare_all
     from rootless_scratch.checking import word_of
 
     require_utf8()

@@ -10,8 +10,8 @@ from rootless_scratch import private
 from rootless_scratch.errors import ElfError, HostError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
-from rootless_scratch.image.given import image_id, text
-from rootless_scratch.image.outputs import is_output
+from rootless_scratch.image.plan.arguments import image_id, text
+from rootless_scratch.image.references import is_output
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.judging import judge_content, judge_stored
 
@@ -78,10 +78,10 @@ def require_utf8() -> None:
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
-    from rootless_scratch.image.plan import plan
-    from rootless_scratch.rules.files import unreadable
-    from rootless_scratch.rules.images import judge_plan
-    from rootless_scratch.rules.programs import verdict
+    from rootless_scratch.image.plan.planner import plan
+    from rootless_scratch.rules.image.images import judge_plan
+    from rootless_scratch.rules.program.files import unreadable
+    from rootless_scratch.rules.program.programs import verdict
 
     try:
         program = Copy(source=path, destination="/program")
@@ -94,7 +94,7 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
 
 def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     if platform is not None:
-        from rootless_scratch.backends.reading import refuse_local_choice
+        from rootless_scratch.backends.open_image import refuse_local_choice
 
         refuse_local_choice(name)
     return judge_stored(name, limits=limits)
@@ -103,12 +103,12 @@ def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | N
 def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     from rootless_scratch.backends.layouts import LayoutImage
     from rootless_scratch.elf.platforms import parse_platform
-    from rootless_scratch.image.faults import validate
-    from rootless_scratch.image.found import platforms_in
-    from rootless_scratch.image.outputs import parse_output
-    from rootless_scratch.image.source import Source
-    from rootless_scratch.rules.files import broken_image
-    from rootless_scratch.rules.programs import verdict
+    from rootless_scratch.image.read.faults import validate
+    from rootless_scratch.image.read.found import platforms_in
+    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.references import parse_output
+    from rootless_scratch.rules.program.files import broken_image
+    from rootless_scratch.rules.program.programs import verdict
 
     private.sweep(temporary_directory(os.environ))
     with Source(parse_output(word), limits) as source:

@@ -13,26 +13,26 @@ from rootless_scratch import private
 from rootless_scratch.api import build_spec
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.backends.session import unusable
-from rootless_scratch.engine.destination import destination_of
-from rootless_scratch.engine.failures import IpcClosedError
-from rootless_scratch.engine.images import config_of, is_image, load
-from rootless_scratch.engine.opening import Opening
+from rootless_scratch.engine.api.images import config_of, is_image, load
+from rootless_scratch.engine.container.opening import Opening
+from rootless_scratch.engine.container.targets import look
+from rootless_scratch.engine.diagnose.failures import IpcClosedError
+from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
-from rootless_scratch.engine.targets import look
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
-from rootless_scratch.image.given import maybe, text
-from rootless_scratch.image.parts import parts_of
-from rootless_scratch.image.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
+from rootless_scratch.image.plan.arguments import maybe, text
+from rootless_scratch.image.plan.parts import parts_of
+from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
 from rootless_scratch.planning import plan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.engine.http import Client
-    from rootless_scratch.engine.options import Options
+    from rootless_scratch.engine.api.http import Client
+    from rootless_scratch.engine.container.targets import Target
+    from rootless_scratch.engine.request.options import Options
     from rootless_scratch.engine.run import RunResult
-    from rootless_scratch.engine.targets import Target
     from rootless_scratch.image.spec import Spec
 
 _KILLED = 137

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.engine.run import RunResult
-    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.plan.planner import Program
     from rootless_scratch.image.rootfs import File
 
 _CRASHES: Final = {
@@ -87,7 +87,7 @@ class _Started(NamedTuple):
 
 def _why(ended: RunResult | EndedEarlyError, started: _Started) -> Finding | None:
     """Why a program ended as it did, as far as that can be told."""
-    from rootless_scratch.rules.symptoms import judge_ending
+    from rootless_scratch.rules.program.symptoms import judge_ending
 
     if ended.explanation is not None:
         return _cause(started, ended.explanation) or ended.explanation
@@ -170,11 +170,11 @@ def judge_content(
     """
     import msgspec
 
-    from rootless_scratch.image.plan import Program
+    from rootless_scratch.image.plan.planner import Program
     from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.files import unreadable
-    from rootless_scratch.rules.images import judge_image
-    from rootless_scratch.rules.programs import verdict
+    from rootless_scratch.rules.image.images import judge_image
+    from rootless_scratch.rules.program.files import unreadable
+    from rootless_scratch.rules.program.programs import verdict
 
     rootfs, config = stored.rootfs(), stored.runtime_config()
     config = msgspec.structs.replace(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import RefusedError, UsageError
 from rootless_scratch.findings import Finding, errors_of
-from rootless_scratch.image.parts import parts_of
+from rootless_scratch.image.plan.parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootless_scratch.image.plan import Plan, Planned
+    from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
 
 
@@ -35,9 +35,9 @@ def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planne
     """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
     from msgspec.structs import replace
 
-    from rootless_scratch.image.plan import Planned, plan
-    from rootless_scratch.rules.images import judge_plan
-    from rootless_scratch.rules.needs import with_needed
+    from rootless_scratch.image.plan.planner import Planned, plan
+    from rootless_scratch.rules.image.images import judge_plan
+    from rootless_scratch.rules.image.needs import with_needed
 
     plans: list[Planned] = []
     findings: dict[Finding, None] = {}

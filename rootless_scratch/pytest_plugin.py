@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rootless_scratch.engine.container import RunningContainer
+    from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.image.finished import Image
 
 _REMOVAL_PATIENCE = 120.0

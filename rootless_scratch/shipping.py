@@ -23,22 +23,22 @@ from rootless_scratch.checking import require_utf8, word_of
 from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
-from rootless_scratch.image.given import flag, integer, maybe, text
-from rootless_scratch.image.given import limits as limits_of
-from rootless_scratch.image.given import outputs as outputs_of
-from rootless_scratch.image.layer import parse_compression
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.outputs import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
+from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
+from rootless_scratch.image.plan.arguments import limits as limits_of
+from rootless_scratch.image.plan.arguments import outputs as outputs_of
+from rootless_scratch.image.references import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
+from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.ship.registry import Access, push_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.backends.inside.record import Record
+    from rootless_scratch.backends.record import Record
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.layer import Compression
-    from rootless_scratch.image.plan import Planned
+    from rootless_scratch.image.plan.planner import Planned
+    from rootless_scratch.image.write.layer import Compression
 
     StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
@@ -246,9 +246,9 @@ def _ship(
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
         compression = _compression_for(compress, outputs) if compress or anew else None
-        from rootless_scratch.image.found import names_in
-        from rootless_scratch.image.source import Source
-        from rootless_scratch.ship.gathering import gather
+        from rootless_scratch.image.read.found import names_in
+        from rootless_scratch.image.read.reader import Source
+        from rootless_scratch.ship.copy_image import gather
 
         destinations = (*local, stage) if remote else tuple(local)
         try:

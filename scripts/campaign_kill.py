@@ -40,7 +40,7 @@ SETTLED = 3.0
 """Seconds in which what has been told to end has ended."""
 
 VICTIMS = ("caller", "worker", "service", "tools", "caller and helpers", "whole tree")
-_OWN = ("worker.py", "tether.py")
+_OWN = ("worker/main.py", "tether.py")
 
 
 def is_worker(process: Process) -> bool:

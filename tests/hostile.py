@@ -579,7 +579,7 @@ _ARCHIVES: dict[str, dict[str, Callable[[Path], object]]] = {
 def do(verb: str, word: str, place: str) -> str:
     """What a verb does with an image, and in one word how it ended; all else is an exception."""
     import rootless_scratch as rs
-    from rootless_scratch.backends.reading import read_any
+    from rootless_scratch.backends.open_image import read_any
 
     try:
         if verb == "check":
@@ -604,10 +604,10 @@ def main() -> None:
     for module in (
         "api",
         "backends.layouts",
-        "backends.comparing",
+        "backends.verify",
         "shipping",
-        "ship.gathering",
-        "image.faults",
+        "ship.copy_image",
+        "image.read.faults",
         "planning",
     ):
         importlib.import_module(f"rootless_scratch.{module}")

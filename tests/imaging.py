@@ -9,10 +9,10 @@ import tinyelf
 
 from rootless_scratch.elf.program import FileIdentity
 from rootless_scratch.image.config import RuntimeConfig
-from rootless_scratch.image.plan import Program, plan
+from rootless_scratch.image.plan.planner import Program, plan
 from rootless_scratch.image.rootfs import Directory, Entry, File, make_rootfs
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.rules.images import judge_image, judge_plan
+from rootless_scratch.rules.image.images import judge_image, judge_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from rootless_scratch.elf.roots import Located
 from rootless_scratch.errors import ScratchError, SpecError
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_program
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from test_build import left_behind
 import rootless_scratch as rs
 from rootless_scratch.backends.buildah import build_image
 from rootless_scratch.backends.session import Session
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
 
 if TYPE_CHECKING:

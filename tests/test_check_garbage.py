@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ScratchError
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.rules.images import judge_plan
+from rootless_scratch.rules.image.images import judge_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from imaging import Bench, directory, file, only, rules, stored
 
 from rootless_scratch.backends.stored import StoredImage
 from rootless_scratch.elf.program import read_program
-from rootless_scratch.image.plan import Program
+from rootless_scratch.image.plan.planner import Program
 from rootless_scratch.image.rootfs import Symlink
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink
-from rootless_scratch.rules.programs import verdict
+from rootless_scratch.rules.program.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

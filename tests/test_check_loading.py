@@ -10,10 +10,10 @@ import tinyelf
 from msgspec.structs import replace
 from planning import put
 
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.rules.images import judge_plan
-from rootless_scratch.rules.programs import verdict
+from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.rules.program.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

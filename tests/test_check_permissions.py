@@ -11,7 +11,7 @@ from imaging import Bench, directory, file, only, rules, stored
 
 from rootless_scratch.image.rootfs import Symlink
 from rootless_scratch.image.spec import Copy, NewDirectory
-from rootless_scratch.rules.programs import verdict
+from rootless_scratch.rules.program.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

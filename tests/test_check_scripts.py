@@ -11,9 +11,9 @@ import tinyelf
 import rootless_scratch as rs
 from rootless_scratch.api import build_spec
 from rootless_scratch.image.envline import EnvLine, env_line
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.rules.images import judge_plan
+from rootless_scratch.rules.image.images import judge_plan
 
 if TYPE_CHECKING:
     from pathlib import Path

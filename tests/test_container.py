@@ -16,10 +16,10 @@ import pytest
 from containers import LOOP, Home, containers, left, make_image
 
 import rootless_scratch as rs
-from rootless_scratch.engine.network import private_network_problem
-from rootless_scratch.engine.options import request
-from rootless_scratch.engine.readiness import answers
-from rootless_scratch.engine.words import Port, parse_ports
+from rootless_scratch.engine.container.network import private_network_problem
+from rootless_scratch.engine.container.readiness import answers
+from rootless_scratch.engine.request.options import request
+from rootless_scratch.engine.request.values import Port, parse_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

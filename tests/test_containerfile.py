@@ -13,13 +13,13 @@ import pytest
 import tinyelf
 
 from rootless_scratch.errors import BuildError, SourceError, SpecError
-from rootless_scratch.image import containerfile as module
-from rootless_scratch.image.containerfile import containerfile, write_context
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.write import containerfile as module
+from rootless_scratch.image.write.containerfile import containerfile, write_context
 
 if TYPE_CHECKING:
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
 
 
 def put(directory: Path, content: bytes, name: str = "hello") -> str:

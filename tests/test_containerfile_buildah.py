@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.containerfile import write_context
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.rootfs import File, Symlink
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.write.containerfile import write_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
 
 pytestmark = pytest.mark.buildah
 

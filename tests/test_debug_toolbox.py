@@ -9,7 +9,7 @@ import tinyelf
 from containers import Home, podman
 
 import rootless_scratch as rs
-from rootless_scratch.engine.images import is_image
+from rootless_scratch.engine.api.images import is_image
 
 if TYPE_CHECKING:
     import subprocess

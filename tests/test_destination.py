@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rootless_scratch import tether
-from rootless_scratch.engine.address import Address, parse_address
-from rootless_scratch.engine.destination import destination_of
-from rootless_scratch.engine.ssh_refusals import closed, refusal
+from rootless_scratch.engine.diagnose.ssh_refusals import closed, refusal
+from rootless_scratch.engine.request.address import Address, parse_address
+from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EngineError, UsageError
 from rootless_scratch.private import FORGETS, WORKS_IN
 

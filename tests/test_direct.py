@@ -18,9 +18,9 @@ from planning import refusal
 
 import rootless_scratch as rs
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.faults import validate
-from rootless_scratch.image.outputs import parse_output, parse_outputs
-from rootless_scratch.image.source import Source
+from rootless_scratch.image.read.faults import validate
+from rootless_scratch.image.read.reader import Source
+from rootless_scratch.image.references import parse_output, parse_outputs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from planning import Present
 from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
-from rootless_scratch.rules.programs import judge_program, verdict
+from rootless_scratch.rules.program.programs import judge_program, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from planning import Present
 
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import ElfError, SourceError
-from rootless_scratch.rules.programs import judge_program
+from rootless_scratch.rules.program.programs import judge_program
 
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootless_scratch.engine import explaining, failures, lease, specification
-from rootless_scratch.engine.destination import destination_of
-from rootless_scratch.engine.http import Client
-from rootless_scratch.engine.launch import missing_controllers
-from rootless_scratch.engine.network import private_network_problem
-from rootless_scratch.engine.options import Request, request
-from rootless_scratch.engine.remote import way_to
-from rootless_scratch.engine.service import found_service
-from rootless_scratch.engine.streams import Output, turn
-from rootless_scratch.engine.words import parse_env, parse_port, parse_volume
+from rootless_scratch.engine.api.http import Client
+from rootless_scratch.engine.container import lease, specification
+from rootless_scratch.engine.container.launch import missing_controllers
+from rootless_scratch.engine.container.network import private_network_problem
+from rootless_scratch.engine.diagnose import explaining, failures
+from rootless_scratch.engine.request.destination import destination_of
+from rootless_scratch.engine.request.options import Request, request
+from rootless_scratch.engine.request.values import parse_env, parse_port, parse_volume
+from rootless_scratch.engine.service.local import found_service
+from rootless_scratch.engine.service.remote import way_to
+from rootless_scratch.engine.stdio.streams import Output, turn
 from rootless_scratch.errors import (
     CannotInvokeError,
     CommandNotFoundError,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rootless_scratch.engine.feed import Feed
-from rootless_scratch.engine.streams import Output, Sink, turn
-from rootless_scratch.engine.terminal import Terminal
-from rootless_scratch.engine.words import parse_keys
+from rootless_scratch.engine.request.values import parse_keys
+from rootless_scratch.engine.stdio.feed import Feed
+from rootless_scratch.engine.stdio.streams import Output, Sink, turn
+from rootless_scratch.engine.stdio.terminal import Terminal
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from planning import put, refusal
 
 import rootless_scratch as rs
 from rootless_scratch.errors import SourceError, UsageError
-from rootless_scratch.image import certificates, essentials
-from rootless_scratch.image.containerfile import containerfile, write_context
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan import certificates, essentials
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink, Spec, parse_essentials
+from rootless_scratch.image.write.containerfile import containerfile, write_context
 from rootless_scratch.planning import plan_and_judge
 
 if TYPE_CHECKING:

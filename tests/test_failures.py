@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rootless_scratch.engine import explaining, failures
-from rootless_scratch.engine.options import Request
+from rootless_scratch.engine.diagnose import explaining, failures
+from rootless_scratch.engine.request.options import Request
 from rootless_scratch.errors import CommandNotFoundError, EngineError, HostError
 
 RUNC = "runc: runc create failed: unable to start container process: "

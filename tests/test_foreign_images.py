@@ -15,9 +15,9 @@ import tinyelf
 
 import rootless_scratch as rs
 from rootless_scratch.errors import ScratchError
-from rootless_scratch.image.faults import validate
-from rootless_scratch.image.outputs import parse_output
-from rootless_scratch.image.source import Source
+from rootless_scratch.image.read.faults import validate
+from rootless_scratch.image.read.reader import Source
+from rootless_scratch.image.references import parse_output
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import tinyelf
 from planning import Present
 
 from rootless_scratch.elf.program import read_program
-from rootless_scratch.rules.programs import judge_platforms, judge_program, verdict
+from rootless_scratch.rules.program.programs import judge_platforms, judge_program, verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from rootless_scratch.elf.facts import read_elf
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError
-from rootless_scratch.rules.programs import judge_program, verdict
+from rootless_scratch.rules.program.programs import judge_program, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

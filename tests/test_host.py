@@ -17,7 +17,7 @@ from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Runtime, So
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
 from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
 from rootless_scratch.host.storage import Place, Storage
-from rootless_scratch.rules.hosts import HostJudgement, judge_host
+from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 ALL_CAPABILITIES = (1 << 41) - 1
 GIB = 1 << 30
@@ -376,7 +376,9 @@ def test_a_podman_service_that_is_named_must_answer_and_one_that_is_not_is_start
 
 def test_every_rule_is_explained_in_the_documentation() -> None:
     source = Path(__file__).resolve().parent.parent
-    code = "".join((source / f"rootless_scratch/rules/{name}.py").read_text() for name in ("hosts", "host_rights"))
+    code = "".join(
+        (source / f"rootless_scratch/rules/{name}.py").read_text() for name in ("host/hosts", "host/rights")
+    )
     rules = set(re.findall(r'rule = ?"(host-[a-z0-9-]+)"|rule="(host-[a-z0-9-]+)"', code))
     named = {name for pair in rules for name in pair if name}
     page = (source / "docs/hosts.md").read_text()

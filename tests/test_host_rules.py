@@ -10,7 +10,7 @@ from test_host import GIB, HEALTHY
 
 from rootless_scratch.host.facts import Cgroups, Runtime, Socket
 from rootless_scratch.host.namespaces import IdMap
-from rootless_scratch.rules.hosts import judge_host
+from rootless_scratch.rules.host.hosts import judge_host
 
 if TYPE_CHECKING:
     from rootless_scratch.host.facts import HostFacts

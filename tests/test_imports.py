@@ -38,8 +38,16 @@ FLOORS = (
 )
 """From the ground up; errors and findings are one unit, the others on a floor do not know each other."""
 
-PROGRAMS = ("host/namespace_probe.py", "backends/worker.py", "tether.py", "backends/inside/")
+PROGRAMS = ("host/namespace_probe.py", "backends/worker/", "backends/caller.py", "tether.py")
 """Started by path as processes of their own: they speak on stdout and end with a code."""
+
+ROOMS = {
+    "backends": ("", "worker"),
+    "engine": ("request", "diagnose", "api", "service", "stdio", "container", ""),
+    "image": ("", "plan", "read", "write"),
+    "rules": ("", "host", "program", "image"),
+}
+"""The packages within packages, from the ground up; "" is what lies in none of them."""
 
 LINES = 400
 
@@ -112,6 +120,30 @@ def test_imports_point_down(path: Path) -> None:
         assert floor_of(other) < floor, where
 
 
+def room_of(package: str, name: str) -> int:
+    """Where what is imported by this name, without the package's, stands within the package."""
+    room = name.partition(".")[0]
+    return ROOMS[package].index(room if (PACKAGE / package / room).is_dir() else "")
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_of_a_package_point_down_too(package: str) -> None:
+    start = f"{PACKAGE.name}.{package}."
+    for path in sorted((PACKAGE / package).rglob("*.py")):
+        own = ".".join(path.relative_to(PACKAGE / package).with_suffix("").parts)
+        for module in imported_modules(path):
+            other = module.removesuffix(".py").replace("/", ".")
+            if (SOURCE / module).is_file() and other.startswith(start):
+                other = other.removeprefix(start)
+                assert room_of(package, other) <= room_of(package, own), f"{own} imports {other}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_has_its_place(package: str) -> None:
+    rooms = {path.parent.name for path in (PACKAGE / package).glob("*/__init__.py")}
+    assert rooms == set(ROOMS[package]) - {""}
+
+
 def imported_modules(path: Path) -> Iterator[str]:
     """The modules of ours that one imports, those for type checkers and those inside functions included."""
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -130,7 +162,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     while roots := left.keys() - set().union(*left.values()):
         left = {name: others for name, others in left.items() if name not in roots}
     # What makes a container ready is asked of the container itself.
-    known = {"rootless_scratch/engine/container.py", "rootless_scratch/engine/readiness.py"}
+    known = {"rootless_scratch/engine/container/running.py", "rootless_scratch/engine/container/readiness.py"}
     assert left.keys() == known
 
 

@@ -15,17 +15,17 @@ from planning import put, refusal
 
 from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.layer import NONE, parse_compression, write_layer
-from rootless_scratch.image.packing import CHUNK
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.image.tarheader import DIRECTORY, END, SYMLINK, header, padding
+from rootless_scratch.image.write.layer import NONE, parse_compression, write_layer
+from rootless_scratch.image.write.packing import CHUNK
+from rootless_scratch.image.write.tarheader import DIRECTORY, END, SYMLINK, header, padding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rootless_scratch.image.layer import Compression, WrittenLayer
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
+    from rootless_scratch.image.write.layer import Compression, WrittenLayer
 
 PARTS = st.binary(min_size=1, max_size=255).filter(
     lambda name: not {0, 47} & set(name) and name not in (b".", b"..")

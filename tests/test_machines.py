@@ -9,10 +9,10 @@ import pytest
 import symbolic
 import tinyelf
 
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.rules.images import judge_plan
-from rootless_scratch.rules.programs import verdict
+from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.rules.program.programs import verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

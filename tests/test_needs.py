@@ -13,10 +13,10 @@ import tinyelf
 
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import ElfError
-from rootless_scratch.image.plan import plan
+from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, NewDirectory, Spec
-from rootless_scratch.rules.images import judge_plan
-from rootless_scratch.rules.programs import verdict
+from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.rules.program.programs import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

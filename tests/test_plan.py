@@ -12,7 +12,7 @@ import tinyelf
 from planning import planned, put, refusal
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan import Plan, plan
+from rootless_scratch.image.plan.planner import Plan, plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_copy, parse_program
 

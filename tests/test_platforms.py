@@ -12,9 +12,9 @@ from planning import refusal
 
 import rootless_scratch as rs
 from rootless_scratch.errors import ImageNotFoundError, RefusedError, UsageError
-from rootless_scratch.image.faults import validate
-from rootless_scratch.image.outputs import parse_output
-from rootless_scratch.image.source import Source
+from rootless_scratch.image.read.faults import validate
+from rootless_scratch.image.read.reader import Source
+from rootless_scratch.image.references import parse_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_a_place_that_is_said_once_holds_for_the_program_of_every_platform(tmp_p
 
 
 def _stored(word: str, platform: str) -> Any:  # noqa: ANN401 - a StoredImage
-    from rootless_scratch.backends.reading import read_any
+    from rootless_scratch.backends.open_image import read_any
     from rootless_scratch.elf.platforms import parse_platform
 
     return read_any(word, parse_platform(platform))

@@ -15,12 +15,12 @@ import pytest
 import tinyelf
 
 from rootless_scratch import private
-from rootless_scratch.backends.inside import orphans
+from rootless_scratch.backends import orphans
 from rootless_scratch.errors import BuildError
 from rootless_scratch.host.environment import own_state, temporary_directory, tool_environment
-from rootless_scratch.image import layout
-from rootless_scratch.image.temporary import PREFIX, Temporary
-from rootless_scratch.image.temporary import sweep as sweep_files
+from rootless_scratch.image.write import layout
+from rootless_scratch.image.write.temporary import PREFIX, Temporary
+from rootless_scratch.image.write.temporary import sweep as sweep_files
 
 if TYPE_CHECKING:
     from conftest import Home
@@ -163,7 +163,7 @@ def test_a_file_has_its_name_when_it_is_whole_and_replaces_what_had_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
 ) -> None:
     if not nameless:
-        monkeypatch.setattr("rootless_scratch.image.temporary._open_nameless", lambda _: -1)
+        monkeypatch.setattr("rootless_scratch.image.write.temporary._open_nameless", lambda _: -1)
     target = tmp_path / "target"
     for content in (b"first", b"second"):
         with Temporary(str(tmp_path)) as file:
@@ -349,7 +349,7 @@ def is_worker(process: Path, home: str) -> bool:
         words = (process / "cmdline").read_text()
     except OSError:
         return False
-    return "worker.py" in words and home in words
+    return "worker/main.py" in words and home in words
 
 
 @pytest.mark.buildah

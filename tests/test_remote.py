@@ -381,7 +381,7 @@ def test_a_terminal_reaches_to_another_host(remote: Remote, near_home: Home) -> 
 def test_a_service_of_ours_that_was_started_too_soon_makes_room(python_near: Remote) -> None:
     from contextlib import closing
 
-    from rootless_scratch.engine.opening import Opening
+    from rootless_scratch.engine.container.opening import Opening
     from rootless_scratch.engine.run import run
 
     with closing(Opening()) as early:

@@ -194,7 +194,7 @@ def test_a_link_of_a_neighbour_does_not_choose_what_an_output_replaces(hosts: Ho
 
 def test_a_service_of_podman_listens_nowhere_that_a_neighbour_has_made(hosts: Hosts) -> None:
     """Without a runtime directory the socket lies in /tmp, where anybody may have been first."""
-    from rootless_scratch.engine.place import abandoned, private_place
+    from rootless_scratch.engine.service.directory import abandoned, private_place
 
     hosts.shared.chmod(0o777)
     used = private_place({"TMPDIR": str(hosts.shared)})

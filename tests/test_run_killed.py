@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from containers import Home, containers, left, podman, running, services, shell
 
-from rootless_scratch.engine.strays import end_strays
+from rootless_scratch.engine.container.strays import end_strays
 
 pytestmark = pytest.mark.podman
 

@@ -12,7 +12,7 @@ from containers import Home, make_image, podman, shell
 
 import rootless_scratch as rs
 from rootless_scratch.cli.run_options import options_from
-from rootless_scratch.engine.options import Options
+from rootless_scratch.engine.request.options import Options
 from rootless_scratch.errors import UsageError
 
 pytestmark = pytest.mark.podman

@@ -16,9 +16,9 @@ from planning import refusal
 import rootless_scratch as rs
 from rootless_scratch.command import follow
 from rootless_scratch.errors import CommandTimeoutError, ImageNotFoundError, SourceError, UsageError
-from rootless_scratch.image.faults import validate
-from rootless_scratch.image.outputs import parse_output
-from rootless_scratch.image.source import Source
+from rootless_scratch.image.read.faults import validate
+from rootless_scratch.image.read.reader import Source
+from rootless_scratch.image.references import parse_output
 
 if TYPE_CHECKING:
     from pathlib import Path

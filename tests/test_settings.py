@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless_scratch.errors import ScratchError, SpecError, UsageError
-from rootless_scratch.image.plan import Plan, plan
+from rootless_scratch.image.plan.planner import Plan, plan
 from rootless_scratch.image.spec import Spec
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ HOLE = 4 << 30
 WRITE = """
 import os, sys
 sys.path.insert(0, sys.argv[3])
-from rootless_scratch.backends.inside.entries import Writer
+from rootless_scratch.backends.worker.entries import Writer
 status = os.stat(sys.argv[1])
 identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 entry = {"type": "file", "path": "/copy", "source": sys.argv[1], "content": None, "identity": identity}

@@ -10,7 +10,7 @@ import tinyelf
 from planning import refusal
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
-from rootless_scratch.image.specfile import KEYS, read_spec
+from rootless_scratch.image.plan.specfile import KEYS, read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

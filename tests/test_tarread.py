@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rootless_scratch.errors import LimitError
 from rootless_scratch.image.limits import DEFAULTS, Budget
-from rootless_scratch.image.tarread import TarFault, TarReader
+from rootless_scratch.image.read.tarread import TarFault, TarReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ import pytest
 import tinyelf
 
 import rootless_scratch as rs
-from rootless_scratch.image.layer import pack_layer, parse_compression
-from rootless_scratch.image.packing import CHUNK, packer
+from rootless_scratch.image.write.layer import pack_layer, parse_compression
+from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.zstd import opened
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.findings import Finding
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
     from rootless_scratch.image.rootfs import Entry
 
 

@@ -17,8 +17,16 @@ from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse
 from rootless_scratch.errors import BuildError, SpecError, UsageError
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.finished import Image, Layer, PlatformImage, WrittenOutput
-from rootless_scratch.image.layer import NONE, write_layer
-from rootless_scratch.image.layout import (
+from rootless_scratch.image.oci import (
+    LAYERS,
+    MANIFEST,
+    config_document,
+    descriptor,
+    index_document,
+    manifest_document,
+)
+from rootless_scratch.image.write.layer import NONE, write_layer
+from rootless_scratch.image.write.layout import (
     Blob,
     WrittenImage,
     WrittenIndex,
@@ -28,15 +36,7 @@ from rootless_scratch.image.layout import (
     write_docker_archive,
     write_oci_archive,
 )
-from rootless_scratch.image.oci import (
-    LAYERS,
-    MANIFEST,
-    config_document,
-    descriptor,
-    index_document,
-    manifest_document,
-)
-from rootless_scratch.image.temporary import Temporary
+from rootless_scratch.image.write.temporary import Temporary
 from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from rootless_scratch.findings import Finding
-    from rootless_scratch.image.layer import Compression
-    from rootless_scratch.image.outputs import Output
-    from rootless_scratch.image.plan import Plan, Planned
+    from rootless_scratch.image.plan.planner import Plan, Planned
+    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.write.layer import Compression
 
 
 def build_image(
@@ -206,7 +206,7 @@ def planned_image(plan: Plan) -> WrittenImage:
 
 def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None) -> WrittenImage:
     """The layer, which lies in `source`, with the documents around it."""
-    config = Blob.of(config_document(plan, [layer.diff_id]))
+    config = Blob.of(config_document(plan.config, [layer.diff_id]))
     described = descriptor(layer.media_type, layer.digest, layer.size)
     return WrittenImage(
         manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch.errors import SpecError
 
 if TYPE_CHECKING:
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
 
 _CARRIER = "ROOTLESS_SCRATCH_VALUE_"
 _UNASKED = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")

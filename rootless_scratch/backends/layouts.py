@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.backends.inside.reading import is_told
 from rootless_scratch.backends.overlay import Overlay
 from rootless_scratch.backends.stored import StoredFile, StoredImage
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import HostError
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
-from rootless_scratch.image.found import find_image
+from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.oci import LAYER
-from rootless_scratch.image.source import Fault, broken
-from rootless_scratch.image.sources import host_trouble
-from rootless_scratch.image.tarread import Member, TarFault, TarReader
-from rootless_scratch.image.unpacking import open_layer
+from rootless_scratch.image.read.found import find_image
+from rootless_scratch.image.read.reader import Fault, broken
+from rootless_scratch.image.read.tarread import Member, TarFault, TarReader
+from rootless_scratch.image.read.unpacking import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.stored import FileType
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.image.found import FoundImage
-    from rootless_scratch.image.source import Source
+    from rootless_scratch.image.read.found import FoundImage
+    from rootless_scratch.image.read.reader import Source
 
 _CAPABILITIES = 64
 """Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""
@@ -136,7 +135,7 @@ class LayoutImage:
         digest, content = None, None
         if kind == "file":
             self._places[path] = place
-            keep = is_told(path, member.size) and self._source.budget.may_keep(member.size)
+            keep = self._source.budget.may_keep(path, member.size)
             digest, content = _read(reader, member, keep=keep)
         return StoredFile(
             path=path,

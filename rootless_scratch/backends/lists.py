@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
-from rootless_scratch.backends.inside.caller import Places
-from rootless_scratch.backends.inside.record import Record, sweep
+from rootless_scratch.backends.caller import Places
+from rootless_scratch.backends.record import Record, sweep
 from rootless_scratch.backends.session import ask_storage, places_of, unusable
 from rootless_scratch.errors import BuildError
-from rootless_scratch.image.layout import name_manifest
+from rootless_scratch.image.write.layout import name_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -52,7 +52,7 @@ class Session:
         self.notes = environment.notes
         buildah = command.require("buildah")
         records, base = places_of(environment.variables)
-        worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+        worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "main.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
         isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
         # An isolated Python does not read PYTHONDONTWRITEBYTECODE.

@@ -9,7 +9,7 @@ import click
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say
 from rootless_scratch.cli.ship_options import access_from, access_options
-from rootless_scratch.image.outputs import is_output
+from rootless_scratch.image.references import is_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def command(
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
         from rootless_scratch.api import read_way
-        from rootless_scratch.image.parts import parts_of
+        from rootless_scratch.image.plan.parts import parts_of
 
         parts = parts_of(spec)
         read_way(spec, parts, output=outputs, backend=backend, compress=compress)

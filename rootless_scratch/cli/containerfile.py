@@ -31,7 +31,7 @@ def command(
     With -o also the files that it copies are written, so that `buildah build`, `podman build` or
     `docker build` can build it; its first lines show the command.
     """
-    from rootless_scratch.image.containerfile import containerfile, write_context
+    from rootless_scratch.image.write.containerfile import containerfile, write_context
     from rootless_scratch.planning import plan_and_judge
 
     spec = spec_from(names, words)

@@ -12,7 +12,7 @@ from rootless_scratch.cli.output import colour, common_options, print_json, say,
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.rules.hosts import HostJudgement
+    from rootless_scratch.rules.host.hosts import HostJudgement
 
 PURPOSE = {
     "build-direct": "write an image without any rights",
@@ -36,7 +36,7 @@ def command(*, as_json: bool, quiet: bool, verbose: bool) -> int:
     from rootless_scratch.findings import errors_of
     from rootless_scratch.host.environment import tool_environment
     from rootless_scratch.host.facts import read_host
-    from rootless_scratch.rules.hosts import judge_host
+    from rootless_scratch.rules.host.hosts import judge_host
 
     facts = read_host(environment=tool_environment().variables)
     judgement = judge_host(facts)

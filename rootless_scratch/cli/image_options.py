@@ -105,6 +105,6 @@ def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
     )
     if words["spec_file"] is None:
         return said
-    from rootless_scratch.image.specfile import combined, read_spec
+    from rootless_scratch.image.plan.specfile import combined, read_spec
 
     return combined(read_spec(words["spec_file"]), said)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from click import ClickException
 
     from rootless_scratch.backends.session import Session
-    from rootless_scratch.engine.opening import Opening
+    from rootless_scratch.engine.container.opening import Opening
 else:
     # Where it is defined: `signal` itself takes 2 ms to import.
     import _signal
@@ -185,7 +185,7 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
 
             return Session("build")
         if words[0] in _CONTAINED and not any(word.startswith(_NAMING) for word in words):
-            from rootless_scratch.engine.opening import Opening
+            from rootless_scratch.engine.container.opening import Opening
 
             return Opening()
     except HostError:

@@ -9,7 +9,7 @@ import msgspec
 from rootless_scratch.image.rootfs import File
 
 if TYPE_CHECKING:
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.plan.planner import Plan
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def command(
     The exit code is the container's; 124 the timeout ran out, 125 we failed, 126 the program cannot be
     invoked, 127 it is not found.
     """
-    from rootless_scratch.engine.destination import destination_of
+    from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run
     from rootless_scratch.judging import explained
 
@@ -88,7 +88,7 @@ def command(
 
 def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool = False) -> int:
     """Make the call, print what is to be said of its result, and return the exit code."""
-    from rootless_scratch.engine.signals import Interrupted
+    from rootless_scratch.engine.container.signals import Interrupted
 
     sys.stdout.flush()
     try:

@@ -12,7 +12,7 @@ from rootless_scratch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.engine.options import Options
+    from rootless_scratch.engine.request.options import Options
 
 
 def _flag(*names: str, help: str) -> Callable[[Any], Any]:  # noqa: A002 - click's word
@@ -98,7 +98,7 @@ def run_options(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 def options_from(words: dict[str, Any]) -> Options:
     """The words of the command line as those of Python; raises UsageError."""
-    from rootless_scratch.engine.words import parse_env, parse_labels
+    from rootless_scratch.engine.request.values import parse_env, parse_labels
 
     if words.pop("privileged"):
         raise UsageError(

@@ -37,7 +37,7 @@ def command(
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
-    from rootless_scratch.image.outputs import in_words
+    from rootless_scratch.image.references import in_words
 
     shipped = ship(
         image, in_words(outputs), compress=compress, access=None, limits=limits, as_json=as_json, quiet=quiet

@@ -12,7 +12,7 @@ from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
 
 if TYPE_CHECKING:
-    from rootless_scratch.backends.comparing import Difference, Verification
+    from rootless_scratch.backends.verify import Difference, Verification
 
 _COLOURS = {"identical": "green", "equal": "yellow", "differs": "red"}
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 import msgspec
 
-from rootless_scratch.engine.ending import Ending
-from rootless_scratch.engine.launch import Call, Notes, created, launch
-from rootless_scratch.engine.opening import Opening
-from rootless_scratch.engine.options import Options, request
-from rootless_scratch.engine.signals import Forwarding
+from rootless_scratch.engine.container.ending import Ending
+from rootless_scratch.engine.container.launch import Call, Notes, created, launch
+from rootless_scratch.engine.container.opening import Opening
+from rootless_scratch.engine.container.signals import Forwarding
+from rootless_scratch.engine.request.options import Options, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rootless_scratch.engine.options import Beside, Request
-    from rootless_scratch.engine.session import Container
+    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.request.options import Beside, Request
     from rootless_scratch.findings import Finding
 
 TIMED_OUT = 124

@@ -40,6 +40,10 @@ _FREE_BYTES = 64 << 20
 _FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
 
+_KEPT_PATHS = re.compile(r"/etc/(ld\.so\.cache|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
+KEPT_LIMIT = 1 << 20
+"""More than any cache that ldconfig(8) has written for real, and than lists of users have."""
+
 _KEPT = 4 << 20
 """Bytes of lists of users, groups and libraries that are kept of one image; more than real ones have together."""
 
@@ -136,9 +140,12 @@ class Budget:
             raise self._exceeded("path", f"has a path of {size} bytes")
         return size
 
-    def may_keep(self, size: int) -> bool:
-        """Whether so many bytes of a small file are kept for the rules; what is not kept is unknown to them."""
-        if self._kept + size > _KEPT:
+    def may_keep(self, path: str, size: int) -> bool:
+        """Whether the bytes of this file are kept for the rules; what is not kept is unknown to them.
+
+        Search lists of loaders, users and groups are.
+        """
+        if size > KEPT_LIMIT or _KEPT_PATHS.fullmatch(path) is None or self._kept + size > _KEPT:
             return False
         self._kept += size
         return True

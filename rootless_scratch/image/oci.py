@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.image.plan import Plan
+    from rootless_scratch.image.config import ImageConfig
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -46,9 +46,9 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def config_document(plan: Plan, diff_ids: Sequence[str]) -> bytes:
+def config_document(config: ImageConfig, diff_ids: Sequence[str]) -> bytes:
     """The image's config; without `history`, which no runtime reads."""
-    found = plan.config.as_oci()
+    found = config.as_oci()
     if found["created"] is None:
         import time
 

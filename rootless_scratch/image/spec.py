@@ -23,7 +23,7 @@ ESSENTIALS = (
     "tmp",
     "tzdata",
 )
-"""What `--with` knows; image/essentials.py says what each brings."""
+"""What `--with` knows; image/plan/essentials.py says what each brings."""
 
 _WITHOUT_VALUES = ("auto", "nonroot", "nsswitch", "tmp")
 _FROM_A_PATH = ("locale", "mime", "services")
@@ -86,7 +86,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
     or paths) as well; they are looked for in `sysroot`, by default the host.
-    `platforms` are programs for one platform each (`linux/arm64`), for an image per platform (image/split.py).
+    `platforms` are programs for one platform each (`linux/arm64`), for an image each (image/plan/split.py).
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
 

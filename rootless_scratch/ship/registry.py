@@ -21,7 +21,7 @@ from rootless_scratch.ship.refusals import judge_refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rootless_scratch.image.outputs import Output
+    from rootless_scratch.image.references import Output
 
 RETRIES = 3
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0

@@ -1,0 +1,124 @@
+"""What killed work has left in storage, found and removed: containers, images without a name, lists."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from rootless_scratch.backends.tool import Tool
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from rootless_scratch.backends.caller import Places
+
+_WRITING_PATIENCE = 3.0
+"""Seconds after which an image without config is no longer taken for one that is being written."""
+
+_LISTS = ("containers.json", "volatile-containers.json")
+"""Where storage names its containers; those of buildah and podman are volatile from storage 1.40 on."""
+
+
+def remove_container(places: Places, name: str) -> bool:
+    """Remove a working container; False where storage still has it.
+
+    One whose maker was killed before it wrote its own notes is known to storage alone: buildah does not remove
+    it, podman does (buildah 1.28, podman 4.3).
+    """
+    if _succeeds(Tool(places, ("rm", name))) or not _is_stored(places, name):
+        return True
+    from rootless_scratch.spawn import find
+
+    podman = find("podman")
+    if podman is not None:
+        _succeeds(Tool(places, ("rm", "--force", name), program=podman))
+    return not _is_stored(places, name)
+
+
+def _succeeds(tool: Tool) -> bool:
+    tool.finish(check=False, cancel=False)
+    return tool.exit_code == 0
+
+
+def _is_stored(places: Places, name: str) -> bool:
+    """Whether storage itself has a container of this name, whoever else knows it."""
+    import json
+
+    asked = Tool(places, ("info",)).finish(check=False, cancel=False)
+    try:
+        store = json.loads(asked)["store"]
+        place = os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-containers")
+    except (ValueError, KeyError, TypeError):
+        # A storage that does not answer now may have it: the next sweep asks again.
+        return True
+    for each in _LISTS:
+        try:
+            with open(os.path.join(place, each), "rb") as file:
+                containers = json.load(file)
+        except (OSError, ValueError):
+            continue
+        if any(name in (container.get("names") or ()) for container in containers):
+            return True
+    return False
+
+
+def remove_unnamed(places: Places, added: Iterable[str], expected: dict[str, object]) -> None:
+    """Remove those of the images `added` since a commit began that have no name and the config it meant."""
+    for image_id in added:
+        found = _describe(places, image_id)
+        if found is None:
+            continue
+        config, names = found
+        ours = all(config.get(key) == value for key, value in expected.items() if value is not None)
+        if not names and (ours or not config):
+            Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
+
+
+def remove_list(places: Places, name: str, loaded: Iterable[str]) -> None:
+    """Remove a manifest list of ours by its name, and its images unless the list has got a user's name by then."""
+    lines = _listed(places)
+    own = {number for number, each in lines if each == name}
+    given = any(number in own and each != name for number, each in lines)
+    Tool(places, ("manifest", "rm", name)).finish(check=False, cancel=False)
+    for image_id in () if given else loaded:
+        if _names(places, image_id) == []:
+            Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
+
+
+def _describe(places: Places, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
+    """The config of an image ({} where its writer was killed before it had one) and its names; None if gone.
+
+    An image without config may also be one that another process is writing at this moment: that is waited for.
+    """
+    import json
+
+    deadline = time.monotonic() + _WRITING_PATIENCE
+    while True:
+        names = _names(places, image_id)
+        if names is None:
+            return None
+        described = Tool(places, ("inspect", "--type", "image", image_id)).finish(check=False, cancel=False)
+        try:
+            return json.loads(json.loads(described)["Config"]), names
+        except (ValueError, KeyError, TypeError):
+            if time.monotonic() > deadline:
+                return {}, names
+        time.sleep(0.1)
+
+
+def _names(places: Places, image_id: str) -> list[str] | None:
+    """The names of an image, or None where there is no such image any more."""
+    found = None
+    for number, name in _listed(places):
+        if number == image_id:
+            found = (found or []) + ([] if "<none>" in name else [name])
+    return found
+
+
+def _listed(places: Places) -> list[tuple[str, str]]:
+    """ID and name of every image; one with several names comes several times."""
+    listed = Tool(places, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
+    lines = (line.partition(" ") for line in listed.finish(check=False, cancel=False).splitlines())
+    return [(number.removeprefix("sha256:"), name) for number, _, name in lines]

@@ -1,0 +1,69 @@
+"""An image by its word, wherever it lies: local storage, a layout or an archive."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch import private
+from rootless_scratch.errors import ImageNotFoundError, UsageError
+from rootless_scratch.host.environment import temporary_directory
+from rootless_scratch.image.references import is_output, parse_output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from rootless_scratch.backends.stored import StoredImage
+    from rootless_scratch.elf.platforms import Platform
+
+
+def read_any(
+    word: str, platform: Platform | None = None, *, limits: Mapping[str, int] | None = None
+) -> StoredImage:
+    """Read config, layers and files of the image that a word names; of an index, that for `platform`.
+
+    By default that is this host's. `limits` are those of limits.py, by default the usual ones. Raises
+    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
+    """
+    if is_output(word):
+        from rootless_scratch.backends.layouts import LayoutImage
+        from rootless_scratch.image.read.reader import Source
+
+        private.sweep(temporary_directory(os.environ))
+        with Source(parse_output(word), limits) as source:
+            return LayoutImage(source, platform).stored
+    if platform is not None:
+        refuse_local_choice(word)
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.stored import read_image
+
+    try:
+        with Session("read") as session:
+            return read_image(word, session, limits=limits)
+    except ImageNotFoundError as error:
+        if "/" in word and os.path.isfile(word):
+            raise ImageNotFoundError(
+                f"{word!r} is a file, and no image of local storage.",
+                fix=f"`rootless-scratch check {word}` judges programs; an archive is named as oci-archive:{word}.",
+            ) from error
+        raise
+
+
+def refuse_local_choice(word: str) -> NoReturn:
+    """Refuse other platforms for a name of local storage, which stands for this host's image: UsageError."""
+    raise UsageError(
+        f"{word!r} lies in local storage, where a name stands for this host's image.",
+        fix="Name the image ID of the other platform, or a layout or an archive.",
+    )
+
+
+def platforms_at(word: str, *, limits: Mapping[str, int] | None = None) -> tuple[Platform, ...]:
+    """The platforms of the index that a word names; () for an image, and in local storage. Raises as read_any."""
+    if not is_output(word):
+        return ()
+    from rootless_scratch.image.read.found import platforms_in
+    from rootless_scratch.image.read.reader import Source
+
+    with Source(parse_output(word), limits) as source:
+        return platforms_in(source)

@@ -1,0 +1,269 @@
+"""Records of work under way, and taking back what killed work left behind."""
+
+from __future__ import annotations
+
+import binascii
+import fcntl
+import marshal
+import os
+import stat
+import time
+
+from rootless_scratch import private
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rootless_scratch.backends.caller import Places
+
+_PREFIX = "rootless-scratch-"
+_NEW = ".new"
+_LOCK = "name-"
+_ENDING_PATIENCE = 20.0
+"""Seconds for another worker to take back what it was told to; it needs well under one."""
+
+_ELSEWHERE = 24 * 3600
+"""Seconds after which a record of another host is taken for one that was left there."""
+
+_FORGET_AFTER = 7 * 24 * 3600
+"""Seconds after which a container that nothing here can remove is no longer tried."""
+
+
+class Record:
+    """The file that says "this is under way": locked by flock(2) while its worker lives.
+
+    A lock, not a process id, proves life: two CI jobs may share a home and not their process ids. `scratch` is a
+    private directory of this work, for what its tools write on the way.
+    """
+
+    def __init__(
+        self, path: str, descriptor: int, content: dict[str, Any], held: private.PrivateDirectory | None
+    ) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.content = content
+        self.name: str = content["name"]
+        self._held = held
+
+    @classmethod
+    def create(cls, places: Places, *, inherited: bool) -> Record:
+        """Write the record, locked before it has its name, so that no other worker can take it for a dead one.
+
+        With `inherited` every program that this process starts keeps the lock of the directory for as long as
+        it lives, also where this process is killed. Raises OSError.
+        """
+        name = _PREFIX + os.urandom(8).hex()
+        path = os.path.join(places.records, name)
+        descriptor = _create_locked(path + _NEW)
+        try:
+            while True:
+                scratch = private.fresh_path(places.base)
+                content = {"name": name, "scratch": scratch, "since": time.time(), **_host()}
+                record = cls(path, descriptor, content, None)
+                record.write()
+                if os.path.lexists(path + _NEW):
+                    os.rename(path + _NEW, path)
+                record._held = private.make_at(scratch)
+                if record._held is not None:
+                    os.set_inheritable(record._held.descriptor, inherited)
+                    return record
+        except BaseException:
+            for each in (path + _NEW, path):
+                if os.path.lexists(each):
+                    os.unlink(each)
+            os.close(descriptor)
+            raise
+
+    @property
+    def scratch(self) -> str:
+        """The path of the private directory."""
+        return str(self.content["scratch"])
+
+    def write(self) -> None:
+        """Replace the content; a reader that finds it torn falls back on the file's name."""
+        content = marshal.dumps(self.content)
+        os.pwrite(self.descriptor, content, 0)
+        os.ftruncate(self.descriptor, len(content))
+
+    def commits(self, images: str | None, expected: dict[str, Any]) -> None:
+        """From here on an image without a name may stay behind: note which were there before, and its config."""
+        if images is not None:
+            self.content["images"] = images
+            self.content["expected"] = expected
+            self.content["before"] = os.listdir(images)
+            self.write()
+
+    def lists(self, name: str, loaded: Sequence[str]) -> None:
+        """From here on images without a name may stay behind, and a list of them under a name of ours."""
+        self.content["list"] = name
+        self.content["loaded"] = list(loaded)
+        self.write()
+
+    def remove(self) -> None:
+        """All has ended and nothing is left; where the directory cannot go, the next sweep tries again."""
+        try:
+            self._empty()
+            os.unlink(self.path)
+        except OSError:
+            return
+        finally:
+            os.close(self.descriptor)
+
+    def take_back(self, places: Places) -> None:
+        """Remove what this may have left: container, unnamed image, temporary files, record.
+
+        Where storage keeps the container, the record stays for the next sweep.
+        """
+        import contextlib
+
+        from rootless_scratch.backends.leavings import remove_container, remove_list, remove_unnamed
+
+        self.content["ending"] = True
+        with contextlib.suppress(OSError):
+            # On a full disk the note that others might wait for is missing; taking back goes on.
+            self.write()
+        # What lies there may be what fills the disk, and on a full one storage removes nothing.
+        with contextlib.suppress(OSError):
+            self._empty()
+        gone = remove_container(places, self.name)
+        images = self.content.get("images")
+        if images is not None and os.path.isdir(images):
+            added = set(os.listdir(images)) - set(self.content["before"])
+            remove_unnamed(places, added, self.content["expected"])
+        if "list" in self.content:
+            remove_list(places, self.content["list"], self.content["loaded"])
+        if gone or time.time() - float(self.content.get("since", 0)) > _FORGET_AFTER:
+            self.remove()
+        else:
+            os.close(self.descriptor)
+
+    def _empty(self) -> None:
+        if self._held is not None:
+            self._held.remove()
+
+
+class Lock:
+    """Held while one name is given, so that of all builds here only one gives it at a time.
+
+    What a killed build leaves of its file, the next sweep removes.
+    """
+
+    def __init__(self, records: str, name: str) -> None:
+        # Two names that share a sum only wait for each other.
+        self._path = os.path.join(records, f"{_LOCK}{binascii.crc32(name.encode()):08x}")
+
+    def __enter__(self) -> None:
+        self._descriptor = _create_locked(self._path)
+
+    def __exit__(self, *raised: object) -> None:
+        os.unlink(self._path)
+        os.close(self._descriptor)
+
+
+def sweep(places: Places) -> None:
+    """Take back what was left by workers that were killed; a live one holds its record's lock and is let be.
+
+    One that is just taking back its own is waited for, so that nothing of a cancelled build is there afterwards.
+    What is no record of ours is passed over, and what cannot be taken back now stays for the next sweep.
+    """
+    for name in sorted(os.listdir(places.records)):
+        if name.startswith((_PREFIX, _LOCK)):
+            try:
+                _sweep_one(places, name)
+            except OSError:
+                continue
+    private.sweep(places.base)
+
+
+def _sweep_one(places: Places, name: str) -> None:
+    path = os.path.join(places.records, name)
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not (ours and _lock(descriptor) and private.is_at(descriptor, path)):
+            os.close(descriptor)
+            return
+        content = _read(descriptor)
+        if name.startswith(_LOCK):
+            os.unlink(path)
+            os.close(descriptor)
+            return
+        if _is_elsewhere(content, status.st_mtime):
+            os.close(descriptor)
+            return
+    except BaseException:
+        os.close(descriptor)
+        raise
+    from rootless_scratch.backends.orphans import take_over
+
+    own = name.removesuffix(_NEW)
+    scratch = content.get("scratch")
+    try:
+        is_seen = content.get("processes") == _processes()
+        held = take_over(scratch, own, is_seen=is_seen) if isinstance(scratch, str) else None
+    except BlockingIOError:
+        # Tools that outlived their worker do not end: the record outlives them.
+        os.close(descriptor)
+        return
+    Record(path, descriptor, {"expected": {}, "before": [], **content, "name": own}, held).take_back(places)
+
+
+def _host() -> dict[str, str]:
+    """Which kernel this is: locks are not always seen by another one that shares the file system (flock(2))."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read()
+    except OSError:
+        boot = ""
+    return {"host": os.uname().nodename, "boot": boot, "processes": _processes()}
+
+
+def _processes() -> str:
+    """Which processes are seen from here: pid_namespaces(7)."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _is_elsewhere(content: dict[str, Any], written: float) -> bool:
+    """Whether a record may be that of a living worker on another host, which shares this home."""
+    here = _host()
+    if content.get("boot", here["boot"]) == here["boot"] or content.get("host") == here["host"]:
+        return False
+    return time.time() - written < _ELSEWHERE
+
+
+def _create_locked(path: str) -> int:
+    """A new file under this lock, which a sweep between its creation and its locking may have removed."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if private.is_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    deadline = time.monotonic() + _ENDING_PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not _read(descriptor).get("ending") or time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _read(descriptor: int) -> dict[str, Any]:
+    try:
+        content = marshal.loads(os.pread(descriptor, 1 << 26, 0))  # noqa: S302 - our own, in a directory of mode 0700
+    except (ValueError, EOFError, TypeError):
+        # Torn by a kill, or written by another Python.
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,147 @@
+"""Calls of buildah from within the namespace."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from rootless_scratch.backends.caller import STDIN, Cancelled, Failed
+from rootless_scratch.spawn import spawn
+from rootless_scratch.troubles import trouble_said
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rootless_scratch.backends.caller import Places
+
+SAID_KEPT = 16384
+"""Bytes of stderr that are kept; the end is the part that tells."""
+
+_SIGXFSZ = 25
+"""signal(7); importing their module takes 2 ms."""
+
+GRACE = 5.0
+"""Seconds for a polite end."""
+
+
+class Tool:
+    """One call of buildah, started at once; `finish` waits for it and, by default, for the caller's end too.
+
+    `program` is the path of another tool; `exit_code` is there once it has been waited for.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        words: Sequence[str],
+        *,
+        program: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.words = words
+        self.exit_code: int | None = None
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._child = spawn(
+                [program or places.buildah, *words], environment=environment or os.environ, stdin=null
+            )
+        finally:
+            os.close(null)
+
+    def finish(self, *, check: bool = True, cancel: bool = True) -> str:
+        """Its stdout as text; raises Failed where it fails, and Cancelled, having ended it, with the caller."""
+        out, err = self._child.stdout, self._child.stderr
+        assert out is not None  # noqa: S101 - pipes were asked for
+        assert err is not None  # noqa: S101 - likewise
+        said = {out: b"", err: b""}
+        poll = select.poll()
+        for descriptor in (out, err):
+            poll.register(descriptor, select.POLLIN)
+        if cancel:
+            # No event is asked for: what is reported all the same is that the other end was closed.
+            poll.register(STDIN, 0)
+        pending = 2
+        try:
+            while pending:
+                for descriptor, _ in poll.poll():
+                    if descriptor == STDIN:
+                        raise Cancelled  # noqa: TRY301 - from wherever it comes, the tool is ended below
+                    block = os.read(descriptor, 65536)
+                    if not block:
+                        poll.unregister(descriptor)
+                        pending -= 1
+                    elif descriptor == out:
+                        said[out] += block
+                    else:
+                        said[err] = (said[err] + block)[-SAID_KEPT:]
+        except Cancelled:
+            self._end()
+            raise
+        finally:
+            self._child.close()
+        code = self.exit_code = self._child.wait()
+        if check and code != 0:
+            raise failure(self.words, code, said[err].decode("utf-8", "replace").strip())
+        return said[out].decode("utf-8", "surrogateescape")
+
+    def _end(self) -> None:
+        """End a commit politely, and by force if that does not help; anything else is let finish.
+
+        What takes 20 ms is not worth the layer without an owner that buildah may leave when it is ended.
+        """
+        import signal
+        import time
+
+        if self.words[0] == "commit":
+            os.kill(self._child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline:
+            if self._child.poll() is not None:
+                return
+            time.sleep(0.01)
+        os.kill(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+
+def failure(words: Sequence[str], code: int, text: str) -> Failed:
+    """What a failed call means: the end of what it said tells."""
+    lowered = text.lower()
+    if "no space left on device" in lowered or "disk quota exceeded" in lowered:
+        return no_space(f"`buildah {words[0]}` wrote the image", text)
+    if "bzip2 data invalid" in text:
+        return Failed(
+            "build",
+            "This buildah takes a layer whose first file name begins with `BZh` for compressed data.",
+            "Give that file another name in the image, or add one that sorts before it.",
+            text,
+        )
+    trouble = trouble_said(text) if code != -_SIGXFSZ else trouble_said("file too large")
+    if trouble is not None:
+        return Failed("host", trouble.after(f"`buildah {words[0]}` failed"), trouble.fix, text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
+    cause = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
+    ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    return Failed(
+        "build",
+        f"`buildah {words[0]}` {ended}: {cause}.",
+        "See what `rootless-scratch doctor` says about this host; -v shows all that buildah said.",
+        text,
+    )
+
+
+def no_space(when: str, detail: str = "") -> Failed:
+    """The disk was full when something was written."""
+    return Failed(
+        "build",
+        f"No space left when {when}.",
+        "Free some space in the image storage (`podman system df`, `podman image prune`) and in TMPDIR "
+        "(default /var/tmp), where the layer is spooled, or point them at a larger disk.",
+        detail,
+    )
+
+
+def call(places: Places, *words: str) -> str:
+    """Run one buildah command to its end and return its stdout."""
+    return Tool(places, words).finish()

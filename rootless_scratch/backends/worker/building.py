@@ -1,0 +1,193 @@
+"""One build, inside the user namespace: from scratch, mount, write, config, commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rootless_scratch.backends.caller import Cancelled, Failed, check_caller, read_job, tell
+from rootless_scratch.backends.record import Lock, Record
+from rootless_scratch.backends.tool import Tool, call, no_space
+from rootless_scratch.backends.worker.entries import Writer, check_ids
+from rootless_scratch.private import remove_below
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from rootless_scratch.backends.caller import Job, Places
+
+
+def build(places: Places) -> dict[str, object]:
+    """All steps of one build; whatever happens, the working container goes and so does the record."""
+    record = Record.create(places, inherited=True)
+    mountpoint = None
+    try:
+        # buildah spools the layer below TMPDIR; what it leaves there when it is killed goes with the record.
+        os.environ["TMPDIR"] = record.scratch
+        container = record.name
+        call(places, "from", "--name", container, "--pull-never", "scratch")
+        mountpoint = call(places, "mount", container).rstrip("\n")
+        images = images_directory(mountpoint)
+        job = read_job()
+        check_ids(job["entries"])
+        environment = {**os.environ, **job["config_environment"]}
+        config = Tool(places, ("config", *job["config"], container), environment=environment)
+        try:
+            writer = Writer(mountpoint, job["mtime"])
+            writer.write(job["entries"])
+        finally:
+            config.finish(check=sys.exc_info()[0] is None, cancel=False)
+        record.commits(images, job["expected"])
+        with explaining_full_disk(mountpoint, writer.written):
+            image_id, config_text, manifest_text = commit(places, job, record, images)
+    except BaseException:
+        # On a full disk nothing can be removed from storage before there is room again.
+        make_room(mountpoint)
+        record.take_back(places)
+        raise
+    record.remove()
+    return {"image_id": image_id, "config": config_text, "manifest": manifest_text}
+
+
+def make_room(mountpoint: str | None) -> None:
+    """Empty the container's files where they still are."""
+    if mountpoint is None:
+        return
+    import contextlib
+
+    # The container goes as a whole all the same.
+    with contextlib.suppress(OSError, RecursionError):
+        descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            remove_below(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 1 ms to import
+    """buildah often names only the pipe that broke when a disk was full: the room that is left tells the rest."""
+
+    def __init__(self, mountpoint: str, size: int) -> None:
+        self._places = (mountpoint, os.environ["TMPDIR"])
+        self._size = size
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Failed) and "closed pipe" in error.answer["detail"]:
+            for place in self._places:
+                room = os.statvfs(place)
+                if room.f_bavail * room.f_frsize < self._size:
+                    raise no_space("buildah wrote the image", error.answer["detail"]) from error
+
+
+def commit(places: Places, job: Job, record: Record, images: str | None) -> tuple[str, str, str]:
+    """Make the image under its first name, prove it, and give it the others.
+
+    It is never long without a name: whoever takes back a build removes images that have none. Where it is not
+    what was planned, or nobody wants it any more, the names belong to what they named before.
+    """
+    flags = ["--quiet", "--rm", "--format", "oci", *job["commit"]]
+    if job["timestamp"] is not None:
+        flags += ["--timestamp", str(job["timestamp"])]
+    tell({"step": "commit"})
+    first, *others = job["names"]
+    # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
+    with Lock(places.records, first):
+        before = stored_names(images)
+        committing = Tool(places, ("commit", *flags, record.name, first))
+        warm_up()
+        # Its last word is the image's ID: a file for that would be one more place.
+        image_id = (committing.finish().split() or [""])[-1].removeprefix("sha256:")
+        try:
+            config_text, manifest_text = image_texts(places, images, image_id)
+            verify(job, config_text)
+            if others:
+                call(places, "tag", image_id, *others)
+            check_caller()
+        except (Failed, Cancelled):
+            give_back(places, job["names"], before)
+            raise
+    return image_id, config_text, manifest_text
+
+
+def stored_names(images: str | None) -> bytes:
+    """The store's own list of images and their names, to be read only if they must be given back."""
+    try:
+        with open(os.path.join(images or "", "images.json"), "rb") as file:
+            return file.read()
+    except OSError:
+        return b"[]"
+
+
+def give_back(places: Places, names: list[str], before: bytes) -> None:
+    """Take `names` from the new image, and give them to the images that had them."""
+    import json
+
+    for name in names:
+        Tool(places, ("rmi", name)).finish(check=False, cancel=False)
+        for image in json.loads(before):
+            if name in (image.get("names") or ()):
+                Tool(places, ("tag", image["id"], name)).finish(check=False, cancel=False)
+
+
+def warm_up() -> None:
+    """Load what is needed after the commit while buildah still works at it."""
+    import base64  # noqa: F401 - see above
+    import hashlib  # noqa: F401 - likewise
+    import json  # noqa: F401 - likewise
+
+
+def images_directory(mountpoint: str) -> str | None:
+    """Where the store of this mount keeps its images (`GRAPHROOT/DRIVER-images`), or None if it looks new."""
+    above, name = os.path.split(mountpoint)
+    while name:
+        candidate = os.path.join(above, name + "-images")
+        if os.path.isdir(candidate):
+            return candidate
+        above, name = os.path.split(above)
+    return None
+
+
+def image_texts(places: Places, images: str | None, image_id: str) -> tuple[str, str]:
+    """The image's config and manifest as stored; from the store's files if these prove to be right."""
+    import hashlib
+    import json
+    from base64 import b64encode
+
+    if images is not None:
+        folder = os.path.join(images, image_id)
+        key = b64encode(f"sha256:{image_id}".encode()).decode()
+        try:
+            with open(os.path.join(folder, "=" + key), "rb") as file:
+                config = file.read()
+            with open(os.path.join(folder, "manifest"), "rb") as file:
+                manifest = file.read()
+        except OSError:
+            config = manifest = b""
+        if hashlib.sha256(config).hexdigest() == image_id:
+            return config.decode(), manifest.decode()
+    described = json.loads(call(places, "inspect", "--type", "image", image_id))
+    return described["Config"], described["Manifest"]
+
+
+def verify(job: Job, config_text: str) -> None:
+    """The image must say what was planned: buildah's flags have a syntax of their own, this has none."""
+    import json
+
+    found = json.loads(config_text)
+    found.pop("rootfs", None)
+    found.pop("history", None)
+    wanted = dict(job["expected"])
+    if wanted["created"] is None:
+        wanted["created"] = found.get("created")
+    if found != wanted:
+        # The keys alone: values of variables may be secrets, and what is told goes into logs.
+        ours, theirs = ({**each, **(each.get("config") or {}), "config": None} for each in (found, wanted))
+        shown = ", ".join(sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)))
+        raise Failed(
+            "build",
+            f"buildah wrote another config than was planned ({shown}).",
+            "Build again if something else built an image of this name at the same moment; else this is a fault "
+            "of this tool or of this buildah version: please report it with the line above.",
+        )

@@ -1,0 +1,53 @@
+"""The part that runs inside the user namespace, where image storage can be mounted.
+
+Run by path (`python -I`), for a build with the standard library alone, and of that only what loads fast. Reads
+its job from stdin (caller.py); writes lines of JSON to stdout: `{"progress": bytes}` and the like, and at
+last `{"done": ...}` or `{"failed": {"kind", "message", "fix", "detail"}}`.
+
+The caller keeps stdin open. When it closes before the end, the caller is gone or has changed its mind: what was
+begun is taken back. A worker that could not even do that (SIGKILL) leaves its record behind, unlocked, and the
+next one takes it back.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Isolated mode leaves only the standard library on the path, and perhaps a venv.
+sys.path.insert(0, os.path.abspath(f"{__file__}/../../../.."))
+
+from rootless_scratch.backends.caller import Cancelled, Failed, Places, tell
+from rootless_scratch.backends.record import sweep
+from rootless_scratch.backends.worker.entries import refusal
+
+
+def main() -> int:
+    """Do the job of stdin; the words name its purpose and its places."""
+    os.umask(0o022)
+    purpose, records, base, buildah = sys.argv[1:]
+    places = Places(records=records, base=base, buildah=buildah)
+    answer: dict[str, object]
+    try:
+        sweep(places)
+        if purpose == "build":
+            from rootless_scratch.backends.worker.building import build
+
+            answer = {"done": build(places)}
+        else:
+            from rootless_scratch.backends.worker.reading import read
+
+            answer = {"done": read(places, programs=purpose == "read-programs")}
+        tell(answer)
+    except Cancelled:
+        return 1
+    except Failed as failure:
+        tell({"failed": failure.answer})
+    except OSError as error:
+        tell({"failed": refusal(error).answer})
+    return 0
+
+
+if __name__ == "__main__":
+    # Taking the interpreter apart would only keep the caller waiting.
+    os._exit(main())

@@ -1,0 +1,1 @@
+"""A container from its creation to its removal."""

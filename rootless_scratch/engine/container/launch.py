@@ -1,0 +1,271 @@
+"""From what was asked for to a container that runs: on which service, with which network, as whom.
+
+What does not work on this host is tried in the next best way, where nobody asked for the first by name, and that
+is noted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from rootless_scratch import private
+from rootless_scratch.engine.container.lease import local_engine
+from rootless_scratch.errors import HostError
+from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
+from rootless_scratch.host.environment import has_service_manager, temporary_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rootless_scratch.engine.container.lease import Lease
+    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.opening import Opening
+    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.service.local import Service
+
+_T = TypeVar("_T")
+
+
+class Notes:
+    """Sentences for the user: kept for the result, and said from the moment that the container is ready.
+
+    Before that an error may come, beside which they would only distract.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self.kept: list[str] = []
+        self._say = say
+        self._ready = False
+
+    def add(self, sentence: str) -> None:
+        """Note it, once however often it is found on the way."""
+        if sentence in self.kept:
+            return
+        self.kept.append(sentence)
+        if self._ready and self._say is not None:
+            self._say(sentence)
+
+    def ready(self) -> None:
+        """From now on each is said at once, and those that are kept now."""
+        self._ready = True
+        if self._say is not None:
+            for sentence in self.kept:
+                self._say(sentence)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container is wanted for, and what has been begun for it."""
+
+    asked: Request
+    opening: Opening
+    notes: Notes
+
+    @property
+    def lease(self) -> Lease:
+        """The right to the container's name."""
+        return self.opening.lease
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of tools."""
+        return self.opening.variables
+
+
+def launch(
+    call: Call, attempt: Callable[[Container, Request, str], _T], stack: contextlib.ExitStack
+) -> tuple[Container, _T]:
+    """What `attempt` makes of a container, and the container, which is gone when `stack` is left.
+
+    `attempt` creates and starts it, with the request and the network that it is given; what it raises may have
+    it called again. Raises ImageNotFoundError, HostError, EngineError.
+    """
+    if call.opening.starting is None:
+        launched = _launch_on_found(call, attempt, stack)
+        if launched is not None:
+            return launched
+        call.opening.start_service()
+    # These imports take as long as the service takes to start, so they wait until it does.
+    from rootless_scratch.engine.container import network  # noqa: F401 - warmed up here
+    from rootless_scratch.engine.diagnose import failures  # noqa: F401 - warmed up here
+    from rootless_scratch.engine.stdio import streams  # noqa: F401 - warmed up here
+
+    engine = local_engine(call.variables)
+    service = call.opening.ready()
+    for note in call.opening.notes:
+        call.notes.add(note)
+    return _launch_on(service, call, attempt, stack, engine=engine)
+
+
+def created(container: Container, call: Call, asked: Request, network: str) -> None:
+    """Create it; what cannot be enforced is noted, or refused where it was asked for strictly."""
+    for problem in _unenforced(asked, container.create(asked, network), call, container):
+        if asked.strict:
+            raise HostError(problem, fix="Leave out --strict to run without; `rootless-scratch doctor` says more.")
+        call.notes.add(problem)
+
+
+def _launch_on_found(
+    call: Call, attempt: Callable[[Container, Request, str], _T], stack: contextlib.ExitStack
+) -> tuple[Container, _T] | None:
+    """Launch it on the service that the caller names, or on the user's own; None where neither is of use."""
+    found = call.opening.found()
+    if found is None:
+        return None
+    from rootless_scratch.engine.diagnose.failures import RuntimeUnsuitedError
+
+    engine = found.address or local_engine(call.variables)
+    call.lease.record(engine=engine, directory=call.opening.directory)
+    try:
+        return _launch_on(found, call, attempt, stack, engine=engine)
+    except RuntimeUnsuitedError:
+        # Another runtime would be the same one again where this host suggests none.
+        if found.elsewhere or choose_runtime().name is None:
+            raise
+        call.notes.add("Your podman service uses a runtime that cannot work here; a private one is used.")
+        return None
+
+
+def _launch_on(
+    service: Service,
+    call: Call,
+    attempt: Callable[[Container, Request, str], _T],
+    stack: contextlib.ExitStack,
+    *,
+    engine: str,
+) -> tuple[Container, _T]:
+    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.removal import remove_leftovers
+    from rootless_scratch.engine.diagnose.failures import IdsMissingError
+
+    remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
+    private.sweep(temporary_directory(call.variables))
+    asked = _prepared(call, service)
+    call.opening.used = True
+    with contextlib.ExitStack() as own:
+        container = own.enter_context(Container(service, call.lease, call.variables))
+        try:
+            made = _with_network(container, call, asked, service, attempt)
+        except IdsMissingError:
+            if not _may_be_caller(call, service):
+                raise
+            container.remove()
+            call.notes.add(
+                "Your account has no subordinate ids, so the program runs as user 0 of its container, which is "
+                "you yourself, in place of the image's user."
+            )
+            asked = msgspec.structs.replace(asked, user="0", userns=call.asked.userns)
+            made = _with_network(container, call, asked, service, attempt)
+        stack.push(own.pop_all())
+    return container, made
+
+
+def _prepared(call: Call, service: Service) -> Request:
+    """What was asked for, with what had to be looked up, once the image and the name are there to be had."""
+    asked = call.asked
+    if asked.pull or asked.platform is not None:
+        from rootless_scratch.engine.api.images import provide
+
+        provide(service.client, asked)
+    if asked.replace and asked.name is not None:
+        from rootless_scratch.engine.container.removal import remove_container
+
+        remove_container(service.client, asked.name, how="")
+    if asked.mounts:
+        from rootless_scratch.engine.container.mapping import mapped
+
+        asked, note = mapped(asked, service)
+        if note is not None:
+            call.notes.add(note)
+    return asked
+
+
+def _may_be_caller(call: Call, service: Service) -> bool:
+    """Whether the image's user may be replaced by the only one that this account has."""
+    asked = call.asked
+    if asked.user is not None or asked.userns is not None or asked.strict or service.elsewhere:
+        return False
+    from rootless_scratch.engine.container.mapping import has_subordinate_ids
+
+    return os.geteuid() != 0 and not has_subordinate_ids(call.variables)
+
+
+def _with_network(
+    container: Container,
+    call: Call,
+    asked: Request,
+    service: Service,
+    attempt: Callable[[Container, Request, str], _T],
+) -> _T:
+    """Attempt it with the network that is possible."""
+    from rootless_scratch.engine.diagnose.failures import NetworkMissingError
+
+    network, problem = _choose_network(asked, service)
+    if problem is None:
+        try:
+            return attempt(container, asked, network)
+        except NetworkMissingError as error:
+            if asked.network is not None:
+                raise
+            problem = error.reason
+            container.remove()
+    if asked.ports:
+        raise NetworkMissingError(f"{problem}, so no port can be published")
+    call.notes.add(f"The container has no network, because {problem}.")
+    return attempt(container, asked, "none")
+
+
+def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
+    """The network to try, and why it cannot work where that is plain beforehand."""
+    if asked.network is not None:
+        return asked.network, None
+    if service.elsewhere:
+        # Only trying tells.
+        return "private", None
+    from rootless_scratch.engine.container.network import private_network_problem
+
+    return "private", private_network_problem()
+
+
+def missing_controllers(asked: Request, root: str = "") -> list[str]:
+    """The controllers that limits were asked of, and that cgroup v2 does not give this user.
+
+    podman 5 then starts the container without these limits, and warns of nothing.
+    """
+    limits = {"cpu": asked.cpus, "memory": asked.memory, "pids": asked.pids_limit}
+    wanted = [name for name, limit in limits.items() if limit is not None]
+    if not wanted or is_rootful() or cgroup_mode(root) != "v2":
+        return []
+    there = delegated_controllers(root, rootful=False)
+    return [name for name in wanted if name not in there]
+
+
+def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Container) -> Iterator[str]:
+    """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
+    from rootless_scratch.engine.diagnose.failures import limits_ignored
+
+    for warning in warnings:
+        if limits_ignored(warning):
+            yield (
+                "The limits are not enforced: podman ignores --memory, --cpus and --pids-limit under cgroup v1 "
+                "without root."
+            )
+        else:
+            yield f"podman warns: {warning.rstrip('.')}."
+    here = container.service.host is None
+    if here and not container.service.elsewhere:
+        missing = missing_controllers(asked)
+        if missing:
+            yield (
+                f"The limits are not enforced: the cgroup controllers {', '.join(missing)} are not delegated to "
+                "this user."
+            )
+    if here and asked.health_cmd is not None and not has_service_manager(call.variables):
+        yield (
+            "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "
+            f"`podman healthcheck run {asked.name or 'CONTAINER'}` does it by hand."
+        )

@@ -1,0 +1,347 @@
+"""One container, from its creation to its removal, or to the moment at which it is left to itself."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from rootless_scratch import processes
+from rootless_scratch.engine.api.http import Attached
+from rootless_scratch.engine.container import specification
+from rootless_scratch.engine.container.ending import Ending
+from rootless_scratch.engine.container.lease import Wanted
+from rootless_scratch.engine.container.removal import remove_container, remove_owned
+from rootless_scratch.engine.container.strays import end_strays, end_unwatched
+from rootless_scratch.engine.container.watch import DRAIN, Watch
+from rootless_scratch.engine.diagnose import explaining, failures
+from rootless_scratch.engine.stdio import streams
+from rootless_scratch.engine.stdio.feed import Feed
+from rootless_scratch.engine.stdio.streams import Output
+from rootless_scratch.engine.stdio.terminal import Terminal
+from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
+from rootless_scratch.host.cgroups import cgroup_mode
+from rootless_scratch.troubles import trouble_met
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from rootless_scratch.engine.api.http import Client, Response
+    from rootless_scratch.engine.container.lease import Lease
+    from rootless_scratch.engine.container.signals import Forwarding
+    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.service.local import Service
+    from rootless_scratch.errors import ScratchError
+
+OLDEST = (4, 3)
+"""The oldest podman whose API is known to do what is asked here."""
+
+_KILLED = 137
+_LATE = 0.1
+"""Seconds after its output within which a program has ended, and podman knows."""
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """What connects us with a program: its output, what it reads, and the terminal that it sees."""
+
+    output: Output
+    feed: Feed | None
+    terminal: Terminal
+
+
+class Container:
+    """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left."""
+
+    def __init__(self, service: Service, lease: Lease, variables: Mapping[str, str]) -> None:
+        self.service = service
+        self._variables = variables
+        self._client = service.client
+        self._lease = lease
+        self._id = ""
+        # None while a create is in the works: if we are interrupted then, it may still appear.
+        self._exists: bool | None = False
+        self._left = False
+        self._limited = False
+        self.out_of_memory = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._left and kind is not None:
+                # It is to stay, but nobody follows it any more. Refused where it has ended.
+                self._client.request("POST", self.target("/kill?signal=9"))
+            elif not self._left:
+                self.remove()
+                if kind is not None and self._id and not self.service.elsewhere:
+                    # conmon may have been killed while the runtime was making it, which goes on by itself.
+                    end_strays([self._id], self._variables)
+        except EngineError:
+            # The first error tells more; the lease stays, and with it the next call's chance to clean up.
+            if kind is None:
+                raise
+        else:
+            self._lease.end()
+
+    def create(self, asked: Request, network: str) -> tuple[str, ...]:
+        """Create it; returns podman's warnings. Raises ImageNotFoundError, HostError, EngineError."""
+        spec = specification.generator(asked, name=self._lease.container, owner=self._lease.owner, network=network)
+        wanted = Wanted(name=asked.name or self._lease.container, socket=self._client.path, since=time.time())
+        self._lease.expects(wanted)
+        self._exists = None
+        response = self._client.request("POST", "/containers/create", spec)
+        self._exists = response.ok
+        if not response.ok:
+            self._lease.expects(None)
+            _check_version(response)
+            raise self._create_failure(response.refusal(), asked)
+        answer = response.json()
+        self._id = wanted.id = str(answer["Id"])
+        self._lease.expects(wanted)
+        _check_version(response)
+        warnings = tuple(str(warning) for warning in answer.get("Warnings") or ())
+        self._limited = asked.memory is not None and not any(map(failures.limits_ignored, warnings))
+        return warnings
+
+    def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
+        error = failures.create_failure(refusal, asked, elsewhere=self.service.address)
+        if isinstance(error, ImageNotFoundError):
+            from rootless_scratch.engine.api.images import names_near
+
+            near = names_near(self._client.path, asked.image)
+            if near:
+                return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
+        return error
+
+    @property
+    def client(self) -> Client:
+        """The service that has it."""
+        return self._client
+
+    @property
+    def id(self) -> str:
+        """Its ID, once it is created."""
+        return self._id
+
+    def connect(self, asked: Request, *, streams: str = "stdout=true&stderr=true&stdin=false") -> Attached:
+        """A connection to its streams, from before its start on, for the caller to close.
+
+        The runtime makes it ready here, and may refuse. Raises CommandNotFoundError, CannotInvokeError, HostError,
+        EngineError.
+        """
+        # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
+        attached = self._client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
+        if not isinstance(attached, Attached):
+            raise failures.start_failure(attached.refusal(), asked)
+        return attached
+
+    @contextmanager
+    def attach(
+        self, asked: Request, *, stdin: int | bytes, stdout: int | None, stderr: int | None
+    ) -> Iterator[Attachment]:
+        """Its streams; raises like `connect`.
+
+        stdin has a connection of its own: where a program leaves it unread, podman 4.3 now and then writes its
+        complaint into the midst of a frame of output, or ends the connection before the output has come.
+        """
+        apart = asked.interactive and not asked.tty
+        both = f"stdout=true&stderr=true&stdin={'true' if asked.interactive and asked.tty else 'false'}"
+        with contextlib.ExitStack() as stack:
+            attached = self.connect(asked, streams=both)
+            reading = stack.enter_context(attached.connection)
+            writing = reading
+            if apart:
+                only = self.connect(asked, streams="stdout=false&stderr=false&stdin=true")
+                writing = stack.enter_context(only.connection)
+                writing.settimeout(0)
+            output = Output(reading, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
+            feed = None
+            if asked.interactive:
+                feed = Feed(stdin, writing, keys=asked.detach_keys if asked.tty else b"")
+            ours = stdin if asked.interactive and asked.tty and isinstance(stdin, int) else None
+            terminal = Terminal(ours, others=(stdout,) if asked.tty else ())
+            with contextlib.closing(output):
+                yield Attachment(output=output, feed=feed, terminal=terminal)
+
+    def start(self, asked: Request) -> None:
+        """Start its program; raises like `connect`."""
+        response = self._client.request("POST", self.target("/start"))
+        if not response.ok:
+            raise failures.start_failure(response.refusal(), asked)
+
+    def leave(self) -> str:
+        """From now on it is podman's alone, and stays at the end of the block; its ID."""
+        self._left = True
+        self._lease.end()
+        return self._id
+
+    def resize(self, terminal: Terminal) -> None:
+        """Give its terminal the size of ours."""
+        size = terminal.size()
+        if size is not None:
+            columns, lines = size
+            # Refused where it has just ended, which its output will tell.
+            self._client.request("POST", self.target(f"/resize?h={lines}&w={columns}"))
+
+    def ports(self) -> tuple[tuple[str, str, int], ...]:
+        """Its ports that the host answers on (`8080/tcp`), each with the host's address and port."""
+        found = self.inspect()["NetworkSettings"]["Ports"] or {}
+        return tuple(
+            # The address that podman leaves out is any of the host's.
+            (inside, place["HostIp"] or "0.0.0.0", int(place["HostPort"]))  # noqa: S104 - said, not bound
+            for inside, places in found.items()
+            for place in places or ()
+        )
+
+    def published(self) -> Iterator[str]:
+        """One sentence for each of its ports that the host answers on."""
+        place = self.service.host or "this host"
+        for inside, address, port in self.ports():
+            yield f"Port {inside} of the container is {address}:{port} on {place}."
+
+    def follow(
+        self,
+        attachment: Attachment,
+        *,
+        signals: Forwarding,
+        timeout: float | None,
+        say: Callable[[str], None],
+    ) -> Ending:
+        """Pass its streams on until it ends, or its user detaches; `timeout` in seconds from now.
+
+        Raises EngineError where the service goes away or the output cannot be written, BrokenPipeError.
+        """
+        output = attachment.output
+        terminal = attachment.terminal
+        resize = None if terminal.size() is None else partial(self.resize, terminal)
+        with contextlib.closing(Watch(self._client, self.target(""), timeout, say=say, resize=resize)) as watch:
+            exit_code = self._end_of(attachment, watch, signals)
+        detached = attachment.feed is not None and attachment.feed.detached
+        if detached and exit_code is None and not watch.given_up:
+            return Ending(exit_code=0, stdout=bytes(output.stdout.captured), detached=True)
+        if output.torn and not watch.given_up:
+            raise EngineError(
+                "The container's output broke off.",
+                fix="Run it again; see whether conmon was killed (`dmesg`).",
+            )
+        code = _KILLED if exit_code is None else exit_code
+        wrote = output.stdout.size + output.stderr.size
+        said = output.stderr.tail if output.framed else output.stdout.tail
+        return Ending(
+            exit_code=code,
+            timed_out=watch.timed_out,
+            stdout=bytes(output.stdout.captured),
+            stderr=bytes(output.stderr.captured),
+            explanation=explaining.explain(code, wrote=wrote, said=said),
+            last_words=said,
+            ends_mid_line=output.mid_line,
+            out_of_memory=self.out_of_memory or (not watch.killed and self._died_at_limit(code)),
+        )
+
+    def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
+        """The exit code; None where the user has detached, or the watch has given up."""
+        output, feed = attachment.output, attachment.feed
+        parts: list[Output | Feed] = [output] if feed is None else [output, feed]
+        pause = 0.001
+        while not watch.given_up:
+            watch.look(signals.take())
+            if feed is not None and feed.detached:
+                return None
+            if output.ended:
+                exit_code = self.exit_code()
+                if exit_code is not None:
+                    return exit_code
+                if pause > _LATE:
+                    self._check_watched()
+                _rest(watch.patience(pause), signals.wake)
+                pause = min(pause * 2, 0.25)
+                continue
+            try:
+                streams.turn(parts, watch.patience(None), signals.wake)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                trouble = trouble_met(error)
+                if trouble is not None:
+                    raise trouble.error() from error
+                raise EngineError(
+                    f"The container's output cannot be written: {error.strerror}.",
+                    fix="Make room where it goes to, or send it elsewhere.",
+                ) from error
+        return None
+
+    def _check_watched(self) -> None:
+        """Raise EngineError where conmon was killed, which alone tells podman of an end: it waits for ever."""
+        if self.service.elsewhere:
+            return
+        conmon = self.inspect()["State"].get("ConmonPid")
+        # Its last word may have come just before its end.
+        if not conmon or processes.lives(conmon) or self.exit_code() is not None:
+            return
+        end_unwatched(self._id)
+        raise EngineError(
+            "conmon, which watches the container, was killed: how the program ended is not known.",
+            fix="Run it again; see whether the host ran out of memory (`dmesg`).",
+        )
+
+    def remove(self) -> None:
+        """Remove it, running or not; nothing where there is none. Raises EngineError where podman cannot."""
+        deadline = time.monotonic() + DRAIN
+        while self._exists is not False:
+            removed = (
+                remove_container(self._client, self._id)
+                if self._exists
+                else remove_owned(self._client, self._lease.owner)
+            )
+            if removed or self._exists or time.monotonic() > deadline:
+                self._exists = False
+                self._lease.expects(None)
+            else:
+                time.sleep(0.1)
+
+    def exit_code(self) -> int | None:
+        """Its exit code once it has ended; then `out_of_memory` says whether its memory limit was its end.
+
+        `wait` would take up to 250 ms longer, and answers 0 at once for a container that never started.
+        """
+        state = self.inspect()["State"]
+        self.out_of_memory = bool(state.get("OOMKilled"))
+        return int(state["ExitCode"]) if state["Status"] in ("exited", "stopped") else None
+
+    def _died_at_limit(self, exit_code: int) -> bool:
+        """Whether it was killed under a memory limit where podman does not tell by whom: conmon 2.1, cgroup v1."""
+        return exit_code == _KILLED and self._limited and cgroup_mode() in ("hybrid", "v1")
+
+    def inspect(self) -> Any:  # noqa: ANN401 - podman's own structure
+        """What podman says of it; raises EngineError."""
+        return self._client.call("GET", self.target("/json"))
+
+    def target(self, rest: str) -> str:
+        """The address in the API of something of it."""
+        return f"/containers/{self._id}{rest}"
+
+
+def _check_version(response: Response) -> None:
+    """Every answer carries podman's version, so that it costs no question of its own."""
+    match = re.match(r"(\d+)\.(\d+)", response.header("Libpod-Api-Version") or "")
+    if match is not None and (int(match[1]), int(match[2])) < OLDEST:
+        raise HostError(f"podman {match[0]} is too old.", fix=f"Install podman {OLDEST[0]}.{OLDEST[1]} or newer.")
+
+
+def _rest(seconds: float | None, wake: int | None) -> None:
+    """Sleep, but not through a signal."""
+    import select
+
+    poll = select.poll()
+    if wake is not None:
+        poll.register(wake, select.POLLIN)
+    poll.poll(None if seconds is None else seconds * 1000)

@@ -1,0 +1,161 @@
+"""The beginning of a run: what takes long, begun before anything is read or judged.
+
+A service of ours takes as long to come up as Python takes to load the rest of this package. It is started only
+where it is plain that none can be found; whoever has an Opening hands it to `run`, or closes it.
+"""
+
+from __future__ import annotations
+
+from rootless_scratch import command
+from rootless_scratch.engine.container.lease import hold, lease_directory, leftovers, local_engine
+from rootless_scratch.engine.request.destination import destination_of
+from rootless_scratch.engine.service.local import (
+    IdleEndedError,
+    NamespaceLostError,
+    Starting,
+    found_service,
+    has_user_socket,
+    wait_until_ready,
+)
+from rootless_scratch.errors import CommandError
+from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.environment import tool_environment
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from rootless_scratch.engine.request.destination import Destination
+    from rootless_scratch.engine.service.local import Service
+    from rootless_scratch.engine.service.remote import Way
+
+_TRIES = 5
+
+
+class Opening:
+    """A lease, and a service that is coming up, or None where one may be found; raises HostError.
+
+    `destination` is the service that the caller's words name, else the environment counts. `used` is set by
+    whoever asks for a container of that lease.
+    """
+
+    def __init__(self, destination: Destination | None = None) -> None:
+        self.destination = destination or destination_of(None, None)
+        self._way: Way | None = None
+        environment = tool_environment()
+        self.variables = environment.variables
+        self.notes = list(environment.notes)
+        self.used = False
+        self.lease = hold(lease_directory(self.variables))
+        self.starting: Starting | None = None
+        try:
+            if self.destination is None and not has_user_socket(self.variables):
+                self.start_service()
+        except BaseException:
+            self.close()
+            raise
+
+    def found(self) -> Service | None:
+        """The service that the caller names, else the user's own, if it answers.
+
+        Raises EngineError, ToolMissingError where the one that is named cannot be used.
+        """
+        if self.destination is None:
+            return found_service(self.variables)
+        from rootless_scratch.engine.service.remote import way_to
+
+        if self._way is None:
+            self._way = way_to(self.destination, self.variables)
+            self.lease.record(engine="", directory=self._way.directory)
+        return self._way.service()
+
+    @property
+    def directory(self) -> str | None:
+        """The private directory of the way to the service that is named, where it needs one."""
+        return None if self._way is None else self._way.directory
+
+    def turn_to(self, destination: Destination | None) -> None:
+        """Go where the caller's words lead, if they lead anywhere; what was begun elsewhere is ended."""
+        before = None if self.destination is None else self.destination.key
+        if destination is not None and destination.key != before:
+            self.close_service()
+            self.destination = destination
+
+    def service(self) -> Service:
+        """A service to ask before the run: one that is found, else ours. Raises EngineError, HostError."""
+        found = None if self.starting is not None else self.found()
+        return found or self.ready()
+
+    def start_service(self) -> Starting:
+        """Start a service of our own, with a runtime that works here, and note it in the lease."""
+        choice = choose_runtime()
+        if choice.name is not None:
+            self.notes.append(f"The runtime is {choice.name}, because {choice.reason}.")
+        self.starting = Starting(self.variables, runtime=choice.name)
+        self.lease.record(engine=local_engine(self.variables), directory=self.starting.place.directory)
+        return self.starting
+
+    def ready(self) -> Service:
+        """A service of our own that answers, started if it was not; raises HostError, EngineError.
+
+        On a host that has far too much to do, one may have come and gone before this process gets its turn.
+        """
+        for _attempt in range(_TRIES):
+            try:
+                return wait_until_ready(self.starting or self.start_service())
+            except IdleEndedError:
+                self.close_service()
+            except NamespaceLostError:
+                self.close_service()
+                if not self._reset():
+                    raise
+        return wait_until_ready(self.start_service())
+
+    def _reset(self) -> bool:
+        """Have podman forget what was killed with its user namespace; whether that was done.
+
+        Only a call of ours that was killed is a reason, and only where no container runs: podman would stop it.
+        """
+        from rootless_scratch.engine.container.strays import any_runs, end_unwatched
+
+        if any_runs(self.variables):
+            return False
+        killed = 0
+        for leftover in leftovers(lease_directory(self.variables), living=self.lease):
+            if leftover.wanted is not None:
+                killed += 1
+                # podman would give them ten seconds.
+                end_unwatched(leftover.wanted.id)
+        if not killed:
+            return False
+        # It fails where a container that it would stop has ended without conmon, and then knows that it has.
+        for _attempt in range(_TRIES):
+            try:
+                command.ask(["podman", "system", "migrate"], environment=self.variables)
+            except CommandError:
+                continue
+            break
+        else:
+            return False
+        self.notes.append(
+            "All of podman had been killed together with a call like this; `podman system migrate` has reset it."
+        )
+        return True
+
+    def close_service(self) -> None:
+        """End the service or the way to one, if there is any."""
+        starting, self.starting = self.starting, None
+        way, self._way = self._way, None
+        try:
+            if starting is not None:
+                starting.close()
+        finally:
+            if way is not None:
+                way.close()
+
+    def close(self) -> None:
+        """End the service, let go of the lease; one that stays makes the next call look for its container."""
+        try:
+            self.close_service()
+            if not self.used:
+                self.lease.end()
+        finally:
+            self.lease.release()

@@ -1,0 +1,337 @@
+"""A container that runs beside the caller for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Unpack, cast
+
+from rootless_scratch.engine.container import readiness
+from rootless_scratch.engine.container.launch import Call, Notes, created, launch
+from rootless_scratch.engine.container.opening import Opening
+from rootless_scratch.engine.request.options import ContainerOptions, request
+from rootless_scratch.engine.request.values import parse_ports
+from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError, UsageError
+from rootless_scratch.image.plan.arguments import maybe, pairs, text, texts
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rootless_scratch.engine.container.executing import ExecResult
+    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.readiness import Ready
+    from rootless_scratch.engine.container.recording import Recording
+    from rootless_scratch.engine.request.options import Options, Request
+    from rootless_scratch.engine.request.values import Port
+
+READY_TIMEOUT = 30.0
+"""Seconds in which a container is to become ready."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds between the stop signal and SIGKILL, as `podman stop` has it."""
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is published on any address answers on this one
+_SELF = "127.0.0.1"
+
+
+class RunningContainer:
+    """A container that was started; `id` and `name` are podman's words for it.
+
+    `notes` has one sentence for each thing that was chosen because something else does not work on this host.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        recording: Recording,
+        *,
+        name: str,
+        notes: Sequence[str],
+        ports: tuple[Port, ...],
+        network: str | None,
+    ) -> None:
+        self.id = container.id
+        self.name = name
+        self.notes = tuple(notes)
+        self._container = container
+        self._recording = recording
+        self._asked = ports
+        self._network = network
+        self._exit_code: int | None = None
+
+    def port(self, inside: int, protocol: str = "tcp") -> int:
+        """The port of the host that answers for one of the container's; raises UsageError.
+
+        With `network="host"` that is the same one.
+        """
+        return self._place(inside, protocol)[1]
+
+    def address(self, inside: int, protocol: str = "tcp") -> tuple[str, int]:
+        """Where the host answers for a port of the container: address and port, as sockets take them.
+
+        The host is the one of the podman service. Raises EngineError where only that one reaches the address.
+        """
+        address, outside = self._place(inside, protocol)
+        host = self._container.service.host
+        if host is None:
+            return _ANY.get(address, address), outside
+        if address.startswith("127.") or address == "::1":
+            raise EngineError(
+                f"The port {inside} of the container is {address}:{outside} on {host}, which nobody else reaches.",
+                fix=f'Publish it on all its addresses (publish={{{inside}: None}}), or say ready="started" and '
+                f"bring it here: `ssh -N -L {outside}:{address}:{outside} {host}`.",
+            )
+        return host if address in _ANY else address, outside
+
+    def _place(self, inside: int, protocol: str) -> tuple[str, int]:
+        """The host's own address and port."""
+        if self._network == "host":
+            return "0.0.0.0", inside  # noqa: S104 - said, not bound
+        for port, address, outside in self._container.ports():
+            if port == f"{inside}/{protocol}":
+                return address, outside
+        raise UsageError(
+            f"The port {inside}/{protocol} of the container is not published.",
+            fix=f"Start it with publish={{{inside}: None}}.",
+        )
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the host answers for its TCP ports that were to be published."""
+        return tuple(self.address(port.container) for port in self._asked if port.protocol == "tcp")
+
+    def logs(
+        self, *, follow: bool = False, stdout: bool = True, stderr: bool = True, timeout: float | None = None
+    ) -> Iterator[bytes]:
+        """Lines of what it has written, from the first on, each with its end; with `follow` until it ends.
+
+        Nothing is lost, and each call begins anew; it works after the end of the program too. At `timeout`, in
+        seconds, following raises EngineTimeoutError.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._recording.lines(stdout=stdout, stderr=stderr, follow=follow, deadline=deadline)
+
+    def last_words(self, *, stdout: bool) -> bytes:
+        """The last 4096 bytes of stderr, of both streams with `stdout`."""
+        return self._recording.tail(stdout=stdout)
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes | None = None,  # noqa: A002 - the name that subprocess.run has for it
+        env: Mapping[str, str] | None = None,
+        user: int | str | None = None,
+        workdir: str | None = None,
+        timeout: float | None = None,
+    ) -> ExecResult:
+        """Start another program of the image in it, with the rights of its own program, and wait for its end.
+
+        `timeout` in seconds, then EngineTimeoutError. Raises CommandNotFoundError, CannotInvokeError, EngineError.
+        """
+        from rootless_scratch.engine.container.executing import execute
+
+        words = texts("argv", argv)
+        if not words:
+            raise UsageError("No program was named.", fix='Name one: exec(["/program", "--argument"]).')
+        return execute(
+            self._container.client,
+            self.id,
+            words,
+            stdin=input,
+            env=dict(pairs("env", env)),
+            user=maybe(text, "user", user),
+            workdir=maybe(text, "workdir", workdir),
+            timeout=timeout,
+        )
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether its memory limit was its end, once `wait` has told that it ended."""
+        return self._container.out_of_memory
+
+    def ended(self, seconds: float = 0) -> bool:
+        """Whether the program has ended, or ends within these seconds."""
+        if self._exit_code is None and self._recording.wait(seconds):
+            self._exit_code = self._container.exit_code()
+            if self._exit_code is None and seconds:
+                # podman knows of the end a moment after the streams have ended.
+                time.sleep(seconds)
+                self._exit_code = self._container.exit_code()
+        return self._exit_code is not None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended; raises EngineTimeoutError after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.001
+        over = not self._recording.wait(timeout)
+        while self._exit_code is None and not over:
+            self._exit_code = self._container.exit_code()
+            if self._exit_code is None:
+                over = deadline is not None and time.monotonic() > deadline
+                time.sleep(pause)
+                pause = min(pause * 2, 0.25)
+        if self._exit_code is None:
+            raise EngineTimeoutError(
+                f"The container was still running after {timeout:g} s.",
+                fix="Wait longer, or end it: `stop()`.",
+                detail=self.last_words(stdout=True).decode("utf-8", "replace"),
+            )
+        return self._exit_code
+
+    def signal(self, signal: int | str) -> None:
+        """Send it a signal, by its number or its name (`HUP`); raises EngineError, also where it has ended."""
+        word = str(signal.value if hasattr(signal, "value") else signal)
+        client, target = self._container.client, self._container.target(f"/kill?signal={word}")
+        response = client.request("POST", target) if word.isalnum() else None
+        if response is None:
+            raise UsageError(f"{word!r} is no signal.", fix="Name one: HUP, SIGUSR1, or a number.")
+        if not response.ok:
+            raise EngineError(
+                f"The signal {word} could not be sent: {response.refusal().rstrip('.')}.",
+                fix="See whether it has ended (`ended()`), and that the signal's name is right.",
+            )
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> int:
+        """End it by the image's stop signal, after `timeout` seconds by SIGKILL; its exit code."""
+        patience = timeout + STOP_TIMEOUT + 5
+        response = self._container.client.request(
+            "POST", self._container.target(f"/stop?timeout={round(timeout)}"), patience=patience
+        )
+        # 304: it has ended by itself.
+        if not response.ok and response.status != 304:  # noqa: PLR2004 - RFC 9110, 15.4.5
+            raise EngineError(
+                f"The container could not be stopped: {response.refusal().rstrip('.')}.",
+                fix="Leave the block: then it is killed.",
+            )
+        return self.wait(patience)
+
+    def health(self) -> str:
+        """Run its health check now: `healthy`, `unhealthy` or `starting`; raises EngineError where it has none."""
+        response = self._container.client.request("GET", self._container.target("/healthcheck"))
+        if not response.ok:
+            if self.ended():
+                return "that it has ended"
+            raise readiness.no_health_check()
+        return str(response.json()["Status"])
+
+
+@contextmanager
+def container(
+    image: str,
+    arguments: Sequence[str] = (),
+    *,
+    ready: Ready | None = None,
+    ready_timeout: float = READY_TIMEOUT,
+    **options: Unpack[ContainerOptions],
+) -> Iterator[RunningContainer]:
+    """A container that is ready when the block begins, and gone when it ends, whatever happens.
+
+    It is killed then; `stop` inside the block ends it gently. `ready` unless given: the published TCP ports
+    answer, or where there are none, the program was started. `ready_timeout` in seconds. All else as
+    rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
+    """
+    readiness.check_ready(ready, ready_timeout)
+    _check_lasting(options)
+    ports = parse_ports(options.get("publish", ()))
+    if ready == "port" and not any(port.protocol == "tcp" for port in ports):
+        raise UsageError(
+            "There is no TCP port whose answer could be waited for.",
+            fix='Say which: publish={8080: None}, also with network="host".',
+        )
+    if options.get("network") == "host":
+        _check_same_ports(ports)
+        options["publish"] = ()
+    asked = request(image, arguments, cast("Options", options))
+    notes = Notes(None)
+    with contextlib.ExitStack() as stack:
+        begun = stack.enter_context(contextlib.closing(Opening(asked.destination)))
+        call = Call(asked=asked, opening=begun, notes=notes)
+        held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
+        stack.callback(recording.close)
+        running = RunningContainer(
+            held,
+            recording,
+            name=asked.name or call.lease.container,
+            notes=notes.kept,
+            ports=ports,
+            network=options.get("network"),
+        )
+        stack.callback(_hold(held).close)
+        readiness.wait_until_ready(running, ready or ("port" if running.addresses() else "started"), ready_timeout)
+        yield running
+
+
+def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Container, Recording]:
+    """Launch it; where no port can be published, with the way that there is."""
+    try:
+        return launch(call, partial(_attempt, call, shared), stack)
+    except HostError as error:
+        from rootless_scratch.engine.diagnose.failures import NetworkMissingError
+
+        if not (isinstance(error, NetworkMissingError) and call.asked.ports):
+            raise
+        raise HostError(
+            error.message,
+            fix='Say network="host" beside publish: the program then listens on this host itself, on its own '
+            "port; `rootless-scratch doctor` says what is missing.",
+        ) from error
+
+
+def _attempt(
+    call: Call, shared: tuple[Port, ...], container: Container, asked: Request, network: str
+) -> Recording:
+    """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
+    from rootless_scratch.engine.container.recording import Recording
+
+    _check_free(shared, container.service.host or _SELF)
+    created(container, call, asked, network)
+    recording = Recording(container.connect(asked))
+    try:
+        container.start(asked)
+    except BaseException:
+        recording.close()
+        raise
+    return recording
+
+
+def _hold(container: Container) -> socket.socket:
+    """A question that is not answered while the caller looks at the container.
+
+    A service of ours ends where nobody asks it anything for some seconds, also one whose containers have ended.
+    """
+    return container.client.begin("POST", container.target("/wait?condition=paused&interval=1h"))
+
+
+def _check_lasting(options: ContainerOptions) -> None:
+    """Refuse the words of a run that contradict a container that lives as long as a block."""
+    words = {"timeout", "keep", "detach", "tty", "interactive", "detach_keys"} & set(options)
+    if words:
+        raise UsageError(
+            f"A container of a block has no option {min(words)!r}.",
+            fix="It lives until the block ends, without a stdin and a terminal; `wait(timeout=...)` waits for its "
+            "end, and rs.run has all of these.",
+        )
+
+
+def _check_same_ports(ports: tuple[Port, ...]) -> None:
+    """With the network of the host a port is what it is."""
+    for port in ports:
+        if port.host not in (0, port.container) or port.address:
+            raise UsageError(
+                f"With the network host the port {port.container} cannot be published as another.",
+                fix=f"Say publish={{{port.container}: None}}: `port({port.container})` is then the same one.",
+            )
+
+
+def _check_free(ports: tuple[Port, ...], host: str) -> None:
+    """Nobody else may have a port that is the host's."""
+    for port in ports:
+        if port.protocol == "tcp" and readiness.answers(host, port.container):
+            where = "this host" if host == _SELF else host
+            raise EngineError(
+                f"The port {port.container} is in use on {where} already, which is the container's too.",
+                fix="End what listens there (`ss -ltnp` shows it), or let the program use another.",
+            )

@@ -1,0 +1,1 @@
+"""What podman, runtimes and ssh say of a failure, as a cause and a fix."""

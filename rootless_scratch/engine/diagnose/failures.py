@@ -1,0 +1,322 @@
+"""What podman, runc and crun say when a container does not start, as causes and fixes.
+
+The texts are those of podman 4.3 to 5, runc 1.1 and crun 1.8; each is matched on its stable part.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import (
+    CannotInvokeError,
+    CommandNotFoundError,
+    EngineError,
+    HostError,
+    ImageNotFoundError,
+    ScratchError,
+)
+from rootless_scratch.troubles import trouble_said
+
+if TYPE_CHECKING:
+    from rootless_scratch.engine.request.options import Request
+
+
+class RuntimeUnsuitedError(HostError):
+    """The service's OCI runtime cannot start any container on this host; another one may."""
+
+
+class IdsMissingError(HostError):
+    """The ids of the container's user cannot be mapped for this account."""
+
+
+class IpcClosedError(EngineError):
+    """The container that was to be joined lets nobody into its IPC namespace."""
+
+
+class NetworkMissingError(HostError):
+    """Nothing but the container's network keeps it from starting; `reason` is one clause."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"The container cannot have its own network here: {reason}.",
+            fix="Use --network none or --network host, without --publish; `rootless-scratch doctor` says "
+            "what is missing.",
+        )
+
+
+_NO_NETWORK = re.compile(
+    r"could not find (?:slirp4netns|pasta|\"netavark\"|\"aardvark)|slirp4netns failed|pasta failed"
+    r"|slirp4netns support has been removed|/dev/net/tun|slirp4netns sync pipe|Failed to open tun socket"
+    r"|Couldn't open network namespace|netavark|plugin type=\"|failed to find plugin|iptables|nftables"
+    r"|CNI|cni plugin|unable to upgrade to .*, received"
+)
+
+_NOT_FOUND = re.compile(
+    r'exec: "(?P<runc>[^"]*)": (?:stat [^:]*: no such file|executable file not found)'
+    r"|executable file `(?P<crun>[^`]*)` not found"
+)
+
+_NOT_EXECUTABLE = re.compile(
+    r'exec: "(?P<runc>[^"]*)": (?:permission denied|is a directory)|open executable: Permission denied'
+)
+
+# Text -> (kind of error, cause, fix). `{0}`, `{1}` are the groups of the match.
+_TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
+    (
+        r"keyring `?.*?`?: Disk quota exceeded|session key.*disk quota exceeded|join keyctl",
+        HostError,
+        "Your quota of kernel keys is used up (this is not about the disk).",
+        (
+            "`sudo sysctl -w kernel.keys.maxkeys=20000`, or set `keyring=false` below [containers] in "
+            "~/.config/containers/containers.conf."
+        ),
+    ),
+    (
+        r"cgroups in hybrid mode not supported",
+        RuntimeUnsuitedError,
+        "The podman service uses crun, which refuses hosts with cgroup v1 and v2 side by side.",
+        'Set `runtime="runc"` below [engine] in its containers.conf and restart it, or use another service.',
+    ),
+    (
+        r"unable to find user (\S+): no matching entries in passwd file",
+        EngineError,
+        "The user {0!r} is not in the image's /etc/passwd.",
+        "Give the user as numbers, for example --user 65532:65532, or add it to the /etc/passwd of the image.",
+    ),
+    (
+        r"unable to find group (\S+): no matching entries in group file",
+        EngineError,
+        "The group {0!r} is not in the image's /etc/group.",
+        "Give the group as a number, for example --user 65532:65532, or add it to the /etc/group of the image.",
+    ),
+    (
+        (
+            r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
+            r"|insufficient UIDs or GIDs|keep-id requires additional UIDs"
+        ),
+        IdsMissingError,
+        "The container's user or group id lies outside the ids that this host gives you.",
+        (
+            "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
+            "there are none, --user 0, or ask for some: `sudo usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 $USER`."
+        ),
+    ),
+    (
+        r"cannot expose privileged port (\d+)|Listen failed for HOST \S+ port (\S+?): Permission denied",
+        HostError,
+        "The host's port {0} is reserved for root.",
+        "Publish on a port from 1024 on, or `sudo sysctl net.ipv4.ip_unprivileged_port_start={0}`.",
+    ),
+    (
+        r"address already in use",
+        EngineError,
+        "A port that is to be published is in use on this host.",
+        "Publish on another port of the host; `ss -ltnp` shows who uses it.",
+    ),
+    (
+        r"statfs ([^:]+): (no such file or directory|permission denied)",
+        EngineError,
+        "The directory or file {0} that is to be mounted cannot be used: {1}.",
+        "Correct the path in front of the first `:` of --volume, or create it.",
+    ),
+    (
+        r"unable to find network with name or ID (\S+?): network not found",
+        EngineError,
+        "podman knows no network {0!r}.",
+        "`podman network ls` lists those that exist; `podman network create {0}` makes it.",
+    ),
+    (
+        r"invalid network \"?(\w+)\"?|slirp4netns support has been removed",
+        EngineError,
+        "This podman does not know the network that was asked for.",
+        (
+            "Before podman 4.4 there is no pasta, from podman 6 on no slirp4netns; `--network private` takes "
+            "what there is."
+        ),
+    ),
+    (
+        r"no command or entrypoint provided",
+        EngineError,
+        "The image names no program to run, and no command was given.",
+        "Add the program's absolute path behind the image's name.",
+    ),
+    (
+        r"workdir \"([^\"]*)\" does not exist",
+        EngineError,
+        "The image's working directory {0} does not exist in it.",
+        "Build the image with `--mkdir {0}`, or with another --workdir.",
+    ),
+    (
+        (
+            r"container init: mkdir (/[^:]*): "
+            r"(no such file or directory|read-only file system|not a directory|file exists)"
+        ),
+        EngineError,
+        "No container can begin in the working directory {0}: {1}.",
+        "Build the image with another --workdir.",
+    ),
+    (
+        r"stat /dev/null: no such file or directory|error creating device nodes: |error setting up ptmx: ",
+        EngineError,
+        "The image or one of its volumes has something where the runtime makes /dev.",
+        "Leave /dev out of the image, and choose another path for --volume.",
+    ),
+    (
+        r"exec: \"([^\"]+)\": cannot run executable found relative to current directory",
+        CommandNotFoundError,
+        "PATH leads to the program {0} by a relative directory, from which runc starts nothing.",
+        "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
+    ),
+    (
+        r"setrlimit|setting rlimit",
+        HostError,
+        "This host does not let the container have the resource limits that podman asks for.",
+        "Lower them by `default_ulimits` below [containers] in containers.conf (`ulimit -Hn` shows yours).",
+    ),
+    (
+        r"non-shareable IPC",
+        IpcClosedError,
+        "The container shares its IPC with nobody.",
+        "Start it with `--ipc shareable`, which is podman's default.",
+    ),
+    (
+        r"container name \"([^\"]*)\" is already in use",
+        EngineError,
+        "There is a container {0!r} already.",
+        "Give another --name, or say --replace to remove that one (`podman rm {0}` does it by hand).",
+    ),
+    (
+        r"no such secret|no secret with name or id \"?([^\":]*)",
+        EngineError,
+        "podman knows no secret of that name.",
+        "`podman secret ls` lists those that exist; `podman secret create NAME FILE` makes one.",
+    ),
+    (
+        r"(?:opening|loading|open) seccomp profile.*?: (?:open )?([^ :]*): ([a-z ]+)|seccomp profile \(([^)]*)\)",
+        EngineError,
+        "The seccomp profile {0} cannot be used.",
+        "Name a file in the format of containers-common's seccomp.json, or `unconfined`.",
+    ),
+    (
+        r"(?:unknown|invalid|unsupported) capability|capability.* (?:is not|unknown)",
+        EngineError,
+        "A capability of --cap-add is not known here.",
+        "capabilities(7) lists them, for example NET_BIND_SERVICE.",
+    ),
+    (
+        r"container-init binary not found|catatonit",
+        HostError,
+        "podman finds no init program for --init.",
+        "Install catatonit, or leave --init out where the program waits for its children itself.",
+    ),
+    (
+        r"controllers? .{1,40} (?:is|are) not available|cgroup.*(?:memory\.max|pids\.max|cpu\.max)",
+        HostError,
+        "This host does not let the container have the limits that were asked for.",
+        "Leave out --memory, --cpus, --pids-limit, or have the controllers delegated: `rootless-scratch doctor`.",
+    ),
+    (
+        r"no space left on device",
+        HostError,
+        "The disk that holds podman's storage is full.",
+        "Make room there; `podman system df` shows what takes it.",
+    ),
+    (
+        r"no valid executable found for OCI runtime|(?:runc|crun)\"?: executable file not found",
+        HostError,
+        "podman finds no OCI runtime.",
+        "Install crun or runc.",
+    ),
+)
+
+
+def limits_ignored(warning: str) -> bool:
+    """Whether podman warns that limits of memory, processors and processes do not hold."""
+    return "cgroups V1 rootless" in warning
+
+
+def create_failure(text: str, asked: Request, *, elsewhere: str | None = None) -> ScratchError:
+    """The error for a refused create; `elsewhere` is the address of the service, where the caller named it."""
+    if "image not known" in text or "no such image" in text:
+        if elsewhere is not None:
+            return ImageNotFoundError(
+                f"There is no image {asked.image!r} at {elsewhere}.",
+                fix=f"Bring it there: `podman save {asked.image} | podman --url {elsewhere} load`, or by a "
+                "registry: `rootless-scratch push`, then `run --pull`.",
+            )
+        return ImageNotFoundError(
+            f"There is no image {asked.image!r} in local storage.",
+            fix="`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it "
+            "with `podman pull`: nothing is ever fetched unasked.",
+        )
+    if "unsupported transport" in text:
+        return ImageNotFoundError(
+            f"{asked.image!r} lies outside of local storage, and only images in there are run.",
+            fix="Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`.",
+        )
+    if "invalid reference format" in text or "must be lowercase" in text:
+        return ImageNotFoundError(
+            f"{asked.image!r} is no name of an image.",
+            fix="A name is NAME[:TAG] in lower case, or an image ID.",
+        )
+    return start_failure(text, asked)
+
+
+def start_failure(text: str, asked: Request) -> ScratchError:
+    """The error for a container that podman could not start."""
+    for pattern, kind, message, fix in _TEXTS:
+        match = re.search(pattern, text)
+        if match is not None:
+            words = [word for word in match.groups() if word is not None]
+            return kind(message.format(*words), fix=fix.format(*words))
+    if _NO_NETWORK.search(text) is not None:
+        tun = "/dev/net/tun" in text
+        return NetworkMissingError("/dev/net/tun cannot be opened" if tun else _brief(text))
+    found = _NOT_FOUND.search(text)
+    if found is not None:
+        program = found["runc"] or found["crun"] or "that is to be run"
+        shell = program == "/bin/sh"
+        where = "the image" if "/" in program else "any directory of the image's PATH"
+        return CommandNotFoundError(
+            f"The program {program} is not in {where}.",
+            fix="Use the exec form for ENTRYPOINT and CMD: a scratch image has no shell."
+            if shell
+            else "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
+        )
+    if "command that was not found" in text:
+        return CommandNotFoundError(
+            f"The runtime does not find what it needs to start the container: {_brief(text)}.",
+            fix="`rootless-scratch check` on the image says what it lacks.",
+        )
+    found = _NOT_EXECUTABLE.search(text)
+    if found is not None or "OCI permission denied" in text:
+        program = (found["runc"] if found is not None else None) or "The program"
+        return CannotInvokeError(
+            f"{program} is in the image and cannot be executed: permission denied.",
+            fix="It must be a file with its execute bits set (mode 0755), in directories that the image's "
+            "user may enter, on a storage that is not mounted noexec.",
+        )
+    return _otherwise(text, asked)
+
+
+def _otherwise(text: str, asked: Request) -> ScratchError:
+    """The error for what no table knows: mostly it has nothing to do with the image."""
+    trouble = trouble_said(text)
+    if trouble is not None:
+        return HostError(trouble.after("podman could not start the container"), fix=trouble.fix, detail=text)
+    return EngineError(
+        f"podman could not start the container: {_brief(text)}.",
+        fix=f"Run `rootless-scratch doctor`; `podman run --rm {asked.image}` by hand shows whether it is us.",
+    )
+
+
+def _brief(text: str) -> str:
+    """The part of podman's chain of causes that tells: without ids, helper warnings and trailing repeats."""
+    text = re.sub(r"^preparing container [0-9a-f]{64} for attach: ", "", text.strip())
+    text = re.sub(r"\\n", "\n", text).replace('\\"', '"')
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("WARNING")]
+    line = re.sub(r": (?:OCI runtime error|OCI permission denied)$", "", " ".join(lines[:2]))
+    return line[:300].rstrip(". ")

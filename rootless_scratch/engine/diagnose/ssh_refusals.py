@@ -1,0 +1,138 @@
+"""What ssh says where it refuses or is refused, as one sentence of cause and one of fix."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rootless_scratch.command import last_cause
+from rootless_scratch.errors import EngineError
+
+if TYPE_CHECKING:
+    from rootless_scratch.engine.request.address import Address
+
+OWN_CODE = 255
+"""What ssh exits with where the failure is its own: ssh(1)."""
+
+_NOT_FOUND = 127
+
+# Text -> (cause, fix). `{at}` is the host, `{login}` what a user types, `{0}` the group of the match. The first
+# that is found counts: what explains the rest stands above it.
+_TEXTS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "{at} has another host key than is known of it: it was set up anew, or somebody is in between.",
+        "Ask its administrator; if it is right, forget the old one (`ssh-keygen -R {host}`), then `{login}`.",
+    ),
+    (
+        r"Host key verification failed|No \S+ host key is known for",
+        "The host key of {at} is not known here, and nobody can be asked whether it is right.",
+        "Log in once by hand, and accept it if it is right: `{login}`.",
+    ),
+    (
+        r"Could not resolve hostname [^:\n]+: ([^\n]+)",
+        "The host {host} is not known: {0}.",
+        "Check its name, also in ~/.ssh/config.",
+    ),
+    (
+        r"connect to host \S+ port (\d+): ([^\n]+)",
+        "No ssh answers at {host}, port {0}: {1}.",
+        "Check name and port, and that sshd runs there: `{login}`.",
+    ),
+    (
+        r"timed out during banner exchange|Connection (?:closed|reset) by \S+|kex_exchange_identification",
+        "The connection with {at} broke off before the login.",
+        "Check that sshd answers on that port: `{login}`.",
+    ),
+    (
+        r"Unable to negotiate with \S+ port \d+: ([^\n]+)",
+        "ssh and {at} have no method in common: {0}.",
+        "Update the older one, or allow the method for this host in ~/.ssh/config.",
+    ),
+    (
+        r"Identity file (.+) not accessible",
+        "The key {0} cannot be read.",
+        "Name the right one in CONTAINER_SSHKEY, or in podman's connection (its `Identity`).",
+    ),
+    (
+        r"Load key \"?([^\"\n]+?)\"?: ([^\n]+)",
+        "The key {0} cannot be used: {1}.",
+        "Name the right one in CONTAINER_SSHKEY or in the connection, readable by you alone (`chmod 600`).",
+    ),
+    (
+        r"Permission denied(?: \(([^)]*)\))?",
+        "{at} does not let you in ({0}), and no password is asked for.",
+        "Log in with a key: `ssh-copy-id`, `ssh-add` for one with a passphrase; then `{login}` must work unasked.",
+    ),
+    (
+        r"Too many authentication failures",
+        "{at} was offered too many keys and let none in.",
+        "Name the right one: CONTAINER_SSHKEY=FILE, or IdentityFile and IdentitiesOnly in ~/.ssh/config.",
+    ),
+)
+
+_UNOPENED = "open failed"
+"""sshd says no more to us, whether nobody listens there or it may not."""
+
+
+def refusal(said: str, address: Address) -> EngineError:
+    """The error for a login that came to nothing, of all that ssh `said`."""
+    found = _matching(said, address)
+    if found is not None:
+        return found
+    return EngineError(
+        f"ssh to {_at(address)} failed: {last_cause(said) or 'it said nothing'}.",
+        fix=f"Log in by hand to see more: `{_login(address)}`.",
+        detail=said,
+    )
+
+
+def closed(said: str, address: Address) -> EngineError | None:
+    """The error for a socket that the host does not open to us; None where ssh says nothing of it."""
+    if _UNOPENED not in said:
+        return None
+    return EngineError(
+        f"sshd of {_at(address)} cannot reach {address.path}: no podman service of yours listens there, or sshd "
+        "forbids it.",
+        fix=f"Start it: `{_login(address)} systemctl --user enable --now podman.socket`, and there `loginctl "
+        "enable-linger`; name the right socket; or have AllowStreamLocalForwarding set in sshd_config.",
+        detail=said,
+    )
+
+
+def silence(address: Address, seconds: float) -> EngineError:
+    """The error for a login that does not come to an end."""
+    return EngineError(
+        f"The login at {_at(address)} was not done within {seconds:g} s.",
+        fix=f"Log in by hand to see what it waits for: `{_login(address)}`.",
+    )
+
+
+def no_path(said: str, address: Address, *, exit_code: int) -> EngineError:
+    """The error where podman on the host does not tell its socket."""
+    why = "podman is not installed there" if exit_code == _NOT_FOUND else last_cause(said) or f"code {exit_code}"
+    return EngineError(
+        f"Where podman's socket is on {_at(address)} cannot be learnt: {why}.",
+        fix=f"Name it: {address}/run/user/UID/podman/podman.sock, with your account's number there (`id -u`).",
+        detail=said,
+    )
+
+
+def _matching(said: str, address: Address) -> EngineError | None:
+    for pattern, cause, fix in _TEXTS:
+        match = re.search(pattern, said)
+        if match is not None:
+            groups = [(group or "").strip().rstrip(".") for group in match.groups()]
+            words = {"at": _at(address), "host": address.host, "login": _login(address)}
+            return EngineError(cause.format(*groups, **words), fix=fix.format(*groups, **words), detail=said)
+    return None
+
+
+def _at(address: Address) -> str:
+    return f"{address.user}@{address.host}" if address.user else address.host
+
+
+def _login(address: Address) -> str:
+    """What a user types to log in."""
+    port = "" if address.port is None else f"-p {address.port} "
+    return f"ssh {port}{_at(address)}"

@@ -1,0 +1,1 @@
+"""What a run may be asked for, read and checked."""

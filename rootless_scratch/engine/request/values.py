@@ -1,0 +1,271 @@
+"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from rootless_scratch.errors import UsageError
+from rootless_scratch.image.plan.arguments import texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Place: TypeAlias = "int | tuple[str, int | None] | None"
+"""Where the host answers for a port: its own port, its address and port, None for a free one."""
+
+_PORT_LIMIT = 65_535
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SECRET_KEYS = frozenset({"type", "target", "uid", "gid", "mode"})
+_LIMITS = re.compile(
+    "(core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack)="
+    r"(-1|\d+|unlimited)(?::(-1|\d+|unlimited))?"
+)
+"""The resources of setrlimit(2), as `podman run --ulimit` names them."""
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """`source` is an absolute path of the host or the name of a volume."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in memory, with the options of mount(8) for tmpfs."""
+
+    target: str
+    options: tuple[str, ...]
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of the container to be reached on the host; `host` 0 lets podman choose a free one."""
+
+    address: str
+    host: int
+    container: int
+    protocol: str
+
+
+class Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that podman knows: a file below /run/secrets (or at an absolute `target`), or a variable."""
+
+    name: str
+    target: str
+    variable: bool
+    uid: int
+    gid: int
+    mode: int
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of setrlimit(2); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+    """`K=V`, or `K` for the caller's own value (nothing where the caller has none, as podman does it)."""
+    env: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not name:
+            raise UsageError(f"--env {word!r} names no variable.", fix="Write NAME=VALUE, or NAME alone.")
+        if separator:
+            env[name] = value
+        elif name in caller:
+            env[name] = caller[name]
+    return env
+
+
+def parse_labels(words: Iterable[str]) -> dict[str, str]:
+    """`K=V`, or `K` for an empty value."""
+    labels: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not name:
+            raise UsageError(f"--label {word!r} has no name.", fix="Write NAME=VALUE.")
+        labels[name] = value
+    return labels
+
+
+def parse_volume(word: str) -> Mount:
+    """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
+    source, target, *options = word.split(":") if ":" in word else (word, "")
+    mode = options[0] if options else "rw"
+    if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
+        raise UsageError(
+            f"--volume {word!r} cannot be understood.",
+            fix="Write HOST:CONTAINER, or the same with :ro or :rw behind; CONTAINER is an absolute path.",
+        )
+    if source.startswith((".", "/")):
+        source = os.path.abspath(source)
+    elif re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", source) is None:
+        raise UsageError(
+            f"--volume {word!r}: {source!r} is neither a path nor the name of a volume.",
+            fix="Start a path with `/` or `./`; a volume's name has letters, digits and `_.-` only.",
+        )
+    return Mount(source=source, target=target, read_only=mode == "ro")
+
+
+def parse_tmpfs(word: str) -> Memory:
+    """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
+    target, _, options = word.partition(":")
+    given = tuple(option for option in options.split(",") if option)
+    known = all(
+        re.fullmatch(
+            r"r[ow]|(no)?(exec|suid|dev)|size=\d+[kmg%]?|mode=[0-7]{3,4}|[ug]id=\d+", option, re.IGNORECASE
+        )
+        for option in given
+    )
+    if not target.startswith("/") or target.strip("/") == "" or not known:
+        raise UsageError(
+            f"--tmpfs {word!r} cannot be understood.",
+            fix="Write CONTAINER, an absolute path, or the same with options: /cache:size=64m,mode=0700,noexec.",
+        )
+    return Memory(target=target, options=given)
+
+
+def parse_port(word: str) -> Port:
+    """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
+    match = re.fullmatch(
+        r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
+        word,
+    )
+    numbers = [] if match is None else [int(match["host"] or 0), int(match["container"])]
+    if match is None or max(numbers) > _PORT_LIMIT or numbers[1] == 0:
+        raise UsageError(
+            f"--publish {word!r} cannot be understood.",
+            fix="Write CONTAINER, HOST:CONTAINER or IP:HOST:CONTAINER (ports from 1 to 65535), then /tcp or "
+            "/udp if needed; repeat the option for more ports.",
+        )
+    return Port(
+        address=(match["address"] or "").strip("[]"),
+        host=numbers[0],
+        container=numbers[1],
+        protocol=match["protocol"] or "tcp",
+    )
+
+
+def parse_ports(given: object) -> tuple[Port, ...]:
+    """The words of `--publish`, or ports of the container with their places on the host (`Place`)."""
+    if not isinstance(given, Mapping):
+        return tuple(parse_port(word) for word in texts("publish", given))
+    ports = []
+    for inside, place in given.items():
+        address, port = place if isinstance(place, tuple) and len(place) == 2 else ("", place)  # noqa: PLR2004
+        address = f"[{address}]" if ":" in str(address) else address
+        front = ":".join(str(word) for word in (address, "" if port is None else port) if word != "" or address)
+        ports.append(parse_port(f"{front}:{inside}" if front else str(inside)))
+    return tuple(ports)
+
+
+def parse_secret(word: str) -> Secret:
+    """`NAME[,type=mount|env][,target=PATH|VARIABLE][,uid=N][,gid=N][,mode=0444]`, as `podman run --secret`."""
+    name, *fields = word.split(",")
+    given = dict(field.split("=", 1) for field in fields if "=" in field)
+    numbers = all(re.fullmatch(r"\d{1,9}", given.get(key, "0")) for key in ("uid", "gid"))
+    octal = re.fullmatch(r"[0-7]{3,4}", given.get("mode", "0444"))
+    kind = given.get("type", "mount")
+    if (
+        not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name)
+        or len(given) != len(fields)
+        or not _SECRET_KEYS.issuperset(given)
+        or kind not in ("mount", "env")
+        or not (numbers and octal)
+    ):
+        raise UsageError(
+            f"--secret {word!r} cannot be understood.",
+            fix="Write NAME, or NAME,type=env,target=VARIABLE, or NAME,target=FILE,uid=65532,mode=0400; "
+            "`podman secret create` makes one.",
+        )
+    return Secret(
+        name=name,
+        target=given.get("target", name),
+        variable=kind == "env",
+        uid=int(given.get("uid", "0")),
+        gid=int(given.get("gid", "0")),
+        mode=int(given.get("mode", "0444"), 8),
+    )
+
+
+def parse_limit(word: str) -> Limit:
+    """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
+    match = _LIMITS.fullmatch(word)
+    if match is None:
+        raise UsageError(
+            f"--ulimit {word!r} cannot be understood.",
+            fix="Write NAME=SOFT or NAME=SOFT:HARD, for example nofile=1024:4096 or core=0.",
+        )
+    soft, hard = (-1 if number == "unlimited" else int(number) for number in (match[2], match[3] or match[2]))
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise UsageError(f"--ulimit {word!r}: the soft limit is above the hard one.", fix="Write SOFT:HARD.")
+    return Limit(name=match[1], soft=soft, hard=hard)
+
+
+def parse_memory(word: str) -> int:
+    """Bytes of `512m`, `1.5g`, `1048576`; units are powers of 1024, as podman's."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([bkmgt]?)(?:ib|b)?", word.strip().lower())
+    size = 0 if match is None else int(float(match[1]) * _UNITS[match[2]])
+    if not 0 < size < 1 << 62:
+        raise UsageError(f"--memory {word!r} is no size above 0.", fix="Write it as 64m, 1.5g, or in bytes.")
+    return size
+
+
+def parse_words(option: str, word: str) -> tuple[str, ...]:
+    """A command: a JSON array, or words as a shell splits them; no shell ever runs it."""
+    try:
+        found = json.loads(word) if word.lstrip().startswith("[") else shlex.split(word)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not found or not found[0] or not all(isinstance(one, str) for one in found):
+        raise UsageError(
+            f"{option} {word!r} cannot be understood.",
+            fix=f"""Write {option} /program, or with arguments: {option} '["/program", "--flag"]'.""",
+        )
+    return tuple(found)
+
+
+def parse_keys(word: str) -> bytes:
+    """`ctrl-p,ctrl-q` as the bytes that a terminal sends for them; an empty word is no bytes."""
+    keys = bytearray()
+    for key in word.split(",") if word else ():
+        match = re.fullmatch(r"ctrl-([a-z@\[\\\]^_])", key)
+        if match is not None:
+            keys.append(ord(match[1].upper()) & 0x1F)
+        elif len(key) == 1 and key.isascii() and key.isprintable():
+            keys += key.encode()
+        else:
+            raise UsageError(
+                f"--detach-keys {word!r} cannot be understood.",
+                fix="Write letters, or ctrl- and a letter, with commas between: ctrl-p,ctrl-q.",
+            )
+    return bytes(keys)
+
+
+def parse_capability(word: str) -> str:
+    """A name of capabilities(7), with or without CAP_, or ALL; as podman names it."""
+    name = word.upper().removeprefix("CAP_")
+    if re.fullmatch(r"[A-Z][A-Z_]*", name) is None:
+        raise UsageError(
+            f"--cap-add {word!r} is no name of a capability.",
+            fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
+        )
+    return name if name == "ALL" else f"CAP_{name}"
+
+
+def parse_platform(word: str) -> tuple[str, str, str]:
+    """`OS/ARCH[/VARIANT]` as its parts, the variant empty where there is none."""
+    match = re.fullmatch(r"([a-z0-9]+)/([a-z0-9_]+)(?:/([a-z0-9]+))?", word)
+    if match is None:
+        raise UsageError(f"--platform {word!r} cannot be understood.", fix="Write it as linux/arm/v7.")
+    return match[1], match[2], match[3] or ""

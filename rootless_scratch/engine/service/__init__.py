@@ -1,0 +1,1 @@
+"""The podman service: found, started, or reached on another host."""

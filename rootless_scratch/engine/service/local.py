@@ -1,0 +1,310 @@
+"""Find the podman service or start one, and end what was started.
+
+A service of our own listens on a socket in a directory that only we may enter (`place.py`), and ends by itself a
+few seconds after its last request, so that nothing stays behind even if this process is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from rootless_scratch import command, processes
+from rootless_scratch.engine.service.directory import abandoned, meet
+from rootless_scratch.errors import EngineError, HostError
+from rootless_scratch.troubles import trouble_met, trouble_said
+
+TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from rootless_scratch.engine.api.http import Client
+    from rootless_scratch.engine.service.directory import Place
+    from rootless_scratch.spawn import Child
+
+    Origin = Literal["named", "user", "own"]
+
+IDLE = 10
+"""Seconds without a request after which a service of ours ends by itself."""
+
+_NAMESPACE_LOST = "invalid internal status"
+_START_PATIENCE = 30.0
+_END_PATIENCE = 3.0
+_INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""Set where we run below systemd; podman would take them as meant for itself: sd_notify(3)."""
+
+
+class IdleEndedError(HostError):
+    """A service of ours ended by itself, because nobody came to ask it anything for IDLE seconds."""
+
+
+class NamespaceLostError(HostError):
+    """podman does nothing any more: all of its user namespace was killed, and it takes containers for running."""
+
+
+class Service:
+    """A service that listens: whose it is, and how to speak to it.
+
+    One that the caller named has an `address`, and a `host` where it is known to run on another one than we do.
+    """
+
+    __slots__ = ("address", "client", "host", "origin")
+
+    def __init__(
+        self, *, client: Client, origin: Origin, address: str | None = None, host: str | None = None
+    ) -> None:
+        self.client = client
+        self.origin = origin
+        self.address = address
+        self.host = host
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it may have another store and other rights than this account has here."""
+        return self.origin == "named"
+
+
+class Starting:
+    """A service of ours, shared with all calls like this one: it may not listen yet.
+
+    Raises ToolMissingError, HostError. `close` ends it where nobody else uses it.
+    """
+
+    def __init__(self, variables: Mapping[str, str], *, runtime: str | None) -> None:
+        self._environment = {name: value for name, value in variables.items() if name not in _INHERITED}
+        self._runtime = runtime
+        self._closed = False
+        self.process: Child | None = None
+        """The service, where it is this call that has started it."""
+        self.place = meet(variables, runtime=runtime)
+        try:
+            if not self.place.sockets():
+                self.begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Start it, unless another call is about to, or has."""
+        try:
+            if not self.place.take_turn():
+                return
+            # Whoever had the turn before has started one.
+            if any(_client(path).listens() for path in self.place.sockets()):
+                self.place.end_turn()
+                return
+            self.began = time.monotonic()
+            self.process = _start(self.place, self._environment, self._runtime)
+        except OSError as error:
+            trouble = trouble_met(error)
+            if trouble is not None:
+                raise trouble.error() from error
+            raise HostError(
+                f"The podman service cannot be started: {self.place.directory}: {error.strerror}.",
+                fix="Make room there, or set XDG_RUNTIME_DIR to another directory that you can write to.",
+            ) from error
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has just been started here; an older one may be about to leave."""
+        return self.process is not None and time.monotonic() - self.began < IDLE / 2
+
+    def close(self) -> None:
+        """Use it no more, and end it unless others do; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
+        process = self.process
+        if not self.place.leave(lambda: _end(self.place, process)) and process is not None:
+            _reap_later(process)
+
+
+def found_service(variables: Mapping[str, str]) -> Service | None:
+    """The user's own service if it answers, else None; one that the caller names is remote.py's."""
+    if not has_user_socket(variables):
+        return None
+    client = _client(_user_socket(variables))
+    try:
+        ping(client, patience=2.0)
+    except EngineError:
+        # A socket that nobody serves any more is no error: a service of our own takes its place.
+        return None
+    return Service(client=client, origin="user")
+
+
+def has_user_socket(variables: Mapping[str, str]) -> bool:
+    """Whether there is a socket of the user's own service; it may be stale."""
+    try:
+        status = os.stat(_user_socket(variables))
+    except OSError:
+        return False
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def wait_until_ready(starting: Starting) -> Service:
+    """The service once it answers.
+
+    Raises IdleEndedError where this host was too busy to ask in time, NamespaceLostError, and HostError with
+    podman's own cause where it ends otherwise.
+    """
+    deadline = time.monotonic() + _START_PATIENCE
+    pause = 0.002
+    while True:
+        for path in starting.place.sockets():
+            client = _client(path, log=starting.place.log)
+            # A request makes one stay that is about to leave.
+            if client.listens() and (starting.is_fresh or _answers(client)):
+                starting.place.end_turn()
+                return Service(client=client, origin="own")
+        if starting.process is None:
+            starting.begin()
+            pause = min(pause * 1.5, 0.02)
+        elif starting.process.poll() is not None:
+            raise _died(starting, starting.process)
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"`podman system service` did not answer within {_START_PATIENCE:g} s.",
+                fix="Run `podman info` by hand; if it hangs too, `podman system migrate` often helps.",
+            )
+        time.sleep(pause)
+
+
+def end_abandoned(directory: str) -> None:
+    """End the service of a call that was killed, and remove its directory, unless somebody uses it."""
+    try:
+        place = abandoned(directory)
+    except OSError:
+        return
+    if place is not None:
+        place.leave(lambda: _end(place, None))
+
+
+def _user_socket(variables: Mapping[str, str]) -> str:
+    runtime = variables.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return "/run/podman/podman.sock" if os.geteuid() == 0 else f"{runtime}/podman/podman.sock"
+
+
+def _client(path: str, *, log: str | None = None) -> Client:
+    """The client; imported late, for a service of ours starts meanwhile and JSON and sockets cost 7 ms."""
+    from rootless_scratch.engine.api.http import Client
+
+    return Client(path=path, log=log)
+
+
+def ping(client: Client, *, patience: float) -> None:
+    """Raise EngineError unless podman answers within `patience` seconds."""
+    response = client.request("GET", "/_ping", patience=patience)
+    if not response.ok or response.header("Libpod-Api-Version") is None:
+        raise EngineError(
+            "What answers there is not podman.",
+            fix="Check which program listens on that socket (`ss -xlp`).",
+        )
+
+
+def _answers(client: Client) -> bool:
+    try:
+        ping(client, patience=10.0)
+    except EngineError:
+        return False
+    return True
+
+
+def _start(place: Place, environment: Mapping[str, str], runtime: str | None) -> Child:
+    chosen = () if runtime is None else ("--runtime", runtime)
+    # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
+    moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
+    argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # A file, for a pipe that nobody reads would fill up and stop the service.
+        log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            return command.start(argv, environment=environment, stdin=null, stdout=null, stderr=log)
+        finally:
+            os.close(log)
+    finally:
+        os.close(null)
+
+
+def _end(place: Place, process: Child | None) -> None:
+    """SIGTERM, and SIGKILL where that is not heeded: the service waits for streams that are still open.
+
+    A rootless podman is a pair, of which the child listens; the parent now and then ends on SIGTERM without
+    telling it. Both are in the process group that was made for them; conmon and the pause process are not.
+    """
+    import signal
+
+    listeners = [pid for path in place.sockets() if (pid := _listener(path, place.directory))]
+    groups = {group for pid in listeners if (group := _group_of(pid))}
+    groups |= {process.pid} if process else set()
+    for group in groups:
+        _signal(group, signal.SIGTERM)
+    deadline = time.monotonic() + _END_PATIENCE
+    while (process is not None and process.poll() is None) or any(map(processes.lives, listeners)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.001)
+    for group in groups:
+        # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
+        _signal(group, signal.SIGKILL)
+    if process is not None:
+        process.wait()
+
+
+def _listener(path: str, directory: str) -> int:
+    """The process that listens on a socket of ours, 0 where none does: SO_PEERCRED of unix(7)."""
+    pid = _client(path).listener()
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return pid if os.fsencode(directory) in file.read() else 0
+    except OSError:
+        return 0
+
+
+def _group_of(pid: int) -> int:
+    """The process group that it was started in, 0 where it has ended or that is our own."""
+    try:
+        group = os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+    return 0 if group == os.getpgrp() else group
+
+
+def _reap_later(process: Child) -> None:
+    """Others go on using a service that we have started; when it ends it is still for us to reap."""
+    import threading
+
+    threading.Thread(target=process.wait, name="rootless-scratch-service", daemon=True).start()
+
+
+def _signal(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        # It has ended by itself.
+        return
+
+
+def _died(starting: Starting, process: Child) -> HostError:
+    try:
+        with open(starting.place.log, "rb") as log:
+            said = log.read(command.STDERR_KEPT).decode("utf-8", "replace")
+    except OSError:
+        said = ""
+    trouble = trouble_said(said)
+    if trouble is not None:
+        return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)
+    if _NAMESPACE_LOST in said:
+        return NamespaceLostError(
+            "The processes of podman's user namespace were killed, with containers that it takes for running.",
+            fix="Run `podman system migrate`, which has it forget them.",
+            detail=said,
+        )
+    cause = command.last_cause(said) or f"it ended with code {process.returncode}"
+    kind = HostError if process.returncode else IdleEndedError
+    return kind(
+        f"The podman service did not start: {cause}.",
+        fix="Run `rootless-scratch doctor`, which tells what this host lacks.",
+    )

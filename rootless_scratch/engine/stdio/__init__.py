@@ -1,0 +1,1 @@
+"""The streams between the caller and the program: output, input, terminal."""

@@ -1,0 +1,14 @@
+"""A Spec as one part for each platform that its programs are for."""
+
+from __future__ import annotations
+
+from rootless_scratch.image.spec import Part, Spec
+
+
+def parts_of(spec: Spec) -> tuple[Part, ...]:
+    """One part per platform that the programs are for; split.py is loaded only where there may be two."""
+    if len(spec.programs) < 2 and not spec.platforms:  # noqa: PLR2004 - two may differ
+        return (Part(spec=spec),)
+    from rootless_scratch.image.plan.split import split
+
+    return split(spec)

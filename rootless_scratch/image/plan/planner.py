@@ -1,0 +1,154 @@
+"""From a Spec to a Plan: every file looked at, everything decided, nothing written."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.roots import HostRoot
+from rootless_scratch.image.config import ImageConfig
+from rootless_scratch.image.names import image_name
+from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
+from rootless_scratch.image.plan.entries import (
+    copied_entries,
+    directory_entry,
+    program_entry,
+    symlink_entry,
+    with_directories,
+)
+from rootless_scratch.image.plan.settings import pairs, runtime_config, times
+from rootless_scratch.image.rootfs import Entry, File, Rootfs, make_rootfs
+from rootless_scratch.image.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rootless_scratch.image.spec import Spec
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the image may start: its path in the image, and what it says of itself."""
+
+    path: str
+    facts: ProgramFacts
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything decided: the files, the config, the time, the names.
+
+    `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
+    time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
+    (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
+    `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
+    `auto` stood for. `bundling` is whether libraries were to be taken along at all.
+    `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
+    not have, `incomplete` those that copied libraries want.
+    """
+
+    names: tuple[str, ...]
+    platform: str | None
+    config: ImageConfig
+    annotations: tuple[tuple[str, str], ...]
+    mtime: int
+    rootfs: Rootfs
+    programs: tuple[Program, ...]
+    covered: tuple[tuple[str, str], ...] = ()
+    added: tuple[str, ...] = ()
+    bundling: bool = False
+    libraries: tuple[Program, ...] = ()
+    unresolved: tuple[Unresolved, ...] = ()
+    incomplete: tuple[Unresolved, ...] = ()
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and the platform by which an index of several names its image; None for a plan alone."""
+
+    plan: Plan
+    platform: str | None = None
+
+
+def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot | None = None) -> Plan:
+    """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
+
+    `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
+    may be shared by plans that are made one after the other. One path may be named twice if it is
+    the same entry both times; of directories, those of `spec.directories` hold, with their mode and owner, and
+    copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
+    """
+    names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
+    entries: list[Entry] = []
+    programs: dict[str, Program] = {}
+    for named in spec.programs:
+        entry, facts = program_entry(named)
+        entries.append(entry)
+        programs[entry.path] = Program(path=entry.path, facts=facts)
+    for copy in spec.copies:
+        entries.extend(copied_entries(copy))
+    entries.extend(symlink_entry(new) for new in spec.symlinks)
+    directories = [directory_entry(new) for new in spec.directories]
+    require_bundle(spec)
+    bundled = Bundle()
+    if spec.bundle_libraries:
+        bundled = bundle(
+            entries,
+            {path: program.facts for path, program in programs.items()},
+            include=spec.include_libraries,
+            root=root or HostRoot(spec.sysroot or "/"),
+        )
+        entries.extend(bundled.entries)
+    config = runtime_config(spec, entries[0].path if spec.programs else None)
+    covered: tuple[tuple[str, str], ...] = ()
+    if spec.essentials:
+        from rootless_scratch.image.plan.essentials import with_essentials
+
+        entries, directories, covered = with_essentials(entries, directories, spec.essentials, config.user)
+    rootfs = make_rootfs(with_directories(entries, directories))
+
+    def read(file: File) -> ProgramFacts:
+        if file.path not in programs:
+            programs[file.path] = Program(path=file.path, facts=_facts(file))
+        return programs[file.path].facts
+
+    started = Tree(rootfs).started_files(config, read)
+    platform = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    mtime, created = times(spec.created, os.environ if environ is None else environ)
+    system, architecture, variant = (*(platform or "").split("/"), None, None)[:3]
+    return Plan(
+        names=names,
+        platform=platform,
+        config=ImageConfig(
+            created=created,
+            architecture=architecture or "",
+            os=system or "",
+            variant=variant,
+            config=config,
+        ),
+        annotations=pairs("--annotation", spec.annotations),
+        mtime=mtime,
+        rootfs=rootfs,
+        programs=tuple(programs.values()),
+        covered=covered,
+        bundling=spec.bundle_libraries,
+        libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
+        unresolved=bundled.unresolved,
+        incomplete=bundled.incomplete,
+    )
+
+
+def _facts(file: File) -> ProgramFacts:
+    """What a file of the image says of itself; one that was made for it is text (image/plan/essentials.py)."""
+    if file.source is None:
+        return ProgramFacts(path=file.path, identity=file.identity, mode=file.mode, kind="text")
+    return read_program(file.source)
+
+
+def platform_of(started: Iterable[ProgramFacts], others: Iterable[ProgramFacts]) -> str | None:
+    """The platform of the ELF file that is started, never the builder's (docs/design.md, rule 4)."""
+    for found in (*started, *others):
+        if found.elf is not None and found.elf.platform is not None:
+            return str(found.elf.platform)
+    return None

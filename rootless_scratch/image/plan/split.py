@@ -1,0 +1,139 @@
+"""One Spec of programs for several platforms as one Spec per platform.
+
+Programs of several platforms make an image each where that is plain: where two of them have the same DEST in the
+image, or where `--platform` says so. All else goes into every image.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.elf.platforms import Platform, parse_platform
+from rootless_scratch.elf.program import read_program
+from rootless_scratch.errors import SpecError
+from rootless_scratch.image.plan.entries import program_path
+from rootless_scratch.image.spec import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootless_scratch.image.spec import Copy, Spec
+
+_START = 20
+"""Bytes of an ELF file up to its processor (e_machine) and behind: elf(5)."""
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    """A program with its platform; a script has none, and goes into every image."""
+
+    program: Copy
+    platform: Platform | None
+
+
+def split(spec: Spec) -> tuple[Part, ...]:
+    """One part per platform, sorted by platform; a single one for all programs that are for one.
+
+    Where one program per platform is named and their DEST is said once, it holds for all. Raises SpecError where
+    programs cannot be shared out, SourceError, ElfError.
+    """
+    whole = msgspec.structs.replace(spec, platforms=())
+    if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs)):  # noqa: PLR2004 - two differ
+        return (Part(spec=whole),)
+    named = [_Named(program=program, platform=_platform_of(program)) for program in spec.programs]
+    asked = [_asked(word, program) for word, program in spec.platforms]
+    placed = _with_one_destination(named, asked)
+    platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
+    if len(platforms) < 2 or not (asked or _collide(placed)):  # noqa: PLR2004 - likewise
+        return (Part(spec=msgspec.structs.replace(whole, programs=tuple(each.program for each in placed))),)
+    order = list(dict.fromkeys(program_path(each.program) for each in placed))
+    parts = []
+    for name in sorted(platforms):
+        own = [each.program for each in placed if each.platform is None or str(each.platform) == name]
+        if not asked:
+            _require_all(order, own, name)
+            own.sort(key=lambda program: order.index(program_path(program)))
+        parts.append(Part(spec=msgspec.structs.replace(whole, programs=tuple(own)), platform=name))
+    return tuple(parts)
+
+
+def _are_alike(programs: Sequence[Copy]) -> bool:
+    """Whether all begin alike, down to the processor, and none stands in another's place: the usual case."""
+    starts = set()
+    for program in programs:
+        try:
+            descriptor = os.open(program.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except (OSError, ValueError):
+            return True  # the plan says what is wrong with it
+        try:
+            starts.add(os.read(descriptor, _START))
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+    elf = {start[4:6] + start[18:20] for start in starts if start.startswith(b"\x7fELF")}
+    return len(elf) < 2 and len({program_path(each) for each in programs}) == len(programs)  # noqa: PLR2004
+
+
+def _platform_of(program: Copy) -> Platform | None:
+    elf = read_program(program.source).elf
+    return None if elf is None else elf.exact_platform
+
+
+def _asked(word: str, program: Copy) -> _Named:
+    """A program of --platform, which must be what it is said to be; a higher variant is the user's to say."""
+    wanted, found = parse_platform(word), _platform_of(program)
+    if found is None:
+        raise SpecError(
+            f"{program.source!r} does not say for which platform it is, so it may not be one for {word}.",
+            fix="Name an ELF program behind `--platform`; what goes into every image comes by --copy.",
+        )
+    same = (wanted.os, wanted.architecture) == (found.os, found.architecture)
+    if not same or (wanted.variant or found.variant or "") < (found.variant or ""):
+        raise SpecError(
+            f"{program.source!r} is for {found}, and not for {word}.",
+            fix=f"Write `--platform {found}={program.source}`, or name the program that was built for {word}.",
+        )
+    return _Named(
+        program=program, platform=msgspec.structs.replace(wanted, variant=wanted.variant or found.variant)
+    )
+
+
+def _with_one_destination(named: Sequence[_Named], asked: Sequence[_Named]) -> list[_Named]:
+    """One program per platform and one DEST said: it holds for all. One without --platform says it by its name."""
+    every = [*named, *asked]
+    platforms = [str(each.platform) for each in every]
+    said = {program_path(each.program) for each in every if each.program.destination is not None}
+    if asked and not said:
+        said = {program_path(each.program) for each in named}
+    if len(said) != 1 or len(set(platforms)) != len(platforms) or None in {each.platform for each in every}:
+        return every
+    (place,) = said
+    return [
+        msgspec.structs.replace(each, program=msgspec.structs.replace(each.program, destination=place))
+        for each in every
+    ]
+
+
+def _collide(programs: Sequence[_Named]) -> bool:
+    """Whether two of different platforms have one place in the image, where only one can be."""
+    places: dict[str, str] = {}
+    for each in programs:
+        if each.platform is not None:
+            here = str(each.platform)
+            if places.setdefault(program_path(each.program), here) != here:
+                return True
+    return False
+
+
+def _require_all(order: Sequence[str], own: Sequence[Copy], platform: str) -> None:
+    there = {program_path(program) for program in own}
+    missing = [path for path in order if path not in there]
+    if missing:
+        raise SpecError(
+            f"There is an image for each platform, and none of the programs for {platform} is {missing[0]}.",
+            fix=f"Name the one for {platform} too, as PROGRAM:{missing[0]}; or, where the images shall not "
+            f"hold the same, say `--platform {platform}=PROGRAM`.",
+        )

@@ -1,0 +1,1 @@
+"""The bounded reader of layouts, archives and layers that anybody may have made."""

@@ -1,0 +1,154 @@
+"""All that is wrong with the images of a layout or an archive: digests, sizes, media types, diff_ids."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from rootless_scratch.image.host_files import host_trouble
+from rootless_scratch.image.oci import CONFIG, MANIFEST
+from rootless_scratch.image.read.found import images_of, is_unknown, load
+from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name
+from rootless_scratch.image.read.unpacking import open_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.image.read.found import FoundLayer
+    from rootless_scratch.image.read.reader import Source
+
+_CHUNK = 1 << 20
+TAR_TYPES = re.compile(
+    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
+    r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
+)
+_MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+_ANY = re.compile("")
+_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
+
+
+def validate(source: Source) -> tuple[str, ...]:
+    """Name all faults of all images that the source holds: digests, sizes, media types, diff_ids; () for none."""
+    # A dict, because many images may have the same fault.
+    faults: dict[str, None] = {}
+    indexes: list[dict[str, Any]] = []
+    source.budget.restart()
+    if not source.is_docker:
+        faults |= dict.fromkeys(_check_version(source))
+    try:
+        images = list(images_of(source, indexes))
+    except Fault as fault:
+        return (*faults, str(fault))
+    checked: set[str] = set()
+    for index in indexes:
+        faults |= dict.fromkeys(_check_blob(source, index, INDEXES, checked))
+    for image in images:
+        faults |= dict.fromkeys(_faults(source, image.item, checked))
+    return tuple(faults)
+
+
+def _check_version(source: Source) -> Iterator[str]:
+    try:
+        version = as_dict(source.document("oci-layout"), "oci-layout").get("imageLayoutVersion")
+    except Fault as fault:
+        yield str(fault)
+    else:
+        if version != "1.0.0":
+            yield f"oci-layout is of version {version!r} and not 1.0.0"
+
+
+def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+    if not source.is_docker:
+        yield from _check_blob(source, item, _MANIFESTS, checked)
+        if is_unknown(item):
+            yield from _check_artifact(source, item, checked)
+            return
+    try:
+        image = load(source, item)
+        if source.is_docker:
+            name = os.path.basename(str(item["Config"])).removesuffix(".json")
+            if re.fullmatch("[0-9a-f]{64}", name) and name != image.image_id:
+                yield f"{item['Config']} has the digest sha256:{image.image_id}"
+        else:
+            manifest = source.document(blob_name(item))
+            yield from _check_blob(source, manifest["config"], _CONFIGS, checked)
+    except Fault as fault:
+        yield str(fault)
+        return
+    for layer in image.layers:
+        if not source.is_docker:
+            yield from _check_blob(source, layer.descriptor, TAR_TYPES, checked)
+        key = f"{layer.name} {layer.diff_id}"
+        if key not in checked:
+            checked.add(key)
+            yield from _check_diff(source, layer)
+
+
+def _check_artifact(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+    """What lies in an index beside images (attestations): its blobs are whole, and may be of any media type."""
+    try:
+        manifest = as_dict(source.document(blob_name(item)), blob_name(item))
+        for blob in (manifest.get("config"), *(manifest.get("layers") or ())):
+            yield from _check_blob(source, as_dict(blob, blob_name(item)), _ANY, checked)
+    except (Fault, TypeError) as fault:
+        yield str(fault)
+
+
+def _check_blob(
+    source: Source, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
+) -> Iterator[str]:
+    name = "a blob"
+    try:
+        name = blob_name(descriptor)
+        if name in checked:
+            return
+        checked.add(name)
+        kind = str(descriptor.get("mediaType"))
+        known = kinds.match(kind) is not None if isinstance(kinds, re.Pattern) else kind in kinds
+        if not known:
+            yield f"{name} has the media type {kind!r}"
+        with source.open(name) as file:
+            size, digest = _sum(file)
+    except Fault as fault:
+        yield str(fault)
+        return
+    except OSError as error:
+        yield told(error, name)
+        return
+    if size != descriptor.get("size"):
+        yield f"{name} has {size} bytes and not {descriptor.get('size')!r}"
+    if digest != descriptor["digest"]:
+        yield f"{name} has the digest {digest}"
+
+
+def _check_diff(source: Source, layer: FoundLayer) -> Iterator[str]:
+    try:
+        with open_layer(source, layer.name) as file:
+            _, digest = _sum(file)
+    except Fault as fault:
+        yield str(fault)
+        return
+    except (OSError, EOFError) as error:
+        yield told(error, f"{layer.name} cannot be unpacked")
+        return
+    if digest != layer.diff_id:
+        yield f"{layer.name} has the diff_id {digest}, and the config says {layer.diff_id}"
+
+
+def told(error: OSError | EOFError, what: str) -> str:
+    """What is wrong with a file; raises HostError where it is this host that cannot read it."""
+    trouble = host_trouble(error, what) if isinstance(error, OSError) else None
+    if trouble is not None:
+        raise trouble from error
+    return f"{what}: {error}"
+
+
+def _sum(file: BinaryIO) -> tuple[int, str]:
+    found = hashlib.sha256()
+    size = 0
+    while block := file.read(_CHUNK):
+        found.update(block)
+        size += len(block)
+    return size, f"sha256:{found.hexdigest()}"

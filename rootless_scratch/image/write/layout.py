@@ -1,0 +1,320 @@
+"""OCI image layouts on disk, and archives of images: written whole or not at all.
+
+A layout may hold several images, and several writers may add to it at once: blobs come first, and the index, which
+names them, is replaced under a lock of the directory (OCI image-spec v1.1, image-layout.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+
+from rootless_scratch.errors import BuildError
+from rootless_scratch.image.host_files import open_regular
+from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode, ref_of
+from rootless_scratch.image.write.tarheader import DIRECTORY, END, header, padding
+from rootless_scratch.image.write.temporary import PREFIX, Temporary, sync_directory
+from rootless_scratch.private import foreign_link
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+VERSION_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256"
+VERSION = b'{"imageLayoutVersion":"1.0.0"}'
+_CHUNK = 16 << 20
+_LOCK_PATIENCE = 60.0
+"""Seconds; a writer holds it for as long as it takes to write one small file."""
+
+
+class Blob:
+    """Bytes with their digest: either `content`, or what the file `source` holds, from its start."""
+
+    __slots__ = ("content", "digest", "size", "source")
+
+    def __init__(self, digest: str, size: int, *, content: bytes = b"", source: Temporary | None = None) -> None:
+        self.digest = digest
+        self.size = size
+        self.content = content
+        self.source = source
+
+    @classmethod
+    def of(cls, content: bytes) -> Blob:
+        """The blob of some bytes."""
+        return cls(digest_of(content), len(content), content=content)
+
+    @property
+    def name(self) -> str:
+        """The digest without its algorithm: the file's name."""
+        return self.digest.removeprefix("sha256:")
+
+
+class WrittenImage:
+    """All blobs of an image: the manifest, the config, the layers."""
+
+    __slots__ = ("config", "layers", "manifest")
+
+    def __init__(self, *, manifest: Blob, config: Blob, layers: Sequence[Blob]) -> None:
+        self.manifest = manifest
+        self.config = config
+        self.layers = tuple(layers)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What is pointed to before what points to it, each once."""
+        every = (*self.layers, self.config, self.manifest)
+        return tuple({blob.digest: blob for blob in every}.values())
+
+    def entry(self, ref: str | None) -> dict[str, object]:
+        """The descriptor by which an index names the image."""
+        return _named(MANIFEST, self.manifest, ref)
+
+
+class WrittenIndex:
+    """All blobs of several images, and the index that names them by platform; `manifest` is the index itself.
+
+    `nested` are indexes that it names.
+    """
+
+    __slots__ = ("images", "manifest", "nested")
+
+    def __init__(self, *, manifest: Blob, images: Sequence[WrittenImage], nested: Sequence[Blob] = ()) -> None:
+        self.manifest = manifest
+        self.images = tuple(images)
+        self.nested = tuple(nested)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """What is pointed to before what points to it, each once."""
+        every = [*(blob for image in self.images for blob in image.blobs), *self.nested, self.manifest]
+        return tuple({blob.digest: blob for blob in every}.values())
+
+    def entry(self, ref: str | None) -> dict[str, object]:
+        """The descriptor by which a layout names the index."""
+        return _named(INDEX, self.manifest, ref)
+
+
+def _named(media_type: str, blob: Blob, ref: str | None) -> dict[str, object]:
+    found = descriptor(media_type, blob.digest, blob.size)
+    return found if ref is None else {**found, "annotations": {REF_NAME: ref}}
+
+
+@contextmanager
+def layout_directory(path: str) -> Iterator[str]:
+    """A directory that may take images: a layout, or nothing yet; what was made is removed where nothing came in.
+
+    Raises BuildError for a directory of anything else, and for one that cannot be made or read.
+    """
+    refuse_foreign_link(path)
+    made = not os.path.isdir(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        foreign = _foreign(path)
+    except OSError as error:
+        raise BuildError(
+            f"{path!r} cannot be made or read: {error.strerror}.", fix="Name a directory that you can write to."
+        ) from error
+    if foreign is not None:
+        raise BuildError(
+            f"{path!r} is not an image layout: it holds {foreign!r} and no {VERSION_FILE} of version 1.",
+            fix="Name a new directory, or one that an image was written to before.",
+        )
+    try:
+        yield path
+    finally:
+        if made:
+            with suppress(OSError):  # the image is in it
+                os.rmdir(path)
+
+
+def refuse_foreign_link(path: str) -> None:
+    """Raise BuildError where another user decides, by a link in a shared directory, what is written to."""
+    link = foreign_link(path)
+    if link is not None:
+        raise BuildError(
+            f"{link!r} is a symbolic link of another user, who thus chooses the file that is written to.",
+            fix="Write to a directory of your own, or name the file that is meant.",
+        )
+
+
+def _foreign(path: str) -> str | None:
+    """What in a directory belongs to no layout, nor to one whose first writer was killed; None if all does."""
+    names = os.listdir(path)
+    if VERSION_FILE in names:
+        try:
+            with open_regular(os.path.join(path, VERSION_FILE)) as file:
+                version = json.loads(file.read(1 << 16))["imageLayoutVersion"]
+        except (OSError, ValueError, KeyError, TypeError):
+            version = ""
+        return None if str(version).startswith("1.") else VERSION_FILE
+    others = (name for name in sorted(names) if name != "blobs" and not name.startswith(PREFIX))
+    return next(others, None)
+
+
+def add_to_layout(path: str, image: WrittenImage | WrittenIndex, refs: Sequence[str | None]) -> None:
+    """Put an image into a layout under each of `refs`; what had such a name before loses it, all else stays.
+
+    None is the image without a name, of which a layout has one. Raises BuildError, OSError.
+    """
+    blobs = os.path.join(path, BLOBS)
+    os.makedirs(blobs, exist_ok=True)
+    for blob in image.blobs:
+        place = os.path.join(blobs, blob.name)
+        if not _has(place, blob):
+            _place(path, blob, place)
+    sync_directory(blobs)
+    with locked(path):
+        if not os.path.exists(os.path.join(path, VERSION_FILE)):
+            _replace(path, VERSION_FILE, VERSION)
+        index = _read_index(path)
+        unnamed = sum(ref_of(entry) is None for entry in index["manifests"])
+        # Of several without a name none is the one that ours replaces.
+        replaced = [ref for ref in refs if ref is not None or unnamed == 1]
+        new = [image.entry(ref) for ref in refs]
+        manifests = [each for each in index["manifests"] if ref_of(each) not in replaced and each not in new]
+        manifests += new
+        _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}))
+
+
+def name_manifest(path: str, digest: str, ref: str) -> None:
+    """Name a manifest of a layout that only an index there names. Raises BuildError, OSError."""
+    size = os.stat(os.path.join(path, BLOBS, digest.removeprefix("sha256:"))).st_size
+    with locked(path):
+        index = _read_index(path)
+        entry = _named(MANIFEST, Blob(digest, size), ref)
+        _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
+
+
+def _has(place: str, blob: Blob) -> bool:
+    """Whether a blob is there and whole: of the right size is also what somebody damaged."""
+    try:
+        with open_regular(place) as file:
+            return (
+                os.fstat(file.fileno()).st_size == blob.size
+                and hashlib.file_digest(file, "sha256").hexdigest() == blob.name
+            )
+    except OSError:
+        return False
+
+
+def _place(path: str, blob: Blob, place: str) -> None:
+    """Give a blob its name; a file that lies in this layout already is only renamed."""
+    if blob.source is not None and blob.source.is_in(path):
+        blob.source.rename(place, sync=False)
+        return
+    with Temporary(path) as file:
+        _append(file, blob)
+        file.rename(place, sync=False)
+
+
+def _replace(path: str, name: str, content: bytes) -> None:
+    with Temporary(path) as file:
+        file.write(content)
+        file.rename(os.path.join(path, name))
+
+
+def _append(file: Temporary, blob: Blob) -> None:
+    """Write a blob at the end of a file, inside the kernel where it can."""
+    if blob.source is None:
+        file.write(blob.content)
+        return
+    at = 0
+    in_kernel = True
+    while at < blob.size:
+        count = min(_CHUNK, blob.size - at)
+        if in_kernel:
+            try:
+                done = os.copy_file_range(blob.source.descriptor, file.descriptor, count, offset_src=at)
+            except OSError:
+                in_kernel = False
+                continue
+        else:
+            block = os.pread(blob.source.descriptor, min(count, 1 << 20), at)
+            file.write(block)
+            done = len(block)
+        if done == 0:
+            raise BuildError("A layer became shorter while it was copied.", fix="Let the output be.")
+        at += done
+
+
+def _read_index(path: str) -> dict[str, list[object]]:
+    try:
+        with open_regular(os.path.join(path, INDEX_FILE)) as file:
+            index = json.load(file)
+    except FileNotFoundError:
+        return {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}  # type: ignore[dict-item]
+    except (OSError, ValueError, RecursionError):
+        index = None
+    if not isinstance(index, dict) or not isinstance(index.get("manifests"), list):
+        raise BuildError(
+            f"The {INDEX_FILE} of {path!r} is not readable, and names the images that are there.",
+            fix="Write to another directory, or remove this one.",
+        )
+    return index
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Alone among writers of this directory; nothing is left of the lock, however its holder ends (flock(2)).
+
+    Whoever may read the directory can hold the lock, so it is not waited for without end: raises BuildError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BuildError(
+                        f"Another process has held the lock of {path!r} for {_LOCK_PATIENCE:g} s.",
+                        fix="See which one by `lslocks`, or write to a directory that others cannot read.",
+                    ) from error
+                time.sleep(0.005)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_oci_archive(path: str, image: WrittenImage | WrittenIndex, ref: str | None) -> None:
+    """Write a layout with one image as a tar file, replacing what is there. Raises OSError."""
+    index = encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [image.entry(ref)]})
+    with Temporary(os.path.dirname(path)) as file:
+        file.write(header(b"blobs/", kind=DIRECTORY, mode=0o755))
+        file.write(header(f"{BLOBS}/".encode(), kind=DIRECTORY, mode=0o755))
+        for blob in image.blobs:
+            _member(file, f"{BLOBS}/{blob.name}", blob)
+        _member(file, INDEX_FILE, Blob.of(index))
+        _member(file, VERSION_FILE, Blob.of(VERSION))
+        file.write(END)
+        file.rename(path)
+
+
+def write_docker_archive(path: str, image: WrittenImage, names: Sequence[str]) -> None:
+    """Write what `docker load` and `podman load` read, replacing what is there; the image keeps its ID.
+
+    Docker image-spec v1.2, "Combined Image JSON + Filesystem Changeset Format". Raises OSError.
+    """
+    layers = [f"{blob.name}/layer.tar" for blob in image.layers]
+    manifest = [{"Config": f"{image.config.name}.json", "RepoTags": list(names) or None, "Layers": layers}]
+    content = json.dumps(manifest, separators=(",", ":")).encode()
+    with Temporary(os.path.dirname(path)) as file:
+        for name, blob in zip(layers, image.layers, strict=True):
+            file.write(header(name.rpartition("/")[0].encode() + b"/", kind=DIRECTORY, mode=0o755))
+            _member(file, name, blob)
+        _member(file, f"{image.config.name}.json", image.config)
+        _member(file, "manifest.json", Blob.of(content))
+        file.write(END)
+        file.rename(path)
+
+
+def _member(file: Temporary, name: str, blob: Blob) -> None:
+    file.write(header(name.encode(), size=blob.size))
+    _append(file, blob)
+    file.write(padding(blob.size))

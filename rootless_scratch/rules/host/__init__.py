@@ -1,0 +1,1 @@
+"""Rules on this host: what works here, and why not."""

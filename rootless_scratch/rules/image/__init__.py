@@ -1,0 +1,1 @@
+"""Rules on a whole image: its config, users, paths, and what its programs want."""

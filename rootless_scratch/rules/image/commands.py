@@ -1,0 +1,253 @@
+"""Rules on the command of an image: what its words lead to, judged as runtimes look it up."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final
+
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.rules.access import EXECUTE, obstacle
+from rootless_scratch.rules.advice import listed, shown
+from rootless_scratch.rules.view import dead_end, files_named, in_flag, similar_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.rules.view import Scene
+
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "dash"})
+_SHELL_WORK: Final = re.compile(r"[|&;<>()$`\\*?{}~#!\n=]")
+"""Text with one of these needs a shell, or might."""
+
+
+def command_path(scene: Scene, word: str) -> str | None:
+    """Find the file that a runtime starts for a word; None where no directory of PATH has it.
+
+    Runtimes differ in whether a file without execute bits ends the search; the one that starts is preferred.
+    """
+    return scene.tree.command_path(
+        scene.config,
+        word,
+        usable=lambda path: obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None,
+    )
+
+
+def judge_command(scene: Scene) -> Iterator[Finding]:
+    """Say whether the first word leads to a file, and whether CMD was taken for a command of its own."""
+    words = scene.config.words()
+    if not words:
+        yield Finding(
+            rule="no-command",
+            severity="error",
+            subject="entrypoint",
+            message="The image has neither an entrypoint nor a command, so nothing of it can be started.",
+            fix=f"Name a program, or give one by {in_flag('--entrypoint', ('/PROGRAM',))}.",
+        )
+        return
+    path = command_path(scene, words[0])
+    entry = None if path is None else scene.tree.resolve(path)
+    if entry is None and _is_shell_form(words):
+        yield _shell_form(scene, words)
+    elif path is None:
+        yield _not_in_path(scene, words[0])
+    elif entry is None:
+        yield _missing(scene, words[0], path)
+    elif isinstance(entry, File):
+        yield from _judge_relative(scene, words[0])
+        yield from _judge_arguments(scene, entry)
+    else:
+        yield Finding(
+            rule="command-is-directory",
+            severity="error",
+            subject=words[0],
+            message=f"{shown(words[0])} is a directory of the image, and the image is to start it.",
+            fix=f"Name the program in it by its absolute path with {scene.flag()}.",
+        )
+
+
+def judge_healthcheck(scene: Scene) -> Iterator[Finding]:
+    """Say whether the test that engines run beside the program can be run: HEALTHCHECK of docker's images."""
+    kind, *words = scene.config.healthcheck or ("NONE",)
+    if kind == "NONE" or not words:
+        return
+    command = "/bin/sh" if kind == "CMD-SHELL" else words[0]
+    path = command_path(scene, command)
+    if path is None or not scene.is_file(path):
+        needed = "a shell, /bin/sh," if kind == "CMD-SHELL" else shown(command)
+        yield Finding(
+            rule="healthcheck-unusable",
+            severity="warning",
+            subject=command,
+            message=f"The health check of the image runs {needed} which the image does not have, so that the "
+            "container never counts as healthy.",
+            fix='Let the program check itself, in exec form: `HEALTHCHECK CMD ["/app", "health"]`; or check from '
+            "outside.",
+        )
+
+
+def _is_shell_form(words: tuple[str, ...]) -> bool:
+    return len(words) > 1 and words[1] == "-c" and posixpath.basename(words[0]) in _SHELLS
+
+
+def _shell_form(scene: Scene, words: tuple[str, ...]) -> Finding:
+    instead = _exec_form(scene, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
+    example = in_flag(scene.flag(), instead) if instead else ""
+    return Finding(
+        rule="shell-form",
+        severity="error",
+        subject=words[0],
+        message=f"The command is in shell form, and the image has no shell {shown(words[0])} to run it.",
+        fix=f"Write it in exec form: {example}."
+        if example
+        else "Write it in exec form, a JSON array that begins with the program's absolute path; "
+        "what the shell did, the program must do itself.",
+    )
+
+
+def _exec_form(scene: Scene, text: str) -> list[str]:
+    """Split what a shell would only have split; [] where it would have done more."""
+    import json
+    import shlex
+
+    # Single quotes make no JSON, so builders take `CMD ['/hello']` for a line of shell.
+    if text.startswith("["):
+        try:
+            words = json.loads(text.replace("'", '"'))
+        except ValueError:
+            return []
+        return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
+    if _SHELL_WORK.search(text):
+        return []
+    try:
+        words = shlex.split(text.removeprefix("exec "))
+    except ValueError:
+        return []
+    if words and "/" not in words[0]:
+        words[0] = next(iter(files_named(scene, words[0])), words[0])
+    return words
+
+
+def _not_in_path(scene: Scene, word: str) -> Finding:
+    directories = [shown(directory) for directory in scene.config.search_path() if directory]
+    searched = f" ({listed(directories)})" if directories else ", which is empty"
+    meant = similar_file(scene, word)
+    fix = "Name the program by its absolute path in the image."
+    if meant is not None:
+        same = posixpath.basename(meant) == word
+        start = "Name it by its absolute path" if same else f"Did you mean {shown(meant)}? Then write"
+        fix = f"{start}: {scene.started_as(meant)}."
+    return Finding(
+        rule="command-not-in-path",
+        severity="error",
+        subject=word,
+        message=f"The image is to start {shown(word)}, which no directory of its PATH has{searched}.",
+        fix=fix,
+    )
+
+
+def _judge_relative(scene: Scene, word: str) -> Iterator[Finding]:
+    """Runtimes differ where the first match in PATH lies below the working directory: `.`, or an empty name."""
+    if "/" in word:
+        return
+    for directory in scene.config.search_path():
+        path = posixpath.join("/", scene.config.working_dir, directory, word)
+        if not scene.is_file(path) or obstacle(scene.account, scene.tree.walk(path), EXECUTE) is not None:
+            continue
+        if not directory.startswith("/"):
+            place = shown(directory) if directory else "an empty name"
+            yield Finding(
+                rule="command-by-relative-path",
+                severity="warning",
+                subject=word,
+                message=f"PATH leads to {shown(word)} by {place}, which begins at the working directory; runc "
+                "refuses to start what it finds there, and crun does not.",
+                fix=f"Name it by its absolute path: {scene.started_as(posixpath.normpath(path))}.",
+            )
+        return
+
+
+def _missing(scene: Scene, word: str, path: str) -> Finding:
+    place = "" if word == path else f" (from the working directory: {shown(posixpath.normpath(path))})"
+    reason = dead_end(scene, path)
+    meant = similar_file(scene, path)
+    if reason is not None and "symbolic link" in reason:
+        fix = "Add what the link points to; links are followed inside the image, never to the host."
+    elif meant is not None:
+        fix = f"Did you mean {shown(meant)}? Then write {scene.started_as(meant)}."
+    else:
+        fix = f"Add the program at that path, or correct {scene.flag()}."
+    why = "which is not in it" if reason is None else f"but {reason}"
+    return Finding(
+        rule="command-missing",
+        severity="error",
+        subject=word,
+        message=f"The image is to start {shown(word)}{place}, {why}.",
+        fix=fix,
+    )
+
+
+def _judge_arguments(scene: Scene, program: File) -> Iterator[Finding]:
+    """CMD holds the entrypoint's arguments; recipes for images without entrypoint name the program there."""
+    if not scene.config.entrypoint or not scene.config.cmd:
+        return
+    entrypoint, word = scene.config.entrypoint[0], scene.config.cmd[0]
+    # Programs of many names (busybox) take the name of another as argument: a link to them is no repetition.
+    own_names = {posixpath.basename(entrypoint), posixpath.basename(program.path)}
+    is_own_name = posixpath.basename(word) in own_names
+    path = command_path(scene, word)
+    if path is not None:
+        if is_own_name and scene.tree.resolve(path) == program:
+            yield Finding(
+                rule="command-repeated",
+                severity="warning",
+                subject=word,
+                message=f"CMD names the program {shown(word)} again, which hands its own name to "
+                f"the entrypoint {shown(entrypoint)} as an argument.",
+                fix=_without_first_word(scene.config.cmd, entrypoint),
+            )
+    elif is_own_name:
+        yield Finding(
+            rule="command-not-in-path",
+            severity="error",
+            subject=word,
+            message=f"CMD names the program by {shown(word)}, a name that no directory of PATH has, "
+            f"and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",
+            fix=_without_first_word(scene.config.cmd, entrypoint),
+        )
+    else:
+        yield from _another_program(scene, word, entrypoint)
+
+
+def _another_program(scene: Scene, word: str, entrypoint: str) -> Iterator[Finding]:
+    """Wrappers start what CMD names, other programs take it for a subcommand: only its owner knows."""
+    for path in files_named(scene, word)[:1]:
+        file = scene.tree.resolve(path)
+        if (
+            isinstance(file, File)
+            and file != scene.tree.resolve(command_path(scene, entrypoint) or "/")
+            and obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None
+        ):
+            yield Finding(
+                rule="command-not-in-path",
+                severity="warning",
+                subject=word,
+                message=f"CMD begins with {shown(word)}, the name of {shown(path)}, which no directory of "
+                f"PATH has, and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",
+                fix="If that program is meant, name it by its absolute path: "
+                f"{in_flag('--entrypoint', (path, *(scene.config.cmd or ())[1:]))}.",
+            )
+
+
+def _without_first_word(cmd: tuple[str, ...], entrypoint: str) -> str:
+    if len(cmd) == 1:
+        return f"Leave --cmd out: the entrypoint {shown(entrypoint)} already is the program."
+    return f"Give the arguments alone: {in_flag('--cmd', cmd[1:])}."
+
+
+def started_path(scene: Scene) -> str | None:
+    """Give the path of the file that is started; None where the command leads to no file."""
+    words = scene.config.words()
+    path = command_path(scene, words[0]) if words else None
+    return path if path is not None and isinstance(scene.tree.resolve(path), File) else None

@@ -1,0 +1,196 @@
+"""Judgement of a whole image, before it is built or read back from storage: would it start.
+
+The rules stand by theme: the command (commands.py), what may be executed (permissions.py), the user
+(accounts.py), directories (places.py), and every program by itself (programs.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.elf.libraries import resolve
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.tree import Tree
+from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
+from rootless_scratch.rules.access import account_of, read_lists
+from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.image.accounts import judge_account
+from rootless_scratch.rules.image.commands import judge_command, judge_healthcheck, started_path
+from rootless_scratch.rules.image.hidden import judge_hidden, judge_mount_points
+from rootless_scratch.rules.image.machines import judge_machines
+from rootless_scratch.rules.image.needs import judge_covered, judge_needs
+from rootless_scratch.rules.image.permissions import judge_execution, judge_privileges, judge_reading
+from rootless_scratch.rules.image.places import judge_places
+from rootless_scratch.rules.program.loaders import judge_incomplete
+from rootless_scratch.rules.program.programs import judge_platforms, judge_program
+from rootless_scratch.rules.program.scripts import judge_depth
+from rootless_scratch.rules.view import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Unresolved
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import Root
+    from rootless_scratch.image.config import RuntimeConfig
+    from rootless_scratch.image.plan.planner import Plan, Program
+    from rootless_scratch.image.rootfs import File, Rootfs
+
+_RANK: Final = {"error": 0, "warning": 1, "info": 2}
+
+_ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
+"""Processors on which a kernel also starts programs for an older one."""
+
+
+def judge_plan(plan: Plan) -> tuple[Finding, ...]:
+    """Judge an image before it is built; see `judge_image`."""
+    known = {library.path: library.facts.elf for library in plan.libraries}
+    found = judge_image(
+        rootfs=plan.rootfs,
+        config=plan.config.config,
+        programs=plan.programs,
+        platform=plan.platform,
+        read=lambda file: known.get(file.path) or facts_on_host(file),
+        content=content_on_host,
+        sought=plan.unresolved,
+        bundling=plan.bundling,
+    )
+    return (*found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
+
+
+def judge_image(
+    *,
+    rootfs: Rootfs,
+    config: RuntimeConfig,
+    programs: Sequence[Program],
+    platform: str | None,
+    read: Callable[[File], ElfFacts | None] = lambda _: None,
+    content: Callable[[File], bytes | None] = lambda _: None,
+    sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
+) -> tuple[Finding, ...]:
+    """Say what would keep the image from starting, then what would go wrong later; errors come first.
+
+    `programs` are the files that were named as programs and those that get started, interpreters included.
+    `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
+    to be bundled and not found, `bundling` whether anything was to be.
+    """
+    tree = Tree(rootfs)
+    lists = read_lists(tree, content)
+    account = account_of(config.user, lists)
+    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
+    root = TreeRoot(tree, read=read, content=content)
+    facts = {program.path: program.facts for program in programs}
+    started = _started(scene, facts)
+    executed = tuple(_executed(scene, started, facts))
+    libraries = tuple(_libraries(scene, started, facts, root))
+    findings = [
+        *judge_command(scene),
+        *judge_healthcheck(scene),
+        *judge_execution(scene, executed),
+        *_judge_programs(scene, programs, root, sought, bundling=bundling),
+        *judge_reading(scene, libraries),
+        *judge_hidden(scene, (*executed, *libraries)),
+        *judge_mount_points(scene),
+        *judge_depth(scene, started, facts),
+        *_judge_platform(started, facts, platform),
+        *judge_account(scene),
+        *judge_places(scene),
+        *judge_privileges(scene, started),
+        *judge_needs(scene, programs),
+        *judge_machines(scene, programs),
+    ]
+    if platform is None and not any(finding.severity == "error" for finding in findings):
+        findings.append(_no_platform(config))
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: _RANK[finding.severity]))
+
+
+def _started(scene: Scene, facts: Mapping[str, ProgramFacts]) -> tuple[File, ...]:
+    path = started_path(scene)
+    if path is None:
+        return ()
+    found = msgspec.structs.replace(scene.config, entrypoint=(path,), cmd=None)
+    return scene.tree.started_files(found, lambda file: facts.get(file.path))
+
+
+def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts]) -> Iterator[str]:
+    """List the paths that the kernel opens for execution: the command, interpreters of scripts, loaders."""
+    path = started_path(scene)
+    if path is not None:
+        yield path
+    for file in started:
+        known = facts.get(file.path)
+        if known is None:
+            continue
+        asked = scene.tree.asked_of_env(scene.config, known)
+        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None, asked):
+            if interpreter is not None and interpreter.startswith("/") and scene.is_file(interpreter):
+                yield interpreter
+
+
+def _libraries(
+    scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
+) -> Iterator[str]:
+    """List the paths of the libraries that loaders open to start the image."""
+    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    for file in started:
+        known = facts.get(file.path)
+        if known is not None and known.elf is not None and known.elf.interpreter is not None:
+            closure = resolve(known.elf, path=file.path, root=root, library_path=library_path)
+            yield from (library.path for library in closure.libraries)
+
+
+def _judge_programs(
+    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
+) -> Iterator[Finding]:
+    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    for program in programs:
+        yield from judge_program(
+            program.facts,
+            subject=program.facts.path,
+            root=root,
+            image_path=program.path,
+            library_path=library_path,
+            search_path=scene.config.search_path(),
+            working_dir=scene.config.working_dir,
+            sought=sought,
+            bundling=bundling,
+        )
+    yield from judge_platforms([program.facts for program in programs])
+
+
+def _judge_platform(
+    started: Sequence[File], facts: Mapping[str, ProgramFacts], platform: str | None
+) -> Iterator[Finding]:
+    """Compare what the image claims with what it starts; variants are left to the engine that runs it."""
+    if platform is None:
+        return
+    system, architecture = (*platform.split("/"), "")[:2]
+    for file in started:
+        known = facts.get(file.path)
+        made_for = known.elf.platform if known is not None and known.elf is not None else None
+        if made_for is None or made_for.os != "linux":
+            continue
+        fits = (architecture, *_ALSO_RUNS.get(architecture, ()))
+        if system != "linux" or made_for.architecture not in fits:
+            yield Finding(
+                rule="platform-mismatch",
+                severity="error",
+                subject=file.path,
+                message=f"The image says that it is for {shown(platform)}, and {shown(file.path)}, which it "
+                f"starts, is for {made_for}.",
+                fix="Build the image anew: `build` takes the platform from the program.",
+            )
+
+
+def _no_platform(config: RuntimeConfig) -> Finding:
+    return Finding(
+        rule="no-platform",
+        severity="error",
+        subject=next(iter(config.words()), ""),
+        message="Nothing in the image tells the processor that it is for, which every image must name.",
+        fix="Name the compiled program that the image is to start.",
+    )

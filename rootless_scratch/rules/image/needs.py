@@ -1,0 +1,367 @@
+"""Rules on what a program will want once it runs: warnings, each with the function or crate that shows it.
+
+The evidence is read by elf/symbols.py. A finding goes once the image has the files, from `--with` or `--copy`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.elf.searching import is_musl
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.rootfs import Directory
+from rootless_scratch.image.spec import Essential
+from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
+from rootless_scratch.rules.advice import listed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.image.plan.planner import Plan, Program
+    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.rules.view import Scene
+
+_SHOWN = 3
+
+_TLS: Final = (
+    "net/http.(*Transport).dialConn",
+    "crypto/tls.Dial",
+    "crypto/tls.DialWithDialer",
+    "crypto/tls.(*Dialer).DialContext",
+    "crypto/x509.SystemCertPool",
+    "SSL_CTX_set_default_verify_paths",
+    "SSL_CTX_set_default_verify_file",
+    "SSL_CTX_set_default_verify_dir",
+    "X509_STORE_set_default_paths",
+    "gnutls_certificate_set_x509_system_trust",
+    "gnutls_x509_trust_list_add_system_trust",
+    "curl_easy_perform",
+    "curl_multi_perform",
+)
+_TLS_CRATES: Final = ("rustls-native-certs", "openssl-probe")
+_OWN_AUTHORITIES: Final = "golang.org/x/crypto/x509roots/fallback"
+_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/usr/lib/ssl/cert.pem",
+    "/etc/pki/tls/cert.pem",
+)
+_CERTIFICATE_DIRECTORIES: Final = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/lib/ssl/certs")
+_ZONE: Final = re.compile(r"[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
+"""Names of the tz database; what tzset(3) reads else needs no file."""
+
+_ZONES: Final = ("/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo")
+_TEMPORARY: Final = (
+    *("os.CreateTemp", "os.MkdirTemp", "mkstemp", "mkstemp64", "mkostemp", "mkostemp64", "mkstemps"),
+    *("mkstemps64", "mkostemps", "mkostemps64", "mkdtemp", "tmpfile", "tmpfile64", "tmpnam", "tempnam", "mktemp"),
+)
+_ACCOUNTS: Final = (
+    *("os/user.Current", "os/user.Lookup", "os/user.LookupId", "os/user.LookupGroup", "os/user.LookupGroupId"),
+    *("getpwnam", "getpwuid", "getgrnam", "getgrgid"),
+)
+_ACCOUNTS_IMPORTED: Final = ("getpwnam_r", "getpwuid_r", "getgrnam_r", "getgrgid_r")
+"""In a static program glob(3) and wordexp(3) bring these with them, whatever they are asked."""
+
+_RESOLVING: Final = (
+    *("getaddrinfo", "gethostbyname", "gethostbyname_r", "gethostbyname2", "gethostbyaddr", "getnameinfo"),
+)
+_NSS: Final = ("__nss_database_get", "__nss_database_lookup2", "__nss_lookup")
+_SERVICES: Final = (
+    *("getservbyname", "getservbyport", "getservent", "getprotobyname", "getprotobynumber", "getprotoent"),
+)
+_TERMINAL: Final = ("setupterm", "tgetent", "initscr", "newterm")
+_TERMINALS: Final = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
+_MIME_FILES: Final = (
+    *("/usr/share/mime/globs2", "/usr/local/share/mime/globs2", "/etc/mime.types", "/etc/apache2/mime.types"),
+    *("/etc/apache/mime.types", "/etc/httpd/conf/mime.types"),
+)
+_LOCALES: Final = ("/usr/lib/locale", "/usr/share/locale", "/usr/lib/locale/locale-archive")
+_LOCALE_VARIABLES: Final = ("LC_ALL", "LC_CTYPE", "LANG")
+
+_ESSENTIAL_OF: Final = {
+    "needs-ca-certificates": "ca-certificates",
+    "needs-time-zones": "tzdata",
+    "needs-tmp": "tmp",
+    "needs-accounts": "nonroot",
+    "needs-home": "nonroot",
+    "needs-nsswitch": "nsswitch",
+    "needs-services": "services",
+    "needs-locale": "locale",
+    "needs-terminfo": "terminfo",
+    "needs-mime-types": "mime",
+    "user-unknown": "nonroot",
+    "group-unknown": "nonroot",
+}
+"""By rule: the essential after which it has nothing to say any more."""
+
+
+def with_needed(spec: Spec, findings: Iterable[Finding]) -> Spec:
+    """Put in the place of `auto` what the findings ask for; a spec without `auto` stays."""
+    if not any(essential.name == "auto" for essential in spec.essentials):
+        return spec
+    named = [essential for essential in spec.essentials if essential.name != "auto"]
+    wanted = dict.fromkeys(_ESSENTIAL_OF[each.rule] for each in findings if _is_met_by_essential(each))
+    missing = [Essential(name=name) for name in sorted(wanted) if name not in {each.name for each in named}]
+    return msgspec.structs.replace(spec, essentials=(*named, *missing))
+
+
+def _is_met_by_essential(finding: Finding) -> bool:
+    return finding.rule in _ESSENTIAL_OF and "--with" in finding.fix
+
+
+def judge_covered(plan: Plan) -> Iterator[Finding]:
+    """Say which files of essentials were left out, because the user brought them."""
+    for name, path in plan.covered:
+        yield Finding(
+            rule="essential-covered",
+            severity="info",
+            subject=path,
+            message=f"{shown(path)} stays as you gave it: --with {name} does not replace it.",
+            fix=f"Leave your own {shown(path)} out if that of {name} is meant.",
+        )
+
+
+def judge_needs(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+    """Judge every program by what it will ask its surroundings for."""
+    for program in programs:
+        elf = program.facts.elf
+        if elf is not None:
+            for judge in _RULES:
+                yield from judge(scene, program, elf)
+
+
+def _certificates(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    own = any(module == _OWN_AUTHORITIES for module, _ in elf.go.modules) if elf.go else False
+    crates = [crate for crate in _TLS_CRATES if crate in elf.crates and "webpki-roots" not in elf.crates]
+    evidence = [*_called(elf, _TLS), *crates]
+    variables = dict(scene.config.env)
+    named = [variables[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in variables]
+    if not evidence or own or any(map(scene.tree.is_present, named)):
+        return
+    if any(map(scene.is_file, _BUNDLES)) or any(_has_files(scene, place) for place in _CERTIFICATE_DIRECTORIES):
+        return
+    yield _finding(
+        "needs-ca-certificates",
+        program,
+        f"{_name(program)} makes TLS connections ({_listed(evidence)}), and the image has no certificates of "
+        "authorities to check the other side by.",
+        "Add them by `--with ca-certificates`, or your own by `--with ca-certificates=FILE.pem`.",
+    )
+
+
+def _time_zones(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    variables = dict(scene.config.env)
+    evidence = list(_called(elf, ("time.LoadLocation",)))
+    zone = variables.get("TZ", "").removeprefix(":")
+    if _ZONE.fullmatch(zone):
+        evidence.append(f"TZ={shown(zone)}")
+    embedded = "time/tzdata.loadFromEmbeddedTZData" in elf.functions
+    if not evidence or embedded or scene.tree.is_present(variables.get("ZONEINFO", "/\0")):
+        return
+    if any(_has_files(scene, place) for place in _ZONES):
+        return
+    yield _finding(
+        "needs-time-zones",
+        program,
+        f"{_name(program)} looks up time zones ({_listed(evidence)}), and the image has none.",
+        "Add them by `--with tzdata`, or some by `--with tzdata=Europe/Berlin:UTC`"
+        + ("; or let Go embed them: `go build -tags timetzdata`." if elf.go else "."),
+    )
+
+
+def _temporary_files(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    crates = ["tempfile"] if "tempfile" in elf.crates else []
+    evidence = [*_called(elf, _TEMPORARY), *crates]
+    place = dict(scene.config.env).get("TMPDIR") or "/tmp"  # noqa: S108 - of the image
+    if evidence and not isinstance(scene.tree.resolve(place), Directory):
+        yield _finding(
+            "needs-tmp",
+            program,
+            f"{_name(program)} makes temporary files ({_listed(evidence)}), and the image has no {shown(place)}.",
+            "Add /tmp by `--with tmp`."
+            if place == "/tmp"  # noqa: S108 - likewise
+            else f"Add it by `--mkdir {shown(place)}:mode=1777`.",
+        )
+
+
+def _accounts(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    evidence = list(_called(elf, _ACCOUNTS if elf.static else (*_ACCOUNTS, *_ACCOUNTS_IMPORTED)))
+    if evidence and not scene.is_file("/etc/passwd"):
+        yield _finding(
+            "needs-accounts",
+            program,
+            f"{_name(program)} asks for names of users or groups ({_listed(evidence)}), and the image has no "
+            "/etc/passwd.",
+            "Add /etc/passwd, /etc/group and a home directory by `--with nonroot`.",
+        )
+
+
+def _home(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    """Without HOME runtimes take the home of /etc/passwd, else `/`, where nobody but root may write."""
+    evidence = list(_called(elf, ("os.UserCacheDir", "os.UserConfigDir")))
+    home = dict(scene.config.env).get("HOME")
+    if not evidence or scene.account.is_root or (home is None and scene.is_file("/etc/passwd")):
+        return
+    steps = scene.tree.walk(home or "/")
+    if steps and isinstance(steps[-1], Directory) and obstacle(scene.account, steps, WRITE | EXECUTE) is None:
+        return
+    yield _finding(
+        "needs-home",
+        program,
+        f"{_name(program)} keeps files of its own below its user's home ({_listed(evidence)}), and that user "
+        f"may not write to {shown(home or '/')}.",
+        "Add a home directory by `--with nonroot`."
+        if home is None
+        else f"Add it by `--mkdir {shown(home)}:uid={scene.account.uid or 0},gid={scene.account.gid or 0}`.",
+    )
+
+
+def _name_service(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    """Glibc alone has a name service switch: nsswitch.conf(5)."""
+    evidence = list(_called(elf, _RESOLVING))
+    static = elf.static and any(name in elf.functions for name in _NSS)
+    dynamic = elf.interpreter is not None and not is_musl(elf.interpreter)
+    if not evidence or not (static or dynamic):
+        return
+    if not scene.is_file("/etc/nsswitch.conf"):
+        yield _finding(
+            "needs-nsswitch",
+            program,
+            f"{_name(program)} resolves names of hosts ({_listed(evidence)}), and the image has no "
+            "/etc/nsswitch.conf, without which glibc may ask the network before /etc/hosts.",
+            "Add it by `--with nsswitch`.",
+        )
+    if static:
+        yield _finding(
+            "static-name-service",
+            program,
+            f"{_name(program)} is linked statically with glibc and resolves names ({_listed(evidence)}); for what "
+            "is not built in, glibc loads shared libraries of its very version.",
+            "Link it with musl (`musl-gcc -static`), or build Go with `CGO_ENABLED=0`; or keep to the services "
+            "`files` and `dns`, which `--with nsswitch` names.",
+        )
+
+
+def _services(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    evidence = list(_called(elf, _SERVICES))
+    if evidence and not scene.is_file("/etc/services"):
+        yield _finding(
+            "needs-services",
+            program,
+            f"{_name(program)} asks for ports or protocols by name ({_listed(evidence)}), and the image has no "
+            "/etc/services.",
+            "Add /etc/services and /etc/protocols by `--with services`.",
+        )
+
+
+def _locale(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    """Every program calls setlocale; it matters where the image asks for a locale, and glibc has to load it."""
+    variables = dict(scene.config.env)
+    name = next((variables[key] for key in _LOCALE_VARIABLES if variables.get(key)), "C")
+    glibc = "_nl_load_locale" in elf.functions if elf.static else not is_musl(elf.interpreter)
+    evidence = list(_called(elf, ("setlocale", "newlocale")))
+    if not evidence or not glibc or name in {"C", "POSIX"}:
+        return
+    if any(_has_files(scene, place) or scene.is_file(place) for place in _LOCALES):
+        return
+    is_c = name.lower().replace("-", "") == "c.utf8"
+    yield _finding(
+        "needs-locale",
+        program,
+        f"{_name(program)} uses the locale {shown(name)} ({_listed(evidence)}), which the image does not have.",
+        "Add C.UTF-8 by `--with locale`."
+        if is_c
+        else f"Copy /usr/lib/locale/{shown(name)} into the image, or use C.UTF-8 and add it by `--with locale`.",
+    )
+
+
+def _terminals(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    evidence = list(_called(elf, _TERMINAL))
+    if evidence and not any(_has_files(scene, place) for place in _TERMINALS):
+        yield _finding(
+            "needs-terminfo",
+            program,
+            f"{_name(program)} controls terminals ({_listed(evidence)}), and the image describes none.",
+            "Add the usual ones by `--with terminfo`.",
+        )
+
+
+def _mime_types(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    evidence = list(_called(elf, ("mime.TypeByExtension",)))
+    if evidence and not any(map(scene.is_file, _MIME_FILES)):
+        yield _finding(
+            "needs-mime-types",
+            program,
+            f"{_name(program)} tells types of files by their names ({_listed(evidence)}); without a list in the "
+            "image Go knows only a few, such as .html and .png.",
+            "Add /etc/mime.types by `--with mime`.",
+        )
+
+
+def _other_programs(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    shell = list(_called(elf, ("system", "popen")))
+    if shell and not scene.is_file("/bin/sh"):
+        yield _finding(
+            "needs-shell",
+            program,
+            f"{_name(program)} runs lines of shell ({_listed(shell)}), and the image has no /bin/sh.",
+            "Add a static shell, e.g. `--copy /bin/busybox:/bin/sh`, if what uses it is needed.",
+        )
+    starts = list(_called(elf, ("os/exec.(*Cmd).Start",)))
+    others = (file for file in scene.rootfs.files if file.mode & 0o111 and file.path != program.path)
+    if starts and next(others, None) is None:
+        yield _finding(
+            "needs-other-programs",
+            program,
+            f"{_name(program)} can start other programs ({_listed(starts)}), and the image has none.",
+            "Add those that it starts, each as a PROGRAM of its own.",
+        )
+
+
+_RULES: Final = (
+    _certificates,
+    _time_zones,
+    _temporary_files,
+    _accounts,
+    _home,
+    _name_service,
+    _services,
+    _locale,
+    _terminals,
+    _mime_types,
+    _other_programs,
+)
+
+
+def _called(elf: ElfFacts, names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if name in elf.functions)
+
+
+def _listed(evidence: Sequence[str]) -> str:
+    return listed(evidence[:_SHOWN])
+
+
+def _has_files(scene: Scene, directory: str) -> bool:
+    """Tell whether a directory of the image, or one that is linked to its path, holds any file or link."""
+    found = scene.tree.resolve(directory)
+    if not isinstance(found, Directory):
+        return False
+    below = posixpath.join(found.path, "")
+    return any(entry.path.startswith(below) and not isinstance(entry, Directory) for entry in scene.rootfs)
+
+
+def _name(program: Program) -> str:
+    return shown(program.facts.path)
+
+
+def _finding(rule: str, program: Program, message: str, fix: str) -> Finding:
+    return Finding(rule=rule, severity="warning", subject=program.facts.path, message=message, fix=fix)

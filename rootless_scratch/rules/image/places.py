@@ -1,0 +1,164 @@
+"""Rules on directories that the config names: the working directory, and volumes."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final
+
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
+from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.view import dead_end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.rules.view import Scene
+
+
+_KERNEL: Final = ("/proc", "/sys")
+_DEVICES: Final = re.compile(r"/dev/(?:console|full|null|ptmx|u?random|std(?:err|in|out)|tty|zero)")
+_IN_KERNEL: Final = re.compile(
+    r"/proc(?:/(?:1|bus|driver|fs|irq|net|self|sys|thread-self|tty)(?:/.*)?)?"
+    r"|/sys(?:/(?:block|bus|class|dev|devices|firmware|fs|hypervisor|kernel|module|power)(?:/.*)?)?",
+    re.DOTALL,
+)
+"""What the kernel shows there: proc(5), sysfs(5)."""
+
+_LINKS_LIMIT: Final = 40
+
+_OVER_SYS: Final = ("/sys", "/sys/fs/cgroup")
+
+
+def judge_places(scene: Scene) -> Iterator[Finding]:
+    """Judge the working directory and every volume."""
+    if scene.config.working_dir:
+        yield from _judge_working_directory(scene, scene.config.working_dir)
+    for volume in scene.config.volumes:
+        yield from _judge_volume(scene, volume)
+
+
+def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
+    reason = None if path.startswith("/") else "it is not an absolute path"
+    entry = scene.tree.resolve(path)
+    place = _place(scene, path)
+    if reason is None and (_below(place, _KERNEL) or _DEVICES.fullmatch(place)):
+        if _IN_KERNEL.fullmatch(place):
+            return
+        reason = f"a runtime mounts its own file system there, and {shown(place)} is no directory of it"
+    elif isinstance(entry, File):
+        reason = f"{shown(entry.path)} is a file, not a directory"
+    elif entry is None:
+        reason = reason or dead_end(scene, path)
+    if reason is not None:
+        yield Finding(
+            rule="working-directory-unusable",
+            severity="error",
+            subject=path,
+            message=f"No container can begin in the working directory {shown(path)}: {reason}.",
+            fix="Choose another by `--workdir`, e.g. `--workdir /`.",
+        )
+    elif entry is None:
+        yield Finding(
+            rule="working-directory-missing",
+            severity="info",
+            subject=path,
+            message=f"The working directory {shown(path)} is not in the image; podman makes it when the "
+            "container starts, and not every other engine does.",
+            fix=f"Add it by `--mkdir {shown(path)}`.",
+        )
+
+
+def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
+    if path == "/":
+        yield Finding(
+            rule="volume-unusable",
+            severity="error",
+            subject=path,
+            message="`/` is the root of the container, and no volume can be mounted over it.",
+            fix="Give the directory that holds what shall last to `--volume`, e.g. `--volume /data`.",
+        )
+        return
+    steps = scene.tree.walk(path)
+    user = shown(scene.config.user)
+    place = _place(scene, path)
+    covered = _below(place, ("/proc",)) or place == "/dev" or _DEVICES.fullmatch(place)
+    if covered or (_below(place, ("/sys",)) and place not in _OVER_SYS):
+        yield Finding(
+            rule="volume-unusable",
+            severity="error",
+            subject=path,
+            message=f"{shown(path)} belongs to what a runtime mounts by itself; no volume can be mounted there.",
+            fix="Give another directory to `--volume`, e.g. `--volume /data`.",
+        )
+    elif not steps and _is_below_file(scene, path):
+        yield Finding(
+            rule="volume-unusable",
+            severity="error",
+            subject=path,
+            message=f"{shown(path)} lies below a file of the image, and no volume can be mounted there.",
+            fix="Give another directory to `--volume`, e.g. `--volume /data`.",
+        )
+    elif not steps:
+        yield Finding(
+            rule="volume-missing",
+            severity="info",
+            subject=path,
+            message=f"The volume {shown(path)} is not in the image; podman makes it for the image's user, "
+            "and other engines make it for root.",
+            fix=f"Add it by `--mkdir {_owned(scene, path)}`.",
+        )
+    elif isinstance(steps[-1], File):
+        yield Finding(
+            rule="volume-unusable",
+            severity="error",
+            subject=path,
+            message=f"{shown(path)} is a file of the image, and no volume can be mounted over it.",
+            fix="Give the directory that holds it to `--volume`.",
+        )
+    elif (obstacle(scene.account, steps, WRITE | EXECUTE) or (None, ""))[1] == "no":
+        yield Finding(
+            rule="volume-not-writable",
+            severity="warning",
+            subject=path,
+            message=f"The user {user} may not write to the volume {shown(path)}: a new volume takes over "
+            f"the mode {steps[-1].mode:04o} and the owner {steps[-1].uid}:{steps[-1].gid} that it has here.",
+            fix=f"Make it by `--mkdir {_owned(scene, path)}`.",
+        )
+
+
+def _place(scene: Scene, path: str) -> str:
+    """The path with all links of the image followed, also where its end is not in the image."""
+    rest: list[str] = []
+    above = posixpath.join("/", posixpath.normpath(path))
+    for _ in range(_LINKS_LIMIT):
+        entry = scene.tree.resolve(above)
+        if entry is not None:
+            return posixpath.join(entry.path, *rest)
+        link = scene.link(above)
+        if link is not None:
+            above = posixpath.normpath(posixpath.join(posixpath.dirname(above), link.target))
+        else:
+            above, name = posixpath.split(above)
+            rest.insert(0, name)
+    return posixpath.join(above, *rest)
+
+
+def _is_below_file(scene: Scene, path: str) -> bool:
+    while (path := posixpath.dirname(path)) not in {"/", ""}:
+        if scene.is_file(path):
+            return True
+    return False
+
+
+def _below(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def _owned(scene: Scene, path: str) -> str:
+    account = scene.account
+    if account.uid is None or account.is_root:
+        return shown(path)
+    return f"{shown(path)}:uid={account.uid}" + (f",gid={account.gid}" if account.gid is not None else "")

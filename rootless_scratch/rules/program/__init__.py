@@ -1,0 +1,1 @@
+"""Rules on one file: programs, scripts, what a program said at its end."""

@@ -1,0 +1,251 @@
+"""Rules on one program: whether the kernel will start it in an image that holds only what was put there.
+
+Each rule has a section in docs/rules.md. The rules on whole images (entrypoint, PATH, user, modes) stand in
+rules/image/images.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rootless_scratch.findings import Finding, Verdict
+from rootless_scratch.image.config import USUAL_PATH
+from rootless_scratch.rules import advice
+from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.program.files import judge_file
+from rootless_scratch.rules.program.loaders import judge_loading
+from rootless_scratch.rules.program.scripts import judge_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Unresolved
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import Root
+
+_UNDECIDED: Final = frozenset(
+    {
+        "upx-packed",
+        "self-extracting",
+        "loader-included",
+        "script-env-program-missing",
+        "not-executable",
+        "not-readable",
+        "file-capabilities",
+        "id-too-high",
+        "command-by-relative-path",
+    }
+)
+"""Rules after which nobody can say beforehand whether the program starts."""
+
+
+def judge_program(
+    facts: ProgramFacts,
+    *,
+    subject: str,
+    root: Root,
+    image_path: str | None = None,
+    library_path: str = "",
+    search_path: Sequence[str] = tuple(USUAL_PATH.split(":")),
+    working_dir: str = "/",
+    sought: Sequence[Unresolved] = (),
+    bundling: bool = False,
+) -> tuple[Finding, ...]:
+    """Say what would keep the program from starting in the image, and how this very program is mended.
+
+    `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
+    `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `search_path` its
+    PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
+    """
+
+    def loading(elf: ElfFacts) -> Iterator[Finding]:
+        if not elf.static:
+            yield from judge_loading(
+                elf,
+                subject=subject,
+                root=root,
+                image_path=image_path,
+                library_path=library_path,
+                sought=sought,
+                bundling=bundling,
+            )
+
+    found: Finding | None
+    if facts.kind == "script":
+        found = judge_script(
+            facts,
+            subject=subject,
+            is_present=lambda path: root.locate(path) is not None,
+            search_path=search_path,
+            working_dir=working_dir,
+        )
+    elif facts.elf is None:
+        found = judge_file(facts, subject=subject)
+    else:
+        elf = facts.elf
+        found = _unlinked(elf, subject) or _foreign(elf, subject) or _broken(facts, elf, subject)
+        found = found or _packed(elf, subject)
+        if found is None:
+            return (*_self_extracting(elf, subject), *loading(elf))
+    return () if found is None else (found,)
+
+
+def judge_platforms(facts: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
+    """Refuse programs of different architectures in one image: no host could start them all."""
+    first: dict[str, ProgramFacts] = {}
+    for program in facts:
+        if program.elf is not None and program.elf.type in {"EXEC", "DYN"}:
+            first.setdefault(program.elf.machine, program)
+    if len(first) < 2:  # noqa: PLR2004 - two make a mixture
+        return ()
+    parts = [f"{shown(program.path)} is for {machine}" for machine, program in first.items()]
+    return (
+        Finding(
+            rule="mixed-architectures",
+            severity="error",
+            subject=", ".join(program.path for program in first.values()),
+            message=f"The image would hold programs of different architectures: {advice.listed(parts)}.",
+            fix="Build one image per architecture; or, if they are one program, give them one place, as in "
+            "`PROGRAM:/hello`: then there is an image for each.",
+        ),
+    )
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """Say what follows from the findings: `fails` after an error, `unknown` where a rule saw too little."""
+    if any(finding.severity == "error" for finding in findings):
+        return "fails"
+    if any(finding.rule in _UNDECIDED for finding in findings):
+        return "unknown"
+    return "starts"
+
+
+def _unlinked(elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what is no linked program."""
+    name = shown(subject)
+    if elf.type == "REL":
+        return Finding(
+            rule="object-file",
+            severity="error",
+            subject=subject,
+            message=f"{name} is an object file (or a kernel module), which is not linked yet.",
+            fix="Link it into a program, e.g. with `gcc -static -o PROGRAM`, and name that.",
+        )
+    if elf.type == "CORE":
+        return Finding(
+            rule="core-file",
+            severity="error",
+            subject=subject,
+            message=f"{name} is a core file, the memory of a program that crashed.",
+            fix="Name the program itself; `file` tells which program the core came from.",
+        )
+    if elf.type not in {"EXEC", "DYN"}:
+        return Finding(
+            rule="not-a-program",
+            severity="error",
+            subject=subject,
+            message=f"{name} is an ELF file of the type {elf.type}, which the kernel does not execute.",
+            fix="Name the linked program.",
+        )
+    return None
+
+
+def _foreign(elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what is for no Linux that containers run on."""
+    if elf.platform is None:
+        return Finding(
+            rule="unknown-architecture",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} is for the processor {elf.machine} ({elf.bits} bits, "
+            f"{elf.byte_order}-endian), for which OCI images have no platform.",
+            fix="Build it for a processor that containers run on, e.g. x86_64 or aarch64.",
+        )
+    if elf.platform.os != "linux":
+        return Finding(
+            rule="not-linux",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} is a program for {shown(elf.platform.os)}, not for Linux.",
+            fix="Build it for Linux with `GOOS=linux go build`." if elf.go else "Build it for Linux.",
+        )
+    return None
+
+
+def _broken(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what lacks its bytes, or the place to begin."""
+    name = shown(subject)
+    if elf.truncated:
+        return Finding(
+            rule="truncated",
+            severity="error",
+            subject=subject,
+            message=f"{name} is truncated: it has {elf.file_size} bytes, "
+            f"and its headers announce {elf.file_size_needed}.",
+            fix="Build, copy or download it anew, and compare its size and checksum with the original's.",
+        )
+    if elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
+        return Finding(
+            rule="shared-library",
+            severity="error",
+            subject=subject,
+            message=f"{name} is a shared library, not a program.",
+            fix=advice.library_fix(elf),
+        )
+    if not elf.entry_loaded:
+        return Finding(
+            rule="no-code",
+            severity="error",
+            subject=subject,
+            message=f"{name} has no code at 0x{elf.entry:x}, where it should begin; "
+            "files with split-off debug information look like this.",
+            fix="Name the program itself, not the file with its debug information.",
+        )
+    return None
+
+
+def _is_executable(facts: ProgramFacts, elf: ElfFacts) -> bool:
+    """Tell programs from shared libraries among ELF files of type DYN.
+
+    Old linkers set DT_DEBUG but not DF_1_PIE, as file(1) knows too; loaders are programs that have neither.
+    """
+    if elf.interpreter is not None or elf.pie or elf.debug_tag:
+        return True
+    names = (elf.soname or "", facts.path.rpartition("/")[2])
+    return any(name.startswith(("ld-", "ld.so", "ld64.so")) for name in names)
+
+
+def _packed(elf: ElfFacts, subject: str) -> Finding | None:
+    """Warn of a program whose headers are those of the packer."""
+    if not elf.upx:
+        return None
+    return Finding(
+        rule="upx-packed",
+        severity="warning",
+        subject=subject,
+        message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
+        fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
+    )
+
+
+def _self_extracting(elf: ElfFacts, subject: str) -> Iterator[Finding]:
+    """Warn of a program that is more than its headers say."""
+    if elf.bundle == "AppImage":
+        yield Finding(
+            rule="self-extracting",
+            severity="warning",
+            subject=subject,
+            message=f"{shown(subject)} is an AppImage, which mounts itself when it starts, by a device that "
+            "containers do not have.",
+            fix="Unpack it with `--appimage-extract`, and build the image from what comes out.",
+        )
+    elif elf.bundle is not None:
+        yield Finding(
+            rule="self-extracting",
+            severity="warning",
+            subject=subject,
+            message=f"{shown(subject)} holds more programs and libraries, which {elf.bundle} unpacks when it "
+            "starts, below /tmp; what those need cannot be seen.",
+            fix="Add /tmp by `--with tmp`, and try the image out; or pack it as a directory, and copy that.",
+        )

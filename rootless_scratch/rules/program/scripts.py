@@ -1,0 +1,151 @@
+"""Rules on scripts: the kernel starts the interpreter of the first line, which must be in the image too."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from rootless_scratch.findings import Finding
+from rootless_scratch.image.envline import env_line, is_env
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.tree import SCRIPTS_LIMIT
+from rootless_scratch.rules.advice import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.findings import Severity
+    from rootless_scratch.image.envline import EnvLine
+    from rootless_scratch.image.rootfs import Entry
+    from rootless_scratch.rules.view import Scene
+
+
+def judge_script(
+    facts: ProgramFacts,
+    *,
+    subject: str,
+    is_present: Callable[[str], bool],
+    search_path: Sequence[str],
+    working_dir: str,
+) -> Finding | None:
+    """Judge a script's first line and whether its interpreter will be in the image; see `judge_program`."""
+    shebang = facts.shebang or ()
+    garbled = _garbled_line(facts, subject)
+    if garbled is not None:
+        return garbled
+    interpreter = shebang[0]
+    if not (interpreter.startswith("/") and is_present(interpreter)):
+        return Finding(
+            rule="script-interpreter-missing",
+            severity="error",
+            subject=subject,
+            message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
+            fix=_interpreter_fix(interpreter),
+        )
+    if not is_env(shebang):
+        return None
+    line = env_line(shebang)
+    paths = () if line is None else line.candidates(search_path, working_dir)
+    return None if any(map(is_present, paths)) else _unknown_to_env(shebang[1], line, subject)
+
+
+def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, ProgramFacts]) -> Iterator[Finding]:
+    """Refuse scripts whose interpreters are scripts too, deeper than the kernel follows."""
+    for file in started:
+        entry: Entry | None = file
+        for _ in range(SCRIPTS_LIMIT + 1):
+            found = facts.get(entry.path) if isinstance(entry, File) else None
+            if found is None or not found.shebang:
+                break
+            entry = scene.tree.resolve(posixpath.join("/", scene.config.working_dir, found.shebang[0]))
+        else:
+            yield Finding(
+                rule="script-too-deep",
+                severity="error",
+                subject=file.path,
+                message=f"{shown(file.path)} is a script whose interpreter is a script, and so on, more than "
+                f"{SCRIPTS_LIMIT} deep, which no kernel starts.",
+                fix="Name the program at the end of the chain in the `#!` line.",
+            )
+            return
+
+
+def _garbled_line(facts: ProgramFacts, subject: str) -> Finding | None:
+    name = shown(subject)
+    if facts.shebang_bom:
+        return Finding(
+            rule="script-bom",
+            severity="error",
+            subject=subject,
+            message=f"{name} begins with a byte order mark, so the kernel does not see its `#!` line.",
+            fix=r"Save it as UTF-8 without BOM, e.g. with `sed -i '1s/^\xEF\xBB\xBF//'`.",
+        )
+    if facts.shebang_crlf:
+        return Finding(
+            rule="script-crlf",
+            severity="error",
+            subject=subject,
+            message=f"{name} has Windows line ends, and the kernel takes the CR for a part of its `#!` line.",
+            fix=r"Convert it with `dos2unix` or `sed -i 's/\r$//'`, and keep it so with `text eol=lf` in "
+            ".gitattributes.",
+        )
+    if not facts.shebang:
+        return Finding(
+            rule="script-interpreter-unnamed",
+            severity="error",
+            subject=subject,
+            message=f"{name} has a `#!` line that names no interpreter.",
+            fix="Name one by its absolute path, e.g. `#!/bin/sh`, and add it to the image.",
+        )
+    if facts.shebang_cut:
+        return Finding(
+            rule="script-line-too-long",
+            severity="error",
+            subject=subject,
+            message=f"{name} names an interpreter by a path longer than the 256 bytes that the kernel reads.",
+            fix="Shorten the `#!` line, e.g. by a symbolic link with a short path.",
+        )
+    return None
+
+
+def _interpreter_fix(interpreter: str) -> str:
+    if not interpreter.startswith("/"):
+        return "Name the interpreter by its absolute path, and add it to the image."
+    if posixpath.basename(interpreter) in {"sh", "ash"}:
+        return (
+            f"Add this host's shell by `{shown(interpreter)}:{shown(interpreter)}` and `--bundle-libraries`, or a "
+            f"static one, e.g. busybox by `--copy /bin/busybox:{shown(interpreter)}`; or use a compiled static "
+            "program instead."
+        )
+    return (
+        f"Name the interpreter as another program, {shown(interpreter)}:{shown(interpreter)}, with "
+        "`--bundle-libraries` if it is dynamically linked, and `--copy` what else it reads; or use a compiled "
+        "static program instead."
+    )
+
+
+def _unknown_to_env(argument: str, line: EnvLine | None, subject: str) -> Finding:
+    name = shown(subject)
+    severity: Severity = "error"
+    if line is None:
+        severity = "warning"
+        message = f"{name} asks env for something by {shown(argument)}, and what that starts cannot be told."
+        fix = "Name the interpreter by its absolute path in the `#!` line, or try the image out."
+    elif not line.program:
+        message = f"{name} names no program behind env, which then starts the script again, without end."
+        fix = "Name one in the `#!` line."
+    elif any(character in " \t" for character in line.program):
+        first = line.program.split()[0]
+        message = (
+            f"{name} asks env for {shown(line.program)}, which is one name to it: the kernel does not split "
+            "the line."
+        )
+        fix = f"Write `env -S {shown(line.program)}`, and add {shown(first)} to the image."
+    elif "/" in line.program:
+        message = f"{name} asks env for {shown(line.program)}, which the image does not have."
+        fix = f"Add {shown(line.program)} to the image, or correct the `#!` line."
+    else:
+        message = f"{name} asks env for {shown(line.program)}, which no directory of the image's PATH has."
+        fix = f"Add {shown(line.program)} to the image, and set PATH by `--env` if it lies elsewhere."
+    return Finding(rule="script-env-program-missing", severity=severity, subject=subject, message=message, fix=fix)

@@ -1,0 +1,284 @@
+"""The blobs of an image of a layout or an archive, copied, compared on the way, and ready to be written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from rootless_scratch.elf.platforms import chosen_platform, host_platform
+from rootless_scratch.image.finished import Layer, platform_said
+from rootless_scratch.image.host_files import host_trouble
+from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
+from rootless_scratch.image.read.faults import TAR_TYPES
+from rootless_scratch.image.read.found import FoundLayer, find_all, index_of
+from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name, broken, content_of, parsed
+from rootless_scratch.image.read.tarread import TarFault, TarReader
+from rootless_scratch.image.read.unpacking import open_layer
+from rootless_scratch.image.write.layer import NONE, pack_layer
+from rootless_scratch.image.write.layout import Blob, WrittenImage, WrittenIndex
+from rootless_scratch.image.write.packing import CHUNK
+from rootless_scratch.image.write.temporary import Temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack
+    from typing import BinaryIO
+
+    from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.image.read.found import FoundImage
+    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.write.layer import Compression
+
+
+class Gathered:
+    """An image, or an index of several, that can be written; `image_id` and `platform` are those for this host."""
+
+    __slots__ = ("image", "image_id", "layers", "platform")
+
+    def __init__(
+        self,
+        *,
+        image: WrittenImage | WrittenIndex,
+        image_id: str,
+        layers: tuple[Layer, ...],
+        platform: str | None,
+    ) -> None:
+        self.image = image
+        self.image_id = image_id
+        self.layers = layers
+        self.platform = platform
+
+
+def gather(
+    source: Source,
+    place: str,
+    stack: ExitStack,
+    *,
+    compression: Compression | None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Gathered:
+    """Copy what the source's word names, an image or an index, into files in `place`, which `stack` removes.
+
+    Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
+    image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
+    """
+    source.budget.restart()
+    stored = index_of(source)
+    found = find_all(source)
+    count = _Count(progress)
+    try:
+        if begun is not None:
+            begun(sum(_size(source, layer) for _, image in found for layer in image.layers))
+        if stored is not None and compression is None:
+            return _whole_index(source, stored, found, stack, place=place, count=count)
+    except (Fault, EOFError) as fault:
+        raise broken(source.word, str(fault)) from fault
+    gathered = [_gather(source, image, place, stack, compression=compression, count=count) for _, image in found]
+    return gathered[0] if stored is None else _index([platform for platform, _ in found], gathered, stored)
+
+
+def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: bytes) -> Gathered:
+    """Images that were made anew, and an index that names them."""
+    written = [each.image for each in images if isinstance(each.image, WrittenImage)]
+    described = [
+        (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
+        for platform, image in zip(platforms, written, strict=True)
+    ]
+    here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
+    return Gathered(
+        image=WrittenIndex(manifest=Blob.of(index_document(described, _annotations(stored))), images=written),
+        image_id=written[here].config.name,
+        layers=tuple(layer for each in images for layer in each.layers),
+        platform=str(platforms[here]),
+    )
+
+
+def _whole_index(
+    source: Source,
+    stored: bytes,
+    found: Sequence[tuple[Platform, FoundImage]],
+    stack: ExitStack,
+    *,
+    place: str,
+    count: _Count,
+) -> Gathered:
+    """The very index, with all that it leads to, whatever it is: attestations, indexes, formats of docker."""
+    images: list[WrittenImage] = []
+    nested: list[Blob] = []
+    pending = [stored]
+    seen: set[str] = set()
+    while pending:
+        for entry in _entries(pending.pop(), "manifests", source.word):
+            blob = _document(source, entry)
+            if blob.digest in seen:
+                continue
+            seen.add(blob.digest)
+            if entry.get("mediaType") in INDEXES:
+                nested.append(blob)
+                pending.append(blob.content)
+            else:
+                images.append(_whole_image(source, blob, place, stack, count))
+    platforms = [platform for platform, _ in found]
+    here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
+    return Gathered(
+        image=WrittenIndex(manifest=Blob.of(stored), images=images, nested=nested),
+        image_id=found[here][1].image_id,
+        layers=tuple(_described(layer) for _, image in found for layer in image.layers),
+        platform=str(platforms[here]),
+    )
+
+
+def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
+    held = as_dict(parsed(manifest.content, manifest.name), manifest.name)
+    config = _document(source, as_dict(held.get("config"), manifest.name))
+    layers = []
+    for entry in _entries(manifest.content, "layers", manifest.name):
+        file = stack.enter_context(Temporary(place))
+        layer = _copy(source, FoundLayer(blob_name(entry), "", entry), file, count)
+        layers.append(Blob(layer.digest, layer.size, source=file))
+    return WrittenImage(manifest=manifest, config=config, layers=layers)
+
+
+def _document(source: Source, descriptor: dict[str, Any]) -> Blob:
+    """A document that must be what its descriptor says; raises Fault."""
+    name = blob_name(descriptor)
+    blob = Blob.of(content_of(source, name))
+    if blob.digest != descriptor["digest"]:
+        raise Fault(f"{name} has the digest {blob.digest}")
+    return blob
+
+
+def _entries(content: bytes, key: str, where: str) -> Iterator[dict[str, Any]]:
+    """The descriptors that a document lists; raises Fault."""
+    listed = as_dict(parsed(content, where), where).get(key) or ()
+    if not isinstance(listed, (list, tuple)):
+        raise Fault(f"{where} is not what the specification asks for")
+    for entry in listed:
+        yield as_dict(entry, where)
+
+
+def _described(layer: FoundLayer) -> Layer:
+    """A layer as its descriptor has it."""
+    size, kind = layer.descriptor.get("size"), layer.descriptor.get("mediaType")
+    return Layer(
+        diff_id=layer.diff_id,
+        digest=str(layer.descriptor.get("digest")),
+        size=size if isinstance(size, int) else 0,
+        media_type=str(kind),
+    )
+
+
+def _gather(
+    source: Source,
+    found: FoundImage,
+    place: str,
+    stack: ExitStack,
+    *,
+    compression: Compression | None,
+    count: _Count,
+) -> Gathered:
+    if found.mismatch is not None:
+        raise broken(source.word, found.mismatch)
+    kept = compression is None and found.manifest is not None
+    try:
+        files = [stack.enter_context(Temporary(place)) for _ in found.layers]
+        copied = [
+            _copy(source, layer, file, count) if kept else _pack(source, layer, file, compression or NONE, count)
+            for layer, file in zip(found.layers, files, strict=True)
+        ]
+        config = Blob.of(found.config)
+        manifest = found.manifest if kept else None
+        if manifest is None:
+            described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
+            manifest = manifest_document(found.config, described, _annotations(found.manifest))
+    except (Fault, EOFError) as fault:
+        raise broken(source.word, str(fault)) from fault
+    blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
+    return Gathered(
+        image=WrittenImage(manifest=Blob.of(manifest), config=config, layers=blobs),
+        image_id=config.name,
+        layers=tuple(copied),
+        platform=_platform(found.config),
+    )
+
+
+class _Count:
+    """Bytes of all layers that were read by now."""
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self._progress = progress
+        self._done = 0
+
+    def blocks(self, file: BinaryIO, name: str) -> Iterator[bytes]:
+        """The bytes of a layer; raises Fault and HostError where it is they that cannot be read."""
+        while block := _read(file, name):
+            yield block
+            self._done += len(block)
+            if self._progress is not None:
+                self._progress(self._done)
+
+
+def _read(file: BinaryIO, name: str) -> bytes:
+    try:
+        return file.read(CHUNK)
+    except OSError as error:
+        raise host_trouble(error, name) or Fault(f"{name} cannot be read: {error}") from error
+
+
+def _size(source: Source, layer: FoundLayer) -> int:
+    with source.open(layer.name) as file:
+        return file.seek(0, 2)
+
+
+def _copy(source: Source, layer: FoundLayer, file: Temporary, count: _Count) -> Layer:
+    digest = str(layer.descriptor.get("digest"))
+    found = hashlib.sha256()
+    size = 0
+    with source.open(layer.name) as opened:
+        for block in count.blocks(opened, layer.name):
+            found.update(block)
+            size += len(block)
+            file.write(block)
+    if f"sha256:{found.hexdigest()}" != digest or size != layer.descriptor.get("size"):
+        raise Fault(f"{layer.name} has the digest sha256:{found.hexdigest()} and {size} bytes")
+    media_type = str(layer.descriptor.get("mediaType"))
+    if TAR_TYPES.match(media_type):
+        _require_tar(source, layer)
+    return Layer(diff_id=layer.diff_id, digest=digest, size=size, media_type=media_type)
+
+
+def _require_tar(source: Source, layer: FoundLayer) -> None:
+    """Raise Fault for a layer that no engine could unpack: its first header is looked at."""
+    try:
+        with open_layer(source, layer.name) as opened:
+            next(iter(TarReader(opened, source.budget)), None)
+    except (TarFault, EOFError) as fault:
+        raise Fault(f"{layer.name} is no tar: {fault}") from fault
+    except OSError as error:
+        raise host_trouble(error, layer.name) or Fault(f"{layer.name} cannot be unpacked: {error}") from error
+
+
+def _pack(source: Source, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count) -> Layer:
+    _require_tar(source, layer)
+    with open_layer(source, layer.name) as opened:
+        written = pack_layer(count.blocks(opened, layer.name), file.descriptor, compression=compression)
+    if f"sha256:{written.diff_id}" != layer.diff_id:
+        raise Fault(f"{layer.name} has the diff_id sha256:{written.diff_id}, and the config says {layer.diff_id}")
+    return Layer(
+        diff_id=layer.diff_id,
+        digest=f"sha256:{written.digest}",
+        size=written.size,
+        media_type=LAYERS[compression.name],
+    )
+
+
+def _annotations(manifest: bytes | None) -> tuple[tuple[str, str], ...]:
+    found = json.loads(manifest).get("annotations") if manifest is not None else None
+    return tuple((str(key), str(value)) for key, value in found.items()) if isinstance(found, dict) else ()
+
+
+def _platform(config: bytes) -> str | None:
+    return platform_said(json.loads(config))
