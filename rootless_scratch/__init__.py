@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
-    from rootless_scratch.shipping import push, save
+    from rootless_scratch.verbs.ship import push, save
 
 __version__ = "0.2.0"
 
@@ -98,7 +98,7 @@ _HOMES = {
     "engine.container.executing": ("ExecResult",),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
-    "shipping": ("push", "save"),
+    "verbs.ship": ("push", "save"),
     "image.finished": ("Image", "PlatformImage", "Shipped"),
 }
 

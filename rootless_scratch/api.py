@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.checking import check_subject, require_utf8
 from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.plan.arguments import flag, image_id, maybe, text, texts
 from rootless_scratch.image.plan.arguments import limits as limits_of
@@ -13,7 +12,8 @@ from rootless_scratch.image.plan.arguments import outputs as outputs_of
 from rootless_scratch.image.plan.image_arguments import spec_of
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.spec import NONROOT
-from rootless_scratch.planning import plan_all
+from rootless_scratch.verbs.check import check_subject, require_utf8
+from rootless_scratch.verbs.planning import plan_all
 
 if TYPE_CHECKING:
     import os
@@ -84,7 +84,7 @@ def build(
     """
     access = None
     if output:
-        from rootless_scratch.shipping import access_of
+        from rootless_scratch.verbs.ship import access_of
 
         access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     spec = spec_of(
@@ -145,7 +145,7 @@ def build_spec(
     if not (spec.names or outputs):
         raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
     if chosen == "direct":
-        from rootless_scratch.shipping import build_direct
+        from rootless_scratch.verbs.ship import build_direct
 
         if session is not None:
             session.close()
@@ -185,7 +185,7 @@ def build_spec(
         return image
     from msgspec.structs import replace
 
-    from rootless_scratch.shipping import ship_image
+    from rootless_scratch.verbs.ship import ship_image
 
     shipped = ship_image(image, output, compress=compress, access=access, step=step)
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
@@ -229,7 +229,7 @@ def read_way(
         )
     if not output and compress is None:
         return chosen, ()
-    from rootless_scratch.shipping import read_outputs
+    from rootless_scratch.verbs.ship import read_outputs
 
     return chosen, read_outputs(output, compress)
 
@@ -268,7 +268,7 @@ def run(
     """
     from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run as run_image
-    from rootless_scratch.judging import explained
+    from rootless_scratch.verbs.judge import explained
 
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
@@ -299,7 +299,7 @@ def container(
     """
     from rootless_scratch.engine.container.running import container as beside
     from rootless_scratch.engine.request.destination import destination_of
-    from rootless_scratch.judging import explaining
+    from rootless_scratch.verbs.judge import explaining
 
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
@@ -361,7 +361,7 @@ def verify(
 def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | None = None) -> Verification:
     """See `verify`."""
     from rootless_scratch.backends.verify import compare_all
-    from rootless_scratch.checking import word_of
+    from rootless_scratch.verbs.check import word_of
 
     require_utf8()
     plans, _ = plan_all(parts_of(spec), check=False)

@@ -24,7 +24,7 @@ from rootless_scratch.host.environment import temporary_directory, tool_environm
 from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
-from rootless_scratch.planning import plan_all
+from rootless_scratch.verbs.planning import plan_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -605,10 +605,10 @@ def main() -> None:
         "api",
         "backends.layouts",
         "backends.verify",
-        "shipping",
+        "verbs.ship",
         "ship.copy_image",
         "image.read.faults",
-        "planning",
+        "verbs.planning",
     ):
         importlib.import_module(f"rootless_scratch.{module}")
     import isal.igzip  # noqa: F401 - loaded before memory is measured

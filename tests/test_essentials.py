@@ -23,7 +23,7 @@ from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink, Spec, parse_essentials
 from rootless_scratch.image.write.containerfile import containerfile, write_context
-from rootless_scratch.planning import plan_and_judge
+from rootless_scratch.verbs.planning import plan_and_judge
 
 if TYPE_CHECKING:
     from conftest import Home

@@ -11,8 +11,8 @@ import pytest
 from containers import Home, shell
 
 import rootless_scratch as rs
-from rootless_scratch.judging import explained
 from rootless_scratch.rules.program.symptoms import LINES, SYMPTOMS, judge_ending
+from rootless_scratch.verbs.judge import explained
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -117,7 +117,7 @@ def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Imag
 
 def _dry_run(parts: Sequence[Part], *, check: bool, quiet: bool) -> int:
     from rootless_scratch.cli.plans import plan_as_json
-    from rootless_scratch.planning import plan_all
+    from rootless_scratch.verbs.planning import plan_all
 
     plans, findings = plan_all(parts, check=check)
     _report(findings, quiet=quiet, forced=not check)

@@ -32,7 +32,7 @@ def command(
     `docker build` can build it; its first lines show the command.
     """
     from rootless_scratch.image.write.containerfile import containerfile, write_context
-    from rootless_scratch.planning import plan_and_judge
+    from rootless_scratch.verbs.planning import plan_and_judge
 
     spec = spec_from(names, words)
     if not (spec.programs or spec.platforms or spec.copies):

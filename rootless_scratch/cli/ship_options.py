@@ -61,7 +61,7 @@ def ship(
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
     from rootless_scratch.cli.progress import Progress
-    from rootless_scratch.shipping import ship_image
+    from rootless_scratch.verbs.ship import ship_image
 
     with Progress(quiet=quiet or as_json) as progress:
         shipped = ship_image(

@@ -13,7 +13,7 @@ from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.plan.arguments import image_id, text
 from rootless_scratch.image.references import is_output
 from rootless_scratch.image.spec import Copy, Spec
-from rootless_scratch.judging import judge_content, judge_stored
+from rootless_scratch.verbs.judge import judge_content, judge_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,6 @@ from rootless_scratch.backends.direct import (
 )
 from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import about_namespaces, ask_storage, unusable
-from rootless_scratch.checking import require_utf8, word_of
 from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import temporary_directory, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
@@ -30,6 +29,7 @@ from rootless_scratch.image.plan.arguments import outputs as outputs_of
 from rootless_scratch.image.references import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.ship.registry import Access, push_layout
+from rootless_scratch.verbs.check import require_utf8, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
