@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, container, run, verify
+    from rootless_scratch.api import build, check, container, push, run, save, verify
     from rootless_scratch.backends.verify import Difference, Verification
     from rootless_scratch.engine.container.executing import ExecResult
     from rootless_scratch.engine.container.running import RunningContainer
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
-    from rootless_scratch.verbs.ship import push, save
 
 __version__ = "0.2.0"
 
@@ -90,7 +89,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "check", "container", "run", "verify"),
+    "api": ("build", "check", "container", "push", "run", "save", "verify"),
     "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
@@ -98,7 +97,6 @@ _HOMES = {
     "engine.container.executing": ("ExecResult",),
     "engine.run": ("RunResult",),
     "findings": ("Finding", "Judgement"),
-    "verbs.ship": ("push", "save"),
     "image.finished": ("Image", "PlatformImage", "Shipped"),
 }
 

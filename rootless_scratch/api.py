@@ -5,21 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.plan.arguments import flag, image_id, maybe, text, texts
 from rootless_scratch.image.plan.arguments import limits as limits_of
 from rootless_scratch.image.plan.arguments import outputs as outputs_of
 from rootless_scratch.image.plan.image_arguments import spec_of
-from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.spec import NONROOT
-from rootless_scratch.verbs.check import check_subject, require_utf8
-from rootless_scratch.verbs.planning import plan_all
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.verify import Verification
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.container.readiness import Ready
@@ -27,12 +22,8 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.request.options import ContainerOptions, Options
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.findings import Judgement
-    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.image.plan.image_arguments import ImageWords
-    from rootless_scratch.image.plan.planner import Plan
-    from rootless_scratch.image.references import Output
-    from rootless_scratch.image.spec import Part, Spec
-    from rootless_scratch.ship.registry import Access
 
     StrPath = str | os.PathLike[str]
 
@@ -110,6 +101,8 @@ def build(
         sysroot=sysroot,
         platforms=platforms,
     )
+    from rootless_scratch.verbs.build import build_spec
+
     return build_spec(
         spec,
         check=flag("check", check),
@@ -119,137 +112,6 @@ def build(
         access=access,
         progress=progress,
     )
-
-
-def build_spec(
-    spec: Spec,
-    *,
-    check: bool = True,
-    output: Sequence[str] = (),
-    backend: str | None = None,
-    compress: str | None = None,
-    access: Access | None = None,
-    session: Session | None = None,
-    begun: Callable[[int], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-    step: Callable[[str], None] | None = None,
-) -> Image:
-    """Plan, judge and build; see `build`.
-
-    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write,
-    `step` what is done after that.
-    """
-    require_utf8()
-    parts = parts_of(spec)
-    chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
-    if not (spec.names or outputs):
-        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
-    if chosen == "direct":
-        from rootless_scratch.verbs.ship import build_direct
-
-        if session is not None:
-            session.close()
-        plans, findings = plan_all(parts, check=check)
-        if begun is not None:
-            begun(sum(each.plan.rootfs.size for each in plans))
-        with _telling_way_out(spec, wanted=not output):
-            image = build_direct(
-                plans,
-                outputs,
-                compress=compress,
-                access=access,
-                findings=findings,
-                progress=progress,
-                step=step,
-            )
-        return _with_added(image, [each.plan for each in plans])
-    from rootless_scratch.backends.session import Session
-
-    # The worker comes up while the program is read. Without buildah the program's own faults are told first.
-    try:
-        session = session or Session("build")
-    except HostError as error:
-        plan_all(parts, check=check)
-        raise _with_way_out(error, spec) from error
-    with session:
-        from rootless_scratch.backends.buildah import build_image
-
-        plans, findings = plan_all(parts, check=check)
-        planned = plans[0].plan
-        if begun is not None:
-            begun(planned.rootfs.size)
-        with _telling_way_out(spec):
-            image = build_image(planned, session, findings=findings, progress=progress)
-    image = _with_added(image, (planned,))
-    if not output:
-        return image
-    from msgspec.structs import replace
-
-    from rootless_scratch.verbs.ship import ship_image
-
-    shipped = ship_image(image, output, compress=compress, access=access, step=step)
-    notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
-    return replace(image, outputs=shipped.outputs, notes=notes)
-
-
-def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
-    """The image with a note on what `auto` has brought."""
-    added = tuple(dict.fromkeys(name for each in plans for name in each.added))
-    if not added:
-        return image
-    from msgspec.structs import replace
-
-    return replace(image, notes=(*image.notes, f"`--with auto` added {', '.join(added)}."))
-
-
-def read_way(
-    spec: Spec, parts: Sequence[Part], *, output: Sequence[str], backend: str | None, compress: str | None
-) -> tuple[str, tuple[Output, ...]]:
-    """The backend that makes the image, and its outputs; raises UsageError for a way that there is not.
-
-    It is `direct` for outputs and for several `parts`, `buildah` for storage alone, unless named.
-    """
-    several = len(parts) > 1
-    if backend not in (None, "buildah", "direct"):
-        raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
-    if several and backend == "buildah":
-        raise UsageError(
-            "The backend buildah builds for one platform at a time.", fix="Leave `--backend buildah` out."
-        )
-    chosen = backend or ("direct" if output or several else "buildah")
-    if chosen == "buildah" and compress is not None and not output:
-        raise UsageError(
-            "Local storage keeps layers as they are, and --compress is for outputs.",
-            fix="Leave --compress out, or name an output, e.g. `-o oci-archive:image.tar`.",
-        )
-    if chosen == "buildah" and output and not spec.names:
-        raise UsageError(
-            "The backend buildah builds into local storage, by a name.",
-            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
-        )
-    if not output and compress is None:
-        return chosen, ()
-    from rootless_scratch.verbs.ship import read_outputs
-
-    return chosen, read_outputs(output, compress)
-
-
-@contextmanager
-def _telling_way_out(spec: Spec, *, wanted: bool = True) -> Iterator[None]:
-    """To an error of the host what works on every one is added, where that is `wanted`."""
-    try:
-        yield
-    except HostError as error:
-        if not wanted:
-            raise
-        raise _with_way_out(error, spec) from error
-
-
-def _with_way_out(error: HostError, spec: Spec) -> HostError:
-    """What needs no namespace and no other program is a way on every host."""
-    name = (spec.names or ("image",))[0].rpartition("/")[2].partition(":")[0]
-    way = f"Or write the image to a file, which needs neither: `-o oci-archive:{name}.tar` in place of -t."
-    return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
 
 
 def run(
@@ -268,7 +130,7 @@ def run(
     """
     from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run as run_image
-    from rootless_scratch.verbs.judge import explained
+    from rootless_scratch.verbs.explain import explained
 
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
@@ -299,7 +161,7 @@ def container(
     """
     from rootless_scratch.engine.container.running import container as beside
     from rootless_scratch.engine.request.destination import destination_of
-    from rootless_scratch.verbs.judge import explaining
+    from rootless_scratch.verbs.explain import explaining
 
     name = image if isinstance(image, str) else image_id(image)
     words = texts("arguments", arguments)
@@ -333,6 +195,8 @@ def check(
     """
     where = maybe(text, "sysroot", sysroot)
     wanted = maybe(text, "platform", platform)
+    from rootless_scratch.verbs.check import check_subject
+
     return check_subject(
         subject,
         bundle_libraries=bundle_libraries,
@@ -355,14 +219,59 @@ def verify(
     what `build` returned. Nothing is written, and nothing is judged; `limits` as for `check`. Raises
     ImageNotFoundError, SourceError, LimitError, ElfError, SpecError, UsageError, HostError.
     """
+    from rootless_scratch.verbs.verify import verify_spec
+
     return verify_spec(image, spec_of(programs, **words), limits=limits_of(limits))
 
 
-def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | None = None) -> Verification:
-    """See `verify`."""
-    from rootless_scratch.backends.verify import compare_all
-    from rootless_scratch.verbs.check import word_of
+def push(
+    image: str | Image,
+    destination: str,
+    *,
+    compress: str | None = None,
+    authfile: StrPath | None = None,
+    tls_verify: bool | None = None,
+    cert_dir: StrPath | None = None,
+    retries: int = 3,
+    limits: Mapping[str, int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
 
-    require_utf8()
-    plans, _ = plan_all(parts_of(spec), check=False)
-    return compare_all(plans, word_of(image), limits=limits)
+    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
+    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
+    what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
+    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
+    """
+    from rootless_scratch.verbs.ship import access_of, ship_image
+
+    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
+    return ship_image(
+        image,
+        (text("the destination", destination),),
+        compress=compress,
+        access=access,
+        limits=limits_of(limits),
+        progress=progress,
+    )
+
+
+def save(
+    image: str | Image,
+    output: str | Sequence[str],
+    *,
+    compress: str | None = None,
+    limits: Mapping[str, int] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Shipped:
+    """Write an image of local storage, a layout or an archive to other places; see `push`.
+
+    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
+    """
+    from rootless_scratch.image.references import in_words
+    from rootless_scratch.verbs.ship import ship_image
+
+    return ship_image(
+        image, in_words(outputs_of(output)), compress=compress, limits=limits_of(limits), progress=progress
+    )

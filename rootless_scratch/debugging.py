@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import private
-from rootless_scratch.api import build_spec
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.backends.session import unusable
 from rootless_scratch.engine.api.images import config_of, is_image, load
@@ -24,6 +23,7 @@ from rootless_scratch.host.environment import temporary_directory, tool_environm
 from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
+from rootless_scratch.verbs.build import build_spec
 from rootless_scratch.verbs.planning import plan_all
 
 if TYPE_CHECKING:

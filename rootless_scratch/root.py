@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from rootless_scratch.api import build_spec
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.arguments import essentials as given_essentials
 from rootless_scratch.image.plan.arguments import integer, maybe, names, outputs, pairs, text, texts
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.verbs.build import build_spec
 
 if TYPE_CHECKING:
     import os

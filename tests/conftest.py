@@ -18,8 +18,10 @@ from containers import make_image
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# nohup has it ignored, and all that the tests start would inherit that.
+# nohup, and a shell that puts a command into the background, have them ignored, which all that is started inherits.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 SOURCE = Path(__file__).resolve().parent.parent
 

@@ -9,11 +9,11 @@ import pytest
 import tinyelf
 
 import rootless_scratch as rs
-from rootless_scratch.api import build_spec
 from rootless_scratch.image.envline import EnvLine, env_line
 from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.verbs.build import build_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from containers import Home, shell
 
 import rootless_scratch as rs
 from rootless_scratch.rules.program.symptoms import LINES, SYMPTOMS, judge_ending
-from rootless_scratch.verbs.judge import explained
+from rootless_scratch.verbs.explain import explained
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -65,8 +65,8 @@ def command(
     if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
-        from rootless_scratch.api import read_way
         from rootless_scratch.image.plan.parts import parts_of
+        from rootless_scratch.verbs.build import read_way
 
         parts = parts_of(spec)
         read_way(spec, parts, output=outputs, backend=backend, compress=compress)
@@ -106,8 +106,8 @@ def command(
 
 
 def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Image:
-    from rootless_scratch.api import build_spec
     from rootless_scratch.cli.progress import Progress
+    from rootless_scratch.verbs.build import build_spec
 
     session = click.get_current_context().find_root().obj
     with Progress(quiet=quiet) as progress:

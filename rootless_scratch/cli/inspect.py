@@ -36,7 +36,7 @@ def command(
     """
     from rootless_scratch.backends.open_image import read_any
     from rootless_scratch.elf.platforms import parse_platform
-    from rootless_scratch.verbs.check import require_utf8
+    from rootless_scratch.verbs.subject import require_utf8
 
     require_utf8()
     stored = read_any(image, None if platform is None else parse_platform(platform), limits=limits)

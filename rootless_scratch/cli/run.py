@@ -59,7 +59,7 @@ def command(
     """
     from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run
-    from rootless_scratch.verbs.judge import explained
+    from rootless_scratch.verbs.explain import explained
 
     options = options_from(words)
     if as_json and options.get("tty") and not options.get("detach"):

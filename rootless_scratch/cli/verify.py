@@ -39,7 +39,7 @@ def command(
     Exits 0 where the image ID is the same (identical), or the files and the config are, in other bytes (equal);
     1 where anything differs, which is listed.
     """
-    from rootless_scratch.api import verify_spec
+    from rootless_scratch.verbs.verify import verify_spec
 
     spec = spec_from((), words)
     if not (spec.programs or spec.platforms or spec.copies):

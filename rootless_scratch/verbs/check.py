@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from rootless_scratch import private
-from rootless_scratch.errors import ElfError, HostError, UsageError
+from rootless_scratch.errors import ElfError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
-from rootless_scratch.image.plan.arguments import image_id, text
+from rootless_scratch.image.plan.arguments import text
 from rootless_scratch.image.references import is_output
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored
+from rootless_scratch.verbs.subject import require_utf8, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,31 +52,6 @@ def check_subject(
     return _check_stored(word, platform, limits)
 
 
-def word_of(image: str | Image) -> str:
-    """The word by which an image is found that `build` returned, or that is named; raises UsageError."""
-    if isinstance(image, str):
-        return image
-    found = image_id(image)
-    # One that was only written to outputs is not in storage.
-    outputs = () if image.names else image.outputs
-    files = [output.ref for output in outputs if is_output(output.ref)]
-    if outputs and not files:
-        raise UsageError(
-            "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."
-        )
-    return files[0] if files else found
-
-
-def require_utf8() -> None:
-    """Names in images are bytes; Python must read those of this host as they are. Raises HostError."""
-    encoding = sys.getfilesystemencoding()
-    if encoding.lower().replace("-", "") != "utf8":
-        raise HostError(
-            f"Python reads file names as {encoding} here, and would change those of the image.",
-            fix="Start Python with PYTHONUTF8=1, or in a UTF-8 locale such as C.UTF-8.",
-        )
-
-
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
     from rootless_scratch.image.plan.planner import plan
     from rootless_scratch.rules.image.images import judge_plan
@@ -97,7 +72,7 @@ def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | N
         from rootless_scratch.backends.open_image import refuse_local_choice
 
         refuse_local_choice(name)
-    return judge_stored(name, limits=limits)
+    return judge_stored(name, limits=limits)[0]
 
 
 def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:

@@ -1,146 +1,33 @@
-"""An image of local storage, read and judged: by `check`, and by `run` to explain a start that failed."""
+"""An image, read and judged: by `check`, and by `run` to explain a start that failed."""
 
 from __future__ import annotations
 
-import os
-import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
-from rootless_scratch.errors import ElfError, EndedEarlyError, EngineError, ScratchError
+from rootless_scratch.errors import ElfError
 from rootless_scratch.findings import Finding, Judgement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.plan.planner import Program
     from rootless_scratch.image.rootfs import File
 
-_CRASHES: Final = {
-    128 + 4: ("needs-processor",),
-    128 + 7: ("needs-small-pages",),
-    128 + 11: ("needs-vsyscall", "static-name-service", "needs-small-pages"),
-}
-"""SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends; and the warnings that foresee it."""
 
-_IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def judge_stored(name: str, *, limits: Mapping[str, int] | None = None) -> Judgement:
-    """Judge an image as it would be run without arguments; raises ImageNotFoundError, LimitError, HostError."""
-    return _judged(name, (), None, limits)[0]
-
-
-def explained(
-    call: Callable[[], RunResult],
-    image: str,
+def judge_stored(
+    name: str,
     *,
     arguments: Sequence[str] = (),
     user: str | None = None,
-    elsewhere: bool = False,
-) -> RunResult:
-    """The result of a run; where its start or its program failed, with the rules' word on why.
-
-    Of a start that failed, and of a crash, the image is read, and the first finding of severity `error` is the
-    explanation, in the result or in the EngineError that is raised. Where the rules see none, what the engine
-    understood stays. Of a program that failed its last words are looked at. `elsewhere` says that the service is
-    one that the caller named, which may have another storage.
-    """
-    import msgspec
-
-    with explaining(image, arguments=arguments, user=user, elsewhere=elsewhere):
-        result = call()
-    if result.timed_out or result.exit_code == 0:
-        return result
-    found = _why(result, _Started(image, arguments, user, elsewhere))
-    return msgspec.structs.replace(result, explanation=found)
-
-
-@contextmanager
-def explaining(
-    image: str, *, arguments: Sequence[str] = (), user: str | None = None, elsewhere: bool = False
-) -> Iterator[None]:
-    """Give an EngineError of a start that failed the rules' word on why."""
-    started = _Started(image, arguments, user, elsewhere)
-    try:
-        yield
-    except EndedEarlyError as error:
-        error.explanation = _why(error, started)
-        raise
-    except EngineError as error:
-        error.explanation = _cause(started, None)
-        raise
-
-
-class _Started(NamedTuple):
-    """What was to be started."""
-
-    image: str
-    arguments: Sequence[str]
-    user: str | None
-    elsewhere: bool
-
-
-def _why(ended: RunResult | EndedEarlyError, started: _Started) -> Finding | None:
-    """Why a program ended as it did, as far as that can be told."""
-    from rootless_scratch.rules.program.symptoms import judge_ending
-
-    if ended.explanation is not None:
-        return _cause(started, ended.explanation) or ended.explanation
-    symptom = judge_ending(ended.exit_code, ended.last_words, out_of_memory=ended.out_of_memory)
-    if symptom is None and ended.exit_code in _CRASHES:
-        return _cause(started, None, suspects=_CRASHES[ended.exit_code])
-    return symptom
-
-
-def _cause(started: _Started, said: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
-    """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image.
-
-    `suspects` are rules whose warnings tell enough.
-    """
-    if started.elsewhere and not _IMAGE_ID.fullmatch(started.image):
-        # That service may have another image of this name than local storage has.
-        return None
-    try:
-        judgement, programs = _judged(started.image, started.arguments, started.user)
-    except ScratchError:
-        return None
-    rules = {finding.rule: finding for finding in reversed(judgement.findings)}
-    error = next((finding for finding in judgement.findings if finding.severity == "error"), None)
-    if error is not None:
-        return error
-    if said is None:
-        return next((rules[rule] for rule in suspects if rule in rules), None)
-    if said.rule == "exec-format":
-        # The processor that matters is the service's.
-        return None if started.elsewhere else _foreign(programs)
-    return rules.get(said.rule)
-
-
-def _foreign(programs: Sequence[Program]) -> Finding | None:
-    """The program that no kernel of this host's processor starts."""
-    here = os.uname().machine
-    for program in programs:
-        elf = program.facts.elf
-        if elf is not None and elf.machine != here:
-            return Finding(
-                rule="exec-format",
-                severity="error",
-                subject=program.path,
-                message=f"{program.path} is built for {elf.machine}, and this host's processor is {here}.",
-                fix=f"Build it for {here}, or run the image on {elf.machine}, or with an emulator "
-                "(`sudo apt-get install qemu-user-static`).",
-            )
-    return None
-
-
-def _judged(
-    name: str, arguments: Sequence[str], user: str | None, limits: Mapping[str, int] | None = None
+    limits: Mapping[str, int] | None = None,
 ) -> tuple[Judgement, tuple[Program, ...]]:
+    """Judge an image of local storage as it would be run, and the programs that it starts.
+
+    Raises ImageNotFoundError, LimitError, HostError.
+    """
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
 

@@ -24,12 +24,10 @@ from rootless_scratch.host.environment import temporary_directory, tool_environm
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
-from rootless_scratch.image.plan.arguments import limits as limits_of
-from rootless_scratch.image.plan.arguments import outputs as outputs_of
-from rootless_scratch.image.references import REGISTRY, Output, in_words, is_output, parse_output, parse_outputs
+from rootless_scratch.image.references import REGISTRY, Output, is_output, parse_output, parse_outputs
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.ship.registry import Access, push_layout
-from rootless_scratch.verbs.check import require_utf8, word_of
+from rootless_scratch.verbs.subject import require_utf8, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,54 +40,6 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
     Step = Callable[[str], None]
-
-
-def push(
-    image: str | Image,
-    destination: str,
-    *,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    limits: Mapping[str, int] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Shipped:
-    """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
-
-    Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
-    compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
-    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
-    what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
-    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
-    """
-    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
-    return ship_image(
-        image,
-        (text("the destination", destination),),
-        compress=compress,
-        access=access,
-        limits=limits_of(limits),
-        progress=progress,
-    )
-
-
-def save(
-    image: str | Image,
-    output: str | Sequence[str],
-    *,
-    compress: str | None = None,
-    limits: Mapping[str, int] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Shipped:
-    """Write an image of local storage, a layout or an archive to other places; see `push`.
-
-    A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
-    """
-    return ship_image(
-        image, in_words(outputs_of(output)), compress=compress, limits=limits_of(limits), progress=progress
-    )
 
 
 def ship_image(

@@ -1,0 +1,152 @@
+"""`build`: from a Spec to an image, in local storage or in outputs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import HostError, UsageError
+from rootless_scratch.image.plan.parts import parts_of
+from rootless_scratch.verbs.planning import plan_all
+from rootless_scratch.verbs.subject import require_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rootless_scratch.backends.session import Session
+    from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.plan.planner import Plan
+    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.spec import Part, Spec
+    from rootless_scratch.ship.registry import Access
+
+
+def build_spec(
+    spec: Spec,
+    *,
+    check: bool = True,
+    output: Sequence[str] = (),
+    backend: str | None = None,
+    compress: str | None = None,
+    access: Access | None = None,
+    session: Session | None = None,
+    begun: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    step: Callable[[str], None] | None = None,
+) -> Image:
+    """Plan, judge and build; see rootless_scratch.api.build.
+
+    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write,
+    `step` what is done after that.
+    """
+    require_utf8()
+    parts = parts_of(spec)
+    chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
+    if not (spec.names or outputs):
+        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+    if chosen == "direct":
+        from rootless_scratch.verbs.ship import build_direct
+
+        if session is not None:
+            session.close()
+        plans, findings = plan_all(parts, check=check)
+        if begun is not None:
+            begun(sum(each.plan.rootfs.size for each in plans))
+        with _telling_way_out(spec, wanted=not output):
+            image = build_direct(
+                plans,
+                outputs,
+                compress=compress,
+                access=access,
+                findings=findings,
+                progress=progress,
+                step=step,
+            )
+        return _with_added(image, [each.plan for each in plans])
+    from rootless_scratch.backends.session import Session
+
+    # The worker comes up while the program is read. Without buildah the program's own faults are told first.
+    try:
+        session = session or Session("build")
+    except HostError as error:
+        plan_all(parts, check=check)
+        raise _with_way_out(error, spec) from error
+    with session:
+        from rootless_scratch.backends.buildah import build_image
+
+        plans, findings = plan_all(parts, check=check)
+        planned = plans[0].plan
+        if begun is not None:
+            begun(planned.rootfs.size)
+        with _telling_way_out(spec):
+            image = build_image(planned, session, findings=findings, progress=progress)
+    image = _with_added(image, (planned,))
+    if not output:
+        return image
+    from msgspec.structs import replace
+
+    from rootless_scratch.verbs.ship import ship_image
+
+    shipped = ship_image(image, output, compress=compress, access=access, step=step)
+    notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
+    return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
+    """The image with a note on what `auto` has brought."""
+    added = tuple(dict.fromkeys(name for each in plans for name in each.added))
+    if not added:
+        return image
+    from msgspec.structs import replace
+
+    return replace(image, notes=(*image.notes, f"`--with auto` added {', '.join(added)}."))
+
+
+def read_way(
+    spec: Spec, parts: Sequence[Part], *, output: Sequence[str], backend: str | None, compress: str | None
+) -> tuple[str, tuple[Output, ...]]:
+    """The backend that makes the image, and its outputs; raises UsageError for a way that there is not.
+
+    It is `direct` for outputs and for several `parts`, `buildah` for storage alone, unless named.
+    """
+    several = len(parts) > 1
+    if backend not in (None, "buildah", "direct"):
+        raise UsageError(f"There is no backend {backend!r}.", fix="The backends are buildah and direct.")
+    if several and backend == "buildah":
+        raise UsageError(
+            "The backend buildah builds for one platform at a time.", fix="Leave `--backend buildah` out."
+        )
+    chosen = backend or ("direct" if output or several else "buildah")
+    if chosen == "buildah" and compress is not None and not output:
+        raise UsageError(
+            "Local storage keeps layers as they are, and --compress is for outputs.",
+            fix="Leave --compress out, or name an output, e.g. `-o oci-archive:image.tar`.",
+        )
+    if chosen == "buildah" and output and not spec.names:
+        raise UsageError(
+            "The backend buildah builds into local storage, by a name.",
+            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
+        )
+    if not output and compress is None:
+        return chosen, ()
+    from rootless_scratch.verbs.ship import read_outputs
+
+    return chosen, read_outputs(output, compress)
+
+
+@contextmanager
+def _telling_way_out(spec: Spec, *, wanted: bool = True) -> Iterator[None]:
+    """To an error of the host what works on every one is added, where that is `wanted`."""
+    try:
+        yield
+    except HostError as error:
+        if not wanted:
+            raise
+        raise _with_way_out(error, spec) from error
+
+
+def _with_way_out(error: HostError, spec: Spec) -> HostError:
+    """What needs no namespace and no other program is a way on every host."""
+    name = (spec.names or ("image",))[0].rpartition("/")[2].partition(":")[0]
+    way = f"Or write the image to a file, which needs neither: `-o oci-archive:{name}.tar` in place of -t."
+    return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)

@@ -1,0 +1,38 @@
+"""What a verb is asked about, found by its word."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import HostError, UsageError
+from rootless_scratch.image.plan.arguments import image_id
+from rootless_scratch.image.references import is_output
+
+if TYPE_CHECKING:
+    from rootless_scratch.image.finished import Image
+
+
+def word_of(image: str | Image) -> str:
+    """The word by which an image is found that `build` returned, or that is named; raises UsageError."""
+    if isinstance(image, str):
+        return image
+    found = image_id(image)
+    # One that was only written to outputs is not in storage.
+    outputs = () if image.names else image.outputs
+    files = [output.ref for output in outputs if is_output(output.ref)]
+    if outputs and not files:
+        raise UsageError(
+            "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."
+        )
+    return files[0] if files else found
+
+
+def require_utf8() -> None:
+    """Names in images are bytes; Python must read those of this host as they are. Raises HostError."""
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8":
+        raise HostError(
+            f"Python reads file names as {encoding} here, and would change those of the image.",
+            fix="Start Python with PYTHONUTF8=1, or in a UTF-8 locale such as C.UTF-8.",
+        )
