@@ -29,7 +29,7 @@ FLOORS = (
     {"image"},
     {"backends", "engine", "rules", "ship"},
     {"verbs"},
-    {"api", "root", "debugging"},
+    {"api", "root"},
     {"cli", "pytest_plugin"},
     {"__main__"},
 )

@@ -46,7 +46,7 @@ def command(
     """
     if as_json and script is None:
         raise UsageError("--json keeps the output, and a shell shows it.", fix="Name a command: --exec CMD.")
-    from rootless_scratch.debugging import debug
+    from rootless_scratch.verbs.debug import debug
 
     def call() -> RunResult:
         return debug(
