@@ -18,7 +18,7 @@ from containers import make_image
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# nohup, and a shell that puts a command into the background, have them ignored, which all that is started inherits.
+# nohup, and shells that put a command into the background, have them ignored; what is started would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)

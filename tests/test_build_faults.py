@@ -95,7 +95,8 @@ def test_killed_at_any_moment_the_next_build_works_and_nothing_is_left(
 ) -> None:
     small = tinyelf.write(tmp_path / "small")
     began = time.monotonic()
-    assert fresh_home.cli("build", str(big), "-t", "big").returncode == 0
+    done = fresh_home.cli("build", str(big), "-t", "big")
+    assert done.returncode == 0, done.stderr.decode()
     whole = time.monotonic() - began
     fresh_home.run(["buildah", "rmi", "big"])
     neighbour = begin(fresh_home, str(big), "-t", "neighbour")
