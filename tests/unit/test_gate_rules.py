@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("**What.**", "**Why.**", "**Detected by.**", "**Fix.**", "**Source.**")
 HOST = "host-"
 
@@ -44,7 +44,7 @@ def test_every_section_says_what_why_how_what_to_do_and_who_says_so() -> None:
 
 
 def test_every_rule_is_named_by_a_test() -> None:
-    files = [file for file in (ROOT / "tests").glob("*.py") if file != Path(__file__).resolve()]
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file != Path(__file__).resolve()]
     texts = "\n".join(file.read_text() for file in files)
     named = set(re.findall(r"""["\[]([a-z0-9]+(?:-[a-z0-9]+)*)["\]]""", texts))
     assert sorted({*emitted(), *sections()} - named) == []

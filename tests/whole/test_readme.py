@@ -27,7 +27,7 @@ from rootless_scratch.engine.container.network import private_network_problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 
 MAIN = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("Hello World") }\n'
 

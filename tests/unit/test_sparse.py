@@ -16,7 +16,7 @@ from rootless_scratch.sparse import copy_sparse
 if TYPE_CHECKING:
     from conftest import Home
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 HOLE = 4 << 30
 WRITE = """
 import os, sys

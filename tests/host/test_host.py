@@ -375,7 +375,7 @@ def test_a_podman_service_that_is_named_must_answer_and_one_that_is_not_is_start
 
 
 def test_every_rule_is_explained_in_the_documentation() -> None:
-    source = Path(__file__).resolve().parent.parent
+    source = Path(__file__).resolve().parents[2]
     code = "".join(
         (source / f"rootless_scratch/rules/{name}.py").read_text() for name in ("host/hosts", "host/rights")
     )

@@ -17,7 +17,7 @@ from rootless_scratch.image.limits import DEFAULTS, parse_limits
 if TYPE_CHECKING:
     from conftest import Home
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/limits.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/limits.md"
 
 
 def layout(path: Path, *layers: bytes) -> str:

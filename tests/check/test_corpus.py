@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Home
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LINES = (ROOT / "tests/corpus/programs.txt").read_text().splitlines()
 
 EVERYWHERE = (

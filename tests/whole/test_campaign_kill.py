@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Home
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{SOURCE}:{SOURCE}/tests:{SOURCE}/scripts"}
 
 LOOK = """

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.root
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 
 GIVE = """set -e
 mount -t tmpfs none /mnt
@@ -20,7 +20,7 @@ mknod -m 666 /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun
 exec setpriv --reuid "$1" --regid "$2" --clear-groups sh -c '
 "$0" -c "from rootless_scratch.engine.container.network import private_network_problem as p; assert not p(), p()"
-exec "$0" -m pytest -q -p no:cacheprovider tests/test_run_server.py
+exec "$0" -m pytest -q -p no:cacheprovider tests/run/test_run_server.py
 ' "$3"
 """
 """In mounts of its own, so that nothing of the host changes."""

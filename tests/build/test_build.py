@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.buildah
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 
 
 def layout(home: Home, name: str, place: Path) -> tuple[dict[str, Any], dict[str, Any], list[Path]]:

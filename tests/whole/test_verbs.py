@@ -17,7 +17,7 @@ import tinyelf
 if TYPE_CHECKING:
     from conftest import Home
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 VERBS = ("build", "run", "debug", "check", "doctor", "containerfile", "verify", "inspect")
 STORED = """set -e
 container=$(buildah from scratch)

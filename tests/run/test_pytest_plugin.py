@@ -15,7 +15,7 @@ from planning import put
 
 pytest_plugins = ["pytester"]
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 HEAVY = {"podman", "requests", "rich", "elftools", "sh", "click", "msgspec"}
 
 

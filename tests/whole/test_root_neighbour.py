@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 SETTING = Path("/proc/sys/fs/protected_symlinks")
 CONTENT = "the builder's own"
 

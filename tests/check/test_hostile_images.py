@@ -14,7 +14,7 @@ import tinyelf
 
 pytestmark = pytest.mark.slow
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 SECONDS, MEGABYTES = 2.0, 150
 KINDS = {
     *("limit", "source", "host", "usage"),

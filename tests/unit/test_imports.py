@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SOURCE = Path(__file__).resolve().parent.parent
+SOURCE = Path(__file__).resolve().parents[2]
 PACKAGE = SOURCE / "rootless_scratch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
