@@ -10,7 +10,8 @@ import pytest
 from rootless_scratch.elf.roots import Located
 from rootless_scratch.errors import ScratchError, SpecError
 from rootless_scratch.image.plan.planner import plan
-from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_program
+from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.syntax import parse_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -76,20 +76,20 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def spec_from(names: tuple[str, ...], words: dict[str, Any]) -> Spec:
     """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError."""
-    from rootless_scratch.image import spec
+    from rootless_scratch.image import spec, syntax
 
-    pairs = {name: tuple(spec.parse_pair(f"--{name}", word) for word in words[name]) for name in _PAIRS}
+    pairs = {name: tuple(syntax.parse_pair(f"--{name}", word) for word in words[name]) for name in _PAIRS}
     entrypoint, cmd = words["entrypoint"], words["cmd"]
     said = spec.Spec(
         names=names,
-        programs=tuple(spec.parse_program(word) for word in words["programs"]),
-        platforms=tuple(spec.parse_platform_program(word) for word in words["platforms"]),
-        copies=tuple(spec.parse_copy(word) for word in words["copy"]),
-        directories=tuple(spec.parse_directory(word) for word in words["mkdir"]),
-        symlinks=tuple(spec.parse_symlink(word) for word in words["symlink"]),
-        essentials=tuple(found for word in words["essentials"] for found in spec.parse_essentials(word)),
-        entrypoint=None if entrypoint is None else spec.parse_words("--entrypoint", entrypoint),
-        cmd=None if cmd is None else spec.parse_words("--cmd", cmd),
+        programs=tuple(syntax.parse_program(word) for word in words["programs"]),
+        platforms=tuple(syntax.parse_platform_program(word) for word in words["platforms"]),
+        copies=tuple(syntax.parse_copy(word) for word in words["copy"]),
+        directories=tuple(syntax.parse_directory(word) for word in words["mkdir"]),
+        symlinks=tuple(syntax.parse_symlink(word) for word in words["symlink"]),
+        essentials=tuple(found for word in words["essentials"] for found in syntax.parse_essentials(word)),
+        entrypoint=None if entrypoint is None else syntax.parse_words("--entrypoint", entrypoint),
+        cmd=None if cmd is None else syntax.parse_words("--cmd", cmd),
         env=pairs["env"],
         labels=pairs["label"],
         annotations=pairs["annotation"],

@@ -11,7 +11,8 @@ from planning import put, refusal
 from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.image.plan.planner import Plan, plan
 from rootless_scratch.image.rootfs import Directory, Symlink
-from rootless_scratch.image.spec import Copy, NewSymlink, Spec, parse_program
+from rootless_scratch.image.spec import Copy, NewSymlink, Spec
+from rootless_scratch.image.syntax import parse_program
 from rootless_scratch.rules.image.images import judge_plan
 from rootless_scratch.rules.program.programs import verdict
 

@@ -21,7 +21,8 @@ from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.image.plan import certificates, essentials
 from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
-from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink, Spec, parse_essentials
+from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.syntax import parse_essentials
 from rootless_scratch.image.write.containerfile import containerfile, write_context
 from rootless_scratch.verbs.planning import plan_and_judge
 

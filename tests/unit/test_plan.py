@@ -14,7 +14,8 @@ from planning import planned, put, refusal
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.planner import Plan, plan
 from rootless_scratch.image.rootfs import Directory, File, Symlink
-from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec, parse_copy, parse_program
+from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.syntax import parse_copy, parse_program
 
 if TYPE_CHECKING:
     from pathlib import Path

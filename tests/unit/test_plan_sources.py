@@ -14,7 +14,8 @@ from planning import planned, put, refusal
 
 from rootless_scratch.errors import SourceError
 from rootless_scratch.image.rootfs import File, Symlink
-from rootless_scratch.image.spec import Copy, parse_copy
+from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.syntax import parse_copy
 
 if TYPE_CHECKING:
     from pathlib import Path

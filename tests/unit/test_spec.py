@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.spec import (
-    Copy,
-    NewDirectory,
-    NewSymlink,
-    Spec,
+from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.syntax import (
     parse_copy,
     parse_directory,
     parse_pair,

@@ -97,7 +97,7 @@ def image_id(image: object) -> str:
 
 def essentials(words: object) -> tuple[Essential, ...]:
     """The words of `--with`, one or several; raises UsageError."""
-    from rootless_scratch.image.spec import parse_essentials
+    from rootless_scratch.image.syntax import parse_essentials
 
     given = (words,) if isinstance(words, str) else texts("essentials", words)
     return tuple(found for word in given for found in parse_essentials(word))

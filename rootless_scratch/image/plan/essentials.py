@@ -17,7 +17,8 @@ from rootless_scratch.image.plan import certificates
 from rootless_scratch.image.plan.accounts import account_files
 from rootless_scratch.image.plan.entries import copied_entries
 from rootless_scratch.image.rootfs import Directory, File, Symlink
-from rootless_scratch.image.spec import Copy, require_values
+from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.syntax import require_values
 from rootless_scratch.image.tree import Tree
 
 if TYPE_CHECKING:

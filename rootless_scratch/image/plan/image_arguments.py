@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from rootless_scratch.image.plan.arguments import essentials as given_essentials
 from rootless_scratch.image.plan.arguments import maybe, names, pairs, text, texts
-from rootless_scratch.image.spec import (
-    NONROOT,
-    Spec,
+from rootless_scratch.image.spec import NONROOT, Spec
+from rootless_scratch.image.syntax import (
     parse_copy,
     parse_directory,
     parse_platform_program,

@@ -1,0 +1,251 @@
+"""The syntax of words that say what goes into an image, read one by one.
+
+What a Spec is made of is imported by those that make it: the help needs these functions too, and not msgspec.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import SpecError, UsageError
+
+if TYPE_CHECKING:
+    from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
+
+ESSENTIALS = (
+    "auto",
+    "ca-certificates",
+    "locale",
+    "mime",
+    "nonroot",
+    "nsswitch",
+    "services",
+    "terminfo",
+    "tmp",
+    "tzdata",
+)
+"""What `--with` knows; image/plan/essentials.py says what each brings."""
+
+_WITHOUT_VALUES = ("auto", "nonroot", "nsswitch", "tmp")
+_FROM_A_PATH = ("locale", "mime", "services")
+
+_KEYS = ("mode=", "uid=", "gid=", "cap=")
+_OPTIONS = re.compile(r"[A-Za-z]+=[^:/]*\Z")
+_ID_LIMIT = 2**32 - 1
+_MODE_LIMIT = 0o7777
+_SHOWN = 200
+
+
+def parse_program(word: str) -> Copy:
+    """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
+    from rootless_scratch.image.spec import Copy
+
+    source, separator, rest = word.rpartition(":/")
+    if not separator or not source:
+        return Copy(source=word)
+    place, separator, last = rest.rpartition(":")
+    if separator and _OPTIONS.match(last) and last.startswith(_KEYS):
+        raise UsageError(
+            f"{last!r} in {word!r} is an option of an entry, and a program has none.",
+            fix=f"Add it by `--copy {word}`, and name it in --entrypoint: '[\"/{place}\"]'.",
+        )
+    return Copy(source=source, destination="/" + rest)
+
+
+def parse_platform_program(word: str) -> tuple[str, Copy]:
+    """Read `OS/ARCH[/VARIANT]=PROGRAM[:DEST]`; raises UsageError."""
+    platform, separator, program = word.partition("=")
+    if not separator or not program:
+        raise UsageError(
+            f"--platform {word!r} does not name a program.",
+            fix="Write it as `--platform linux/arm64=PROGRAM`; `:DEST` may follow.",
+        )
+    from rootless_scratch.elf.platforms import parse_platform
+
+    return str(parse_platform(platform)), parse_program(program)
+
+
+def parse_copy(word: str) -> Copy:
+    """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
+    from rootless_scratch.image.spec import Copy
+
+    body, options = _split_options(word)
+    source, separator, rest = body.rpartition(":/")
+    if not separator or not source:
+        raise UsageError(
+            f"--copy {word!r} does not say where the copy goes.",
+            fix="Write it as SRC:/absolute/path/in/the/image, e.g. `--copy conf:/etc/app.conf`.",
+        )
+    capabilities = options.get("cap")
+    if capabilities is not None:
+        _require_capabilities(word, capabilities)
+    mode, uid, gid = _numbers(word, options)
+    return Copy(
+        source=source,
+        destination="/" + rest,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        capabilities=capabilities,
+    )
+
+
+def parse_directory(word: str) -> NewDirectory:
+    """Read `PATH[:mode=1777,uid=0,gid=0]`; raises UsageError."""
+    from rootless_scratch.image.spec import NewDirectory
+
+    path, options = _split_options(word)
+    if "cap" in options:
+        raise UsageError(f"--mkdir {word!r}: directories have no capabilities.", fix="Leave `cap=` out.")
+    mode, uid, gid = _numbers(word, options)
+    return NewDirectory(path=path, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
+
+
+def parse_symlink(word: str) -> NewSymlink:
+    """Read `TARGET:PATH`; PATH is absolute, so the last `:/` separates. Raises UsageError."""
+    from rootless_scratch.image.spec import NewSymlink
+
+    target, separator, rest = word.rpartition(":/")
+    if not separator or not target:
+        raise UsageError(
+            f"--symlink {word!r} does not say where the link goes.",
+            fix="Write it as TARGET:/absolute/path/of/the/link, e.g. `--symlink /usr/bin/busybox:/bin/sh`.",
+        )
+    return NewSymlink(path="/" + rest, target=target)
+
+
+def parse_essentials(word: str) -> tuple[Essential, ...]:
+    """Read `NAME[=VALUE[:VALUE]...][,NAME...]`; raises UsageError."""
+    from rootless_scratch.image.spec import Essential
+
+    found = []
+    for item in word.split(","):
+        name, separator, rest = item.partition("=")
+        values = tuple(rest.split(":")) if separator else ()
+        if name not in ESSENTIALS:
+            from difflib import get_close_matches
+
+            meant = get_close_matches(name, ESSENTIALS, n=1)
+            raise UsageError(
+                f"--with {word!r}: there is no essential {name!r}.",
+                fix=f"Did you mean {meant[0]!r}?" if meant else f"There are {', '.join(ESSENTIALS)}.",
+            )
+        if "" in values:
+            raise UsageError(
+                f"--with {word!r}: a value of {name} is empty.",
+                fix=f"Write it as `--with {name}=VALUE:VALUE`, or leave the `=` out.",
+            )
+        require_values(name, values)
+        found.append(Essential(name=name, values=values))
+    return tuple(found)
+
+
+def require_values(name: str, values: tuple[str, ...]) -> None:
+    """Refuse values that an essential cannot have; raises UsageError."""
+    if name in _WITHOUT_VALUES and values:
+        raise UsageError(f"--with {name}={values[0]}: {name} takes no value.", fix=f"Write `--with {name}`.")
+    if name in _FROM_A_PATH and not all(value.startswith(("/", ".")) for value in values if value):
+        raise UsageError(
+            f"--with {name}={values[0]}: {name} has no parts to choose from.",
+            fix=f"Leave the value out, or name a path that begins with `/` or `.`: `--with {name}=./FILES`.",
+        )
+
+
+def parse_pair(flag: str, word: str) -> tuple[str, str]:
+    """Read `K=V`; raises UsageError."""
+    key, separator, value = word.partition("=")
+    if not separator or not key:
+        raise UsageError(f"{flag} {word!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
+    return key, value
+
+
+def parse_words(flag: str, text: str) -> tuple[str, ...]:
+    """Read a JSON array of strings, the exec form; raises UsageError, also for the shell form."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text.encode("utf-8", "surrogateescape"), type=tuple[str, ...])
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        import json
+        import shlex
+
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            said = None
+        words = ["/program", "--option"] if text.lstrip().startswith(("[", "{")) else _split(text)
+        if isinstance(said, list):
+            words = [word if isinstance(word, str) else json.dumps(word) for word in said]
+        raise UsageError(
+            f"{flag} {text!r} is not a JSON array of strings; a scratch image has no shell to split a line.",
+            fix=f"Write it in exec form: {flag} {shlex.quote(json.dumps(words))}",
+        ) from error
+
+
+def _split(text: str) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return [text]
+
+
+def _split_options(word: str) -> tuple[str, dict[str, str]]:
+    """Names may hold colons and equals signs; what looks like an option at the end is one, or is refused."""
+    body, separator, last = word.rpartition(":")
+    if not separator or not _OPTIONS.match(last):
+        return word, {}
+    before = body.rpartition(":")[2]
+    if _OPTIONS.match(before) and before.startswith(_KEYS):
+        raise UsageError(
+            f"{before!r} and {last!r} in {word!r} are not separated by commas.",
+            fix=f"Write them as {f'{before},{last}'!r}.",
+        )
+    options: dict[str, str] = {}
+    for item in _items(last):
+        key, separator, value = item.partition("=")
+        if key + separator not in _KEYS or key in options:
+            raise UsageError(
+                f"{item!r} in {word!r} is not an option of an entry, or stands there twice.",
+                fix="The options are mode=, uid=, gid= and cap=, separated by commas; after a name that looks "
+                "like one, say e.g. `:mode=0644`.",
+            )
+        options[key] = value
+    return body, options
+
+
+def _items(text: str) -> list[str]:
+    """Split at commas, but not inside a list of capabilities (`cap=cap_chown,cap_kill+ep`)."""
+    return re.split(r",(?!(?i:cap_))", text)
+
+
+def _require_capabilities(word: str, text: str) -> None:
+    from rootless_scratch.image.capabilities import encode_capabilities
+
+    try:
+        encode_capabilities(text)
+    except SpecError as error:
+        raise UsageError(f"In {word!r}: {error.message}", fix=error.fix) from error
+
+
+def _numbers(word: str, options: dict[str, str]) -> tuple[int | None, int, int]:
+    mode = options.get("mode")
+    return (
+        None if mode is None else _number(word, "mode", mode, base=8, limit=_MODE_LIMIT),
+        _number(word, "uid", options.get("uid", "0"), base=10, limit=_ID_LIMIT - 1),
+        _number(word, "gid", options.get("gid", "0"), base=10, limit=_ID_LIMIT - 1),
+    )
+
+
+def _number(word: str, key: str, text: str, *, base: int, limit: int) -> int:
+    try:
+        number = int(text, base) if text.isascii() and text.isdecimal() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= limit:
+        kind, example = ("an octal mode", "0755") if key == "mode" else ("a numeric id", "65532")
+        shown = word if len(word) <= _SHOWN else word[:_SHOWN] + "..."
+        raise UsageError(f"{key}= in {shown!r} is not {kind}.", fix=f"Write it as {key}={example}.")
+    return number
