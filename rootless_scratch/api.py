@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from rootless_scratch.image.plan.arguments import flag, image_id, maybe, text, texts
 from rootless_scratch.image.plan.arguments import limits as limits_of
 from rootless_scratch.image.plan.arguments import outputs as outputs_of
-from rootless_scratch.image.plan.image_arguments import spec_of
+from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import NONROOT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.run import RunResult
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
-    from rootless_scratch.image.plan.image_arguments import ImageWords
+    from rootless_scratch.image.plan.options import ImageOptions
 
     StrPath = str | os.PathLike[str]
 
@@ -78,33 +78,10 @@ def build(
         from rootless_scratch.verbs.ship import access_of
 
         access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
-    spec = spec_of(
-        programs,
-        tag=tag,
-        entrypoint=entrypoint,
-        cmd=cmd,
-        env=env,
-        labels=labels,
-        annotations=annotations,
-        user=user,
-        workdir=workdir,
-        ports=ports,
-        volumes=volumes,
-        stop_signal=stop_signal,
-        copy=copy,
-        mkdir=mkdir,
-        symlink=symlink,
-        essentials=essentials,
-        created=created,
-        bundle_libraries=flag("bundle_libraries", bundle_libraries),
-        include_libraries=include_libraries,
-        sysroot=sysroot,
-        platforms=platforms,
-    )
     from rootless_scratch.verbs.build import build_spec
 
     return build_spec(
-        spec,
+        spec_of(options_among(locals())),
         check=flag("check", check),
         output=outputs_of(output),
         backend=backend,
@@ -211,9 +188,9 @@ def verify(
     image: str | Image,
     *programs: StrPath,
     limits: Mapping[str, int] | None = None,
-    **words: Unpack[ImageWords],
+    **options: Unpack[ImageOptions],
 ) -> Verification:
-    """Make the image of these words, those of `build`, in memory, and say whether `image` is the same one.
+    """Make the image of these options, those of `build`, in memory, and say whether `image` is the same one.
 
     `image` is a name or an ID of local storage, `oci:DIR[:REF]`, `oci-archive:FILE`, `docker-archive:FILE`, or
     what `build` returned. Nothing is written, and nothing is judged; `limits` as for `check`. Raises
@@ -221,7 +198,7 @@ def verify(
     """
     from rootless_scratch.verbs.verify import verify_spec
 
-    return verify_spec(image, spec_of(programs, **words), limits=limits_of(limits))
+    return verify_spec(image, spec_of({**options, "programs": programs}), limits=limits_of(limits))
 
 
 def push(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import essentials as given_essentials
-from rootless_scratch.image.plan.arguments import integer, maybe, names, outputs, pairs, text, texts
+from rootless_scratch.image.plan.arguments import integer, maybe, outputs, text
+from rootless_scratch.image.plan.options import fields_of, options_among
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.verbs.build import build_spec
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.spec import Essential
 
     StrPath = str | os.PathLike[str]
 
@@ -28,17 +28,12 @@ class Root:
     written, at the end of the block.
     """
 
-    def __init__(self, names: tuple[str, ...], bundling: Mapping[str, object], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
+    def __init__(self, fields: Mapping[str, Any], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
         self._how = how
         self._image: Image | None = None
         self._ended = False
-        self._names = names
-        self._programs: list[Copy] = []
-        self._copies: list[Copy] = []
-        self._directories: list[NewDirectory] = []
-        self._symlinks: list[NewSymlink] = []
-        self._essentials: list[Essential] = []
-        self._config: dict[str, object] = dict(bundling)
+        self._fields = dict(fields)
+        self._entries: defaultdict[str, list[object]] = defaultdict(list)
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +80,7 @@ class Root:
         self._require_open()
         source = text("a program", program)
         read_program(source)
-        self._programs.append(
+        self._entries["programs"].append(
             Copy(
                 source=source,
                 destination=maybe(text, "destination", destination),
@@ -101,7 +96,7 @@ class Root:
     ) -> None:
         """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
         self._require_open()
-        self._copies.append(
+        self._entries["copies"].append(
             Copy(
                 source=text("source", source),
                 destination=text("destination", destination),
@@ -114,7 +109,7 @@ class Root:
     def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make an empty directory."""
         self._require_open()
-        self._directories.append(
+        self._entries["directories"].append(
             NewDirectory(
                 path=text("path", path),
                 mode=integer("mode", mode),
@@ -126,12 +121,12 @@ class Root:
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; `target` is kept as it is."""
         self._require_open()
-        self._symlinks.append(NewSymlink(path=text("path", path), target=text("target", target)))
+        self._entries["symlinks"].append(NewSymlink(path=text("path", path), target=text("target", target)))
 
     def add_essential(self, *words: str) -> None:
         """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
         self._require_open()
-        self._essentials.extend(given_essentials(words))
+        self._entries["essentials"] += fields_of({"essentials": words})["essentials"]
 
     def config(
         self,
@@ -150,33 +145,11 @@ class Root:
     ) -> None:
         """Set what the image says to a runtime; what is not named here keeps its value."""
         self._require_open()
-        given: dict[str, object] = {
-            "entrypoint": maybe(texts, "entrypoint", entrypoint),
-            "cmd": maybe(texts, "cmd", cmd),
-            "env": maybe(pairs, "env", env),
-            "labels": maybe(pairs, "labels", labels),
-            "annotations": maybe(pairs, "annotations", annotations),
-            "user": maybe(text, "user", user),
-            "workdir": maybe(text, "workdir", workdir),
-            "ports": maybe(texts, "ports", ports),
-            "volumes": maybe(texts, "volumes", volumes),
-            "stop_signal": maybe(text, "stop_signal", stop_signal),
-            "created": maybe(text, "created", created),
-        }
-        self._config |= {key: value for key, value in given.items() if value is not None}
+        given = options_among(locals())
+        self._fields |= fields_of({name: value for name, value in given.items() if value is not None})
 
     def _spec(self) -> Spec:
-        import msgspec
-
-        spec = Spec(
-            names=self._names,
-            programs=tuple(self._programs),
-            copies=tuple(self._copies),
-            directories=tuple(self._directories),
-            symlinks=tuple(self._symlinks),
-            essentials=tuple(self._essentials),
-        )
-        return msgspec.structs.replace(spec, **self._config)
+        return Spec(**self._fields | {field: tuple(entries) for field, entries in self._entries.items()})
 
 
 def scratch(
@@ -194,16 +167,10 @@ def scratch(
 
     With `bundle_libraries` the loaders and libraries of its programs come along; see `build`.
     """
-    bundling = {
-        "bundle_libraries": bundle_libraries,
-        "include_libraries": texts("include_libraries", include_libraries),
-        "sysroot": maybe(text, "sysroot", sysroot),
-    }
     if not (tag or output):
         raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
     return Root(
-        names(tag),
-        bundling,
+        fields_of(options_among(locals())),
         output=outputs(output),
         backend=backend,
         compress=maybe(text, "compress", compress),

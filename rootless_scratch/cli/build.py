@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say
 from rootless_scratch.cli.ship_options import access_from, access_options
 from rootless_scratch.image.references import is_output
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("build")
 @image_options
-@click.option("-t", "--tag", "names", metavar="NAME[:TAG]", multiple=True, help="Name the image; repeatable.")
+@tag_option
 @click.option(
     "-o",
     "--output",
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 @common_options
 def command(
     *,
-    names: tuple[str, ...],
     outputs: tuple[str, ...],
     backend: str | None,
     compress: str | None,
@@ -59,7 +58,7 @@ def command(
     not start in an empty image is refused, with the reason and the fix.
     """
     access = access_from(words)
-    spec = spec_from(names, words)
+    spec = spec_from(words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     if not (spec.names or outputs or dry_run):

@@ -6,19 +6,18 @@ from typing import Any
 
 import click
 
-from rootless_scratch.cli.image_options import image_options, spec_from
+from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.output import common_options, print_findings, print_json, say, showable
 
 
 @click.command("containerfile")
 @image_options
-@click.option("-t", "--tag", "names", metavar="NAME[:TAG]", multiple=True, help="Name of the image.")
+@tag_option
 @click.option("-o", "--output", "directory", metavar="DIR", help="Write it there, with the files that it copies.")
 @click.option("--no-check", is_flag=True, help="Do it even for what will not start.")
 @common_options
 def command(
     *,
-    names: tuple[str, ...],
     directory: str | None,
     no_check: bool,
     as_json: bool,
@@ -34,7 +33,7 @@ def command(
     from rootless_scratch.image.write.containerfile import containerfile, write_context
     from rootless_scratch.verbs.planning import plan_and_judge
 
-    spec = spec_from(names, words)
+    spec = spec_from(words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     planned, findings = plan_and_judge(spec, check=not no_check)

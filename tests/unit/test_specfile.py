@@ -10,7 +10,7 @@ import tinyelf
 from planning import refusal
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
-from rootless_scratch.image.plan.specfile import KEYS, read_spec
+from rootless_scratch.image.plan.specfile import read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +78,15 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path) -> None:
     refusal(lambda: read_spec(str(file)), SpecError)
 
 
-def test_every_key_is_documented() -> None:
-    from pathlib import Path
+def test_a_single_value_on_the_command_line_counts_also_where_it_is_the_usual_one(
+    shared_home: Home, place: Path
+) -> None:
+    done = shared_home.cli("build", "--spec", f"{place}/scratch.toml", "--workdir", "/", "--dry-run")
+    assert json.loads(done.stdout)["plan"]["config"]["config"]["WorkingDir"] == "/"
 
-    page = (Path(__file__).resolve().parents[2] / "docs/spec.md").read_text()
-    for key in KEYS:
-        assert f"`{key}`" in page
+
+def test_a_string_in_a_file_is_no_list_and_no_flag(tmp_path: Path) -> None:
+    file = tmp_path / "scratch.toml"
+    for line in ('programs = "server"', 'bundle-libraries = "no"'):
+        file.write_text(line)
+        refusal(lambda: read_spec(str(file)), UsageError)

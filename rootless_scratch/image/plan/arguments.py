@@ -15,8 +15,6 @@ from rootless_scratch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.image.spec import Essential
-
 _SHOWN = 60
 _T = TypeVar("_T")
 
@@ -34,7 +32,7 @@ def text(what: str, value: object) -> str:
     return value
 
 
-def texts(what: str, values: object) -> tuple[str, ...]:
+def texts(what: str, values: object, *, one: str = "") -> tuple[str, ...]:
     """Several of what `text` reads; raises UsageError for a single one, and for what cannot be gone through."""
     if isinstance(values, (str, bytes, os.PathLike, int)):
         raise UsageError(
@@ -44,7 +42,7 @@ def texts(what: str, values: object) -> tuple[str, ...]:
         raise UsageError(
             f"{what} is {_shown(values)} and not a list of words.", fix="Write it as a list of strings."
         )
-    return tuple(text(f"a word of {what}", value) for value in values)
+    return tuple(text(one or f"a word of {what}", value) for value in values)
 
 
 def pairs(what: str, values: object) -> tuple[tuple[str, str], ...]:
@@ -93,14 +91,6 @@ def image_id(image: object) -> str:
             f"{image!r} is neither the name of an image nor an image.", fix="Give a name, e.g. 'hello'."
         )
     return found
-
-
-def essentials(words: object) -> tuple[Essential, ...]:
-    """The words of `--with`, one or several; raises UsageError."""
-    from rootless_scratch.image.syntax import parse_essentials
-
-    given = (words,) if isinstance(words, str) else texts("essentials", words)
-    return tuple(found for word in given for found in parse_essentials(word))
 
 
 def limits(values: object) -> dict[str, int] | None:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import os
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from msgspec.structs import replace
 
 from rootless_scratch.errors import SourceError, SpecError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.plan.image_arguments import ImageWords, spec_of
-from rootless_scratch.image.spec import Copy, Spec
+from rootless_scratch.image.plan.options import OPTIONS, fields_of, spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rootless_scratch.image.spec import Copy, Spec
 
 _SIZE_MAX = 1 << 20
-_RENAMED = {"with": "essentials"}
-_WORDS = {key.replace("_", "-") for key in ImageWords.__annotations__} - {"essentials"}
-KEYS = tuple(sorted({"tag", "programs", "with", *_WORDS}))
+
+KEYS = {option.key: option for option in sorted(OPTIONS, key=lambda option: option.key)}
 """All keys that a file may have."""
 
-_SINGLE = ("names", "entrypoint", "cmd")
-"""Several words that are one value."""
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a file, for editors and for those that write one by a program."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "scratch.toml",
+        "type": "object",
+        "properties": {key: {"description": option.help, **option.kind.schema} for key, option in KEYS.items()},
+        "additionalProperties": False,
+    }
 
 
 def read_spec(path: str) -> Spec:
@@ -45,22 +56,17 @@ def read_spec(path: str) -> Spec:
     for key in said:
         if key not in KEYS:
             raise SpecError(f"{path!r}: there is no key {key!r}.", fix=f"The keys are {', '.join(KEYS)}.")
-    words: dict[str, Any] = {_RENAMED.get(key, key.replace("-", "_")): value for key, value in said.items()}
-    programs, tag = words.pop("programs", ()), words.pop("tag", ())
-    return _beside(spec_of(programs, tag=tag, **words), os.path.dirname(os.path.abspath(path)))
+    spec = spec_of({KEYS[key].name: value for key, value in said.items()})
+    return _beside(spec, os.path.dirname(os.path.abspath(path)))
 
 
-def combined(file: Spec, words: Spec) -> Spec:
-    """What a file says, and words beside it: they add to lists, and stand in the place of single values."""
-    changes: dict[str, Any] = {}
-    usual = Spec()
-    for name in Spec.__struct_fields__:
-        ours = getattr(words, name)
-        if ours == getattr(usual, name):
-            continue
-        single = name in _SINGLE or not isinstance(ours, tuple)
-        changes[name] = ours if single else (*getattr(file, name), *ours)
-    return msgspec.structs.replace(file, **changes)
+def combined(file: Spec, given: Mapping[str, object]) -> Spec:
+    """What a file says, and options beside it: they add to lists, and stand in the place of single values."""
+    changes = fields_of(given)
+    for option in OPTIONS:
+        if option.field in changes and option.kind.many and option.name != "tag":
+            changes[option.field] = (*getattr(file, option.field), *changes[option.field])
+    return replace(file, **changes)
 
 
 def _beside(spec: Spec, directory: str) -> Spec:
@@ -68,9 +74,9 @@ def _beside(spec: Spec, directory: str) -> Spec:
         return os.path.join(directory, source)
 
     def moved(copy: Copy) -> Copy:
-        return msgspec.structs.replace(copy, source=located(copy.source))
+        return replace(copy, source=located(copy.source))
 
-    return msgspec.structs.replace(
+    return replace(
         spec,
         programs=tuple(moved(program) for program in spec.programs),
         copies=tuple(moved(copy) for copy in spec.copies),

@@ -1,0 +1,161 @@
+"""The options of an image, each defined once: for the command line, for `scratch.toml` and for Python.
+
+The table is read for the help too, so it loads no msgspec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from rootless_scratch.errors import UsageError
+from rootless_scratch.image import syntax
+from rootless_scratch.image.plan.arguments import names, pairs, texts
+from rootless_scratch.image.plan.kinds import COMMAND, FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rootless_scratch.image.spec import Copy, Essential, Spec
+
+
+class ImageOptions(TypedDict, total=False):
+    """The options of an image as Python has them, but for its programs and its names."""
+
+    platforms: Mapping[str, str | os.PathLike[str]] | None
+    entrypoint: Sequence[str] | None
+    cmd: Sequence[str] | None
+    env: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    annotations: Mapping[str, str] | None
+    user: int | str
+    workdir: str
+    ports: Iterable[int | str]
+    volumes: Iterable[str]
+    stop_signal: str | None
+    copy: Iterable[str]
+    mkdir: Iterable[str]
+    symlink: Iterable[str]
+    essentials: Iterable[str]
+    bundle_libraries: bool
+    include_libraries: Sequence[str]
+    sysroot: str | os.PathLike[str] | None
+    created: int | str | None
+
+
+def _platforms(name: str, given: Any) -> tuple[tuple[str, Copy], ...]:  # noqa: ANN401 - a caller's value
+    words = given if isinstance(given, tuple) else (f"{key}={word}" for key, word in pairs(name, given))
+    return tuple(syntax.parse_platform_program(word) for word in words)
+
+
+def _essentials(name: str, given: Any) -> tuple[Essential, ...]:  # noqa: ANN401 - a caller's value
+    words = (given,) if isinstance(given, str) else texts(name, given)
+    return tuple(found for word in words for found in syntax.parse_essentials(word))
+
+
+_ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
+_TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
+_ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
+_PLATFORMS = PAIRS._replace(value=_platforms, words=None)
+_USER = TEXT._replace(words=lambda _flag, word: word or None)
+"""An empty word on the command line, as an unset variable of a script makes it, is none."""
+
+TAG = Option("tag", "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", kept_as="names")
+
+OPTIONS = (
+    Option(
+        "programs",
+        "PROGRAM[:DEST]...",
+        each(syntax.parse_program, one="a program"),
+        "The programs; the first is the entrypoint unless another is named.",
+    ),
+    Option(
+        "platforms",
+        "--platform OS/ARCH=PROGRAM[:DEST]",
+        _PLATFORMS,
+        "A program for one of several platforms, each with an image of its own; repeatable.",
+    ),
+    Option("entrypoint", "--entrypoint JSON", COMMAND, "What is started [default: the first program]."),
+    Option("cmd", "--cmd JSON", COMMAND, "Arguments of the entrypoint, which a run may replace."),
+    Option("env", "-e, --env K=V", PAIRS, "Set a variable."),
+    Option("labels", "-l, --label K=V", PAIRS, "Add a label."),
+    Option("annotations", "--annotation K=V", PAIRS, "Add an annotation."),
+    Option("user", "-u, --user UID[:GID]", _USER, "Who runs it [default: 65532:65532]."),
+    Option("workdir", "-w, --workdir PATH", TEXT, "Where it starts [default: /]."),
+    Option("ports", "-p, --port PORT[/udp]", TEXTS, "Declare a port."),
+    Option("volumes", "--volume PATH", TEXTS, "Declare a place for data."),
+    Option("stop_signal", "--stop-signal SIGNAL", TEXT, "What ends it [default: the runtime's SIGTERM]."),
+    Option(
+        "copy",
+        "--copy SRC:DST[:mode=,uid=,gid=,cap=]",
+        each(syntax.parse_copy),
+        "Add a file, or what a directory holds.",
+        kept_as="copies",
+    ),
+    Option(
+        "mkdir",
+        "--mkdir PATH[:mode=,uid=,gid=]",
+        each(syntax.parse_directory),
+        "Add an empty directory.",
+        kept_as="directories",
+    ),
+    Option(
+        "symlink", "--symlink TARGET:PATH", each(syntax.parse_symlink), "Add a symbolic link.", kept_as="symlinks"
+    ),
+    Option(
+        "essentials",
+        "--with ESSENTIAL[=VALUE][,..]",
+        _ESSENTIALS,
+        "Add what programs expect: ca-certificates, tzdata, tmp ... or auto (docs/essentials.md).",
+        in_file="with",
+    ),
+    Option(
+        "bundle_libraries", "--bundle-libraries", FLAG, "Add the loaders and libraries that the programs need."
+    ),
+    Option(
+        "include_libraries",
+        "--include-library NAME|PATH",
+        TEXTS,
+        "Bundle this library too, which a program opens by itself.",
+    ),
+    Option("sysroot", "--sysroot DIR", TEXT, "Where libraries are looked for [default: this host]."),
+    Option(
+        "created",
+        "--created TIME",
+        TEXT,
+        "Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0].",
+    ),
+    TAG,
+)
+"""In the order of the help."""
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def options_among(variables: Mapping[str, object]) -> dict[str, object]:
+    """Those that are options, of the `locals()` of a function with a keyword for each."""
+    return {name: variables[name] for name in _BY_NAME if name in variables}
+
+
+def fields_of(given: Mapping[str, object]) -> dict[str, Any]:
+    """The fields of a Spec that options set, given by their names in Python; raises UsageError.
+
+    None is the same as nothing where a Spec may have none.
+    """
+    from rootless_scratch.image.spec import Spec
+
+    usual, fields = Spec(), {}
+    for name, value in given.items():
+        option = _BY_NAME.get(name)
+        if option is None:
+            raise UsageError(f"An image has no option {name!r}.", fix=f"There are {', '.join(_BY_NAME)}.")
+        if value is not None or getattr(usual, option.field) is not None:
+            fields[option.field] = option.kind.value(name, value)
+    return fields
+
+
+def spec_of(given: Mapping[str, object]) -> Spec:
+    """The Spec of these options; raises UsageError."""
+    from rootless_scratch.image.spec import Spec
+
+    return Spec(**fields_of(given))

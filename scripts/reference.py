@@ -1,0 +1,65 @@
+"""Write what is made of the tables of options: docs/options.md and docs/scratch.schema.json."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rootless_scratch.image.plan.options import OPTIONS
+from rootless_scratch.image.plan.specfile import schema
+from rootless_scratch.root import Root, scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+PAGE = """\
+# Options
+
+Made by `python scripts/reference.py` of the tables that the command line, `scratch.toml` and Python read.
+
+## Of an image
+
+The verbs `build`, `containerfile` and `verify` take them, `verify` without `-t`; a file of `--spec` by their keys
+([scratch.toml](spec.md)); `rootless_scratch.build` and `verify` by their keywords.
+
+{image}
+
+Of these `rootless_scratch.scratch` takes {scratch}; in its block, `config` takes {config}.
+"""
+
+
+def options_page() -> str:
+    """The page of the options."""
+    rows = (
+        (f"`{each.usage}`", f"`{each.key}`", f"`{each.name}`" if each.flags else f"`*{each.name}`", each.help)
+        for each in OPTIONS
+    )
+    return PAGE.format(
+        image=_table(("Command line", "Key", "Keyword", "What it says"), rows),
+        config=_keywords(Root.config),
+        scratch=_keywords(scratch),
+    )
+
+
+def schema_file() -> str:
+    """The JSON Schema of `scratch.toml`."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _keywords(function: Callable[..., object]) -> str:
+    taken = inspect.signature(function).parameters
+    return ", ".join(f"`{each.name}`" for each in OPTIONS if each.name in taken)
+
+
+if __name__ == "__main__":
+    (DOCS / "options.md").write_text(options_page())
+    (DOCS / "scratch.schema.json").write_text(schema_file())
