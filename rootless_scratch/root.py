@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec.structs import replace
 
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.arguments import integer, maybe, outputs, text
-from rootless_scratch.image.plan.options import fields_of, options_among
+from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.verbs.build import build_spec
 
@@ -28,12 +29,11 @@ class Root:
     written, at the end of the block.
     """
 
-    def __init__(self, fields: Mapping[str, Any], **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
+    def __init__(self, spec: Spec, **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
         self._how = how
         self._image: Image | None = None
         self._ended = False
-        self._fields = dict(fields)
-        self._entries: defaultdict[str, list[object]] = defaultdict(list)
+        self._spec = spec
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +43,7 @@ class Root:
     ) -> None:
         self._ended = True
         if kind is None:
-            self._image = build_spec(self._spec(), **self._how)
+            self._image = build_spec(self._spec, **self._how)
 
     @property
     def image(self) -> Image:
@@ -59,6 +59,10 @@ class Root:
             raise UsageError(
                 "The block has ended, and its image takes nothing more.", fix="Add it within the `with` block."
             )
+
+    def _add(self, field: str, *entries: object) -> None:
+        self._require_open()
+        self._spec = replace(self._spec, **{field: (*getattr(self._spec, field), *entries)})
 
     def add(
         self,
@@ -80,53 +84,41 @@ class Root:
         self._require_open()
         source = text("a program", program)
         read_program(source)
-        self._entries["programs"].append(
+        self._add(
+            "programs",
             Copy(
                 source=source,
                 destination=maybe(text, "destination", destination),
-                mode=integer("mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
+                **_numbers(mode=mode, uid=uid, gid=gid),
                 capabilities=maybe(text, "capabilities", capabilities),
-            )
+            ),
         )
 
     def copy(
         self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
     ) -> None:
         """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
-        self._require_open()
-        self._entries["copies"].append(
+        self._add(
+            "copies",
             Copy(
                 source=text("source", source),
                 destination=text("destination", destination),
                 mode=maybe(integer, "mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
-            )
+                **_numbers(uid=uid, gid=gid),
+            ),
         )
 
     def mkdir(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
         """Make an empty directory."""
-        self._require_open()
-        self._entries["directories"].append(
-            NewDirectory(
-                path=text("path", path),
-                mode=integer("mode", mode),
-                uid=integer("uid", uid),
-                gid=integer("gid", gid),
-            )
-        )
+        self._add("directories", NewDirectory(path=text("path", path), **_numbers(mode=mode, uid=uid, gid=gid)))
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link at `path`; `target` is kept as it is."""
-        self._require_open()
-        self._entries["symlinks"].append(NewSymlink(path=text("path", path), target=text("target", target)))
+        self._add("symlinks", NewSymlink(path=text("path", path), target=text("target", target)))
 
     def add_essential(self, *words: str) -> None:
         """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
-        self._require_open()
-        self._entries["essentials"] += fields_of({"essentials": words})["essentials"]
+        self._add("essentials", *spec_of({"essentials": words}).essentials)
 
     def config(
         self,
@@ -146,10 +138,11 @@ class Root:
         """Set what the image says to a runtime; what is not named here keeps its value."""
         self._require_open()
         given = options_among(locals())
-        self._fields |= fields_of({name: value for name, value in given.items() if value is not None})
+        self._spec = spec_of({name: value for name, value in given.items() if value is not None}, self._spec)
 
-    def _spec(self) -> Spec:
-        return Spec(**self._fields | {field: tuple(entries) for field, entries in self._entries.items()})
+
+def _numbers(**given: object) -> dict[str, Any]:
+    return {name: integer(name, value) for name, value in given.items()}
 
 
 def scratch(
@@ -170,7 +163,7 @@ def scratch(
     if not (tag or output):
         raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
     return Root(
-        fields_of(options_among(locals())),
+        spec_of(options_among(locals())),
         output=outputs(output),
         backend=backend,
         compress=maybe(text, "compress", compress),

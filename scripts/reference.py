@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rootless_scratch.engine.request.options import GROUPS, ContainerOptions, Options
 from rootless_scratch.image.plan.options import OPTIONS
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.root import Root, scratch
@@ -29,19 +30,33 @@ The verbs `build`, `containerfile` and `verify` take them, `verify` without `-t`
 {image}
 
 Of these `rootless_scratch.scratch` takes {scratch}; in its block, `config` takes {config}.
+
+## Of a run
+
+The verb `run` takes them, and `rootless_scratch.run` by their keywords; `rootless_scratch.container` takes all but
+{lasting}.
+
+{run}
 """
 
 
 def options_page() -> str:
     """The page of the options."""
-    rows = (
+    image = (
         (f"`{each.usage}`", f"`{each.key}`", f"`{each.name}`" if each.flags else f"`*{each.name}`", each.help)
         for each in OPTIONS
     )
+    run = (
+        (title, f"`{each.usage}`", f"`{each.name}`", each.help)
+        for title, group in GROUPS.items()
+        for each in group
+    )
     return PAGE.format(
-        image=_table(("Command line", "Key", "Keyword", "What it says"), rows),
-        config=_keywords(Root.config),
-        scratch=_keywords(scratch),
+        image=_table(("Command line", "Key", "Keyword", "What it says"), image),
+        config=_names(_taken(Root.config)),
+        scratch=_names(_taken(scratch)),
+        lasting=_names(name for name in Options.__annotations__ if name not in ContainerOptions.__annotations__),
+        run=_table(("Group", "Command line", "Keyword", "What it says"), run),
     )
 
 
@@ -55,9 +70,13 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _keywords(function: Callable[..., object]) -> str:
+def _taken(function: Callable[..., object]) -> Iterable[str]:
     taken = inspect.signature(function).parameters
-    return ", ".join(f"`{each.name}`" for each in OPTIONS if each.name in taken)
+    return (each.name for each in OPTIONS if each.name in taken)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rootless_scratch.cli.options import click_option
 from rootless_scratch.cli.output import common_options
 from rootless_scratch.cli.run import note, run_and_tell
-from rootless_scratch.cli.run_options import SERVICE
+from rootless_scratch.engine.request.options import SERVICE
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 @click.option("--exec", "script", metavar="CMD", help="Run this by `sh -c` instead of a shell.")
 @click.option("--toolbox", metavar="PROGRAM", help="Make the tools of this busybox, toybox or shell.")
 @click.option("-u", "--user", metavar="UID[:GID]", help="Be this user, not the program's own; 0 sees all.")
-@SERVICE[0]
-@SERVICE[1]
+@click_option(SERVICE[0])
+@click_option(SERVICE[1])
 @common_options
 def command(
     *,

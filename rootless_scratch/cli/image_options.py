@@ -6,21 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.options import click_option, given_by
 from rootless_scratch.image.plan.options import OPTIONS, TAG, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.image.plan.kinds import Option
     from rootless_scratch.image.spec import Spec
-
-
-def click_option(option: Option) -> Callable[[Any], Any]:
-    """The option as click has it: a word, a tuple of words, or a flag, by its name in Python."""
-    how: dict[str, Any] = {"metavar": option.metavar, "multiple": option.kind.many, "help": option.help}
-    # False would let click take a value that begins with a dash for another option.
-    is_flag = True if option.metavar is None else None
-    return click.option(option.name, *option.flags, is_flag=is_flag, **how)
 
 
 tag_option = click_option(TAG)
@@ -39,14 +31,7 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def spec_from(words: dict[str, Any]) -> Spec:
     """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError."""
-    given = {}
-    for option in OPTIONS:
-        word = words.get(option.name)
-        if word in (None, (), False):
-            continue
-        value = word if option.kind.words is None else option.kind.words(option.flags[-1], word)
-        if value is not None:
-            given[option.name] = value
+    given = given_by(OPTIONS, words)
     if words["spec_file"] is None:
         return spec_of(given)
     from rootless_scratch.image.plan.specfile import combined, read_spec

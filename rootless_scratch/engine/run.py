@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rootless_scratch.engine.container.lifecycle import Container
-    from rootless_scratch.engine.request.options import Beside, Request
+    from rootless_scratch.engine.request.request import Beside, Request
     from rootless_scratch.findings import Finding
 
 TIMED_OUT = 124

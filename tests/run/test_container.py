@@ -19,7 +19,8 @@ import rootless_scratch as rs
 from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.container.readiness import answers
 from rootless_scratch.engine.request.options import request
-from rootless_scratch.engine.request.values import Port, parse_ports
+from rootless_scratch.engine.request.request import Port
+from rootless_scratch.engine.request.values import parse_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from rootless_scratch.engine.container.launch import missing_controllers
 from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.request.destination import destination_of
-from rootless_scratch.engine.request.options import Request, request
+from rootless_scratch.engine.request.options import request
 from rootless_scratch.engine.request.values import parse_env, parse_port, parse_volume
 from rootless_scratch.engine.service.local import found_service
 from rootless_scratch.engine.service.remote import way_to
@@ -35,6 +35,8 @@ from rootless_scratch.host.cgroups import cgroup_mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from rootless_scratch.engine.request.request import Request
 
 
 def asked(**options: Any) -> Request:  # noqa: ANN401 - the words of Options

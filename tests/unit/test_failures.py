@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rootless_scratch.engine.diagnose import explaining, failures
-from rootless_scratch.engine.request.options import Request
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import CommandNotFoundError, EngineError, HostError
 
 RUNC = "runc: runc create failed: unable to start container process: "

@@ -12,9 +12,12 @@ import pytest
 from planning import refusal
 
 import rootless_scratch as rs
+from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
+from rootless_scratch.engine.request.options import GROUPS, Options
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.options import OPTIONS, ImageOptions, fields_of, spec_of
+from rootless_scratch.image.plan.options import OPTIONS, ImageOptions, spec_of
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.spec import Spec
 
@@ -49,6 +52,15 @@ def test_the_command_line_has_every_option_by_its_name_in_python() -> None:
     assert {param.name for param in verify.params} >= NAMES - {"tag"}
 
 
+def test_a_run_has_every_option_by_the_same_name_everywhere() -> None:
+    rows = [option for group in GROUPS.values() for option in group]
+    names = [option.name for option in rows]
+    assert sorted(names) == sorted(Options.__annotations__)
+    assert {param.name for param in run.params} >= set(names)
+    kept = set(Request.__struct_fields__) - {"image", "arguments", "beside"}
+    assert sorted(option.field for option in rows) == sorted(kept)
+
+
 def test_an_option_that_there_is_not_is_named() -> None:
     words: dict[str, Any] = {"label": {"a": "b"}}
     error = refusal(lambda: rs.verify("oci:nowhere", "program", **words), UsageError)
@@ -62,7 +74,7 @@ def test_an_option_that_there_is_not_is_named() -> None:
 )
 def test_the_schema_refuses_what_reading_refuses(key: str, value: object) -> None:
     (option,) = (option for option in OPTIONS if option.key == key)
-    refusal(lambda: fields_of({option.name: value}), UsageError)
+    refusal(lambda: spec_of({option.name: value}), UsageError)
     assert {bool: "boolean", str: "string", list: "array"}[type(value)] not in schema()["properties"][key]["type"]
 
 

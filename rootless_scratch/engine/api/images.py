@@ -14,7 +14,7 @@ from rootless_scratch.image.names import near_names
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.api.http import Client
-    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.request.request import Request
 
 _NOT_FOUND = 404
 _PULL_PATIENCE = 600.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.lease import Lease
     from rootless_scratch.engine.container.lifecycle import Container
     from rootless_scratch.engine.container.opening import Opening
-    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
 
 _T = TypeVar("_T")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.api.http import Client, Response
     from rootless_scratch.engine.container.lease import Lease
     from rootless_scratch.engine.container.signals import Forwarding
-    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
     from rootless_scratch.errors import ScratchError
 

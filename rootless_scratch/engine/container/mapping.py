@@ -13,7 +13,7 @@ from rootless_scratch.engine.api.images import config_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 from rootless_scratch.engine.container import readiness
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
-from rootless_scratch.engine.request.options import ContainerOptions, request
+from rootless_scratch.engine.request.options import ContainerOptions, Options, request
 from rootless_scratch.engine.request.values import parse_ports
 from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError, UsageError
 from rootless_scratch.image.plan.arguments import maybe, pairs, text, texts
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.lifecycle import Container
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.recording import Recording
-    from rootless_scratch.engine.request.options import Options, Request
-    from rootless_scratch.engine.request.values import Port
+    from rootless_scratch.engine.request.request import Port, Request
 
 READY_TIMEOUT = 30.0
 """Seconds in which a container is to become ready."""
@@ -307,7 +306,7 @@ def _hold(container: Container) -> socket.socket:
 
 def _check_lasting(options: ContainerOptions) -> None:
     """Refuse the words of a run that contradict a container that lives as long as a block."""
-    words = {"timeout", "keep", "detach", "tty", "interactive", "detach_keys"} & set(options)
+    words = (Options.__annotations__.keys() - ContainerOptions.__annotations__.keys()) & set(options)
     if words:
         raise UsageError(
             f"A container of a block has no option {min(words)!r}.",

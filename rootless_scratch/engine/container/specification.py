@@ -14,8 +14,7 @@ from rootless_scratch.engine.request.options import NETWORKS
 from rootless_scratch.host.capabilities import CAP_SYS_RESOURCE, effective_capabilities
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.request.options import Request
-    from rootless_scratch.engine.request.values import Limit, Memory, Mount, Port, Secret
+    from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Request, Secret
 
 WRITABLE = ("/tmp", "/run", "/var/tmp")  # noqa: S108 - places in the container
 """In memory and writable although the root is not, as with `podman run --read-only`."""

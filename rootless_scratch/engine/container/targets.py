@@ -9,7 +9,8 @@ import msgspec
 
 from rootless_scratch.engine.api.http import quoted
 from rootless_scratch.engine.api.images import config_of, names_near
-from rootless_scratch.engine.request.options import Beside, check_text
+from rootless_scratch.engine.request.options import check_text
+from rootless_scratch.engine.request.request import Beside
 from rootless_scratch.errors import EngineError, ImageNotFoundError, UsageError
 
 if TYPE_CHECKING:

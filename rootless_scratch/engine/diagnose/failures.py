@@ -19,7 +19,7 @@ from rootless_scratch.errors import (
 from rootless_scratch.troubles import trouble_said
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.request.options import Request
+    from rootless_scratch.engine.request.request import Request
 
 
 class RuntimeUnsuitedError(HostError):

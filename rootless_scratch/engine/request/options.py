@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, TypedDict
 
-import msgspec
-
-from rootless_scratch.engine.request import values as words
-from rootless_scratch.engine.request.destination import destination_of
+from rootless_scratch.engine.request import values
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import maybe, pairs, text, texts
-from rootless_scratch.image.plan.settings import require_user
+from rootless_scratch.image.plan.arguments import text, texts
+from rootless_scratch.image.plan.kinds import FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.engine.request.destination import Destination
-
-_T = TypeVar("_T")
+    from rootless_scratch.engine.request.request import Request
 
 NETWORKS = ("none", "host", "private", "slirp4netns", "pasta", "bridge")
 
@@ -48,7 +43,7 @@ class ContainerOptions(TypedDict, total=False):
     volumes: Sequence[str]
     tmpfs: Sequence[str]
     secrets: Sequence[str]
-    publish: Sequence[str] | Mapping[int | str, words.Place]
+    publish: Sequence[str] | Mapping[int | str, values.Place]
     user: int | str | None
     userns: str | None
     workdir: str | None
@@ -82,118 +77,137 @@ class Options(ContainerOptions, total=False):
     detach_keys: str
 
 
-class Beside(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container is put beside, by `debug`.
+def _entrypoint(_name: str, given: object) -> tuple[str, ...]:
+    """One path, a JSON array in a string, or a list; a path is not split."""
+    if isinstance(given, (list, tuple)):
+        found = texts("entrypoint", given)
+    else:
+        word = text("entrypoint", given)
+        found = values.parse_words("--entrypoint", word) if word.lstrip().startswith("[") else (word,)
+    if not (found and found[0]):
+        raise UsageError("The entrypoint is empty.", fix="Name a program of the image: --entrypoint /program.")
+    return found
 
-    `namespaces` are those of a running container that it joins: a key of podman's SpecGenerator, a mode, and
-    whose they are. `image` is one whose files it sees at `place`.
-    """
 
-    namespaces: tuple[tuple[str, str, str], ...] = ()
-    image: str | None = None
-    place: str = ""
+def _user(word: str) -> str:
+    from rootless_scratch.image.plan.settings import require_user
+
+    return require_user(word)
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller asked for, read and checked; `network` None leaves the choice to us."""
+def _seccomp(word: str) -> str:
+    return word if word == "unconfined" else os.path.abspath(word)
 
-    image: str
-    arguments: tuple[str, ...] = ()
-    env: tuple[tuple[str, str], ...] = ()
-    network: str | None = None
-    mounts: tuple[words.Mount, ...] = ()
-    memories: tuple[words.Memory, ...] = ()
-    secrets: tuple[words.Secret, ...] = ()
-    ports: tuple[words.Port, ...] = ()
-    user: str | None = None
-    userns: str | None = None
-    workdir: str | None = None
-    entrypoint: tuple[str, ...] | None = None
-    platform: tuple[str, str, str] | None = None
-    pull: bool = False
-    timeout: float | None = None
-    name: str | None = None
-    replace: bool = False
-    labels: tuple[tuple[str, str], ...] = ()
-    keep: bool = False
-    detach: bool = False
-    tty: bool = False
-    interactive: bool = False
-    detach_keys: bytes = b""
-    init: bool = False
-    health_cmd: tuple[str, ...] | None = None
-    memory: int | None = None
-    cpus: float | None = None
-    pids_limit: int | None = None
-    ulimits: tuple[words.Limit, ...] = ()
-    strict: bool = False
-    writable: bool = False
-    cap_add: tuple[str, ...] = ()
-    allow_new_privileges: bool = False
-    seccomp: str | None = None
-    beside: Beside | None = None
-    url: str | None = None
-    connection: str | None = None
 
-    @property
-    def destination(self) -> Destination | None:
-        """The service that is named by these words or by the environment; raises UsageError for two at once."""
-        return destination_of(self.url, self.connection)
+def _health_cmd(_name: str, word: object) -> tuple[str, ...]:
+    return values.parse_words("--health-cmd", text("--health-cmd", word))
 
-    @property
-    def stays(self) -> bool:
-        """Whether the container may outlive this call, so that podman must keep its output."""
-        return self.keep or self.detach or (self.tty and self.interactive and bool(self.detach_keys))
+
+def _number(*, least: float, most: float) -> Kind:
+    def read(option: str, value: object) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
+        if not least < value < most:
+            if option == "timeout":
+                raise UsageError(f"The timeout {value:g} is no number of seconds above 0.", fix="Write it as 30.")
+            raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
+        return float(value)
+
+    return TEXT._replace(value=read, type=float)
+
+
+def _pids(_name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
+        raise UsageError(f"--pids-limit {value!r} is no number of processes.", fix="Write it as 100.")
+    return value
+
+
+_ON = FLAG._replace(value=lambda _name, value: bool(value))
+_ENV = PAIRS._replace(words=lambda _flag, words: values.parse_env(words, os.environ))
+_LABELS = PAIRS._replace(words=lambda _flag, words: values.parse_labels(words))
+_ENTRYPOINT = TEXT._replace(value=_entrypoint)
+_HEALTH_CMD = TEXT._replace(value=_health_cmd)
+_LIMITS = each(values.parse_limit)
+_SECRETS = each(values.parse_secret)
+_PORTS = TEXTS._replace(value=lambda _name, given: values.parse_ports(given))
+
+SERVICE = (
+    Option("--url URL", TEXT, "Its service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
+    Option("--connection NAME", TEXT, "Its name in `podman system connection list`."),
+)
+"""The options of each verb that speaks to a service; names of podman's own."""
+
+GROUPS = {
+    "Program": (
+        Option("-e, --env K=V", _ENV, "Set a variable; K alone takes yours."),
+        Option("-u, --user UID[:GID]", parsed(_user), "Run as this user instead of the image's."),
+        Option("-w, --workdir PATH", TEXT, "Start in this directory."),
+        Option("--entrypoint PATH|JSON", _ENTRYPOINT, "Start this instead of the image's program."),
+        Option("--platform OS/ARCH", parsed(values.parse_platform), "Refuse an image of another platform."),
+        Option("--pull", _ON, "Fetch the image if local storage lacks it."),
+        Option("--init", _ON, "Run it below a small init that reaps its orphans."),
+        Option("--health-cmd COMMAND", _HEALTH_CMD, "Tells whether it is well; started without a shell."),
+    ),
+    "Terminal and life": (
+        Option("-i, --interactive", _ON, "Pass stdin on to the program."),
+        Option("-t, --tty", _ON, "Give it a terminal; with -i yours becomes raw meanwhile."),
+        Option("--detach-keys KEYS", parsed(values.parse_keys), "Leave a -t running [default: ctrl-p,ctrl-q]."),
+        Option("-d, --detach", _ON, "Print the container's ID and leave it to podman."),
+        Option("--timeout SECONDS", _number(least=0, most=1e9), "End it then, with exit code 124."),
+        Option("--name NAME", TEXT, "Name the container."),
+        Option("--replace", _ON, "Remove a container of the same name first."),
+        Option("--keep", _ON, "Do not remove the container at its end."),
+        Option("-l, --label K=V", _LABELS, "Label the container.", called="labels"),
+    ),
+    "Files and network": (
+        Option(
+            "--volume HOST:CTR[:ro]",
+            each(values.parse_volume),
+            "Mount a file, a directory or a volume.",
+            called="volumes",
+            kept_as="mounts",
+        ),
+        Option(
+            "--tmpfs CTR[:OPTIONS]",
+            each(values.parse_tmpfs),
+            "A directory in memory: /cache:size=64m,mode=0700.",
+            kept_as="memories",
+        ),
+        Option("--secret NAME[,...]", _SECRETS, "A secret of podman; ,type=env,target=VAR.", called="secrets"),
+        Option("--userns MODE", TEXT, "host, keep-id or keep-id:uid=N,gid=N."),
+        Option("--network NAME", TEXT, "none, host, private, slirp4netns, pasta, bridge, or its name."),
+        Option("-p, --publish [[IP:]HOST:]CTR", _PORTS, "Publish a port of the container.", kept_as="ports"),
+    ),
+    "Limits": (
+        Option("-m, --memory SIZE", parsed(values.parse_memory), "Memory, as 512m or 1.5g."),
+        Option("--cpus NUMBER", _number(least=_LEAST_CPUS, most=_MOST_CPUS), "Processors, as 0.5."),
+        Option("--pids-limit NUMBER", TEXT._replace(value=_pids, type=int), "Processes and threads."),
+        Option("--ulimit NAME=SOFT[:HARD]", _LIMITS, "A limit of setrlimit(2), as nofile=1024.", called="ulimits"),
+        Option("--strict", _ON, "Refuse what this host cannot enforce, instead of saying so."),
+    ),
+    "Another podman": SERVICE,
+    "Less hardening": (
+        Option("--writable", _ON, "The container's root can be written to."),
+        Option("--cap-add NAME", each(values.parse_capability), "Leave it this capability."),
+        Option("--allow-new-privileges", _ON, "Set-user-ID programs may raise its rights."),
+        Option("--seccomp FILE|unconfined", parsed(_seccomp), "Another filter of system calls, or none."),
+    ),
+}
+"""The options, in the groups in which the help shows them."""
+
+_BY_NAME = {option.name: option for options in GROUPS.values() for option in options}
 
 
 def request(image: str, arguments: Sequence[str], options: Options) -> Request:
     """Read and check what was asked; raises UsageError."""
-    unknown = set(options) - set(Options.__annotations__)
-    if unknown:
-        raise UsageError(
-            f"A run has no option {min(unknown)!r}.",
-            fix=f"There are {', '.join(Options.__annotations__)}.",
-        )
+    from msgspec.structs import replace
+
+    from rootless_scratch.engine.request.request import Request
+
     if not image:
         raise UsageError("No image was named.", fix="Name one, for example `rootless-scratch run hello`.")
-    asked = Request(
-        image=image,
-        arguments=texts("arguments", arguments),
-        env=pairs("env", options.get("env")),
-        network=maybe(text, "network", options.get("network")),
-        mounts=tuple(words.parse_volume(word) for word in texts("volumes", options.get("volumes", ()))),
-        memories=tuple(words.parse_tmpfs(word) for word in texts("tmpfs", options.get("tmpfs", ()))),
-        secrets=tuple(words.parse_secret(word) for word in texts("secrets", options.get("secrets", ()))),
-        ports=words.parse_ports(options.get("publish", ())),
-        user=_read(require_user, maybe(text, "user", options.get("user"))),
-        userns=maybe(text, "userns", options.get("userns")),
-        workdir=maybe(text, "workdir", options.get("workdir")),
-        entrypoint=_entrypoint(options.get("entrypoint")),
-        platform=_read(words.parse_platform, maybe(text, "platform", options.get("platform"))),
-        timeout=_number("timeout", options.get("timeout"), least=0, most=1e9),
-        name=maybe(text, "name", options.get("name")),
-        labels=pairs("labels", options.get("labels")),
-        detach_keys=words.parse_keys(text("detach_keys", options.get("detach_keys", DETACH_KEYS))),
-        health_cmd=_words("--health-cmd", options.get("health_cmd")),
-        memory=_read(words.parse_memory, maybe(text, "memory", options.get("memory"))),
-        cpus=_number("cpus", options.get("cpus"), least=_LEAST_CPUS, most=_MOST_CPUS),
-        pids_limit=_pids(options.get("pids_limit")),
-        ulimits=tuple(words.parse_limit(word) for word in texts("ulimits", options.get("ulimits", ()))),
-        cap_add=tuple(words.parse_capability(word) for word in texts("cap_add", options.get("cap_add", ()))),
-        url=maybe(text, "url", options.get("url")),
-        connection=maybe(text, "connection", options.get("connection")),
-        seccomp=_seccomp(maybe(text, "seccomp", options.get("seccomp"))),
-        pull=bool(options.get("pull")),
-        replace=bool(options.get("replace")),
-        keep=bool(options.get("keep")),
-        detach=bool(options.get("detach")),
-        tty=bool(options.get("tty")),
-        interactive=bool(options.get("interactive")),
-        init=bool(options.get("init")),
-        strict=bool(options.get("strict")),
-        writable=bool(options.get("writable")),
-        allow_new_privileges=bool(options.get("allow_new_privileges")),
-    )
+    bare = Request(image=image, arguments=texts("arguments", arguments))
+    asked = replace(bare, **fields_of(_BY_NAME, {"detach_keys": DETACH_KEYS, **options}, bare, what="A run"))
     _check(asked)
     return asked
 
@@ -267,47 +281,3 @@ def check_text(word: str) -> None:
         ) from error
     if "\0" in word:
         raise UsageError(f"{word!r} has a NUL byte in it.", fix="Leave the NUL byte out.")
-
-
-def _read(read: Callable[[str], _T], word: str | None) -> _T | None:
-    return None if word is None else read(word)
-
-
-def _words(option: str, word: object) -> tuple[str, ...] | None:
-    return None if word is None else words.parse_words(option, text(option, word))
-
-
-def _entrypoint(given: object) -> tuple[str, ...] | None:
-    """One path, a JSON array in a string, or a list; a path is not split."""
-    if isinstance(given, (list, tuple)):
-        given = texts("entrypoint", given)
-    elif given is not None:
-        word = text("entrypoint", given)
-        given = words.parse_words("--entrypoint", word) if word.lstrip().startswith("[") else (word,)
-    if given is not None and not (given and given[0]):
-        raise UsageError("The entrypoint is empty.", fix="Name a program of the image: --entrypoint /program.")
-    return given
-
-
-def _seccomp(word: str | None) -> str | None:
-    return word if word in (None, "unconfined") else os.path.abspath(word)
-
-
-def _number(option: str, value: object, *, least: float, most: float) -> float | None:
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
-    if not least < value < most:
-        if option == "timeout":
-            raise UsageError(f"The timeout {value:g} is no number of seconds above 0.", fix="Write it as 30.")
-        raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
-    return float(value)
-
-
-def _pids(value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
-        raise UsageError(f"--pids-limit {value!r} is no number of processes.", fix="Write it as 100.")
-    return value

@@ -1,4 +1,7 @@
-"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys."""
+"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys.
+
+What a Request is made of is imported by those that make it: the help needs these functions too, and not msgspec.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
-
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.arguments import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
 
 Place: TypeAlias = "int | tuple[str, int | None] | None"
 """Where the host answers for a port: its own port, its address and port, None for a free one."""
@@ -28,49 +31,6 @@ _LIMITS = re.compile(
     r"(-1|\d+|unlimited)(?::(-1|\d+|unlimited))?"
 )
 """The resources of setrlimit(2), as `podman run --ulimit` names them."""
-
-
-class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """`source` is an absolute path of the host or the name of a volume."""
-
-    source: str
-    target: str
-    read_only: bool
-
-
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """A place in memory, with the options of mount(8) for tmpfs."""
-
-    target: str
-    options: tuple[str, ...]
-
-
-class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of the container to be reached on the host; `host` 0 lets podman choose a free one."""
-
-    address: str
-    host: int
-    container: int
-    protocol: str
-
-
-class Secret(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret that podman knows: a file below /run/secrets (or at an absolute `target`), or a variable."""
-
-    name: str
-    target: str
-    variable: bool
-    uid: int
-    gid: int
-    mode: int
-
-
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit of setrlimit(2); -1 is unlimited."""
-
-    name: str
-    soft: int
-    hard: int
 
 
 def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
@@ -100,6 +60,8 @@ def parse_labels(words: Iterable[str]) -> dict[str, str]:
 
 def parse_volume(word: str) -> Mount:
     """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
+    from rootless_scratch.engine.request.request import Mount
+
     source, target, *options = word.split(":") if ":" in word else (word, "")
     mode = options[0] if options else "rw"
     if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
@@ -119,6 +81,8 @@ def parse_volume(word: str) -> Mount:
 
 def parse_tmpfs(word: str) -> Memory:
     """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
+    from rootless_scratch.engine.request.request import Memory
+
     target, _, options = word.partition(":")
     given = tuple(option for option in options.split(",") if option)
     known = all(
@@ -137,6 +101,8 @@ def parse_tmpfs(word: str) -> Memory:
 
 def parse_port(word: str) -> Port:
     """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
+    from rootless_scratch.engine.request.request import Port
+
     match = re.fullmatch(
         r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
         word,
@@ -171,6 +137,8 @@ def parse_ports(given: object) -> tuple[Port, ...]:
 
 def parse_secret(word: str) -> Secret:
     """`NAME[,type=mount|env][,target=PATH|VARIABLE][,uid=N][,gid=N][,mode=0444]`, as `podman run --secret`."""
+    from rootless_scratch.engine.request.request import Secret
+
     name, *fields = word.split(",")
     given = dict(field.split("=", 1) for field in fields if "=" in field)
     numbers = all(re.fullmatch(r"\d{1,9}", given.get(key, "0")) for key in ("uid", "gid"))
@@ -200,6 +168,8 @@ def parse_secret(word: str) -> Secret:
 
 def parse_limit(word: str) -> Limit:
     """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
+    from rootless_scratch.engine.request.request import Limit
+
     match = _LIMITS.fullmatch(word)
     if match is None:
         raise UsageError(

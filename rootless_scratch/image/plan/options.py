@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from rootless_scratch.errors import UsageError
 from rootless_scratch.image import syntax
 from rootless_scratch.image.plan.arguments import names, pairs, texts
-from rootless_scratch.image.plan.kinds import COMMAND, FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each
+from rootless_scratch.image.plan.kinds import COMMAND, FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of
 
 if TYPE_CHECKING:
     import os
@@ -56,75 +55,60 @@ def _essentials(name: str, given: Any) -> tuple[Essential, ...]:  # noqa: ANN401
 _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
 _TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
 _ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
+_DIRECTORIES = each(syntax.parse_directory)
 _PLATFORMS = PAIRS._replace(value=_platforms, words=None)
 _USER = TEXT._replace(words=lambda _flag, word: word or None)
 """An empty word on the command line, as an unset variable of a script makes it, is none."""
 
-TAG = Option("tag", "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", kept_as="names")
+TAG = Option("-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", kept_as="names")
 
 OPTIONS = (
     Option(
-        "programs",
         "PROGRAM[:DEST]...",
         each(syntax.parse_program, one="a program"),
         "The programs; the first is the entrypoint unless another is named.",
+        called="programs",
     ),
     Option(
-        "platforms",
         "--platform OS/ARCH=PROGRAM[:DEST]",
         _PLATFORMS,
         "A program for one of several platforms, each with an image of its own; repeatable.",
+        called="platforms",
     ),
-    Option("entrypoint", "--entrypoint JSON", COMMAND, "What is started [default: the first program]."),
-    Option("cmd", "--cmd JSON", COMMAND, "Arguments of the entrypoint, which a run may replace."),
-    Option("env", "-e, --env K=V", PAIRS, "Set a variable."),
-    Option("labels", "-l, --label K=V", PAIRS, "Add a label."),
-    Option("annotations", "--annotation K=V", PAIRS, "Add an annotation."),
-    Option("user", "-u, --user UID[:GID]", _USER, "Who runs it [default: 65532:65532]."),
-    Option("workdir", "-w, --workdir PATH", TEXT, "Where it starts [default: /]."),
-    Option("ports", "-p, --port PORT[/udp]", TEXTS, "Declare a port."),
-    Option("volumes", "--volume PATH", TEXTS, "Declare a place for data."),
-    Option("stop_signal", "--stop-signal SIGNAL", TEXT, "What ends it [default: the runtime's SIGTERM]."),
+    Option("--entrypoint JSON", COMMAND, "What is started [default: the first program]."),
+    Option("--cmd JSON", COMMAND, "Arguments of the entrypoint, which a run may replace."),
+    Option("-e, --env K=V", PAIRS, "Set a variable."),
+    Option("-l, --label K=V", PAIRS, "Add a label.", called="labels"),
+    Option("--annotation K=V", PAIRS, "Add an annotation.", called="annotations"),
+    Option("-u, --user UID[:GID]", _USER, "Who runs it [default: 65532:65532]."),
+    Option("-w, --workdir PATH", TEXT, "Where it starts [default: /]."),
+    Option("-p, --port PORT[/udp]", TEXTS, "Declare a port.", called="ports"),
+    Option("--volume PATH", TEXTS, "Declare a place for data.", called="volumes"),
+    Option("--stop-signal SIGNAL", TEXT, "What ends it [default: the runtime's SIGTERM]."),
     Option(
-        "copy",
         "--copy SRC:DST[:mode=,uid=,gid=,cap=]",
         each(syntax.parse_copy),
         "Add a file, or what a directory holds.",
         kept_as="copies",
     ),
+    Option("--mkdir PATH[:mode=,uid=,gid=]", _DIRECTORIES, "Add an empty directory.", kept_as="directories"),
+    Option("--symlink TARGET:PATH", each(syntax.parse_symlink), "Add a symbolic link.", kept_as="symlinks"),
     Option(
-        "mkdir",
-        "--mkdir PATH[:mode=,uid=,gid=]",
-        each(syntax.parse_directory),
-        "Add an empty directory.",
-        kept_as="directories",
-    ),
-    Option(
-        "symlink", "--symlink TARGET:PATH", each(syntax.parse_symlink), "Add a symbolic link.", kept_as="symlinks"
-    ),
-    Option(
-        "essentials",
         "--with ESSENTIAL[=VALUE][,..]",
         _ESSENTIALS,
         "Add what programs expect: ca-certificates, tzdata, tmp ... or auto (docs/essentials.md).",
+        called="essentials",
         in_file="with",
     ),
+    Option("--bundle-libraries", FLAG, "Add the loaders and libraries that the programs need."),
     Option(
-        "bundle_libraries", "--bundle-libraries", FLAG, "Add the loaders and libraries that the programs need."
-    ),
-    Option(
-        "include_libraries",
         "--include-library NAME|PATH",
         TEXTS,
         "Bundle this library too, which a program opens by itself.",
+        called="include_libraries",
     ),
-    Option("sysroot", "--sysroot DIR", TEXT, "Where libraries are looked for [default: this host]."),
-    Option(
-        "created",
-        "--created TIME",
-        TEXT,
-        "Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0].",
-    ),
+    Option("--sysroot DIR", TEXT, "Where libraries are looked for [default: this host]."),
+    Option("--created TIME", TEXT, "Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0]."),
     TAG,
 )
 """In the order of the help."""
@@ -137,25 +121,11 @@ def options_among(variables: Mapping[str, object]) -> dict[str, object]:
     return {name: variables[name] for name in _BY_NAME if name in variables}
 
 
-def fields_of(given: Mapping[str, object]) -> dict[str, Any]:
-    """The fields of a Spec that options set, given by their names in Python; raises UsageError.
+def spec_of(given: Mapping[str, object], base: Spec | None = None) -> Spec:
+    """What these options make of `base`, an empty Spec unless given; raises UsageError."""
+    from msgspec.structs import replace
 
-    None is the same as nothing where a Spec may have none.
-    """
     from rootless_scratch.image.spec import Spec
 
-    usual, fields = Spec(), {}
-    for name, value in given.items():
-        option = _BY_NAME.get(name)
-        if option is None:
-            raise UsageError(f"An image has no option {name!r}.", fix=f"There are {', '.join(_BY_NAME)}.")
-        if value is not None or getattr(usual, option.field) is not None:
-            fields[option.field] = option.kind.value(name, value)
-    return fields
-
-
-def spec_of(given: Mapping[str, object]) -> Spec:
-    """The Spec of these options; raises UsageError."""
-    from rootless_scratch.image.spec import Spec
-
-    return Spec(**fields_of(given))
+    base = base or Spec()
+    return replace(base, **fields_of(_BY_NAME, given, base, what="An image"))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from rootless_scratch.errors import SourceError, SpecError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.plan.options import OPTIONS, fields_of, spec_of
+from rootless_scratch.image.plan.options import OPTIONS, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,10 +62,11 @@ def read_spec(path: str) -> Spec:
 
 def combined(file: Spec, given: Mapping[str, object]) -> Spec:
     """What a file says, and options beside it: they add to lists, and stand in the place of single values."""
-    changes = fields_of(given)
-    for option in OPTIONS:
-        if option.field in changes and option.kind.many and option.name != "tag":
-            changes[option.field] = (*getattr(file, option.field), *changes[option.field])
+    said, changes = spec_of(given), {}
+    for option in (option for option in OPTIONS if option.name in given):
+        value = getattr(said, option.field)
+        adds = option.kind.many and (option.name != "tag" or not value)
+        changes[option.field] = (*getattr(file, option.field), *value) if adds else value
     return replace(file, **changes)
 
 
