@@ -12,6 +12,7 @@ import pytest
 from planning import refusal
 
 import rootless_scratch as rs
+from rootless_scratch.cli.build import command as build
 from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
 from rootless_scratch.engine.request.options import GROUPS, Options
@@ -59,6 +60,11 @@ def test_a_run_has_every_option_by_the_same_name_everywhere() -> None:
     assert {param.name for param in run.params} >= set(names)
     kept = set(Request.__struct_fields__) - {"image", "arguments", "beside"}
     assert sorted(option.field for option in rows) == sorted(kept)
+
+
+def test_a_value_may_begin_with_a_dash() -> None:
+    assert run.make_context("run", ["--name", "-t", "image"]).params["name"] == "-t"
+    assert build.make_context("build", ["--sysroot", "-t"]).params["sysroot"] == "-t"
 
 
 def test_an_option_that_there_is_not_is_named() -> None:

@@ -82,7 +82,9 @@ def test_a_single_value_on_the_command_line_counts_also_where_it_is_the_usual_on
     shared_home: Home, place: Path
 ) -> None:
     done = shared_home.cli("build", "--spec", f"{place}/scratch.toml", "--workdir", "/", "--dry-run")
-    assert json.loads(done.stdout)["plan"]["config"]["config"]["WorkingDir"] == "/"
+    plan = json.loads(done.stdout)["plan"]
+    assert plan["config"]["config"]["WorkingDir"] == "/"
+    assert plan["names"] == ["localhost/shop:1"]
 
 
 def test_a_string_in_a_file_is_no_list_and_no_flag(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rootless_scratch.image.plan.arguments import text, texts
 from rootless_scratch.image.plan.kinds import FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.engine.request.request import Request
 
@@ -252,23 +252,21 @@ def _check_places(asked: Request) -> None:
 
 
 def _check_words(asked: Request) -> None:
-    given = (asked.image, *asked.arguments, *(word for pair in (*asked.env, *asked.labels) for word in pair))
-    places = [word for place in asked.mounts for word in (place.source, place.target)]
-    places += [memory.target for memory in asked.memories]
-    rest = [
-        asked.url,
-        asked.connection,
-        asked.user,
-        asked.workdir,
-        asked.seccomp,
-        *(asked.entrypoint or ()),
-        *(asked.health_cmd or ()),
-    ]
-    for word in (*given, *places, *(secret.target for secret in asked.secrets), *rest):
-        check_text(word or "")
+    from msgspec import to_builtins
+
+    for word in _words(to_builtins(asked)):
+        check_text(word)
     for name, _ in asked.env:
         if not name or "=" in name:
             raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
+
+
+def _words(plain: object) -> Iterator[str]:
+    if isinstance(plain, str):
+        yield plain
+    elif isinstance(plain, (dict, list, tuple)):
+        for each in plain.values() if isinstance(plain, dict) else plain:
+            yield from _words(each)
 
 
 def check_text(word: str) -> None:

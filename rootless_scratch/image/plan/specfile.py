@@ -71,16 +71,13 @@ def combined(file: Spec, given: Mapping[str, object]) -> Spec:
 
 
 def _beside(spec: Spec, directory: str) -> Spec:
-    def located(source: str) -> str:
-        return os.path.join(directory, source)
-
     def moved(copy: Copy) -> Copy:
-        return replace(copy, source=located(copy.source))
+        return replace(copy, source=os.path.join(directory, copy.source))
 
     return replace(
         spec,
-        programs=tuple(moved(program) for program in spec.programs),
-        copies=tuple(moved(copy) for copy in spec.copies),
+        programs=tuple(map(moved, spec.programs)),
+        copies=tuple(map(moved, spec.copies)),
         platforms=tuple((platform, moved(program)) for platform, program in spec.platforms),
-        sysroot=None if spec.sysroot is None else located(spec.sysroot),
+        sysroot=None if spec.sysroot is None else os.path.join(directory, spec.sysroot),
     )
