@@ -37,6 +37,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("codespell", "rootless_scratch", "docs", "scripts", *map(str, Path().glob("*.md")))
 
 
 @nox.session

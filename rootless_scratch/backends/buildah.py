@@ -34,7 +34,7 @@ def build_image(
     """
     if plan.platform is None:
         raise SpecError(
-            "Nothing in the image says for which architecture it is: it starts no ELF program.",
+            "The image has no architecture: it starts no ELF program.",
             fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
         )
     if not plan.names:

@@ -136,7 +136,7 @@ def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Output]) -> None:
 
 
 def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[Output]) -> None:
-    """Raise UsageError where an index (or what is not made yet) shall go to what holds one image."""
+    """Raise UsageError where an index (or what is not made yet) is to go to what holds one image."""
     if isinstance(image, WrittenImage):
         return
     for output in outputs:
@@ -169,7 +169,7 @@ def _write(
     """The layer in a temporary file of the stack, and the documents around it."""
     if plan.platform is None:
         raise SpecError(
-            "Nothing in the image says for which architecture it is: it starts no ELF program.",
+            "The image has no architecture: it starts no ELF program.",
             fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
         )
     layer_file = stack.enter_context(Temporary(place))
@@ -257,7 +257,7 @@ class _Beside:
 
     def __enter__(self) -> str:
         if os.path.isdir(self._path):
-            raise BuildError(f"{self._path!r} is a directory.", fix="Name the file that the archive shall be.")
+            raise BuildError(f"{self._path!r} is a directory.", fix="Name a file for the archive.")
         if os.path.exists(self._path) and not os.path.isfile(self._path):
             raise BuildError(
                 f"{self._path!r} is a device, a pipe or a socket, and an archive would replace it.",
@@ -265,7 +265,7 @@ class _Beside:
             )
         directory = os.path.dirname(self._path)
         if not os.path.isdir(directory):
-            raise BuildError(f"There is no directory {directory!r}.", fix="Make it first, or name another file.")
+            raise BuildError(f"There is no directory {directory!r}.", fix="Create it first, or name another file.")
         return directory
 
     def __exit__(self, *raised: object) -> None:

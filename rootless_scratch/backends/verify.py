@@ -117,7 +117,7 @@ def compare(plan: Plan, stored: StoredImage) -> Verification:
     """Make the planned image in memory, and say in what the other one is not it; raises SourceError, SpecError."""
     if plan.platform is None:
         raise SpecError(
-            "Nothing in the planned image says for which architecture it is: it starts no ELF program.",
+            "The planned image has no architecture: it starts no ELF program.",
             fix="Name the programs and options that the image was built with.",
         )
     if plan.config.created is None:

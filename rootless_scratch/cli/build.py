@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @access_options
 @click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
-@click.option("--no-check", is_flag=True, help="Build even what will not start.")
+@click.option("--no-check", is_flag=True, help="Build even an image that will not start.")
 @common_options
 def command(
     *,

@@ -29,8 +29,8 @@ _COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 @click.command("check")
 @click.argument("subjects", metavar="PROGRAM|IMAGE...", nargs=-1, required=True)
 @click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
-@click.option("--sysroot", metavar="DIR", help="Where libraries are looked for [default: this host].")
-@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: all of them].")
+@click.option("--sysroot", metavar="DIR", help="Look libraries up in DIR [default: this host].")
+@click.option("--platform", metavar="OS/ARCH", help="Platform of an index [default: all].")
 @limit_option
 @common_options
 def command(

@@ -14,7 +14,7 @@ from rootless_scratch.cli.output import common_options, print_findings, print_js
 @image_options
 @tag_option
 @click.option("-o", "--output", "directory", metavar="DIR", help="Write it there, with the files that it copies.")
-@click.option("--no-check", is_flag=True, help="Do it even for what will not start.")
+@click.option("--no-check", is_flag=True, help="Print it even for an image that will not start.")
 @common_options
 def command(
     *,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command("debug")
 @click.argument("subject", metavar="CONTAINER|IMAGE")
 @click.option("--exec", "script", metavar="CMD", help="Run this by `sh -c` instead of a shell.")
-@click.option("--toolbox", metavar="PROGRAM", help="Make the tools of this busybox, toybox or shell.")
-@click.option("-u", "--user", metavar="UID[:GID]", help="Be this user, not the program's own; 0 sees all.")
+@click.option("--toolbox", metavar="PROGRAM", help="Use this busybox, toybox or shell for the tools.")
+@click.option("-u", "--user", metavar="UID[:GID]", help="User of the shell [default: the program's]; 0 sees all.")
 @click_option(SERVICE[0])
 @click_option(SERVICE[1])
 @common_options

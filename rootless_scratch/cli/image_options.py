@@ -24,7 +24,7 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if option.flags and option is not TAG:
             function = click_option(option)(function)
     file = click.option(
-        "--spec", "spec_file", metavar="FILE", help="Read words from a file of TOML (docs/spec.md)."
+        "--spec", "spec_file", metavar="FILE", help="Read options from a TOML file (docs/spec.md)."
     )
     return click.argument("programs", metavar=OPTIONS[0].metavar, nargs=-1, required=False)(file(function))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("image")
-@click.option("--platform", metavar="OS/ARCH", help="Which image of an index [default: this host's].")
+@click.option("--platform", metavar="OS/ARCH", help="Platform of an index [default: this host's].")
 @limit_option
 @common_options
 def command(

@@ -18,7 +18,7 @@ def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME=VALUE",
         multiple=True,
         callback=lambda _context, _option, words: _read(words),
-        help="Raise what reading an image may cost, e.g. expanded=2t (docs/limits.md); repeatable.",
+        help="Raise a limit on reading images, e.g. expanded=2t (docs/limits.md); repeatable.",
     )(function)
 
 

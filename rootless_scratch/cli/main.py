@@ -142,7 +142,7 @@ def _of_host(error: OSError) -> HostError:
         return HostError("The working directory is gone.", fix="Change to one that exists (`cd`).")
     where = "" if error.filename is None else f" ({error.filename!r})"
     return HostError(
-        f"This host does not let it be done: {error.strerror or error}{where}.",
+        f"This host does not allow it: {error.strerror or error}{where}.",
         fix="See what `rootless-scratch doctor` says; HOME, TMPDIR and XDG_STATE_HOME say where files are kept.",
     )
 

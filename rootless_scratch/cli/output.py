@@ -43,8 +43,8 @@ def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
             raise VerbError(error, as_json=words["as_json"], verbose=words["verbose"]) from error
 
     for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Say more about what was done or failed."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing beside the result and what went wrong."),
+        click.option("-v", "--verbose", is_flag=True, help="Print more details."),
+        click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
     ):
         function = option(function)

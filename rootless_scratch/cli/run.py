@@ -50,12 +50,12 @@ def command(
 ) -> int:
     """Run IMAGE of local storage through the podman API, hardened.
 
-    The root is read-only (/tmp, /run and /var/tmp lie in memory), all capabilities are dropped, there is
-    no way to new privileges, and the user is the image's; each of these has an option of its own. Nothing is
-    pulled unasked. The container is removed at its end, unless --keep or -d is given.
+    The root file system is read-only (/tmp, /run and /var/tmp are in memory), all capabilities are dropped,
+    privileges cannot be gained, and the user is the image's; each of these has an option of its own. Images are
+    pulled only with --pull. The container is removed at its end, unless --keep or -d is given.
 
-    The exit code is the container's; 124 the timeout ran out, 125 we failed, 126 the program cannot be
-    invoked, 127 it is not found.
+    The exit code is the container's; 124: the timeout ran out; 125: rootless-scratch or podman failed; 126: the
+    program cannot be invoked; 127: it was not found.
     """
     from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.engine.run import run

@@ -20,21 +20,23 @@ ACCESS = ("authfile", "tls_verify", "cert_dir", "retries")
 def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How registries are spoken to; `access_from` reads them."""
     options = (
-        click.option("--authfile", metavar="FILE", help="Logins [default: REGISTRY_AUTH_FILE, else podman's]."),
+        click.option(
+            "--authfile", metavar="FILE", help="Registry credentials [default: REGISTRY_AUTH_FILE, else podman's]."
+        ),
         click.option(
             "--tls-verify",
             metavar="BOOL",
             type=click.BOOL,
-            help="Insist on TLS [default: as registries.conf says, else true].",
+            help="Require TLS [default: as registries.conf says, else true].",
         ),
-        click.option("--cert-dir", metavar="DIR", help="Trust the authorities in DIR/*.crt too."),
+        click.option("--cert-dir", metavar="DIR", help="Also trust the certificate authorities in DIR/*.crt."),
         click.option(
             "--retries",
             metavar="N",
             type=int,
             default=3,
             show_default=True,
-            help="Try N times more what may pass.",
+            help="Retry transient failures N times.",
         ),
     )
     for option in reversed(options):

@@ -52,7 +52,7 @@ def planned(file: File) -> Iterator[int]:
             raise trouble.error() from error
         raise SourceError(
             f"{file.source!r} cannot be read any more: {error.strerror}.",
-            fix="Let the file be while the image is made.",
+            fix="Do not change the file during the build.",
         ) from error
     try:
         _check_identity(descriptor, file)

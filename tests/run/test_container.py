@@ -270,8 +270,8 @@ def test_a_port_of_the_host_that_somebody_has_is_refused_before_the_start(here: 
     [
         ({"timeout": 3}, "'timeout'"),
         ({"detach": True}, "'detach'"),
-        ({"ready": "listening"}, "nothing can be waited for"),
-        ({"ready_timeout": "soon"}, "no number of seconds"),
+        ({"ready": "listening"}, "no condition to wait for"),
+        ({"ready_timeout": "soon"}, "not a positive number of seconds"),
         ({"ready": "port"}, "no TCP port"),
         ({"ready": "port", "publish": {"53/udp": None}}, "no TCP port"),
         ({"network": "host", "publish": {80: 8080}}, "cannot be published as another"),

@@ -36,7 +36,7 @@ def check_ids(entries: Sequence[JobEntry]) -> None:
                 known = sum(count for _, count in ranges)
                 raise Failed(
                     "host",
-                    f"{path!r} shall belong to {kind} {number}, but this user namespace has only {known} {kind}s.",
+                    f"{path!r} is to be owned by {kind} {number}, and this user namespace has {known} {kind}s.",
                     "Give your user a range: `sudo usermod --add-subuids 100000-165535 --add-subgids "
                     "100000-165535 $USER && podman system migrate`, or use an owner within the range.",
                 )
@@ -157,7 +157,7 @@ def _open_source(source: str) -> int:
         raise Failed(
             "source",
             f"{source!r} cannot be read any more: {error.strerror}.",
-            "Let the file be while the image is built.",
+            "Do not change the file during the build.",
         ) from error
 
 

@@ -62,9 +62,7 @@ def describe(places: Places, image: str) -> dict[str, str]:
         if not is_unknown(str(failure)):
             raise
         listed = Tool(places, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
-        otherwise = (
-            "build it with `rootless-scratch build`, or fetch it by `podman pull`: nothing is fetched unasked."
-        )
+        otherwise = "build it with `rootless-scratch build`, or pull it: `podman pull`."
         raise Failed("image-not-found", *unknown_image(image, listed, otherwise=otherwise)) from failure
     return described
 

@@ -35,11 +35,11 @@ def check_ready(ready: object, timeout: object) -> None:
     """Raise UsageError for what is none of Ready, and for what is no number of seconds."""
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise UsageError(
-            f"ready_timeout is {timeout!r}, which is no number of seconds above 0.", fix="Write it as 30."
+            f"ready_timeout is {timeout!r}, which is not a positive number of seconds.", fix="Write it as 30."
         )
     if not (ready is None or ready in _WORDS or isinstance(ready, re.Pattern) or callable(ready)):
         raise UsageError(
-            f"ready is {ready!r}, which nothing can be waited for by.",
+            f"ready is {ready!r}, which is no condition to wait for.",
             fix='Say "started", "port" or "healthy", re.compile(...) for a line of its output, or a function.',
         )
 

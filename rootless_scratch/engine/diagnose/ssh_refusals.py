@@ -62,7 +62,7 @@ _TEXTS: tuple[tuple[str, str, str], ...] = (
     (
         r"Permission denied(?: \(([^)]*)\))?",
         "{at} does not let you in ({0}), and no password is asked for.",
-        "Log in with a key: `ssh-copy-id`, `ssh-add` for one with a passphrase; then `{login}` must work unasked.",
+        "Log in with a key: `ssh-copy-id`, `ssh-add` for one with a passphrase; then `{login}` must not prompt.",
     ),
     (
         r"Too many authentication failures",

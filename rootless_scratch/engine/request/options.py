@@ -109,7 +109,9 @@ def _number(*, least: float, most: float) -> Kind:
             raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
         if not least < value < most:
             if option == "timeout":
-                raise UsageError(f"The timeout {value:g} is no number of seconds above 0.", fix="Write it as 30.")
+                raise UsageError(
+                    f"The timeout {value:g} is not a positive number of seconds.", fix="Write it as 30."
+                )
             raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
         return float(value)
 
@@ -132,31 +134,33 @@ _SECRETS = each(values.parse_secret)
 _PORTS = TEXTS._replace(value=lambda _name, given: values.parse_ports(given))
 
 SERVICE = (
-    Option("--url URL", TEXT, "Its service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
-    Option("--connection NAME", TEXT, "Its name in `podman system connection list`."),
+    Option("--url URL", TEXT, "Service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
+    Option("--connection NAME", TEXT, "Name from `podman system connection list`."),
 )
 """The options of each verb that speaks to a service; names of podman's own."""
 
 GROUPS = {
     "Program": (
-        Option("-e, --env K=V", _ENV, "Set a variable; K alone takes yours."),
-        Option("-u, --user UID[:GID]", parsed(_user), "Run as this user instead of the image's."),
-        Option("-w, --workdir PATH", TEXT, "Start in this directory."),
-        Option("--entrypoint PATH|JSON", _ENTRYPOINT, "Start this instead of the image's program."),
+        Option("-e, --env K=V", _ENV, "Set an environment variable; K alone passes yours on."),
+        Option("-u, --user UID[:GID]", parsed(_user), "Override the image's user."),
+        Option("-w, --workdir PATH", TEXT, "Override the image's working directory."),
+        Option("--entrypoint PATH|JSON", _ENTRYPOINT, "Override the image's entrypoint."),
         Option("--platform OS/ARCH", parsed(values.parse_platform), "Refuse an image of another platform."),
-        Option("--pull", _ON, "Fetch the image if local storage lacks it."),
-        Option("--init", _ON, "Run it below a small init that reaps its orphans."),
-        Option("--health-cmd COMMAND", _HEALTH_CMD, "Tells whether it is well; started without a shell."),
+        Option("--pull", _ON, "Pull the image if local storage lacks it."),
+        Option("--init", _ON, "Run an init process that reaps zombies."),
+        Option("--health-cmd COMMAND", _HEALTH_CMD, "Health check command, run without a shell."),
     ),
     "Terminal and life": (
-        Option("-i, --interactive", _ON, "Pass stdin on to the program."),
-        Option("-t, --tty", _ON, "Give it a terminal; with -i yours becomes raw meanwhile."),
-        Option("--detach-keys KEYS", parsed(values.parse_keys), "Leave a -t running [default: ctrl-p,ctrl-q]."),
-        Option("-d, --detach", _ON, "Print the container's ID and leave it to podman."),
-        Option("--timeout SECONDS", _number(least=0, most=1e9), "End it then, with exit code 124."),
+        Option("-i, --interactive", _ON, "Pass stdin to the program."),
+        Option("-t, --tty", _ON, "Allocate a terminal; with -i, yours is raw meanwhile."),
+        Option(
+            "--detach-keys KEYS", parsed(values.parse_keys), "Keys that detach from -t [default: ctrl-p,ctrl-q]."
+        ),
+        Option("-d, --detach", _ON, "Run in the background and print the container's ID."),
+        Option("--timeout SECONDS", _number(least=0, most=1e9), "Stop it after SECONDS, with exit code 124."),
         Option("--name NAME", TEXT, "Name the container."),
         Option("--replace", _ON, "Remove a container of the same name first."),
-        Option("--keep", _ON, "Do not remove the container at its end."),
+        Option("--keep", _ON, "Keep the container after its end."),
         Option("-l, --label K=V", _LABELS, "Label the container.", called="labels"),
     ),
     "Files and network": (
@@ -173,24 +177,24 @@ GROUPS = {
             "A directory in memory: /cache:size=64m,mode=0700.",
             kept_as="memories",
         ),
-        Option("--secret NAME[,...]", _SECRETS, "A secret of podman; ,type=env,target=VAR.", called="secrets"),
+        Option("--secret NAME[,...]", _SECRETS, "Pass a podman secret; ,type=env,target=VAR.", called="secrets"),
         Option("--userns MODE", TEXT, "host, keep-id or keep-id:uid=N,gid=N."),
         Option("--network NAME", TEXT, "none, host, private, slirp4netns, pasta, bridge, or its name."),
         Option("-p, --publish [[IP:]HOST:]CTR", _PORTS, "Publish a port of the container.", kept_as="ports"),
     ),
     "Limits": (
-        Option("-m, --memory SIZE", parsed(values.parse_memory), "Memory, as 512m or 1.5g."),
-        Option("--cpus NUMBER", _number(least=_LEAST_CPUS, most=_MOST_CPUS), "Processors, as 0.5."),
+        Option("-m, --memory SIZE", parsed(values.parse_memory), "Memory, e.g. 512m or 1.5g."),
+        Option("--cpus NUMBER", _number(least=_LEAST_CPUS, most=_MOST_CPUS), "CPUs, e.g. 0.5."),
         Option("--pids-limit NUMBER", TEXT._replace(value=_pids, type=int), "Processes and threads."),
-        Option("--ulimit NAME=SOFT[:HARD]", _LIMITS, "A limit of setrlimit(2), as nofile=1024.", called="ulimits"),
-        Option("--strict", _ON, "Refuse what this host cannot enforce, instead of saying so."),
+        Option("--ulimit NAME=SOFT[:HARD]", _LIMITS, "Limit of setrlimit(2), e.g. nofile=1024.", called="ulimits"),
+        Option("--strict", _ON, "Refuse limits that this host cannot enforce."),
     ),
     "Another podman": SERVICE,
     "Less hardening": (
-        Option("--writable", _ON, "The container's root can be written to."),
-        Option("--cap-add NAME", each(values.parse_capability), "Leave it this capability."),
-        Option("--allow-new-privileges", _ON, "Set-user-ID programs may raise its rights."),
-        Option("--seccomp FILE|unconfined", parsed(_seccomp), "Another filter of system calls, or none."),
+        Option("--writable", _ON, "Make the root file system writable."),
+        Option("--cap-add NAME", each(values.parse_capability), "Add a capability."),
+        Option("--allow-new-privileges", _ON, "Let set-user-ID programs gain privileges."),
+        Option("--seccomp FILE|unconfined", parsed(_seccomp), "Use another seccomp profile, or none."),
     ),
 }
 """The options, in the groups in which the help shows them."""

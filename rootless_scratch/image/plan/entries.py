@@ -83,7 +83,7 @@ def symlink_entry(new: NewSymlink) -> Symlink:
     path = image_path(new.path, what="link")
     require_file_text(new.target)
     if not new.target:
-        raise SpecError(f"The symbolic link {path!r} has no target.", fix="Name what it shall point to.")
+        raise SpecError(f"The symbolic link {path!r} has no target.", fix="Name its target.")
     if len(encoded(new.target)) >= PATH_MAX:
         raise SpecError(
             f"The target of the symbolic link {path!r} has {PATH_MAX} bytes or more.",

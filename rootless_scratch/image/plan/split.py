@@ -134,6 +134,6 @@ def _require_all(order: Sequence[str], own: Sequence[Copy], platform: str) -> No
     if missing:
         raise SpecError(
             f"There is an image for each platform, and none of the programs for {platform} is {missing[0]}.",
-            fix=f"Name the one for {platform} too, as PROGRAM:{missing[0]}; or, where the images shall not "
+            fix=f"Name the one for {platform} too, as PROGRAM:{missing[0]}; or, where the images are not to "
             f"hold the same, say `--platform {platform}=PROGRAM`.",
         )

@@ -118,7 +118,7 @@ def _check_places(plan: Plan) -> None:
     if plan.platform is None:
         raise SpecError(
             "No program of the image tells its platform, and a builder would take its own host's.",
-            fix="Name the program that the image shall start.",
+            fix="Name the program that the image starts.",
         )
     tree = Tree(plan.rootfs)
     config = plan.config.config

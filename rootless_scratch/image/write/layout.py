@@ -237,7 +237,9 @@ def _append(file: Temporary, blob: Blob) -> None:
             file.write(block)
             done = len(block)
         if done == 0:
-            raise BuildError("A layer became shorter while it was copied.", fix="Let the output be.")
+            raise BuildError(
+                "A layer became shorter while it was copied.", fix="Do not change the output while it is written."
+            )
         at += done
 
 

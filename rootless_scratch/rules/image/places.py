@@ -78,7 +78,7 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
             severity="error",
             subject=path,
             message="`/` is the root of the container, and no volume can be mounted over it.",
-            fix="Give the directory that holds what shall last to `--volume`, e.g. `--volume /data`.",
+            fix="Give the directory of persistent data to `--volume`, e.g. `--volume /data`.",
         )
         return
     steps = scene.tree.walk(path)

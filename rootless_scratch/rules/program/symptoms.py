@@ -46,7 +46,7 @@ SYMPTOMS: Final = (
             r"|PKIX path building failed"
         ),
         rule="needs-ca-certificates",
-        message="The program knows no authority that vouches for its peer's certificate.",
+        message="The peer's certificate is signed by an untrusted certificate authority.",
         fix="Build the image with `--with ca-certificates`; for an authority of your own "
         "`--with ca-certificates=FILE.pem`.",
     ),

@@ -1,0 +1,72 @@
+"""Help, messages and pages use the words of docs/style.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).resolve().parents[2]
+MODULES = sorted((SOURCE / "rootless_scratch").rglob("*.py"))
+PAGES = sorted(
+    page
+    for page in (*SOURCE.glob("*.md"), *SOURCE.glob("docs/*.md"))
+    if page.name not in ("style.md", "CHANGELOG.md")
+)
+
+AVOIDED = (
+    r"[Ww]hat is started",
+    r"[Ww]ho runs it",
+    r"[Ww]here it starts",
+    r"[Ww]hat ends it",
+    r"place for data",
+    r"shall belong",
+    r"vouch",
+    r"[Ll]et the (file|output) be\b",
+    r"\bshall\b",
+    r"\bunasked\b",
+)
+"""Phrases that were once there, as regular expressions; docs/style.md has what is said in their place."""
+
+
+def texts(source: str) -> Iterator[tuple[int, str]]:
+    """The strings of a module that users may read: all but docstrings, with the line that each begins on."""
+    tree = ast.parse(source)
+    apart = {
+        id(node)
+        for outer in ast.walk(tree)
+        for node in ([outer.value] if isinstance(outer, ast.Expr) else [])
+        if isinstance(node, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in apart:
+            yield node.lineno, node.value
+
+
+def avoided(text: str) -> list[str]:
+    return [phrase for phrase in AVOIDED if re.search(phrase, text)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_what_users_read_is_said_in_the_words_of_the_field(path: Path) -> None:
+    found = {line: phrases for line, text in texts(path.read_text()) if (phrases := avoided(text))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_written_in_the_words_of_the_field(page: Path) -> None:
+    found = {number: line for number, line in enumerate(page.read_text().splitlines(), 1) if avoided(line)}
+    assert found == {}
+
+
+def test_the_test_sees_what_it_forbids() -> None:
+    source = 'def f():\n    """It shall be."""\n    say(\n        f"{x} shall belong to"\n    )\n'
+    assert [(line, avoided(text)) for line, text in texts(source) if avoided(text)] == [
+        (4, ["shall belong", r"\bshall\b"])
+    ]
