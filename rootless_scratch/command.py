@@ -7,6 +7,7 @@ strictly, so these use posix_spawn(3) directly (docs/performance.md has the figu
 
 from __future__ import annotations
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
 from rootless_scratch.private import WORKS_IN
 from rootless_scratch.spawn import Child, find, spawn
@@ -43,15 +44,12 @@ _PACKAGES = {
 """Tool -> its package on Debian/Ubuntu, Fedora/RHEL, Alpine."""
 
 
-class Output:
+class Output(Data):
     """What a program answered, byte for byte."""
 
-    __slots__ = ("exit_code", "stderr", "stdout")
-
-    def __init__(self, *, exit_code: int, stdout: bytes, stderr: bytes) -> None:
-        self.exit_code = exit_code
-        self.stdout = stdout
-        self.stderr = stderr
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -16,14 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Trouble:
+class Trouble(Data):
     """One sentence of cause and one of fix, each with its end."""
 
-    __slots__ = ("cause", "fix")
-
-    def __init__(self, cause: str, fix: str) -> None:
-        self.cause = cause
-        self.fix = fix
+    cause: str
+    fix: str
 
     def after(self, what: str) -> str:
         """The cause, behind what failed of it."""

@@ -6,6 +6,8 @@ import marshal
 import os
 import select
 
+from rootless_scratch.data import Data
+
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from typing import Any
@@ -29,13 +31,12 @@ class Failed(Exception):  # noqa: N818 - carries an error of the caller's to it
         self.answer = {"kind": kind, "message": message, "fix": fix, "detail": detail}
 
 
-class Places:
+class Places(Data):
     """What a worker is told when it is started: where records and temporary files lie, and the path of buildah."""
 
-    def __init__(self, *, records: str, base: str, buildah: str) -> None:
-        self.records = records
-        self.base = base
-        self.buildah = buildah
+    records: str
+    base: str
+    buildah: str
 
 
 def read_job() -> Job:

@@ -97,7 +97,7 @@ def build_index(
             for platform, (image, _) in zip(platforms, written, strict=True)
         ]
         index = Blob.of(index_document(described, plans[0].plan.annotations))
-        write_outputs(WrittenIndex(manifest=index, images=[image for image, _ in written]), outputs, ())
+        write_outputs(WrittenIndex(index, tuple(image for image, _ in written)), outputs, ())
     here = chosen_platform(platforms, host_platform(os.uname().machine))
     number = 0 if here is None else here
     finished = _finished(plans[number].plan, *written[number], outputs, findings)
@@ -211,7 +211,7 @@ def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None) -> Wri
     return WrittenImage(
         manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
         config=config,
-        layers=[Blob(layer.digest, layer.size, source=source)],
+        layers=(Blob(layer.digest, layer.size, source=source),),
     )
 
 

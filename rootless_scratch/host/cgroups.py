@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless_scratch import command
+from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.spawn import find
 
@@ -17,14 +18,11 @@ if TYPE_CHECKING:
 _MOUNT = "/sys/fs/cgroup"
 
 
-class RuntimeChoice:
+class RuntimeChoice(Data):
     """The runtime to ask podman for: `name`, or None for podman's own default; `reason` where we choose."""
 
-    __slots__ = ("name", "reason")
-
-    def __init__(self, *, name: str | None, reason: str | None) -> None:
-        self.name = name
-        self.reason = reason
+    name: str | None
+    reason: str | None
 
 
 def cgroup_mode(root: str = "") -> CgroupMode:

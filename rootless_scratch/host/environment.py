@@ -11,13 +11,14 @@ import pwd
 import stat
 
 from rootless_scratch import private
+from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.spawn import absolute_path
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 _REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER_HOST")
 """These turn a local podman into a client of another one, and `system service` then refuses to start."""
@@ -26,14 +27,11 @@ _REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER
 _USUAL = "/var/tmp"  # noqa: S108 - private directories in it; it has room where /tmp lies in memory
 
 
-class ToolEnvironment:
+class ToolEnvironment(Data):
     """`variables` for a tool, and `notes`: one sentence for each thing that differs from the caller's."""
 
-    __slots__ = ("notes", "variables")
-
-    def __init__(self, *, variables: dict[str, str], notes: Sequence[str]) -> None:
-        self.variables = variables
-        self.notes = tuple(notes)
+    variables: dict[str, str]
+    notes: tuple[str, ...]
 
 
 def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironment:
@@ -75,7 +73,7 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironmen
         notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
         del variables["XDG_RUNTIME_DIR"]
     notes += _settle_temporary(variables)
-    return ToolEnvironment(variables=variables, notes=notes)
+    return ToolEnvironment(variables=variables, notes=tuple(notes))
 
 
 def _settle_path(variables: dict[str, str]) -> Iterator[str]:

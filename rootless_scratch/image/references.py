@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -19,19 +20,16 @@ _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 """OCI image-spec v1.1, annotations.md: the grammar of org.opencontainers.image.ref.name."""
 
 
-class Output:
+class Output(Data):
     """One destination; `word` is as it was given, `path` absolute, `ref` the image's name in there or None.
 
     Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag.
     """
 
-    __slots__ = ("path", "ref", "transport", "word")
-
-    def __init__(self, *, word: str, transport: str, path: str, ref: str | None) -> None:
-        self.word = word
-        self.transport = transport
-        self.path = path
-        self.ref = ref
+    word: str
+    transport: str
+    path: str
+    ref: str | None
 
 
 def is_output(word: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
 from rootless_scratch.image.finished import Layer, platform_said
@@ -32,23 +32,13 @@ if TYPE_CHECKING:
     from rootless_scratch.image.write.layer import Compression
 
 
-class Gathered:
+class Gathered(NamedTuple):
     """An image, or an index of several, that can be written; `image_id` and `platform` are those for this host."""
 
-    __slots__ = ("image", "image_id", "layers", "platform")
-
-    def __init__(
-        self,
-        *,
-        image: WrittenImage | WrittenIndex,
-        image_id: str,
-        layers: tuple[Layer, ...],
-        platform: str | None,
-    ) -> None:
-        self.image = image
-        self.image_id = image_id
-        self.layers = layers
-        self.platform = platform
+    image: WrittenImage | WrittenIndex
+    image_id: str
+    layers: tuple[Layer, ...]
+    platform: str | None
 
 
 def gather(
@@ -89,7 +79,7 @@ def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: by
     ]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     return Gathered(
-        image=WrittenIndex(manifest=Blob.of(index_document(described, _annotations(stored))), images=written),
+        image=WrittenIndex(Blob.of(index_document(described, _annotations(stored))), tuple(written)),
         image_id=written[here].config.name,
         layers=tuple(layer for each in images for layer in each.layers),
         platform=str(platforms[here]),
@@ -124,7 +114,7 @@ def _whole_index(
     platforms = [platform for platform, _ in found]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     return Gathered(
-        image=WrittenIndex(manifest=Blob.of(stored), images=images, nested=nested),
+        image=WrittenIndex(Blob.of(stored), tuple(images), tuple(nested)),
         image_id=found[here][1].image_id,
         layers=tuple(_described(layer) for _, image in found for layer in image.layers),
         platform=str(platforms[here]),
@@ -139,7 +129,7 @@ def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, c
         file = stack.enter_context(Temporary(place))
         layer = _copy(source, FoundLayer(blob_name(entry), "", entry), file, count)
         layers.append(Blob(layer.digest, layer.size, source=file))
-    return WrittenImage(manifest=manifest, config=config, layers=layers)
+    return WrittenImage(manifest, config, tuple(layers))
 
 
 def _document(source: Source, descriptor: dict[str, Any]) -> Blob:
@@ -198,7 +188,7 @@ def _gather(
         raise broken(source.word, str(fault)) from fault
     blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
     return Gathered(
-        image=WrittenImage(manifest=Blob.of(manifest), config=config, layers=blobs),
+        image=WrittenImage(Blob.of(manifest), config, tuple(blobs)),
         image_id=config.name,
         layers=tuple(copied),
         platform=_platform(found.config),

@@ -24,20 +24,10 @@ _IDLE = 3600.0
 """Seconds; what works is another process inside the namespace, which is not seen at work."""
 
 
-class Exported:
-    """The image's ID, and the full name that storage knows it by, None where it was asked for by its ID."""
+def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> str | None:
+    """Write an image or a list of local storage to a new layout in a private directory; its full name.
 
-    __slots__ = ("image_id", "name")
-
-    def __init__(self, *, image_id: str, name: str | None) -> None:
-        self.image_id = image_id
-        self.name = name
-
-
-def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> Exported:
-    """Write an image or a list of local storage to a new layout in a private directory.
-
-    Raises ImageNotFoundError, CommandError.
+    That is None where it was asked for by its ID. Raises ImageNotFoundError, CommandError.
     """
     asked = command.ask(
         ["buildah", "inspect", "--type", "image", "--", name], environment=environment, timeout=60, check=False
@@ -58,7 +48,7 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> E
     done = command.follow(argv, environment=environment, idle=_IDLE, place=place)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
-    return Exported(image_id=image_id, name=None if by_id else _full_name(name))
+    return None if by_id else _full_name(name)
 
 
 def _full_name(name: str) -> str | None:

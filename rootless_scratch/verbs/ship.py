@@ -189,10 +189,10 @@ def _ship(
 
             read = Output(word=image, transport="oci", path=os.path.join(place, "stored"), ref=None)
             try:
-                exported = export_image(image, read.path, environment=variables)
+                name = export_image(image, read.path, environment=variables)
             except CommandError as error:
                 raise about_namespaces(error) from error
-            names = names or ((exported.name,) if exported.name else ())
+            names = names or ((name,) if name else ())
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
         anew = stored or read.transport == "docker-archive"
         compression = _compression_for(compress, outputs) if compress or anew else None

@@ -13,6 +13,7 @@ import stat
 import time
 
 from rootless_scratch import private
+from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import resolved_state
 from rootless_scratch.troubles import trouble_met
@@ -27,19 +28,16 @@ OWNER_LABEL = "io.rootless-scratch.owner"
 _STORE_SETTINGS = ("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER", "XDG_DATA_HOME")
 
 
-class Wanted:
+class Wanted(Data, frozen=False):
     """A container that podman was asked for: its `name`, the `socket` of the service, and since when (time(2)).
 
     `id` is empty until podman has answered.
     """
 
-    __slots__ = ("id", "name", "since", "socket")
-
-    def __init__(self, *, name: str, socket: str, since: float, id: str = "") -> None:  # noqa: A002 - podman's word
-        self.name = name
-        self.socket = socket
-        self.since = since
-        self.id = id
+    name: str
+    socket: str
+    since: float
+    id: str = ""
 
 
 class Lease:
@@ -114,22 +112,17 @@ class Lease:
             self.descriptor = -1
 
 
-class Leftover:
+class Leftover(Data):
     """What a dead owner may have left: what it `wanted` of `engine`, and the directory of its service.
 
     `age` is the number of seconds since it last wrote that down.
     """
 
-    __slots__ = ("age", "directory", "engine", "lease", "wanted")
-
-    def __init__(
-        self, *, lease: Lease, age: float, engine: str, directory: str | None, wanted: Wanted | None
-    ) -> None:
-        self.lease = lease
-        self.age = age
-        self.engine = engine
-        self.directory = directory
-        self.wanted = wanted
+    lease: Lease
+    age: float
+    engine: str
+    directory: str | None
+    wanted: Wanted | None
 
 
 def container_name(owner: str) -> str:

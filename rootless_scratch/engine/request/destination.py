@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -17,15 +18,12 @@ _VARIABLES = ("CONTAINER_HOST", "CONTAINER_CONNECTION")
 """The first counts where both are set, as podman has it."""
 
 
-class Destination:
+class Destination(Data):
     """The `word` of the caller, an address or with `is_name` a connection, and by what it was `said`."""
 
-    __slots__ = ("is_name", "said", "word")
-
-    def __init__(self, word: str, *, said: str, is_name: bool) -> None:
-        self.word = word
-        self.said = said
-        self.is_name = is_name
+    word: str
+    said: str
+    is_name: bool
 
     @property
     def key(self) -> tuple[str, bool]:

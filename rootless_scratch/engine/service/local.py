@@ -11,6 +11,7 @@ import stat
 import time
 
 from rootless_scratch import command, processes
+from rootless_scratch.data import Data
 from rootless_scratch.engine.service.directory import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.troubles import trouble_met, trouble_said
@@ -44,21 +45,16 @@ class NamespaceLostError(HostError):
     """podman does nothing any more: all of its user namespace was killed, and it takes containers for running."""
 
 
-class Service:
+class Service(Data):
     """A service that listens: whose it is, and how to speak to it.
 
     One that the caller named has an `address`, and a `host` where it is known to run on another one than we do.
     """
 
-    __slots__ = ("address", "client", "host", "origin")
-
-    def __init__(
-        self, *, client: Client, origin: Origin, address: str | None = None, host: str | None = None
-    ) -> None:
-        self.client = client
-        self.origin = origin
-        self.address = address
-        self.host = host
+    client: Client
+    origin: Origin
+    address: str | None = None
+    host: str | None = None
 
     @property
     def elsewhere(self) -> bool:

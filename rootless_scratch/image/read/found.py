@@ -29,40 +29,26 @@ if TYPE_CHECKING:
     from rootless_scratch.image.read.reader import Source
 
 
-class FoundLayer:
+class FoundLayer(NamedTuple):
     """A layer: the name of its file, the diff_id that the config gives it, and its descriptor."""
 
-    __slots__ = ("descriptor", "diff_id", "name")
-
-    def __init__(self, name: str, diff_id: str, descriptor: dict[str, Any]) -> None:
-        self.name = name
-        self.diff_id = diff_id
-        self.descriptor = descriptor
+    name: str
+    diff_id: str
+    descriptor: dict[str, Any]
 
 
-class FoundImage:
+class FoundImage(NamedTuple):
     """An image's config and manifest as they are stored, and its layers, lowest first.
 
     `manifest` is None where there is none in the form of OCI's specification. `mismatch` says which of the two is
     not what its digest says, None if both are.
     """
 
-    __slots__ = ("config", "image_id", "layers", "manifest", "mismatch")
-
-    def __init__(
-        self,
-        *,
-        image_id: str,
-        config: bytes,
-        layers: tuple[FoundLayer, ...],
-        manifest: bytes | None,
-        mismatch: str | None,
-    ) -> None:
-        self.mismatch = mismatch
-        self.image_id = image_id
-        self.config = config
-        self.layers = layers
-        self.manifest = manifest
+    image_id: str
+    config: bytes
+    layers: tuple[FoundLayer, ...]
+    manifest: bytes | None
+    mismatch: str | None
 
 
 class _Named(NamedTuple):

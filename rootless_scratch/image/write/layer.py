@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import changed, planned
 from rootless_scratch.image.rootfs import File
@@ -34,14 +35,11 @@ ZSTD_LEVELS = range(1, 20)
 _ZSTD_LEVEL = 3
 
 
-class Compression:
+class Compression(Data):
     """How a layer is stored: `name` none, gzip or zstd, `level` isal's (0 fastest, 3 smallest) or zstd's."""
 
-    __slots__ = ("level", "name")
-
-    def __init__(self, name: str, level: int = _GZIP_LEVEL) -> None:
-        self.name = name
-        self.level = level
+    name: str
+    level: int = _GZIP_LEVEL
 
 
 NONE = Compression("none")
@@ -65,15 +63,12 @@ def parse_compression(word: str) -> Compression:
     )
 
 
-class WrittenLayer:
+class WrittenLayer(Data):
     """What was written: `diff_id` of the tar, `digest` and `size` of what is stored; sha256 in hexadecimal."""
 
-    __slots__ = ("diff_id", "digest", "size")
-
-    def __init__(self, *, diff_id: str, digest: str, size: int) -> None:
-        self.diff_id = diff_id
-        self.digest = digest
-        self.size = size
+    diff_id: str
+    digest: str
+    size: int
 
 
 def write_layer(

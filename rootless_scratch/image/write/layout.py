@@ -13,6 +13,7 @@ import os
 import time
 from contextlib import contextmanager, suppress
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import BuildError
 from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode, ref_of
@@ -31,16 +32,13 @@ _LOCK_PATIENCE = 60.0
 """Seconds; a writer holds it for as long as it takes to write one small file."""
 
 
-class Blob:
+class Blob(Data):
     """Bytes with their digest: either `content`, or what the file `source` holds, from its start."""
 
-    __slots__ = ("content", "digest", "size", "source")
-
-    def __init__(self, digest: str, size: int, *, content: bytes = b"", source: Temporary | None = None) -> None:
-        self.digest = digest
-        self.size = size
-        self.content = content
-        self.source = source
+    digest: str
+    size: int
+    content: bytes = b""
+    source: Temporary | None = None
 
     @classmethod
     def of(cls, content: bytes) -> Blob:
@@ -53,15 +51,12 @@ class Blob:
         return self.digest.removeprefix("sha256:")
 
 
-class WrittenImage:
+class WrittenImage(Data):
     """All blobs of an image: the manifest, the config, the layers."""
 
-    __slots__ = ("config", "layers", "manifest")
-
-    def __init__(self, *, manifest: Blob, config: Blob, layers: Sequence[Blob]) -> None:
-        self.manifest = manifest
-        self.config = config
-        self.layers = tuple(layers)
+    manifest: Blob
+    config: Blob
+    layers: tuple[Blob, ...]
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -74,18 +69,15 @@ class WrittenImage:
         return _named(MANIFEST, self.manifest, ref)
 
 
-class WrittenIndex:
+class WrittenIndex(Data):
     """All blobs of several images, and the index that names them by platform; `manifest` is the index itself.
 
     `nested` are indexes that it names.
     """
 
-    __slots__ = ("images", "manifest", "nested")
-
-    def __init__(self, *, manifest: Blob, images: Sequence[WrittenImage], nested: Sequence[Blob] = ()) -> None:
-        self.manifest = manifest
-        self.images = tuple(images)
-        self.nested = tuple(nested)
+    manifest: Blob
+    images: tuple[WrittenImage, ...]
+    nested: tuple[Blob, ...] = ()
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
