@@ -16,8 +16,7 @@ import time
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
     from typing import Self
 
 PREFIX, HIDDEN_PREFIX = "rootless-scratch.", ".rootless-scratch."
@@ -26,6 +25,7 @@ FORGETS = "ROOTLESS_SCRATCH_FORGETS"
 """Variables that tell tether.py of a private directory: argument lists are everybody's to read."""
 
 _DIGITS = 32
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MAPPED_ALL = "4294967295"
@@ -52,9 +52,7 @@ class PrivateDirectory:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -161,12 +159,53 @@ def _make(path: str) -> None:
             os.mkdir(path, 0o700)
 
 
-def is_at(descriptor: int, path: str) -> bool:
-    """Whether what was opened still has this path, which is not followed."""
+def is_at(descriptor: int, path: str, *, above: int | None = None) -> bool:
+    """Whether what was opened still has this path, below the directory `above`, which is not followed."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path, dir_fd=above))
     except OSError:
         return False
+
+
+def lock_file(
+    path: str,
+    flags: int,
+    *,
+    kind: int = _AT_ONCE,
+    above: int | None = None,
+    again: Callable[[int], bool] | None = None,
+) -> int | None:
+    """A descriptor of a file of this user's, opened with these flags of open(2), locked, and still at its path.
+
+    None where another process has removed it meanwhile, or holds it, unless `again`, which gets the descriptor,
+    says to try once more. `above` as for `is_at`. Raises OSError.
+    """
+    safely = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags | safely, 0o600, dir_fd=above)
+    try:
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if ours and lock(descriptor, kind, again=again) and is_at(descriptor, path, above=above):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    if not ours:
+        raise PermissionError(errno.EPERM, "it is no file, or belongs to another user", path)
+    return None
+
+
+def lock(descriptor: int, kind: int = _AT_ONCE, *, again: Callable[[int], bool] | None = None) -> bool:
+    """Lock what was opened, by flock(2); False where another process holds it, and `again` is tired of that."""
+    while True:
+        try:
+            fcntl.flock(descriptor, kind)
+        except BlockingIOError:
+            if again is None or not again(descriptor):
+                return False
+        else:
+            return True
 
 
 def exchangeable(path: str) -> str | None:
@@ -318,17 +357,13 @@ def sweep(base: str) -> None:
         except OSError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_of_this_kernel(path) or time.time() - os.fstat(descriptor).st_mtime > _ELSEWHERE:
+            here = os.path.basename(path).removeprefix(".").startswith(f"{PREFIX}{_kernel()}")
+            if (here or time.time() - os.fstat(descriptor).st_mtime > _ELSEWHERE) and lock(descriptor):
                 remove_held(path, descriptor)
         except OSError:
             continue
         finally:
             os.close(descriptor)
-
-
-def _is_of_this_kernel(path: str) -> bool:
-    return os.path.basename(path).removeprefix(".").startswith(f"{PREFIX}{_kernel()}")
 
 
 def _kernel() -> str:

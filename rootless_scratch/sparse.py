@@ -1,4 +1,4 @@
-"""Copying files with their holes, for which only builtin modules are imported: the worker does it too."""
+"""Writing whole blocks, and copying files with their holes; builtin modules alone, for the worker does it too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 _WORTH = 64 << 10
 """Bytes below which a file is not asked for its holes."""
 
+_PIECE = 1 << 20
+"""Bytes that are copied at once where the kernel does not do it."""
+
 _FINAL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """What copying by hand meets too."""
 
@@ -22,30 +25,52 @@ def copy_sparse(reading: int, writing: int, size: int, *, chunk: int) -> Iterato
     After each piece, of `chunk` bytes at most but for holes, the bytes that are done with it are yielded. Raises
     OSError. A source that changes meanwhile is the caller's to notice.
     """
-    in_kernel = True
     at = 0
     for start, end in _data(reading, size):
         if start > at:
             yield start - at
         at = start
-        while at < end:
-            count = 0
-            if in_kernel:
-                try:
-                    count = os.copy_file_range(reading, writing, min(chunk, end - at), at, at)
-                except OSError as error:
-                    if error.errno in _FINAL:
-                        raise
-                    in_kernel = False
-            if not in_kernel:
-                count = _write(writing, os.pread(reading, min(chunk, end - at), at), at)
-            if count == 0:
-                break
+        for count in copy_range(reading, writing, start, end, chunk=chunk):
             at += count
             yield count
     if at < size:
         os.ftruncate(writing, size)
         yield size - at
+
+
+def copy_range(
+    reading: int, writing: int, at: int, end: int, *, chunk: int, append: bool = False
+) -> Iterator[int]:
+    """Copy a stretch to the same place, or with `append` to where the file is at; the bytes done piece by piece.
+
+    It ends early where the source does. Raises OSError.
+    """
+    in_kernel = True
+    while at < end:
+        to = None if append else at
+        if in_kernel:
+            try:
+                count = os.copy_file_range(reading, writing, min(chunk, end - at), at, to)
+            except OSError as error:
+                if error.errno in _FINAL:
+                    raise
+                in_kernel = False
+                continue
+        else:
+            count = write_all(writing, os.pread(reading, min(chunk, end - at, _PIECE), at), to)
+        if count == 0:
+            return
+        at += count
+        yield count
+
+
+def write_all(writing: int, block: bytes | bytearray | memoryview[int], at: int | None = None) -> int:
+    """Write the whole block, to the place `at` or to where the file is at, and return its length."""
+    view, done = memoryview(block), 0
+    while done < len(view):
+        rest = view[done:]
+        done += os.write(writing, rest) if at is None else os.pwrite(writing, rest, at + done)
+    return done
 
 
 def _data(reading: int, size: int) -> Iterator[tuple[int, int]]:
@@ -65,12 +90,3 @@ def _data(reading: int, size: int) -> Iterator[tuple[int, int]]:
             return
         yield start, min(end, size)
         at = end
-
-
-def _write(writing: int, block: bytes, at: int) -> int:
-    """Write the whole block, and return its length."""
-    view = memoryview(block)
-    while view:
-        count = os.pwrite(writing, view, at)
-        view, at = view[count:], at + count
-    return len(block)

@@ -7,6 +7,7 @@ import os
 import select
 
 from rootless_scratch.data import Data
+from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ def tell(answer: dict[str, object]) -> None:
     """One line of JSON to the caller; raises Cancelled where nobody hears it."""
     import json
 
-    line = json.dumps(answer).encode("ascii") + b"\n"
     try:
-        while line:
-            line = line[os.write(1, line) :]
+        write_all(1, json.dumps(answer).encode("ascii") + b"\n")
     except BrokenPipeError as error:
         raise Cancelled from error
 

@@ -22,6 +22,7 @@ from rootless_scratch.image.read.found import find_image
 from rootless_scratch.image.read.reader import Fault, broken
 from rootless_scratch.image.read.tarread import Member, TarFault, TarReader
 from rootless_scratch.image.read.unpacking import open_layer
+from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,10 +182,8 @@ def _refuse_too_large(path: str, size: int, descriptor: int) -> None:
 
 
 def _write(descriptor: int, block: bytes) -> None:
-    view = memoryview(block)
     try:
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, block)
     except OSError as error:
         raise _no_space(error.strerror or str(error)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
@@ -39,24 +38,24 @@ def take_over(scratch: str, name: str, *, is_seen: bool) -> private.PrivateDirec
         # It was never made, or is gone; what somebody else has put there stays.
         return None
     began = time.monotonic()
+
+    def again(_descriptor: int) -> bool:
+        waited = time.monotonic() - began
+        if waited > _GIVE_UP:
+            raise BlockingIOError
+        if waited > _LET_FINISH:
+            count = _signal(name, by_force=waited > _POLITE)
+            if not count and is_seen and waited > _ALONE:
+                return False
+        time.sleep(0.01 if waited < _LET_FINISH else 0.1)
+        return True
+
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = time.monotonic() - began
-                if waited > _GIVE_UP:
-                    raise
-                if waited > _LET_FINISH:
-                    count = _signal(name, by_force=waited > _POLITE)
-                    if not count and is_seen and waited > _ALONE:
-                        return private.PrivateDirectory(scratch, descriptor)
-                time.sleep(0.01 if waited < _LET_FINISH else 0.1)
-            else:
-                return private.PrivateDirectory(scratch, descriptor)
+        private.lock(descriptor, again=again)
     except BaseException:
         os.close(descriptor)
         raise
+    return private.PrivateDirectory(scratch, descriptor)
 
 
 def _signal(name: str, *, by_force: bool) -> int:

@@ -6,7 +6,6 @@ import binascii
 import fcntl
 import marshal
 import os
-import stat
 import time
 
 from rootless_scratch import private
@@ -179,35 +178,29 @@ def sweep(places: Places) -> None:
 
 def _sweep_one(places: Places, name: str) -> None:
     path = os.path.join(places.records, name)
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    deadline = time.monotonic() + _ENDING_PATIENCE
+    descriptor = private.lock_file(path, os.O_RDWR, again=lambda held: _is_ending(held, deadline))
+    if descriptor is None:
+        return
+    taken = False
     try:
-        status = os.fstat(descriptor)
-        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        if not (ours and _lock(descriptor) and private.is_at(descriptor, path)):
-            os.close(descriptor)
-            return
-        content = _read(descriptor)
         if name.startswith(_LOCK):
             os.unlink(path)
-            os.close(descriptor)
             return
-        if _is_elsewhere(content, status.st_mtime):
-            os.close(descriptor)
+        content = _read(descriptor)
+        if _is_elsewhere(content, os.fstat(descriptor).st_mtime):
             return
-    except BaseException:
-        os.close(descriptor)
-        raise
-    from rootless_scratch.backends.orphans import take_over
+        from rootless_scratch.backends.orphans import take_over
 
-    own = name.removesuffix(_NEW)
-    scratch = content.get("scratch")
-    try:
+        own = name.removesuffix(_NEW)
+        scratch = content.get("scratch")
         is_seen = content.get("processes") == _processes()
         held = take_over(scratch, own, is_seen=is_seen) if isinstance(scratch, str) else None
-    except BlockingIOError:
-        # Tools that outlived their worker do not end: the record outlives them.
-        os.close(descriptor)
-        return
+        taken = True
+    finally:
+        # Where tools that outlived their worker do not end (BlockingIOError), the record outlives them.
+        if not taken:
+            os.close(descriptor)
     Record(path, descriptor, {"expected": {}, "before": [], **content, "name": own}, held).take_back(places)
 
 
@@ -240,24 +233,17 @@ def _is_elsewhere(content: dict[str, Any], written: float) -> bool:
 def _create_locked(path: str) -> int:
     """A new file under this lock, which a sweep between its creation and its locking may have removed."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if private.is_at(descriptor, path):
+        descriptor = private.lock_file(path, os.O_RDWR | os.O_CREAT, kind=fcntl.LOCK_EX)
+        if descriptor is not None:
             return descriptor
-        os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    deadline = time.monotonic() + _ENDING_PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not _read(descriptor).get("ending") or time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        else:
-            return True
+def _is_ending(descriptor: int, deadline: float) -> bool:
+    """Whether its worker is just taking back, and worth waiting for some more."""
+    if not _read(descriptor).get("ending") or time.monotonic() > deadline:
+        return False
+    time.sleep(0.01)
+    return True
 
 
 def _read(descriptor: int) -> dict[str, Any]:

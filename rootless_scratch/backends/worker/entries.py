@@ -8,7 +8,7 @@ import os
 import stat
 
 from rootless_scratch.backends.caller import Failed, check_caller, tell
-from rootless_scratch.sparse import copy_sparse
+from rootless_scratch.sparse import copy_sparse, write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Writer:
         writing = os.open(name, flags, 0o600, dir_fd=parent)
         try:
             if reading is None:
-                self.written += _write_all(writing, entry["content"])
+                self.written += write_all(writing, entry["content"])
             else:
                 self._copy_bytes(reading, writing, entry["identity"][2])
             self._finish(writing, entry)
@@ -159,14 +159,6 @@ def _open_source(source: str) -> int:
             f"{source!r} cannot be read any more: {error.strerror}.",
             "Do not change the file during the build.",
         ) from error
-
-
-def _write_all(writing: int, block: bytes) -> int:
-    """Write the whole block and return its length."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(writing, view) :]
-    return len(block)
 
 
 def _check_identity(reading: int, source: str, identity: Sequence[int]) -> None:

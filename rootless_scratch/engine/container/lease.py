@@ -7,9 +7,7 @@ pid namespace or login it ran in, so the next call can tell what is left over an
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import stat
 import time
 
 from rootless_scratch import private
@@ -188,22 +186,12 @@ def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:
 def _lock(path: str, flags: int) -> Lease | None:
     """Open and lock, or None where another process holds it, has just removed it, or it is not ours."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+        descriptor = private.lock_file(path, os.O_RDWR | flags)
     except OSError:
         if flags:
             raise
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        opened, named = os.fstat(descriptor), os.stat(path, follow_symlinks=False)
-    except OSError:
-        os.close(descriptor)
-        return None
-    ours = stat.S_ISREG(opened.st_mode) and opened.st_uid == os.geteuid()
-    if not ours or (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
-        os.close(descriptor)
-        return None
-    return Lease(path=path, descriptor=descriptor)
+    return None if descriptor is None else Lease(path=path, descriptor=descriptor)
 
 
 def _recorded(descriptor: int) -> tuple[str, str | None, Wanted | None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.stdio.streams import STDERR, TAIL, Frames
 from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError
+from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,10 +141,8 @@ class Recording:
                 self._changed.notify_all()
 
     def _keep(self, data: bytes) -> None:
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            write_all(self._file.fileno(), data)
         except OSError as error:
             self._problem = error.strerror or str(error)
             return

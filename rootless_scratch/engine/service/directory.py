@@ -52,7 +52,7 @@ class Place:
         # What is done in it is done by its descriptor, which nobody can exchange.
         self._opened = opened
         self._users = users
-        self._turn = -1
+        self._turn: int | None = None
 
     @property
     def log(self) -> str:
@@ -69,24 +69,22 @@ class Place:
 
     def take_turn(self) -> bool:
         """Be the one who starts a service, until `end_turn`; False while another is."""
-        if self._turn < 0:
+        if self._turn is None:
             self._turn = _locked(self._opened, _TURN, os.O_CREAT, fcntl.LOCK_EX)
-        return self._turn >= 0
+        return self._turn is not None
 
     def end_turn(self) -> None:
         """Let others start a service; once is enough."""
-        if self._turn >= 0:
+        if self._turn is not None:
             os.close(self._turn)
-            self._turn = -1
+            self._turn = None
 
     def leave(self, end: Callable[[], None]) -> bool:
         """Use it no more; where nobody else does, `end` what is there and remove it. Whether that was so."""
         try:
             self.end_turn()
-            try:
-                # Of two who leave at once the kernel lets one have it: flock(2) drops the old lock first.
-                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            # Of two who leave at once the kernel lets one have it: flock(2) drops the old lock first.
+            if not private.lock(self._users):
                 return False
             try:
                 end()
@@ -113,14 +111,18 @@ def private_place(variables: Mapping[str, str]) -> Place:
 
 def abandoned(directory: str) -> Place | None:
     """The place of a user who was killed, if it is still there, to be left at once; raises OSError."""
-    opened = private.open_private(directory)
-    users = -1
+    return _used(directory, 0)
+
+
+def _used(directory: str, flags: int) -> Place | None:
+    """The place, used from now on; None where another is about to remove it, or has. Raises OSError."""
+    opened, users = private.open_private(directory), None
     try:
-        users = _locked(opened, _USERS, 0, fcntl.LOCK_SH)
+        users = _locked(opened, _USERS, flags, fcntl.LOCK_SH)
     finally:
-        if users < 0:
+        if users is None:
             os.close(opened)
-    return None if users < 0 else Place(directory, opened, users)
+    return None if users is None else Place(directory, opened, users)
 
 
 def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
@@ -181,19 +183,13 @@ def _enter(directory: str) -> Place:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         _make(directory)
-        users = opened = -1
         try:
-            opened = private.open_private(directory)
-            users = _locked(opened, _USERS, os.O_CREAT, fcntl.LOCK_SH)
-            if users >= 0:
-                return Place(directory, opened, users)
+            place = _used(directory, os.O_CREAT)
         except FileNotFoundError:
             # Its last user has removed it meanwhile.
-            pass
-        finally:
-            if users < 0 <= opened:
-                os.close(opened)
-        # Its last user has locked it, to remove it.
+            place = None
+        if place is not None:
+            return place
         time.sleep(0.002)
     raise BlockingIOError(errno.EWOULDBLOCK, "another call does not end its service")
 
@@ -206,24 +202,12 @@ def _make(directory: str) -> None:
         return
 
 
-def _locked(opened: int, name: str, flags: int, kind: int) -> int:
-    """A descriptor of a file of the directory, locked, or -1 where another has locked or removed it."""
+def _locked(opened: int, name: str, flags: int, kind: int) -> int | None:
+    """A descriptor of a file of the directory, locked, or None where another has locked or removed it."""
     try:
-        descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600, dir_fd=opened)
+        return private.lock_file(name, os.O_RDWR | flags, kind=kind | fcntl.LOCK_NB, above=opened)
     except FileNotFoundError:
-        return -1
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.lstat(name, dir_fd=opened)):
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        os.close(descriptor)
-        return -1
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return -1
+        return None
 
 
 def _names(opened: int) -> list[str]:

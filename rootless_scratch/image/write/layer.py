@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
@@ -14,6 +15,7 @@ from rootless_scratch.image.host_files import changed, planned
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import END, entry_header, padding
+from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -86,72 +88,64 @@ def write_layer(
     sources, `mtime` and the compression, and on nothing else. Raises SourceError where a source is not the
     file that was planned, before or after it was read; OSError.
     """
-    diff = hashlib.sha256()
-    stored = diff if compression.name == "none" else hashlib.sha256()
-    large = size >= _THREADS_FROM
-    pack = packer(compression.name, compression.level, parallel=large)
-    written = 0
-
-    def store(block: Block) -> None:
-        nonlocal written
-        view = memoryview(block)
-        written += len(view)
-        while view:
-            view = view[os.write(descriptor, view) :]
-
-    def take(block: Block) -> None:
-        diff.update(block)
-        if pack is not None:
-            packed = pack.add(block)
-            stored.update(packed)
-            store(packed)
-
-    def buffer(kept: bytearray = bytearray(CHUNK)) -> bytearray:  # noqa: B008 - one for all is meant
-        return kept
-
-    if not large:
-        for block in _blocks(entries, mtime, buffer, progress):
-            take(block)
-            if pack is None:
-                store(block)
-    else:
-        _share_out(entries, mtime, progress, take, store if pack is None else None)
-    if pack is not None:
-        packed = pack.end()
-        stored.update(packed)
-        store(packed)
-    return WrittenLayer(diff_id=diff.hexdigest(), digest=stored.hexdigest(), size=written)
+    blocks = partial(_blocks, entries, mtime, progress)
+    if size < _THREADS_FROM:
+        memory = bytearray(CHUNK)
+        return pack_layer(blocks(lambda: memory), descriptor, compression=compression, parallel=False)
+    writing = _Writing(descriptor, compression, parallel=True)
+    _share_out(blocks, writing)
+    return writing.end()
 
 
-def pack_layer(blocks: Iterable[Block], descriptor: int, *, compression: Compression) -> WrittenLayer:
-    """Write a tar that exists already, compressed anew: the bytes that `write_layer` gives it. Raises OSError."""
-    diff, stored = hashlib.sha256(), hashlib.sha256()
-    pack = packer(compression.name, compression.level, parallel=True)
-    written = 0
-
-    def store(block: Block) -> None:
-        nonlocal written
-        stored.update(block)
-        written += len(block)
-        view = memoryview(block)
-        while view:
-            view = view[os.write(descriptor, view) :]
-
+def pack_layer(
+    blocks: Iterable[Block], descriptor: int, *, compression: Compression, parallel: bool = True
+) -> WrittenLayer:
+    """Write a tar that exists already: the bytes that `write_layer` gives it. Raises OSError."""
+    writing = _Writing(descriptor, compression, parallel=parallel)
     for block in blocks:
-        diff.update(block)
-        store(block if pack is None else pack.add(block))
-    if pack is not None:
-        store(pack.end())
-    return WrittenLayer(diff_id=diff.hexdigest(), digest=stored.hexdigest(), size=written)
+        writing.take(block)
+        if writing.plain:
+            writing.store(block)
+    return writing.end()
 
 
-def _share_out(
-    entries: Iterable[Entry],
-    mtime: int,
-    progress: Callable[[int], None] | None,
-    take: Callable[[Block], None],
-    store: Callable[[Block], None] | None,
-) -> None:
+class _Writing:
+    """A layer on its way to a file: hashed before and after what compresses it, if anything does."""
+
+    def __init__(self, descriptor: int, compression: Compression, *, parallel: bool) -> None:
+        self._descriptor = descriptor
+        self._pack = packer(compression.name, compression.level, parallel=parallel)
+        self._diff = hashlib.sha256()
+        self._stored = self._diff if self._pack is None else hashlib.sha256()
+        self._size = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing compresses it, so that it is stored as it is taken."""
+        return self._pack is None
+
+    def take(self, block: Block) -> None:
+        """Hash some more of the tar; where it is compressed, store it so."""
+        self._diff.update(block)
+        if self._pack is not None:
+            self._keep(self._pack.add(block))
+
+    def store(self, block: Block) -> None:
+        """Write as it is."""
+        self._size += write_all(self._descriptor, block)
+
+    def end(self) -> WrittenLayer:
+        """What was written, with the rest."""
+        if self._pack is not None:
+            self._keep(self._pack.end())
+        return WrittenLayer(self._diff.hexdigest(), self._stored.hexdigest(), self._size)
+
+    def _keep(self, packed: bytes) -> None:
+        self._stored.update(packed)
+        self.store(packed)
+
+
+def _share_out(blocks: Callable[[Callable[[], bytearray]], Iterator[Block]], writing: _Writing) -> None:
     """One thread hashes (and compresses) while this one reads and writes: all four let the other run."""
     from queue import SimpleQueue
     from threading import Thread
@@ -165,7 +159,7 @@ def _share_out(
     def work() -> None:
         while (block := filled.get()) is not None:
             try:
-                take(block)
+                writing.take(block)
             except Exception as error:  # noqa: BLE001 - raised again by the other thread
                 failures.append(error)
             if isinstance(block, memoryview) and isinstance(block.obj, bytearray):
@@ -174,10 +168,10 @@ def _share_out(
     worker = Thread(target=work, daemon=True)
     worker.start()
     try:
-        for block in _blocks(entries, mtime, free.get, progress):
+        for block in blocks(free.get):
             filled.put(block)
-            if store is not None:
-                store(block)
+            if writing.plain:
+                writing.store(block)
             if failures:
                 break
     finally:
@@ -199,8 +193,8 @@ def file_digest(file: File) -> str:
 def _blocks(
     entries: Iterable[Entry],
     mtime: int,
-    buffer: Callable[[], bytearray],
     progress: Callable[[int], None] | None,
+    buffer: Callable[[], bytearray],
 ) -> Iterator[Block]:
     """The bytes of the tar; `buffer` gives the memory for each chunk of a source."""
     done = 0

@@ -6,7 +6,6 @@ names them, is replaced under a lock of the directory (OCI image-spec v1.1, imag
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,8 @@ from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode, ref_of
 from rootless_scratch.image.write.tarheader import DIRECTORY, END, header, padding
 from rootless_scratch.image.write.temporary import PREFIX, Temporary, sync_directory
-from rootless_scratch.private import foreign_link
+from rootless_scratch.private import foreign_link, lock
+from rootless_scratch.sparse import copy_range
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -214,25 +214,11 @@ def _append(file: Temporary, blob: Blob) -> None:
     if blob.source is None:
         file.write(blob.content)
         return
-    at = 0
-    in_kernel = True
-    while at < blob.size:
-        count = min(_CHUNK, blob.size - at)
-        if in_kernel:
-            try:
-                done = os.copy_file_range(blob.source.descriptor, file.descriptor, count, offset_src=at)
-            except OSError:
-                in_kernel = False
-                continue
-        else:
-            block = os.pread(blob.source.descriptor, min(count, 1 << 20), at)
-            file.write(block)
-            done = len(block)
-        if done == 0:
-            raise BuildError(
-                "A layer became shorter while it was copied.", fix="Do not change the output while it is written."
-            )
-        at += done
+    reading, writing = blob.source.descriptor, file.descriptor
+    if sum(copy_range(reading, writing, 0, blob.size, chunk=_CHUNK, append=True)) < blob.size:
+        raise BuildError(
+            "A layer became shorter while it was copied.", fix="Do not change the output while it is written."
+        )
 
 
 def _read_index(path: str) -> dict[str, list[object]]:
@@ -259,18 +245,17 @@ def locked(path: str) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + _LOCK_PATIENCE
+
+    def again(_descriptor: int) -> bool:
+        time.sleep(0.005)
+        return time.monotonic() <= deadline
+
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise BuildError(
-                        f"Another process has held the lock of {path!r} for {_LOCK_PATIENCE:g} s.",
-                        fix="See which one by `lslocks`, or write to a directory that others cannot read.",
-                    ) from error
-                time.sleep(0.005)
+        if not lock(descriptor, again=again):
+            raise BuildError(
+                f"Another process has held the lock of {path!r} for {_LOCK_PATIENCE:g} s.",
+                fix="See which one by `lslocks`, or write to a directory that others cannot read.",
+            )
         yield
     finally:
         os.close(descriptor)

@@ -10,13 +10,12 @@ import errno
 import fcntl
 import os
 import re
-import stat
 
 from rootless_scratch import private
+from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
 PREFIX = ".rootless-scratch-"
@@ -43,9 +42,7 @@ class Temporary:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         try:
             if self._name is not None:
                 os.unlink(os.path.join(self._directory, self._name))
@@ -56,9 +53,7 @@ class Temporary:
 
     def write(self, content: bytes) -> None:
         """Append all of it."""
-        view = memoryview(content)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
+        write_all(self.descriptor, content)
 
     def is_in(self, directory: str) -> bool:
         """Whether it lies in this directory and has no name yet."""
@@ -127,16 +122,15 @@ def sweep(directory: str) -> None:
         return
     for path, inode in signs:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = private.lock_file(path, os.O_RDONLY)
         except OSError:
             continue  # gone meanwhile, or another user's
+        if descriptor is None:
+            continue
         try:
             status = os.fstat(descriptor)
-            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
-            if ours and status.st_ino == inode:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if private.is_at(descriptor, path):
-                    os.unlink(path)
+            if status.st_nlink == 1 and status.st_ino == inode:
+                os.unlink(path)
         except OSError:
             continue
         finally:
