@@ -186,53 +186,30 @@ def follow(
     (tether.py). It works in the private directory `place`, whose name thus stands in no argument list. Raises
     CommandTimeoutError, ToolMissingError.
     """
-    import os
-    import select
     import time
 
     variables = environment if place is None else {**environment, WORKS_IN: place}
     child = start(tethered(argv), environment=variables)
-    assert child.stdout is not None  # noqa: S101 - pipes were asked for
-    assert child.stderr is not None  # noqa: S101 - likewise
-    said = {child.stdout: bytearray(), child.stderr: bytearray()}
-    readers = {child.stdout: _Lines(told), child.stderr: _Lines(heard)}
-    poller = select.poll()
-    for descriptor in said:
-        poller.register(descriptor, select.POLLIN)
-    pending, moved, since = len(said), 0, time.monotonic()
+    said, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
+    moved, since = 0, time.monotonic()
     try:
-        while pending:
-            for descriptor, _ in poller.poll(min(idle, 5.0) * 1000):
-                block = os.read(descriptor, 65536)
-                said[descriptor] += block
-                readers[descriptor].read(said[descriptor])
-                if not block:
-                    poller.unregister(descriptor)
-                    pending -= 1
+        for number, block in child.blocks(pause=min(idle, 5.0)):
+            teller = (None, told, heard)[number]
+            if number:
+                said[number] += block
+            if teller is not None:
+                *lines, rests[number] = (rests[number] + block).split(b"\n")
+                for line in lines:
+                    teller(line.decode("utf-8", "replace"))
             now = _bytes_moved(child.pid)
             if now is None or now - moved > _STANDSTILL:
                 moved, since = now or moved, time.monotonic()
             elif time.monotonic() - since > idle:
                 raise _hangs(argv, idle)
-        return Output(exit_code=child.wait(), stdout=bytes(said[child.stdout]), stderr=bytes(said[child.stderr]))
+        return Output(exit_code=child.wait(), stdout=bytes(said[1]), stderr=bytes(said[2]))
     finally:
         child.kill_session()
         child.close()
-
-
-class _Lines:
-    """Passes on each whole line of a text that grows, once."""
-
-    __slots__ = ("_at", "_told")
-
-    def __init__(self, told: Callable[[str], None] | None) -> None:
-        self._told = told
-        self._at = 0
-
-    def read(self, text: bytearray) -> None:
-        while self._told is not None and (end := text.find(b"\n", self._at)) >= 0:
-            line, self._at = text[self._at : end], end + 1
-            self._told(line.decode("utf-8", "replace"))
 
 
 def _bytes_moved(pid: int) -> int | None:

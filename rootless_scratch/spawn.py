@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _ADMINISTRATORS = "/usr/local/sbin:/usr/sbin:/sbin"
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -40,6 +40,33 @@ class Child:
         code = self._reap(0)
         assert code is not None  # noqa: S101 - waitpid(2) without WNOHANG
         return code
+
+    def blocks(self, *, pause: float | None = None, watched: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """What comes of its stdout (1) and stderr (2), as far as these are pipes, until they have ended.
+
+        Where nothing comes for `pause` seconds, or once the other end of the descriptor `watched` is closed, the
+        number is 0, so that the caller can look around.
+        """
+        import select
+
+        streams = {each: number for number, each in ((1, self.stdout), (2, self.stderr)) if each is not None}
+        poll = select.poll()
+        for descriptor in streams:
+            poll.register(descriptor, select.POLLIN)
+        if watched is not None:
+            # No event is asked for: what is reported all the same is that the other end was closed.
+            poll.register(watched, 0)
+        while streams:
+            ready = [descriptor for descriptor, _ in poll.poll(None if pause is None else pause * 1000)]
+            if not ready or watched in ready:
+                yield 0, b""
+            for descriptor in streams.keys() & ready:
+                block = os.read(descriptor, 65_536)
+                if block:
+                    yield streams[descriptor], block
+                else:
+                    poll.unregister(descriptor)
+                    del streams[descriptor]
 
     def kill_session(self) -> None:
         """End it by SIGKILL, with all that it started in its own session, and reap it."""

@@ -17,8 +17,7 @@ from rootless_scratch.host.environment import (
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal, Self
 
     Purpose = Literal["build", "read", "read-programs"]
@@ -66,9 +65,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -90,8 +87,8 @@ class Session:
 
         self._send(job)
         buffer = said = b""
-        for block, is_answer in self._blocks():
-            if not is_answer:
+        for number, block in self._worker.blocks():
+            if number == 2:  # noqa: PLR2004 - stderr
                 said = (said + block)[-command.STDERR_KEPT :]
                 continue
             *lines, buffer = (buffer + block).split(b"\n")
@@ -114,51 +111,24 @@ class Session:
         """The job's size in 8 bytes, then the job; marshal is what the same Python reads without an import."""
         import marshal
 
+        from rootless_scratch.sparse import write_all
+
         content = marshal.dumps(dict(job))
-        line = memoryview(len(content).to_bytes(8, "little") + content)
         assert self._worker.stdin is not None  # noqa: S101 - a pipe was asked for
         try:
-            while line:
-                line = line[os.write(self._worker.stdin, line) :]
+            write_all(self._worker.stdin, len(content).to_bytes(8, "little") + content)
         except BrokenPipeError:
             return  # it has ended already; what it said on stderr is the reason
 
-    def _blocks(self) -> Iterator[tuple[bytes, bool]]:
-        """What comes from stdout (True) and stderr (False), until both have ended."""
-        import select
-
-        assert self._worker.stdout is not None  # noqa: S101 - a pipe was asked for
-        assert self._worker.stderr is not None  # noqa: S101 - likewise
-        streams = {self._worker.stdout: True, self._worker.stderr: False}
-        poll = select.poll()
-        for descriptor in streams:
-            poll.register(descriptor, select.POLLIN)
-        while streams:
-            for descriptor, _ in poll.poll():
-                block = os.read(descriptor, 1 << 16)
-                if block:
-                    yield block, streams[descriptor]
-                else:
-                    poll.unregister(descriptor)
-                    del streams[descriptor]
-
     def _drain(self) -> None:
         """Wait for the worker's end, in bounded time; what it says is of no more interest."""
-        import select
         import time
 
-        streams = [each for each in (self._worker.stdout, self._worker.stderr) if each is not None]
         deadline = time.monotonic() + _END_PATIENCE
-        poll = select.poll()
-        for descriptor in streams:
-            poll.register(descriptor, select.POLLIN)
-        while streams and (left := deadline - time.monotonic()) > 0:
-            for descriptor, _ in poll.poll(left * 1000):
-                if not os.read(descriptor, 1 << 16):
-                    poll.unregister(descriptor)
-                    streams.remove(descriptor)
-        if not streams:
-            self._worker.wait()
+        for _ in self._worker.blocks(pause=0.5):
+            if time.monotonic() > deadline:
+                return
+        self._worker.wait()
 
 
 def ask_storage(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 
 from rootless_scratch.backends.caller import STDIN, Cancelled, Failed
 from rootless_scratch.spawn import spawn
@@ -51,39 +50,22 @@ class Tool:
 
     def finish(self, *, check: bool = True, cancel: bool = True) -> str:
         """Its stdout as text; raises Failed where it fails, and Cancelled, having ended it, with the caller."""
-        out, err = self._child.stdout, self._child.stderr
-        assert out is not None  # noqa: S101 - pipes were asked for
-        assert err is not None  # noqa: S101 - likewise
-        said = {out: b"", err: b""}
-        poll = select.poll()
-        for descriptor in (out, err):
-            poll.register(descriptor, select.POLLIN)
-        if cancel:
-            # No event is asked for: what is reported all the same is that the other end was closed.
-            poll.register(STDIN, 0)
-        pending = 2
+        out = err = b""
         try:
-            while pending:
-                for descriptor, _ in poll.poll():
-                    if descriptor == STDIN:
-                        raise Cancelled  # noqa: TRY301 - from wherever it comes, the tool is ended below
-                    block = os.read(descriptor, 65536)
-                    if not block:
-                        poll.unregister(descriptor)
-                        pending -= 1
-                    elif descriptor == out:
-                        said[out] += block
-                    else:
-                        said[err] = (said[err] + block)[-SAID_KEPT:]
-        except Cancelled:
-            self._end()
-            raise
+            for number, block in self._child.blocks(watched=STDIN if cancel else None):
+                if number == 0:
+                    self._end()
+                    raise Cancelled
+                if number == 1:
+                    out += block
+                else:
+                    err = (err + block)[-SAID_KEPT:]
         finally:
             self._child.close()
         code = self.exit_code = self._child.wait()
         if check and code != 0:
-            raise failure(self.words, code, said[err].decode("utf-8", "replace").strip())
-        return said[out].decode("utf-8", "surrogateescape")
+            raise failure(self.words, code, err.decode("utf-8", "replace").strip())
+        return out.decode("utf-8", "surrogateescape")
 
     def _end(self) -> None:
         """End a commit politely, and by force if that does not help; anything else is let finish.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import time
 from typing import TYPE_CHECKING
 
@@ -124,11 +123,12 @@ class Tunnel:
     def _with_path(self, address: Address) -> Address:
         """The same with the path of podman's socket: podman there is asked, as where it lies is its own choice."""
         child = self._tethered([*address.words, _ASK_PATH], stdout=None)
-        assert child.stdout is not None  # noqa: S101 - a pipe was asked for
+        answer, deadline = b"", time.monotonic() + _PATIENCE
         try:
-            answer = _read(child.stdout, time.monotonic() + _PATIENCE)
-            if answer is None:
-                raise refusals.silence(address, _PATIENCE)
+            for _, block in child.blocks(pause=0.5):
+                answer = (answer + block)[-65_536:]
+                if time.monotonic() > deadline:
+                    raise refusals.silence(address, _PATIENCE)
             code = child.wait()
         finally:
             child.close()
@@ -178,19 +178,6 @@ class Tunnel:
                 return log.read(command.STDERR_KEPT).decode("utf-8", "replace")
         except OSError:
             return ""
-
-
-def _read(pipe: int, deadline: float) -> bytes | None:
-    """All that comes of a pipe, to its end; None where that does not come in time."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    content = b""
-    while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        block = os.read(pipe, 65_536)
-        if not block:
-            return content
-        content = (content + block)[-65_536:]
-    return None
 
 
 def _plain(variables: Mapping[str, str]) -> dict[str, str]:
