@@ -15,7 +15,6 @@ from rootless_scratch.verbs.build import build_spec
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from rootless_scratch.image.finished import Image
 
@@ -38,9 +37,7 @@ class Root:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended = True
         if kind is None:
             self._image = build_spec(self._spec, **self._how)

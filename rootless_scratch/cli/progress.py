@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Self
 from rootless_scratch.cli.output import on_terminal, showable
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.progress import Progress as Bar
     from rich.status import Status
 
@@ -33,9 +31,7 @@ class _Drawn:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._stop()
 
     def _stop(self) -> None:

@@ -30,7 +30,6 @@ from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import TracebackType
 
     from rootless_scratch.engine.api.http import Client, Response
     from rootless_scratch.engine.container.lease import Lease
@@ -73,9 +72,7 @@ class Container:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if self._left and kind is not None:
                 # It is to stay, but nobody follows it any more. Refused where it has ended.

@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 FORWARDED = (
     signal.SIGINT,
@@ -54,9 +54,7 @@ class Forwarding:
                     self._before.append((number, signal.signal(number, self._handle)))  # type: ignore[arg-type] # one of the four kinds that signal.signal returns
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
         if self._pipe is not None:
