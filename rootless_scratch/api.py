@@ -10,6 +10,7 @@ from rootless_scratch.image.plan.arguments import limits as limits_of
 from rootless_scratch.image.plan.arguments import outputs as outputs_of
 from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import NONROOT
+from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ def build(
         backend=backend,
         compress=maybe(text, "compress", compress),
         access=access,
-        progress=progress,
+        progress=Progress(progress),
     )
 
 
@@ -230,7 +231,7 @@ def push(
         compress=compress,
         access=access,
         limits=limits_of(limits),
-        progress=progress,
+        progress=Progress(progress),
     )
 
 
@@ -250,5 +251,9 @@ def save(
     from rootless_scratch.verbs.ship import ship_image
 
     return ship_image(
-        image, in_words(outputs_of(output)), compress=compress, limits=limits_of(limits), progress=progress
+        image,
+        in_words(outputs_of(output)),
+        compress=compress,
+        limits=limits_of(limits),
+        progress=Progress(progress),
     )

@@ -11,9 +11,10 @@ from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
 from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.findings import Finding
@@ -26,9 +27,9 @@ def build_image(
     session: Session,
     *,
     findings: Sequence[Finding] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Image:
-    """Build what was planned and name it; `progress` is told the bytes written so far.
+    """Build what was planned and name it; `progress` is shown the bytes written so far.
 
     Nothing of a build that fails stays. Raises SpecError, SourceError, HostError, BuildError.
     """
@@ -41,8 +42,8 @@ def build_image(
         raise SpecError("The image has no name.", fix="Give it one with --tag, e.g. `-t hello:latest`.")
 
     def told(message: dict[str, Any]) -> None:
-        if progress is not None and "progress" in message:
-            progress(message["progress"])
+        if "progress" in message:
+            progress.show(message["progress"])
 
     flags, values = config_flags(plan)
     job = {

@@ -37,10 +37,11 @@ from rootless_scratch.image.write.layout import (
     write_oci_archive,
 )
 from rootless_scratch.image.write.temporary import Temporary
+from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import _GeneratorContextManager
 
     from rootless_scratch.findings import Finding
@@ -55,9 +56,9 @@ def build_image(
     *,
     compression: Compression = NONE,
     findings: Sequence[Finding] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Image:
-    """Write what was planned to every output; `progress` is told the bytes of sources that were read.
+    """Write what was planned to every output; `progress` is shown the bytes of sources that were read.
 
     An output is there whole or as it was before. Raises SpecError, SourceError, BuildError.
     """
@@ -74,7 +75,7 @@ def build_index(
     *,
     compression: Compression = NONE,
     findings: Sequence[Finding] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Image:
     """Write an index of what was planned, in this order, to every output; see `build_image`."""
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
@@ -84,13 +85,8 @@ def build_index(
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, place):
         for each in plans:
-            before = done
-
-            def told(count: int, before: int = before) -> None:
-                if progress is not None:
-                    progress(before + count)
-
-            written.append(_write(each.plan, stack, place, compression, told))
+            rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
+            written.append(_write(each.plan, stack, place, compression, rest))
             done += each.plan.rootfs.size
         described = [
             (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
@@ -160,11 +156,7 @@ def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
 
 
 def _write(
-    plan: Plan,
-    stack: ExitStack,
-    place: str,
-    compression: Compression,
-    progress: Callable[[int], None] | None,
+    plan: Plan, stack: ExitStack, place: str, compression: Compression, progress: Progress
 ) -> tuple[WrittenImage, Layer]:
     """The layer in a temporary file of the stack, and the documents around it."""
     if plan.platform is None:

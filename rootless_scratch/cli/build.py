@@ -105,13 +105,12 @@ def command(
 
 
 def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Image:
-    from rootless_scratch.cli.progress import Progress
+    from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.build import build_spec
 
     session = click.get_current_context().find_root().obj
-    with Progress(quiet=quiet) as progress:
-        how |= {"begun": progress.begin, "progress": progress.show, "step": progress.step}
-        return build_spec(spec, check=check, session=session, **how)
+    with Bar(quiet=quiet) as progress:
+        return build_spec(spec, check=check, session=session, progress=progress, **how)
 
 
 def _dry_run(parts: Sequence[Part], *, check: bool, quiet: bool) -> int:

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from rootless_scratch.cli.output import on_terminal, showable
+from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from rich import progress
     from rich.status import Status
 
 _SILENCE = 0.5
@@ -25,7 +26,7 @@ class _Drawn:
     def __init__(self, *, quiet: bool) -> None:
         self._wanted = not quiet and on_terminal()
         self._began = time.monotonic()
-        self._bar: Bar | None = None
+        self._bar: progress.Progress | None = None
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
@@ -45,7 +46,7 @@ class _Drawn:
         return self._wanted and time.monotonic() - self._began >= _SILENCE
 
 
-class Progress(_Drawn):
+class Bar(_Drawn, Progress):
     """Draws bytes done of bytes in all."""
 
     _total = 0
@@ -59,12 +60,13 @@ class Progress(_Drawn):
         if not self._is_due:
             return
         if self._bar is None:
+            from rich import progress as rich
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            named = (rich.TextColumn("{task.description}"), rich.BarColumn())
+            columns = (*named, rich.DownloadColumn(), rich.TransferSpeedColumn())
             self._stop()
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = rich.Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._bar.add_task("writing", total=self._total)
         self._bar.update(self._bar.task_ids[0], completed=done)
@@ -106,12 +108,13 @@ class Counter(_Drawn):
         if not self._is_due or time.monotonic() - self._drawn < _PAUSE:
             return
         if self._bar is None:
+            from rich import progress as rich
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            named = (rich.TextColumn("checking"), rich.BarColumn())
+            columns = (*named, rich.MofNCompleteColumn(), rich.TimeRemainingColumn())
             # Its own thread would draw between a result and its findings, its own stdout send results to stderr.
-            self._bar = Progress(
+            self._bar = rich.Progress(
                 *columns,
                 console=Console(stderr=True),
                 transient=True,

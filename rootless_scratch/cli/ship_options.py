@@ -62,19 +62,17 @@ def ship(
     quiet: bool,
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
-    from rootless_scratch.cli.progress import Progress
+    from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.ship import ship_image
 
-    with Progress(quiet=quiet or as_json) as progress:
+    with Bar(quiet=quiet or as_json) as progress:
         shipped = ship_image(
             image,
             outputs,
             compress=compress,
             access=access,
             limits=limits,
-            begun=progress.begin,
-            progress=progress.show,
-            step=progress.step,
+            progress=progress,
         )
     if as_json:
         print_json(

@@ -22,7 +22,7 @@ from rootless_scratch.image.write.packing import CHUNK
 from rootless_scratch.image.write.temporary import Temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import ExitStack
     from typing import BinaryIO
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.read.found import FoundImage
     from rootless_scratch.image.read.reader import Source
     from rootless_scratch.image.write.layer import Compression
+    from rootless_scratch.progress import Progress
 
 
 class Gathered(NamedTuple):
@@ -47,8 +48,7 @@ def gather(
     stack: ExitStack,
     *,
     compression: Compression | None,
-    begun: Callable[[int], None] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress,
 ) -> Gathered:
     """Copy what the source's word names, an image or an index, into files in `place`, which `stack` removes.
 
@@ -60,8 +60,7 @@ def gather(
     found = find_all(source)
     count = _Count(progress)
     try:
-        if begun is not None:
-            begun(sum(_size(source, layer) for _, image in found for layer in image.layers))
+        progress.begin(sum(_size(source, layer) for _, image in found for layer in image.layers))
         if stored is not None and compression is None:
             return _whole_index(source, stored, found, stack, place=place, count=count)
     except (Fault, EOFError) as fault:
@@ -198,7 +197,7 @@ def _gather(
 class _Count:
     """Bytes of all layers that were read by now."""
 
-    def __init__(self, progress: Callable[[int], None] | None) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._done = 0
 
@@ -207,8 +206,7 @@ class _Count:
         while block := _read(file, name):
             yield block
             self._done += len(block)
-            if self._progress is not None:
-                self._progress(self._done)
+            self._progress.show(self._done)
 
 
 def _read(file: BinaryIO, name: str) -> bytes:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import command
+from rootless_scratch.data import Data
 from rootless_scratch.errors import RegistryError, UsageError
 from rootless_scratch.ship.refusals import judge_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from rootless_scratch.image.references import Output
+    from rootless_scratch.progress import Progress
 
 RETRIES = 3
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
@@ -69,64 +71,50 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 def push_layout(
     word: str,
-    output: Output,
+    outputs: Sequence[Output],
     *,
-    place: str,
     digest: str,
     access: Access,
     environment: Mapping[str, str],
-    step: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[str, ...]:
     """Copy what skopeo reads by `word`, with the `digest` of its manifest; return what was tried again, and why.
 
-    skopeo works in `place`, a private directory with that layout; `step` is told what is being done. It writes
-    the manifest last, so a tag never names a part of an image. What the registry then has under that name
-    is asked for, and compared. Raises RegistryError, HostError.
+    skopeo works in TMPDIR of `environment`, a private directory with that layout. It writes the manifest last, so
+    a tag never names a part of an image. What the registry then has under that name is asked for, and compared.
+    Raises RegistryError, HostError.
     """
-    digest_file = os.path.join(place, _DIGEST_FILE)
-    there = f"docker://{output.path}"
-    attempts = _Attempts(
-        output.path,
-        place=place,
-        environment=reachable_logins(environment, place),
-        retries=access.retries,
-        step=step,
-    )
-    step(f"pushing {output.path}")
+    place, notes = environment["TMPDIR"], list[str]()
     copying = ("copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE)
-    attempts.follow(*copying, *access.flags(prefix="dest-"), word, there)
-    with open(digest_file, encoding="ascii", errors="replace") as file:
-        _compare(file.read().strip(), digest, output)
-    step(f"comparing {output.path}")
-    try:
-        found = attempts.follow("inspect", "--raw", *access.flags(prefix=""), there)
-    except RegistryError as error:
-        # A login may have the right to write alone.
-        attempts.notes.append(f"What {output.path} names now could not be compared. {error.message}")
-    else:
-        _compare(f"sha256:{hashlib.sha256(found).hexdigest()}", digest, output)
-    return tuple(attempts.notes)
+    for output in outputs:
+        there = f"docker://{output.path}"
+        logins = reachable_logins(environment, place)
+        attempts = _Attempts(output.path, place, logins, access.retries, progress, notes)
+        progress.step(f"pushing {output.path}")
+        attempts.follow(*copying, *access.flags(prefix="dest-"), word, there)
+        with open(os.path.join(place, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
+            _compare(file.read().strip(), digest, output)
+        progress.step(f"comparing {output.path}")
+        try:
+            found = attempts.follow("inspect", "--raw", *access.flags(prefix=""), there)
+        except RegistryError as error:
+            # A login may have the right to write alone.
+            notes.append(f"What {output.path} names now could not be compared. {error.message}")
+        else:
+            _compare(f"sha256:{hashlib.sha256(found).hexdigest()}", digest, output)
+    return tuple(notes)
 
 
-class _Attempts:
+class _Attempts(Data, frozen=False):
     """Calls of skopeo about one name in a registry; what passes is tried again, `retries` times in all."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        place: str,
-        environment: Mapping[str, str],
-        retries: int,
-        step: Callable[[str], None],
-    ) -> None:
-        self.notes: list[str] = []
-        self._place = place
-        self._name = name
-        self._environment = environment
-        self._retries = retries
-        self._step = step
-        self._wait = _FIRST_WAIT
+    name: str
+    place: str
+    environment: Mapping[str, str]
+    retries: int
+    progress: Progress
+    notes: list[str]
+    wait: float = _FIRST_WAIT
 
     def follow(self, *words: str) -> bytes:
         """What skopeo prints on success; raises RegistryError."""
@@ -135,9 +123,9 @@ class _Attempts:
             # What a registry asks for by Retry-After is said in debug lines alone.
             done = command.follow(
                 [*command.SKOPEO, "--debug", *words],
-                environment=self._environment,
+                environment=self.environment,
                 idle=_IDLE,
-                place=self._place,
+                place=self.place,
                 told=self._tell if words[0] == "copy" else None,
                 heard=self._hear,
             )
@@ -145,35 +133,35 @@ class _Attempts:
                 return done.stdout
             lines = done.stderr.decode("utf-8", "replace").splitlines()
             said = "\n".join(line for line in lines if " level=debug " not in line)[-command.STDERR_KEPT :].strip()
-            refusal = judge_refusal(said, name=self._name)
-            if not refusal.passing or self._retries == 0:
+            refusal = judge_refusal(said, name=self.name)
+            if not refusal.passing or self.retries == 0:
                 often = f" It was tried {tried} times." if tried > 1 else ""
                 raise RegistryError(f"{refusal.message}{often}", fix=refusal.fix, detail=said)
-            self._retries -= 1
+            self.retries -= 1
             tried += 1
-            self.notes.append(f"{refusal.message} Tried again after {self._wait:g} s.")
-            self._step(f"{refusal.message} Trying again in {self._wait:g} s")
-            time.sleep(self._wait)
-            self._wait = min(self._wait * 2, _LONGEST_WAIT)
+            self.notes.append(f"{refusal.message} Tried again after {self.wait:g} s.")
+            self.progress.step(f"{refusal.message} Trying again in {self.wait:g} s")
+            time.sleep(self.wait)
+            self.wait = min(self.wait * 2, _LONGEST_WAIT)
 
     def _tell(self, line: str) -> None:
-        self._step(f"pushing {self._name}: {' '.join(line.lower().split()[:2])}")
+        self.progress.step(f"pushing {self.name}: {' '.join(line.lower().split()[:2])}")
 
     def _hear(self, line: str) -> None:
         """Raise RegistryError where the registry asks for more patience than skopeo has; say what it waits for."""
         asked = re.search(r"Detected 'Retry-After' header \\*\"([^\"\\]*)", line)
         seconds = 0 if asked is None else _seconds(asked[1])
         if seconds > _PATIENCE:
-            host = self._name.partition("/")[0]
+            host = self.name.partition("/")[0]
             raise RegistryError(
                 f"{host} takes no more requests for now, and asks to come back in {seconds} s.",
                 fix="Try again then, or ask whoever runs the registry for a higher limit.",
             )
         waits = re.search(r"Too many requests to .*: sleeping for (\d+)", line)
         if waits is not None:
-            host = self._name.partition("/")[0]
+            host = self.name.partition("/")[0]
             self.notes.append(f"{host} takes no more requests for now. Waited for {waits[1]} s.")
-            self._step(f"{host} takes no more requests for now. Waiting for {waits[1]} s")
+            self.progress.step(f"{host} takes no more requests for now. Waiting for {waits[1]} s")
 
 
 def _seconds(retry_after: str) -> int:

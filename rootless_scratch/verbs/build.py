@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.plan.parts import parts_of
+from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.planning import plan_all
 from rootless_scratch.verbs.subject import require_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.image.finished import Image
@@ -30,14 +31,11 @@ def build_spec(
     compress: str | None = None,
     access: Access | None = None,
     session: Session | None = None,
-    begun: Callable[[int], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-    step: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Image:
     """Plan, judge and build; see rootless_scratch.api.build.
 
-    `session` is one that was started early, and is closed here; `begun` is told the bytes that there are to write,
-    `step` what is done after that.
+    `session` is one that was started early, and is closed here.
     """
     require_utf8()
     parts = parts_of(spec)
@@ -50,17 +48,10 @@ def build_spec(
         if session is not None:
             session.close()
         plans, findings = plan_all(parts, check=check)
-        if begun is not None:
-            begun(sum(each.plan.rootfs.size for each in plans))
+        progress.begin(sum(each.plan.rootfs.size for each in plans))
         with _telling_way_out(spec, wanted=not output):
             image = build_direct(
-                plans,
-                outputs,
-                compress=compress,
-                access=access,
-                findings=findings,
-                progress=progress,
-                step=step,
+                plans, outputs, compress=compress, access=access, findings=findings, progress=progress
             )
         return _with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
@@ -76,8 +67,7 @@ def build_spec(
 
         plans, findings = plan_all(parts, check=check)
         planned = plans[0].plan
-        if begun is not None:
-            begun(planned.rootfs.size)
+        progress.begin(planned.rootfs.size)
         with _telling_way_out(spec):
             image = build_image(planned, session, findings=findings, progress=progress)
     image = _with_added(image, (planned,))
@@ -87,7 +77,7 @@ def build_spec(
 
     from rootless_scratch.verbs.ship import ship_image
 
-    shipped = ship_image(image, output, compress=compress, access=access, step=step)
+    shipped = ship_image(image, output, compress=compress, access=access, progress=progress.steps())
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
 

@@ -26,11 +26,12 @@ from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
 from rootless_scratch.image.references import REGISTRY, Output, is_output, parse_output, parse_outputs
 from rootless_scratch.image.write.layer import parse_compression
+from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.registry import Access, push_layout
 from rootless_scratch.verbs.subject import require_utf8, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.backends.record import Record
     from rootless_scratch.findings import Finding
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from rootless_scratch.image.write.layer import Compression
 
     StrPath = str | os.PathLike[str]
-    Step = Callable[[str], None]
 
 
 def ship_image(
@@ -49,27 +49,69 @@ def ship_image(
     compress: str | None = None,
     access: Access | None = None,
     limits: Mapping[str, int] | None = None,
-    begun: Callable[[int], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-    step: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Shipped:
-    """What `push` and `save` do; `begun` is told the bytes that there are to read, `step` what is done."""
+    """What `push` and `save` do.
+
+    Nothing has its name before all of it was read and compared. An archive for docker without a name of its own
+    gets those of an image that was built, else that of storage.
+    """
     require_utf8()
     outputs = read_outputs(output, compress)
     if not outputs:
         raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
-    word = word_of(image)
-    known = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
-    return _ship(
-        word,
-        outputs,
-        names=known,
-        compress=compress,
-        access=access or Access(),
-        limits=limits,
-        begun=begun,
-        progress=progress,
-        step=step or _silent,
+    word, access = word_of(image), access or Access()
+    names: Sequence[str] = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
+    environment = tool_environment()
+    local, remote = _divided(outputs)
+    stored = not is_output(word)
+    if remote:
+        command.require("skopeo")
+        access.check()
+    notes: Sequence[str] = environment.notes if remote or stored else ()
+    with ExitStack() as stack:
+        place, stage = stack.enter_context(_stage(environment.variables))
+        # What tools leave there when they are killed goes with it.
+        variables = {**environment.variables, "TMPDIR": place}
+        read = parse_output(word) if not stored else stage
+        if stored:
+            progress.step(f"reading {word}")
+            from rootless_scratch.ship.storage import export_image
+
+            read = Output(word=word, transport="oci", path=os.path.join(place, "stored"), ref=None)
+            try:
+                name = export_image(word, read.path, environment=variables)
+            except CommandError as error:
+                raise about_namespaces(error) from error
+            names = names or ((name,) if name else ())
+        # A layer that has no form of its own yet gets that of a new one; others stay as they are.
+        anew = stored or read.transport == "docker-archive"
+        compression = _compression_for(compress, outputs) if compress or anew else None
+        from rootless_scratch.image.read.found import names_in
+        from rootless_scratch.image.read.reader import Source
+        from rootless_scratch.ship.copy_image import gather
+
+        destinations = (*local, stage) if remote else tuple(local)
+        try:
+            places = [stack.enter_context(place_of(output)) for output in destinations]
+            source = stack.enter_context(Source(read, limits))
+            names = names or names_in(source)
+            gathered = gather(source, places[0], stack, compression=compression, progress=progress)
+            require_single(gathered.image, destinations)
+            write_outputs(gathered.image, destinations, names)
+        except OSError as error:
+            raise unwritable(error, destinations) from error
+        digest = gathered.image.manifest.digest
+        pushed = push_layout(
+            _staged(stage), remote, digest=digest, access=access, environment=variables, progress=progress
+        )
+    return Shipped(
+        image_id=gathered.image_id,
+        platform=gathered.platform,
+        layers=gathered.layers,
+        digest=digest,
+        outputs=_written(outputs, digest),
+        notes=(*notes, *pushed),
     )
 
 
@@ -103,16 +145,14 @@ def build_direct(
     compress: str | None,
     access: Access | None,
     findings: Sequence[Finding],
-    progress: Callable[[int], None] | None,
-    step: Step | None,
+    progress: Progress,
 ) -> Image:
     """Write one plan, or an index of several, to the outputs, to local storage and to registries, in this order.
 
     The layers are written once. Raises what `build` does.
     """
-    access, step = access or Access(), step or _silent
-    compression = _compression_for(compress, outputs)
-    remote = [output for output in outputs if output.transport == REGISTRY]
+    access, compression = access or Access(), _compression_for(compress, outputs)
+    local, remote = _divided(outputs)
     names = plans[0].plan.names
 
     def write(places: Sequence[Output]) -> Image:
@@ -125,7 +165,6 @@ def build_direct(
     environment = tool_environment()
     command.require("skopeo")
     access.check()
-    local = [output for output in outputs if output.transport != REGISTRY]
     variables = dict(environment.variables)
     # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
     with ExitStack() as stack:
@@ -137,89 +176,24 @@ def build_direct(
         variables["TMPDIR"] = os.path.dirname(stage.path)
         image = write((stage, *local))
         if record is not None:
-            step(f"storing {', '.join(names)}")
+            progress.step(f"storing {', '.join(names)}")
             if len(plans) > 1:
                 load_index(stage.path, image, record, variables)
             for name in () if len(plans) > 1 else names:
                 words = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
                 ask_storage(words, variables, place=os.path.dirname(stage.path))
-        notes = _push(stage, remote, image.digest, access=access, environment=variables, step=step)
+        notes = push_layout(
+            _staged(stage), remote, digest=image.digest, access=access, environment=variables, progress=progress
+        )
     return msgspec.structs.replace(
         image, outputs=_written(outputs, image.digest), notes=(*environment.notes, *notes)
     )
 
 
-def _silent(_: str) -> None:
-    """Nobody asked."""
-
-
-def _ship(
-    image: str,
-    outputs: Sequence[Output],
-    *,
-    names: Sequence[str] = (),
-    compress: str | None,
-    access: Access,
-    limits: Mapping[str, int] | None,
-    begun: Callable[[int], None] | None,
-    progress: Callable[[int], None] | None,
-    step: Step,
-) -> Shipped:
-    """Send an image of local storage, a layout or an archive to all outputs; see `push`.
-
-    Nothing has its name before all of it was read and compared. An archive for docker without a name of its own
-    gets `names`, else that of storage.
-    """
-    environment = tool_environment()
+def _divided(outputs: Sequence[Output]) -> tuple[list[Output], list[Output]]:
+    """Those that are files, and those in registries."""
     remote = [output for output in outputs if output.transport == REGISTRY]
-    local = [output for output in outputs if output.transport != REGISTRY]
-    stored = not is_output(image)
-    if remote:
-        command.require("skopeo")
-        access.check()
-    notes: Sequence[str] = environment.notes if remote or stored else ()
-    with ExitStack() as stack:
-        place, stage = stack.enter_context(_stage(environment.variables))
-        # What tools leave there when they are killed goes with it.
-        variables = {**environment.variables, "TMPDIR": place}
-        read = parse_output(image) if not stored else stage
-        if stored:
-            step(f"reading {image}")
-            from rootless_scratch.ship.storage import export_image
-
-            read = Output(word=image, transport="oci", path=os.path.join(place, "stored"), ref=None)
-            try:
-                name = export_image(image, read.path, environment=variables)
-            except CommandError as error:
-                raise about_namespaces(error) from error
-            names = names or ((name,) if name else ())
-        # A layer that has no form of its own yet gets that of a new one; others stay as they are.
-        anew = stored or read.transport == "docker-archive"
-        compression = _compression_for(compress, outputs) if compress or anew else None
-        from rootless_scratch.image.read.found import names_in
-        from rootless_scratch.image.read.reader import Source
-        from rootless_scratch.ship.copy_image import gather
-
-        destinations = (*local, stage) if remote else tuple(local)
-        try:
-            places = [stack.enter_context(place_of(output)) for output in destinations]
-            source = stack.enter_context(Source(read, limits))
-            names = names or names_in(source)
-            gathered = gather(source, places[0], stack, compression=compression, begun=begun, progress=progress)
-            require_single(gathered.image, destinations)
-            write_outputs(gathered.image, destinations, names)
-        except OSError as error:
-            raise unwritable(error, destinations) from error
-        digest = gathered.image.manifest.digest
-        pushed = _push(stage, remote, digest, access=access, environment=variables, step=step)
-    return Shipped(
-        image_id=gathered.image_id,
-        platform=gathered.platform,
-        layers=gathered.layers,
-        digest=digest,
-        outputs=_written(outputs, digest),
-        notes=(*notes, *pushed),
-    )
+    return [output for output in outputs if output not in remote], remote
 
 
 @contextmanager
@@ -252,29 +226,6 @@ def _stage_in(place: str, temporary: str) -> Output:
 def _staged(stage: Output) -> str:
     """The word by which skopeo, which works in the private directory, reads what was staged there."""
     return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
-
-
-def _push(
-    stage: Output,
-    outputs: Sequence[Output],
-    digest: str,
-    *,
-    access: Access,
-    environment: Mapping[str, str],
-    step: Step,
-) -> tuple[str, ...]:
-    notes: list[str] = []
-    for output in outputs:
-        notes += push_layout(
-            _staged(stage),
-            output,
-            place=os.path.dirname(stage.path),
-            digest=digest,
-            access=access,
-            environment=environment,
-            step=step,
-        )
-    return tuple(notes)
 
 
 def _written(outputs: Sequence[Output], digest: str) -> tuple[WrittenOutput, ...]:

@@ -22,7 +22,7 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings", "data"},
-    {"spawn", "private", "processes", "sparse", "troubles"},
+    {"progress", "spawn", "private", "processes", "sparse", "troubles"},
     {"tether"},
     {"command"},
     {"elf", "host"},

@@ -15,6 +15,7 @@ from rootless_scratch.image.host_files import changed, planned
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import END, entry_header, padding
+from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -80,11 +81,11 @@ def write_layer(
     mtime: int,
     size: int,
     compression: Compression = NONE,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> WrittenLayer:
     """Write the entries as one layer to a file; `size` is about what there is to read.
 
-    `progress` is told the bytes of sources that were read. The bytes written depend on the entries, their
+    `progress` is shown the bytes of sources that were read. The bytes written depend on the entries, their
     sources, `mtime` and the compression, and on nothing else. Raises SourceError where a source is not the
     file that was planned, before or after it was read; OSError.
     """
@@ -193,7 +194,7 @@ def file_digest(file: File) -> str:
 def _blocks(
     entries: Iterable[Entry],
     mtime: int,
-    progress: Callable[[int], None] | None,
+    progress: Progress,
     buffer: Callable[[], bytearray],
 ) -> Iterator[Block]:
     """The bytes of the tar; `buffer` gives the memory for each chunk of a source."""
@@ -205,8 +206,7 @@ def _blocks(
         for chunk in _content(entry, buffer):
             yield chunk
             done += len(chunk)
-            if progress is not None:
-                progress(done)
+            progress.show(done)
         yield padding(entry.identity.size)
     yield END
 
