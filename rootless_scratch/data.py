@@ -16,8 +16,11 @@ else:
 class Data:
     """What has the fields that its class annotates, in their order or by name; type checkers see to the rest."""
 
+    _fields: tuple[str, ...] = ()
+
     def __init_subclass__(cls, *, frozen: bool = True) -> None:
         """Type checkers let only those be changed that are not `frozen`."""
+        cls._fields = (*cls._fields, *cls.__annotations__)
 
     def __init__(self, *values: Any, **fields: Any) -> None:  # noqa: ANN401 - as annotated
-        self.__dict__.update(zip(type(self).__annotations__, values, strict=False), **fields)
+        self.__dict__.update(zip(self._fields, values, strict=False), **fields)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from rootless_scratch.data import Data
+from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import HostError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Trouble(Data):
-    """One sentence of cause and one of fix, each with its end."""
-
-    cause: str
-    fix: str
+class Trouble(Diagnosis):
+    """Cause and fix, each with its end."""
 
     def after(self, what: str) -> str:
         """The cause, behind what failed of it."""
@@ -33,40 +30,46 @@ class Trouble(Data):
 
 
 _FILES = Trouble(
+    r"(?i)too many open files",
     "No more files can be opened: the limit of open files (`ulimit -n`) is too low.",
     "Raise it: `ulimit -n 1024`.",
 )
-_MEMORY = Trouble(
-    "There is too little memory: the limit of memory (`ulimit -v`, or that of a cgroup) is too low.",
-    "Raise it: `ulimit -v unlimited`; a CI job or a pod has a limit in its own settings.",
-)
 _THREADS = Trouble(
+    r"(?i)pthread_create failed|failed to create new OS thread|newosproc|can't start new thread"
+    r"|fork/exec \S+ resource temporarily unavailable|clone: resource temporarily unavailable",
     "No more threads or processes can be started: the limit of memory (`ulimit -v`) or of processes "
     "(`ulimit -u`, or that of a cgroup) is too low.",
     "Raise it: `ulimit -v unlimited; ulimit -u 4096`; a CI job or a pod has limits in its own settings.",
 )
+_MEMORY = Trouble(
+    r"(?im)cannot allocate memory|failed to reserve|runtime: out of memory|^fatal error: out of memory"
+    r"|runtime: cannot (?:reserve|map)|^MemoryError",
+    "There is too little memory: the limit of memory (`ulimit -v`, or that of a cgroup) is too low.",
+    "Raise it: `ulimit -v unlimited`; a CI job or a pod has a limit in its own settings.",
+)
 _SIZE = Trouble(
+    r"(?i)file too large",
     "A file became larger than is allowed: by the limit of file sizes (`ulimit -f`), or by its file system.",
     "Raise it: `ulimit -f unlimited`; or write to another file system.",
 )
-_ROOM = Trouble(
-    "There is no space left where images are read and written.",
-    "Free some in image storage (`podman system df`, `podman image prune`) and in TMPDIR (default /var/tmp), or "
-    "point them at a larger disk.",
-)
-
 _SAID = (
-    (r"too many open files", _FILES),
-    (r"pthread_create failed|failed to create new OS thread|newosproc|can't start new thread", _THREADS),
-    (r"fork/exec \S+ resource temporarily unavailable|clone: resource temporarily unavailable", _THREADS),
-    (r"cannot allocate memory|failed to reserve|runtime: out of memory|^fatal error: out of memory", _MEMORY),
-    (r"runtime: cannot (?:reserve|map)|^MemoryError", _MEMORY),
-    (r"file too large", _SIZE),
-    (r"no space left on device|disk quota exceeded", _ROOM),
+    _FILES,
+    _THREADS,
+    _MEMORY,
+    _SIZE,
+    Trouble(
+        r"(?i)no space left on device|disk quota exceeded",
+        "There is no space left where images are read and written.",
+        "Free some in image storage (`podman system df`, `podman image prune`) and in TMPDIR (default /var/tmp), "
+        "or point them at a larger disk.",
+    ),
+    Trouble(
+        r"(?:mkdir|open|chmod|lchown|rename \S+) (/[^\s:]+): (permission denied|read-only file system)",
+        "{0} cannot be written: {1}.",
+        "Make it writable for this user, or name another place: HOME, XDG_RUNTIME_DIR and TMPDIR lead there.",
+    ),
 )
-"""What programs say of it, those of Go and of Python among them: pattern and trouble, the first counts."""
-
-_CLOSED = r"(?:mkdir|open|chmod|lchown|rename \S+) (/[^\s:]+): (permission denied|read-only file system)"
+"""What programs say of it, those of Go and of Python among them."""
 
 _MET = {
     errno.EMFILE: _FILES,
@@ -79,18 +82,7 @@ _MET = {
 
 def trouble_said(text: str) -> Trouble | None:
     """What a program met that says this and failed; None where it says nothing of limits or disks."""
-    import re
-
-    for pattern, trouble in _SAID:
-        if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
-            return trouble
-    closed = re.search(_CLOSED, text)
-    if closed is None:
-        return None
-    return Trouble(
-        f"{closed[1]} cannot be written: {closed[2]}.",
-        "Make it writable for this user, or name another place: HOME, XDG_RUNTIME_DIR and TMPDIR lead there.",
-    )
+    return diagnose(_SAID, text)
 
 
 def trouble_met(error: BaseException) -> Trouble | None:

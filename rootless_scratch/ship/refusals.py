@@ -8,133 +8,116 @@ from __future__ import annotations
 import re
 
 from rootless_scratch.command import last_cause
+from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import redacted
 from rootless_scratch.troubles import trouble_said
 
 
-class Refusal:
-    """One sentence of cause and one of fix; `passing` is what another attempt may not meet any more."""
+class Refusal(Diagnosis):
+    """What skopeo says; `passing` is what another attempt may not meet any more."""
 
-    __slots__ = ("fix", "message", "passing")
-
-    def __init__(self, message: str, fix: str, *, passing: bool) -> None:
-        self.message = message
-        self.fix = fix
-        self.passing = passing
+    passing: bool = False
 
 
 _LOGIN = "Log in with `skopeo login {host}` or `podman login {host}`, or name a file of logins with --authfile."
-_KNOWN: tuple[tuple[str, str, str, bool], ...] = (
-    (
+_KNOWN = (
+    Refusal(
         r"proxyconnect tcp: (.*)",
-        "The proxy on the way to {host} cannot be used: {found}.",
+        "The proxy on the way to {host} cannot be used: {0}.",
         "Check HTTPS_PROXY, or name the host in NO_PROXY.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"x509: certificate signed by unknown authority",
         "The certificate of {host} is signed by an authority that this host does not know.",
         "Put the authority's certificate into a directory, as a file NAME.crt, and name that with --cert-dir.",
-        False,
     ),
-    (
+    Refusal(
         r"x509: (.*)",
-        "The certificate of {host} is not valid: {found}.",
+        "The certificate of {host} is not valid: {0}.",
         "Name the registry as its certificate does, or have the certificate renewed.",
-        False,
     ),
-    (
+    Refusal(
         r"server gave HTTP response to HTTPS client",
         "{host} speaks HTTP and not HTTPS.",
         "Where nobody else can listen in, say `--tls-verify=false`.",
-        False,
     ),
-    (
+    Refusal(
         r"reading JSON file (\S+)",
-        "The logins in {found} cannot be read.",
+        "The logins in {0} cannot be read.",
         "Log in anew with `skopeo login {host}`, or name another file with --authfile.",
-        False,
     ),
-    (
+    Refusal(
         r"trust policy|policy\.json",
         "There is no readable policy.json, without which skopeo refuses to work.",
         """`echo '{{"default":[{{"type":"insecureAcceptAnything"}}]}}' > ~/.config/containers/policy.json`""",
-        False,
     ),
-    (
+    Refusal(
         r"unknown flag: (\S+)",
-        "The skopeo of this host is too old: it does not know {found}.",
+        "The skopeo of this host is too old: it does not know {0}.",
         "Use skopeo 1.9 or later.",
-        False,
     ),
-    (
+    Refusal(
         r"unauthorized|authentication required|invalid username/password|401 \(?Unauthorized",
         "{host} wants a login for {name}, and has none that it accepts.",
         _LOGIN,
-        False,
     ),
-    (
+    Refusal(
         r"(?<!permission )denied|403 \(?Forbidden|StatusCode: 403",
         "{host} does not let this login write to {name}.",
         f"Check the name, or use a login that may: {_LOGIN[0].lower()}{_LOGIN[1:]}",
-        False,
     ),
-    (
+    Refusal(
         r"toomanyrequests|too many requests|\b429 |: 429\b",
         "{host} takes no more requests for now.",
         "Try again later, or ask whoever runs the registry for a higher limit.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"(?:status: |StatusCode: |status code from registry |status code |repository \S+: )(5\d\d\b[^\"\\<,]*)",
-        "{host} has a failure of its own: {found}.",
+        "{host} has a failure of its own: {0}.",
         "Try again later; whoever runs the registry finds the cause in its log.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"no such host",
         "There is no host {host}.",
         "Check the name; `getent hosts NAME` says whether it is known here.",
-        False,
     ),
-    (
+    Refusal(
         r"connection refused",
         "Nothing answers at {host}: connection refused.",
         "Check the host and the port, and that the registry runs.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"timeout|no route to host|network is unreachable|server misbehaving|emporary failure|deadline exceeded",
         "{host} cannot be reached: {last}.",
         "Check the network, and a proxy that HTTPS_PROXY names.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"EOF|connection reset|broken pipe|closed network connection|connection lost|stream error",
         "The connection to {host} broke off.",
         "Try again; where it happens each time, a proxy before the registry may limit size or time.",
-        True,
+        passing=True,
     ),
-    (
+    Refusal(
         r"name unknown|repository name not known",
         "{host} has no place {name}.",
         "Make the repository or project there first, or check the name.",
-        False,
     ),
-    (
+    Refusal(
         r"(?:pinging container registry).*404",
         "{host} answers, but is no registry.",
         "Check the host and the port.",
-        False,
     ),
-    (
+    Refusal(
         r"StatusCode: 413|Request Entity Too Large",
         "{host}, or a proxy before it, takes no layers of this size.",
         "Have its limit raised (nginx: client_max_body_size), or compress the layer.",
-        False,
     ),
 )
-"""Pattern, cause, fix, passing; the first that is found counts."""
 
 _ASKED = re.compile(r"\b(?:Get|Head|Post|Put|Patch) \\*\"https?://([^/\"\\]+)[^\"]*\": ")
 """The host of a request that got no answer: net/http names it."""
@@ -146,32 +129,24 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     cause = redacted(last_cause(stderr))
     trouble = trouble_said(stderr)
     if trouble is not None:
-        return Refusal(trouble.cause, trouble.fix, passing=False)
-    words = {"host": name.partition("/")[0], "name": name, "last": cause.rpartition(": ")[2]}
+        return Refusal(trouble.pattern, trouble.cause, trouble.fix)
+    registry = name.partition("/")[0]
     asked = _ASKED.search(cause)
-    elsewhere = asked is not None and asked[1] != words["host"]
-    if asked is not None and elsewhere:
-        words["host"] = asked[1]
-    for pattern, message, fix, passing in _KNOWN:
-        found = re.search(pattern, cause)
-        if found is not None:
-            words["found"] = (found[1] if found.re.groups else "").strip(' "\\:.')
-            refusal = Refusal(message.format(**words), fix.format(**words), passing=passing)
-            return _sent_on(refusal, name, words["host"]) if elsewhere else refusal
-    return Refusal(
-        f"{words['host']} does not take the image: {cause or 'skopeo said nothing'}.",
-        "Say -v to see all that skopeo said.",
-        passing=False,
-    )
+    host = registry if asked is None else asked[1]
+    last = cause.rpartition(": ")[2]
+    known = diagnose(_KNOWN, cause, tidy=lambda word: word.strip(' "\\:.'), host=host, name=name, last=last)
+    if known is None:
+        said = f"{host} does not take the image: {cause or 'skopeo said nothing'}."
+        return Refusal("", said, "Say -v to see all that skopeo said.")
+    return known if host == registry else _sent_on(known, registry, host)
 
 
-def _sent_on(refusal: Refusal, name: str, host: str) -> Refusal:
+def _sent_on(refusal: Refusal, registry: str, host: str) -> Refusal:
     """The registry has led skopeo to another host, and that is where it failed."""
-    cause = (
-        refusal.message if refusal.message.startswith(host) else refusal.message[0].lower() + refusal.message[1:]
-    )
+    cause = refusal.cause if refusal.cause.startswith(host) else refusal.cause[0].lower() + refusal.cause[1:]
     return Refusal(
-        f"{name.partition('/')[0]} sends requests on to {host}: {cause}",
+        refusal.pattern,
+        f"{registry} sends requests on to {host}: {cause}",
         f"{refusal.fix} Whoever runs the registry can have it lead elsewhere.",
-        passing=refusal.passing,
+        refusal.passing,
     )

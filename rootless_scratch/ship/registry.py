@@ -136,11 +136,11 @@ class _Attempts(Data, frozen=False):
             refusal = judge_refusal(said, name=self.name)
             if not refusal.passing or self.retries == 0:
                 often = f" It was tried {tried} times." if tried > 1 else ""
-                raise RegistryError(f"{refusal.message}{often}", fix=refusal.fix, detail=said)
+                raise RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=said)
             self.retries -= 1
             tried += 1
-            self.notes.append(f"{refusal.message} Tried again after {self.wait:g} s.")
-            self.progress.step(f"{refusal.message} Trying again in {self.wait:g} s")
+            self.notes.append(f"{refusal.cause} Tried again after {self.wait:g} s.")
+            self.progress.step(f"{refusal.cause} Trying again in {self.wait:g} s")
             time.sleep(self.wait)
             self.wait = min(self.wait * 2, _LONGEST_WAIT)
 

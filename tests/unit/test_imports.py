@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
-    {"errors", "findings", "data"},
+    {"errors", "findings", "data", "diagnosis"},
     {"progress", "spawn", "private", "processes", "sparse", "troubles"},
     {"tether"},
     {"command"},
@@ -33,7 +33,7 @@ FLOORS = (
     {"cli", "pytest_plugin"},
     {"__main__"},
 )
-"""From the ground up; errors, findings and data are one unit, the others on a floor do not know each other."""
+"""From the ground up; those on the ground are one unit, the others on a floor do not know each other."""
 
 PROGRAMS = ("host/namespace_probe.py", "backends/worker/", "backends/caller.py", "tether.py")
 """Started by path as processes of their own: they speak on stdout and end with a code."""

@@ -42,7 +42,7 @@ def test_each_cause_is_told_apart(cause: str, said: str, *, passing: bool) -> No
     refusal = judge_refusal(
         f'time="2026-01-01T00:00:00Z" level=fatal msg="{cause}"\n', name="localhost:5000/a/b:1"
     )
-    assert said in refusal.message
+    assert said in refusal.cause
     assert refusal.passing == passing
-    assert refusal.message.endswith(".")
+    assert refusal.cause.endswith(".")
     assert refusal.fix.endswith((".", "`"))

@@ -68,7 +68,7 @@ def test_whoever_says_it_it_is_told_alike(said: str, told: str) -> None:
     assert found is not None
     assert told in found.cause
     refusal = judge_refusal(said, name="host/name:tag")
-    assert (refusal.message, refusal.fix, refusal.passing) == (found.cause, found.fix, False)
+    assert (refusal.cause, refusal.fix, refusal.passing) == (found.cause, found.fix, False)
     error = command.failed(["skopeo", "copy"], exit_code=2, stderr=said.encode())
     assert told.lower() in error.message.lower()
     assert error.fix == found.fix

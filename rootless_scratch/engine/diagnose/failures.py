@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import (
     CannotInvokeError,
     CommandNotFoundError,
@@ -62,173 +63,155 @@ _NOT_EXECUTABLE = re.compile(
     r'exec: "(?P<runc>[^"]*)": (?:permission denied|is a directory)|open executable: Permission denied'
 )
 
-# Text -> (kind of error, cause, fix). `{0}`, `{1}` are the groups of the match.
-_TEXTS: tuple[tuple[str, type[EngineError | HostError], str, str], ...] = (
-    (
+
+class _Failure(Diagnosis):
+    """What podman or a runtime says, and the class of the error."""
+
+    kind: type[EngineError | HostError] = EngineError
+
+
+_FAILURES = (
+    _Failure(
         r"keyring `?.*?`?: Disk quota exceeded|session key.*disk quota exceeded|join keyctl",
-        HostError,
         "Your quota of kernel keys is used up (this is not about the disk).",
-        (
-            "`sudo sysctl -w kernel.keys.maxkeys=20000`, or set `keyring=false` below [containers] in "
-            "~/.config/containers/containers.conf."
-        ),
+        "`sudo sysctl -w kernel.keys.maxkeys=20000`, or set `keyring=false` below [containers] in "
+        "~/.config/containers/containers.conf.",
+        HostError,
     ),
-    (
+    _Failure(
         r"cgroups in hybrid mode not supported",
-        RuntimeUnsuitedError,
         "The podman service uses crun, which refuses hosts with cgroup v1 and v2 side by side.",
         'Set `runtime="runc"` below [engine] in its containers.conf and restart it, or use another service.',
+        RuntimeUnsuitedError,
     ),
-    (
+    _Failure(
         r"unable to find user (\S+): no matching entries in passwd file",
-        EngineError,
         "The user {0!r} is not in the image's /etc/passwd.",
         "Give the user as numbers, for example --user 65532:65532, or add it to the /etc/passwd of the image.",
     ),
-    (
+    _Failure(
         r"unable to find group (\S+): no matching entries in group file",
-        EngineError,
         "The group {0!r} is not in the image's /etc/group.",
         "Give the group as a number, for example --user 65532:65532, or add it to the /etc/group of the image.",
     ),
-    (
-        (
-            r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
-            r"|insufficient UIDs or GIDs|keep-id requires additional UIDs"
-        ),
-        IdsMissingError,
+    _Failure(
+        r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
+        r"|insufficient UIDs or GIDs|keep-id requires additional UIDs",
         "The container's user or group id lies outside the ids that this host gives you.",
-        (
-            "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
-            "there are none, --user 0, or ask for some: `sudo usermod --add-subuids 100000-165535 "
-            "--add-subgids 100000-165535 $USER`."
-        ),
+        "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
+        "there are none, --user 0, or ask for some: `sudo usermod --add-subuids 100000-165535 "
+        "--add-subgids 100000-165535 $USER`.",
+        IdsMissingError,
     ),
-    (
+    _Failure(
         r"cannot expose privileged port (\d+)|Listen failed for HOST \S+ port (\S+?): Permission denied",
-        HostError,
         "The host's port {0} is reserved for root.",
         "Publish on a port from 1024 on, or `sudo sysctl net.ipv4.ip_unprivileged_port_start={0}`.",
+        HostError,
     ),
-    (
+    _Failure(
         r"address already in use",
-        EngineError,
         "A port that is to be published is in use on this host.",
         "Publish on another port of the host; `ss -ltnp` shows who uses it.",
     ),
-    (
+    _Failure(
         r"statfs ([^:]+): (no such file or directory|permission denied)",
-        EngineError,
         "The directory or file {0} that is to be mounted cannot be used: {1}.",
         "Correct the path in front of the first `:` of --volume, or create it.",
     ),
-    (
+    _Failure(
         r"unable to find network with name or ID (\S+?): network not found",
-        EngineError,
         "podman knows no network {0!r}.",
         "`podman network ls` lists those that exist; `podman network create {0}` makes it.",
     ),
-    (
+    _Failure(
         r"invalid network \"?(\w+)\"?|slirp4netns support has been removed",
-        EngineError,
         "This podman does not know the network that was asked for.",
-        (
-            "Before podman 4.4 there is no pasta, from podman 6 on no slirp4netns; `--network private` takes "
-            "what there is."
-        ),
+        "Before podman 4.4 there is no pasta, from podman 6 on no slirp4netns; `--network private` takes "
+        "what there is.",
     ),
-    (
+    _Failure(
         r"no command or entrypoint provided",
-        EngineError,
         "The image names no program to run, and no command was given.",
         "Add the program's absolute path behind the image's name.",
     ),
-    (
+    _Failure(
         r"workdir \"([^\"]*)\" does not exist",
-        EngineError,
         "The image's working directory {0} does not exist in it.",
         "Build the image with `--mkdir {0}`, or with another --workdir.",
     ),
-    (
-        (
-            r"container init: mkdir (/[^:]*): "
-            r"(no such file or directory|read-only file system|not a directory|file exists)"
-        ),
-        EngineError,
+    _Failure(
+        r"container init: mkdir (/[^:]*): "
+        r"(no such file or directory|read-only file system|not a directory|file exists)",
         "No container can begin in the working directory {0}: {1}.",
         "Build the image with another --workdir.",
     ),
-    (
+    _Failure(
         r"stat /dev/null: no such file or directory|error creating device nodes: |error setting up ptmx: ",
-        EngineError,
         "The image or one of its volumes has something where the runtime makes /dev.",
         "Leave /dev out of the image, and choose another path for --volume.",
     ),
-    (
+    _Failure(
         r"exec: \"([^\"]+)\": cannot run executable found relative to current directory",
-        CommandNotFoundError,
         "PATH leads to the program {0} by a relative directory, from which runc starts nothing.",
         "Give its absolute path; `rootless-scratch inspect` lists every file of the image.",
+        CommandNotFoundError,
     ),
-    (
+    _Failure(
         r"setrlimit|setting rlimit",
-        HostError,
         "This host does not let the container have the resource limits that podman asks for.",
         "Lower them by `default_ulimits` below [containers] in containers.conf (`ulimit -Hn` shows yours).",
+        HostError,
     ),
-    (
+    _Failure(
         r"non-shareable IPC",
-        IpcClosedError,
         "The container shares its IPC with nobody.",
         "Start it with `--ipc shareable`, which is podman's default.",
+        IpcClosedError,
     ),
-    (
+    _Failure(
         r"container name \"([^\"]*)\" is already in use",
-        EngineError,
         "There is a container {0!r} already.",
         "Give another --name, or say --replace to remove that one (`podman rm {0}` does it by hand).",
     ),
-    (
+    _Failure(
         r"no such secret|no secret with name or id \"?([^\":]*)",
-        EngineError,
         "podman knows no secret of that name.",
         "`podman secret ls` lists those that exist; `podman secret create NAME FILE` makes one.",
     ),
-    (
+    _Failure(
         r"(?:opening|loading|open) seccomp profile.*?: (?:open )?([^ :]*): ([a-z ]+)|seccomp profile \(([^)]*)\)",
-        EngineError,
         "The seccomp profile {0} cannot be used.",
         "Name a file in the format of containers-common's seccomp.json, or `unconfined`.",
     ),
-    (
+    _Failure(
         r"(?:unknown|invalid|unsupported) capability|capability.* (?:is not|unknown)",
-        EngineError,
         "A capability of --cap-add is not known here.",
         "capabilities(7) lists them, for example NET_BIND_SERVICE.",
     ),
-    (
+    _Failure(
         r"container-init binary not found|catatonit",
-        HostError,
         "podman finds no init program for --init.",
         "Install catatonit, or leave --init out where the program waits for its children itself.",
-    ),
-    (
-        r"controllers? .{1,40} (?:is|are) not available|cgroup.*(?:memory\.max|pids\.max|cpu\.max)",
         HostError,
+    ),
+    _Failure(
+        r"controllers? .{1,40} (?:is|are) not available|cgroup.*(?:memory\.max|pids\.max|cpu\.max)",
         "This host does not let the container have the limits that were asked for.",
         "Leave out --memory, --cpus, --pids-limit, or have the controllers delegated: `rootless-scratch doctor`.",
-    ),
-    (
-        r"no space left on device",
         HostError,
+    ),
+    _Failure(
+        r"no space left on device",
         "The disk that holds podman's storage is full.",
         "Make room there; `podman system df` shows what takes it.",
-    ),
-    (
-        r"no valid executable found for OCI runtime|(?:runc|crun)\"?: executable file not found",
         HostError,
+    ),
+    _Failure(
+        r"no valid executable found for OCI runtime|(?:runc|crun)\"?: executable file not found",
         "podman finds no OCI runtime.",
         "Install crun or runc.",
+        HostError,
     ),
 )
 
@@ -267,11 +250,9 @@ def create_failure(text: str, asked: Request, *, elsewhere: str | None = None) -
 
 def start_failure(text: str, asked: Request) -> ScratchError:
     """The error for a container that podman could not start."""
-    for pattern, kind, message, fix in _TEXTS:
-        match = re.search(pattern, text)
-        if match is not None:
-            words = [word for word in match.groups() if word is not None]
-            return kind(message.format(*words), fix=fix.format(*words))
+    known = diagnose(_FAILURES, text)
+    if known is not None:
+        return known.kind(known.cause, fix=known.fix)
     if _NO_NETWORK.search(text) is not None:
         tun = "/dev/net/tun" in text
         return NetworkMissingError("/dev/net/tun cannot be opened" if tun else _brief(text))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.command import last_cause
+from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import EngineError
 
 if TYPE_CHECKING:
@@ -16,55 +16,54 @@ OWN_CODE = 255
 
 _NOT_FOUND = 127
 
-# Text -> (cause, fix). `{at}` is the host, `{login}` what a user types, `{0}` the group of the match. The first
-# that is found counts: what explains the rest stands above it.
-_TEXTS: tuple[tuple[str, str, str], ...] = (
-    (
+# `{at}` is the host, `{login}` what a user types.
+_REFUSALS = (
+    Diagnosis(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "{at} has another host key than is known of it: it was set up anew, or somebody is in between.",
         "Ask its administrator; if it is right, forget the old one (`ssh-keygen -R {host}`), then `{login}`.",
     ),
-    (
+    Diagnosis(
         r"Host key verification failed|No \S+ host key is known for",
         "The host key of {at} is not known here, and nobody can be asked whether it is right.",
         "Log in once by hand, and accept it if it is right: `{login}`.",
     ),
-    (
+    Diagnosis(
         r"Could not resolve hostname [^:\n]+: ([^\n]+)",
         "The host {host} is not known: {0}.",
         "Check its name, also in ~/.ssh/config.",
     ),
-    (
+    Diagnosis(
         r"connect to host \S+ port (\d+): ([^\n]+)",
         "No ssh answers at {host}, port {0}: {1}.",
         "Check name and port, and that sshd runs there: `{login}`.",
     ),
-    (
+    Diagnosis(
         r"timed out during banner exchange|Connection (?:closed|reset) by \S+|kex_exchange_identification",
         "The connection with {at} broke off before the login.",
         "Check that sshd answers on that port: `{login}`.",
     ),
-    (
+    Diagnosis(
         r"Unable to negotiate with \S+ port \d+: ([^\n]+)",
         "ssh and {at} have no method in common: {0}.",
         "Update the older one, or allow the method for this host in ~/.ssh/config.",
     ),
-    (
+    Diagnosis(
         r"Identity file (.+) not accessible",
         "The key {0} cannot be read.",
         "Name the right one in CONTAINER_SSHKEY, or in podman's connection (its `Identity`).",
     ),
-    (
+    Diagnosis(
         r"Load key \"?([^\"\n]+?)\"?: ([^\n]+)",
         "The key {0} cannot be used: {1}.",
         "Name the right one in CONTAINER_SSHKEY or in the connection, readable by you alone (`chmod 600`).",
     ),
-    (
+    Diagnosis(
         r"Permission denied(?: \(([^)]*)\))?",
         "{at} does not let you in ({0}), and no password is asked for.",
         "Log in with a key: `ssh-copy-id`, `ssh-add` for one with a passphrase; then `{login}` must not prompt.",
     ),
-    (
+    Diagnosis(
         r"Too many authentication failures",
         "{at} was offered too many keys and let none in.",
         "Name the right one: CONTAINER_SSHKEY=FILE, or IdentityFile and IdentitiesOnly in ~/.ssh/config.",
@@ -77,9 +76,16 @@ _UNOPENED = "open failed"
 
 def refusal(said: str, address: Address) -> EngineError:
     """The error for a login that came to nothing, of all that ssh `said`."""
-    found = _matching(said, address)
-    if found is not None:
-        return found
+    known = diagnose(
+        _REFUSALS,
+        said,
+        tidy=lambda word: word.strip().rstrip("."),
+        at=_at(address),
+        host=address.host,
+        login=_login(address),
+    )
+    if known is not None:
+        return EngineError(known.cause, fix=known.fix, detail=said)
     return EngineError(
         f"ssh to {_at(address)} failed: {last_cause(said) or 'it said nothing'}.",
         fix=f"Log in by hand to see more: `{_login(address)}`.",
@@ -116,16 +122,6 @@ def no_path(said: str, address: Address, *, exit_code: int) -> EngineError:
         fix=f"Name it: {address}/run/user/UID/podman/podman.sock, with your account's number there (`id -u`).",
         detail=said,
     )
-
-
-def _matching(said: str, address: Address) -> EngineError | None:
-    for pattern, cause, fix in _TEXTS:
-        match = re.search(pattern, said)
-        if match is not None:
-            groups = [(group or "").strip().rstrip(".") for group in match.groups()]
-            words = {"at": _at(address), "host": address.host, "login": _login(address)}
-            return EngineError(cause.format(*groups, **words), fix=fix.format(*groups, **words), detail=said)
-    return None
 
 
 def _at(address: Address) -> str:

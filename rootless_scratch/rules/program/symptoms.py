@@ -6,12 +6,12 @@ believed only of a program that failed, and only near the end of what it said.
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
+from rootless_scratch.diagnosis import Symptom, diagnose
 
-from rootless_scratch.findings import Finding
+if TYPE_CHECKING:
+    from rootless_scratch.findings import Finding
 
 LINES: Final = 20
 """So many lines at the end are looked at, the last first."""
@@ -21,201 +21,169 @@ _INTERRUPTED: Final = (128 + 2, 128 + 15)
 
 _KILLED: Final = 128 + 9
 
-
 _PLACES: Final = (
     "Give it a directory in memory with `--tmpfs DIR`, one of yours with `--volume HOST:DIR`, or a root that can "
     "be written to with `--writable`."
 )
 
 
-class Symptom(msgspec.Struct, frozen=True, kw_only=True):
-    """Words in one line, and what they mean; `{0}` is the first group of the pattern that matched something."""
-
-    pattern: str
-    rule: str
-    message: str
-    fix: str
-
-
 SYMPTOMS: Final = (
     Symptom(
-        pattern=(
-            r"x509: certificate signed by unknown authority|unable to get local issuer certificate"
-            r"|invalid peer certificate: UnknownIssuer|no native root CA certificates found"
-            r"|SSL certificate problem|error setting certificate (?:verify locations|file)"
-            r"|PKIX path building failed"
-        ),
-        rule="needs-ca-certificates",
-        message="The peer's certificate is signed by an untrusted certificate authority.",
-        fix="Build the image with `--with ca-certificates`; for an authority of your own "
+        r"x509: certificate signed by unknown authority|unable to get local issuer certificate"
+        r"|invalid peer certificate: UnknownIssuer|no native root CA certificates found"
+        r"|SSL certificate problem|error setting certificate (?:verify locations|file)"
+        r"|PKIX path building failed",
+        "The peer's certificate is signed by an untrusted certificate authority.",
+        "Build the image with `--with ca-certificates`; for an authority of your own "
         "`--with ca-certificates=FILE.pem`.",
+        "needs-ca-certificates",
     ),
     Symptom(
-        pattern=r"unknown time zone (\S+)|No time zone found with key ([\w/+-]+)",
-        rule="needs-time-zones",
-        message="The image has no time zone {0}.",
-        fix="Build the image with `--with tzdata`.",
+        r"unknown time zone (\S+)|No time zone found with key ([\w/+-]+)",
+        "The image has no time zone {0}.",
+        "Build the image with `--with tzdata`.",
+        "needs-time-zones",
     ),
     Symptom(
-        pattern=(
-            r"(?i)\bbind\b(?!.{0,2}mount).*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
-            r"|cannot listen.*permission denied"
-        ),
-        rule="privileged-port",
-        message="The program may not listen on a port below 1024.",
-        fix="Let it listen on a port from 1024 on, or leave it the right by `--cap-add NET_BIND_SERVICE` where "
+        r"(?i)\bbind\b(?!.{0,2}mount).*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
+        r"|cannot listen.*permission denied",
+        "The program may not listen on a port below 1024.",
+        "Let it listen on a port from 1024 on, or leave it the right by `--cap-add NET_BIND_SERVICE` where "
         "the container has a network of its own.",
+        "privileged-port",
     ),
     Symptom(
-        pattern=r"(?i)(/[^\s:'\"]*)['\"]?: read-only file system|read-only file system:? ['\"]?(/[^\s:'\"]*)",
-        rule="root-read-only",
-        message="The program wanted to write to {0}, which is read-only.",
-        fix=_PLACES,
+        r"(?i)(/[^\s:'\"]*)['\"]?: read-only file system|read-only file system:? ['\"]?(/[^\s:'\"]*)",
+        "The program wanted to write to {0}, which is read-only.",
+        _PLACES,
+        "root-read-only",
     ),
     Symptom(
-        pattern=r"(?i)read-only file system|\bEROFS\b",
-        rule="root-read-only",
-        message="The program wanted to write to a place that is read-only.",
-        fix=_PLACES,
+        r"(?i)read-only file system|\bEROFS\b",
+        "The program wanted to write to a place that is read-only.",
+        _PLACES,
+        "root-read-only",
     ),
     Symptom(
-        pattern=(
-            r"user: unknown userid \d+|user: Current requires cgo|uid not found: '?\d+|No user exists for uid \d+"
-            r"|cannot find name for user ID|open /etc/(?:passwd|group): "
-        ),
-        rule="needs-accounts",
-        message="The program asked for the name of its user, and the image has no list of them that it can read.",
-        fix="Build the image with `--with nonroot`.",
+        r"user: unknown userid \d+|user: Current requires cgo|uid not found: '?\d+|No user exists for uid \d+"
+        r"|cannot find name for user ID|open /etc/(?:passwd|group): ",
+        "The program asked for the name of its user, and the image has no list of them that it can read.",
+        "Build the image with `--with nonroot`.",
+        "needs-accounts",
     ),
     Symptom(
-        pattern=(
-            r"neither \$XDG_\w+ nor \$HOME are defined|\$HOME is not defined"
-            r"|mkdir (/+\.(?:cache|config|local)\S*): permission denied"
-        ),
-        rule="needs-home",
-        message="The program keeps files in its user's home, and there is none that it can write to.",
-        fix="Build the image with `--with nonroot`, or say `--env HOME=/tmp`.",
+        r"neither \$XDG_\w+ nor \$HOME are defined|\$HOME is not defined"
+        r"|mkdir (/+\.(?:cache|config|local)\S*): permission denied",
+        "The program keeps files in its user's home, and there is none that it can write to.",
+        "Build the image with `--with nonroot`, or say `--env HOME=/tmp`.",
+        "needs-home",
     ),
     Symptom(
-        pattern=(
-            r"exec: \"([^\"]+)\": (?:executable file not found|stat )|Cannot run program \"([^\"]+)\""
-            r"|spawn (\S+) ENOENT|^\S*sh: (?:line \d+: |\d+: )?([^:\s]+): (?:command )?not found$"
-        ),
-        rule="needs-other-programs",
-        message="The program started {0}, which the image does not have.",
-        fix="Build the image with that program too: `rootless-scratch build PROGRAM OTHER:/usr/bin/OTHER`, with a "
+        r"exec: \"([^\"]+)\": (?:executable file not found|stat )|Cannot run program \"([^\"]+)\""
+        r"|spawn (\S+) ENOENT|^\S*sh: (?:line \d+: |\d+: )?([^:\s]+): (?:command )?not found$",
+        "The program started {0}, which the image does not have.",
+        "Build the image with that program too: `rootless-scratch build PROGRAM OTHER:/usr/bin/OTHER`, with a "
         "PATH that finds it (`--env PATH=/usr/bin`).",
+        "needs-other-programs",
     ),
     Symptom(
-        pattern=(
-            r"(?i)network is unreachable|temporary failure in name resolution|could not resolve host"
-            r"|lookup \S+.*(?:connection refused|no such host|server misbehaving|i/o timeout)"
-            r"|bad address '|getaddrinfo (?:EAI_AGAIN|ENOTFOUND)|failed to lookup address information"
-        ),
-        rule="network-unreachable",
-        message="The program reached no network, or nobody who knows the name that it asked for.",
-        fix="See that the container has a network (`--network private` or `--network host`; `rootless-scratch "
+        r"(?i)network is unreachable|temporary failure in name resolution|could not resolve host"
+        r"|lookup \S+.*(?:connection refused|no such host|server misbehaving|i/o timeout)"
+        r"|bad address '|getaddrinfo (?:EAI_AGAIN|ENOTFOUND)|failed to lookup address information",
+        "The program reached no network, or nobody who knows the name that it asked for.",
+        "See that the container has a network (`--network private` or `--network host`; `rootless-scratch "
         "doctor` says what works here), and that the name is right.",
+        "network-unreachable",
     ),
     Symptom(
-        pattern=r"Servname not supported for ai_socktype|unknown port (?:tcp|udp)/",
-        rule="needs-services",
-        message="The program asked for a port by its name, and the image has no list of them.",
-        fix="Build the image with `--with services`, or name the port by its number.",
+        r"Servname not supported for ai_socktype|unknown port (?:tcp|udp)/",
+        "The program asked for a port by its name, and the image has no list of them.",
+        "Build the image with `--with services`, or name the port by its number.",
+        "needs-services",
     ),
     Symptom(
-        pattern=r"Error opening terminal: |terminals database is inaccessible|cannot find terminfo entry",
-        rule="needs-terminfo",
-        message="The program controls terminals, and the image describes none.",
-        fix="Build the image with `--with terminfo`.",
+        r"Error opening terminal: |terminals database is inaccessible|cannot find terminfo entry",
+        "The program controls terminals, and the image describes none.",
+        "Build the image with `--with terminfo`.",
+        "needs-terminfo",
     ),
     Symptom(
-        pattern=r"_S_create_c_locale name not valid|unsupported locale setting|cannot change locale",
-        rule="needs-locale",
-        message="The image has no locale of the name that the program was given.",
-        fix="Build the image with `--with locale` for C.UTF-8, or set no LANG and LC_ALL.",
+        r"_S_create_c_locale name not valid|unsupported locale setting|cannot change locale",
+        "The image has no locale of the name that the program was given.",
+        "Build the image with `--with locale` for C.UTF-8, or set no LANG and LC_ALL.",
+        "needs-locale",
     ),
     Symptom(
-        pattern=(
-            r"(?:open|mkdir|unlinkat|rename|remove|chmod|stat) (/[^\s:]+): permission denied"
-            r"|[Cc]an(?:'t|not) (?:create|open|make|remove)[^/]*(/[^\s:'\"]+)['\"]?: Permission denied"
-            r"|PermissionError: .* '(/[^']+)'|EACCES: permission denied, \w+ '(/[^']+)'"
-        ),
-        rule="path-forbidden",
-        message="The container's user may not use {0} as the program wants to.",
-        fix="Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
+        r"(?:open|mkdir|unlinkat|rename|remove|chmod|stat) (/[^\s:]+): permission denied"
+        r"|[Cc]an(?:'t|not) (?:create|open|make|remove)[^/]*(/[^\s:'\"]+)['\"]?: Permission denied"
+        r"|PermissionError: .* '(/[^']+)'|EACCES: permission denied, \w+ '(/[^']+)'",
+        "The container's user may not use {0} as the program wants to.",
+        "Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
         "and `mode=` behind --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
+        "path-forbidden",
     ),
     Symptom(
-        pattern=r"^\S*sh: (?:line \d+: |\d+: )?(/[^:\s]+): Permission denied$",
-        rule="not-executable",
-        message="The container's user may not execute {0}.",
-        fix="Give it mode 0755 when the image is built, and its directories the execute bit for all.",
+        r"^\S*sh: (?:line \d+: |\d+: )?(/[^:\s]+): Permission denied$",
+        "The container's user may not execute {0}.",
+        "Give it mode 0755 when the image is built, and its directories the execute bit for all.",
+        "not-executable",
     ),
     Symptom(
-        pattern=(
-            r"\b(chown|chgrp|setuid|setgid|setgroups|mount|umount|mknod|chroot|unshare|sethostname|socket"
-            r"|settimeofday)\b.*[Oo]peration not permitted"
-        ),
-        rule="capability-missing",
-        message="The program called {0}, for which the container has no right.",
-        fix="Let it do without, or leave it the capability by `--cap-add NAME`; capabilities(7) says which.",
+        r"\b(chown|chgrp|setuid|setgid|setgroups|mount|umount|mknod|chroot|unshare|sethostname|socket"
+        r"|settimeofday)\b.*[Oo]peration not permitted",
+        "The program called {0}, for which the container has no right.",
+        "Let it do without, or leave it the capability by `--cap-add NAME`; capabilities(7) says which.",
+        "capability-missing",
     ),
     Symptom(
-        pattern=(
-            r"std::bad_alloc|runtime: (?:cannot allocate memory|out of memory)"
-            r"|memory allocation of \d+ bytes failed|java\.lang\.OutOfMemoryError"
-            r"|JavaScript heap out of memory|[Cc]annot allocate memory|^MemoryError$"
-        ),
-        rule="memory-limit",
-        message="The program got no more memory.",
-        fix="Give it more by `--memory`, or leave that out; the runtime's own bound (Java's -Xmx) and the memory "
+        r"std::bad_alloc|runtime: (?:cannot allocate memory|out of memory)"
+        r"|memory allocation of \d+ bytes failed|java\.lang\.OutOfMemoryError"
+        r"|JavaScript heap out of memory|[Cc]annot allocate memory|^MemoryError$",
+        "The program got no more memory.",
+        "Give it more by `--memory`, or leave that out; the runtime's own bound (Java's -Xmx) and the memory "
         "of this host are others.",
+        "memory-limit",
     ),
     Symptom(
-        pattern=r"(?i)too many open files|\bEMFILE\b",
-        rule="limit-reached",
-        message="The program may not open more files at once.",
-        fix="`--ulimit nofile=65536` gives it more, as far as your own limit allows (`ulimit -Hn`).",
+        r"(?i)too many open files|\bEMFILE\b",
+        "The program may not open more files at once.",
+        "`--ulimit nofile=65536` gives it more, as far as your own limit allows (`ulimit -Hn`).",
+        "limit-reached",
     ),
     Symptom(
-        pattern=(
-            r"failed to create new OS thread|can't fork|[Ff]ork: .*Resource temporarily unavailable"
-            r"|can't start new thread|pthread_create.*Resource temporarily unavailable"
-        ),
-        rule="limit-reached",
-        message="The program may not start more processes or threads.",
-        fix="Give it more by `--pids-limit`, or by `--ulimit nproc=NUMBER`.",
+        r"failed to create new OS thread|can't fork|[Ff]ork: .*Resource temporarily unavailable"
+        r"|can't start new thread|pthread_create.*Resource temporarily unavailable",
+        "The program may not start more processes or threads.",
+        "Give it more by `--pids-limit`, or by `--ulimit nproc=NUMBER`.",
+        "limit-reached",
     ),
     Symptom(
-        pattern=r"(?i)address already in use|\bEADDRINUSE\b",
-        rule="port-in-use",
-        message="A port that the program wants to listen on is taken.",
-        fix="With `--network host` its ports are this host's, and `ss -ltnp` shows who has it; let it listen on "
+        r"(?i)address already in use|\bEADDRINUSE\b",
+        "A port that the program wants to listen on is taken.",
+        "With `--network host` its ports are this host's, and `ss -ltnp` shows who has it; let it listen on "
         "another, or leave `--network host` out.",
+        "port-in-use",
     ),
+)
+"""`{0}` is the first group of the pattern that matched something."""
+
+_OUT_OF_MEMORY: Final = Symptom(
+    "",
+    "The program used more memory than its limit allows, and the kernel killed it.",
+    "Give it more by `--memory`.",
+    "memory-limit",
 )
 
 
 def judge_ending(exit_code: int, last_words: bytes, *, out_of_memory: bool = False) -> Finding | None:
     """What a program wanted that failed with these last words on stderr; None where they are not known."""
     if out_of_memory and exit_code == _KILLED:
-        return _finding(
-            rule="memory-limit",
-            message="The program used more memory than its limit allows, and the kernel killed it.",
-            fix="Give it more by `--memory`.",
-        )
+        return _OUT_OF_MEMORY.finding()
     if exit_code == 0 or exit_code in _INTERRUPTED:
         return None
     lines = last_words.decode("utf-8", "replace").strip().splitlines()[-LINES:]
     for line in reversed(lines):
-        for symptom in SYMPTOMS:
-            match = re.search(symptom.pattern, line.strip())
-            if match is not None:
-                word = next((group for group in match.groups() if group), "")
-                return _finding(rule=symptom.rule, message=symptom.message.format(word), fix=symptom.fix)
+        symptom = diagnose(SYMPTOMS, line.strip())
+        if symptom is not None:
+            return symptom.finding()
     return None
-
-
-def _finding(*, rule: str, message: str, fix: str) -> Finding:
-    return Finding(rule=rule, severity="error", subject="program", message=message, fix=fix)
