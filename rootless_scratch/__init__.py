@@ -14,10 +14,10 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.api import build, check, container, push, run, save, verify
     from rootless_scratch.backends.verify import Difference, Verification
+    from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.engine.keep_alive import service
-    from rootless_scratch.engine.run import RunResult
     from rootless_scratch.errors import (
         BuildError,
         CannotInvokeError,
@@ -95,7 +95,7 @@ _HOMES = {
     "engine.container.running": ("RunningContainer",),
     "engine.keep_alive": ("service",),
     "engine.container.executing": ("ExecResult",),
-    "engine.run": ("RunResult",),
+    "engine.container.ending": ("RunResult",),
     "findings": ("Finding", "Judgement"),
     "image.finished": ("Image", "PlatformImage", "Shipped"),
 }

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.verify import Verification
     from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.engine.request.options import ContainerOptions, Options
-    from rootless_scratch.engine.run import RunResult
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.image.plan.options import ImageOptions

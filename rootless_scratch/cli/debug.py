@@ -14,7 +14,7 @@ from rootless_scratch.engine.request.options import SERVICE
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.engine.container.ending import RunResult
 
 
 @click.command("debug")

@@ -15,7 +15,7 @@ from rootless_scratch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.errors import ScratchError
 
 EXIT_OURS = 125

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Unpack
 
 import msgspec
 
-from rootless_scratch.engine.container.ending import Ending
+from rootless_scratch.engine.container.ending import RunResult
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.signals import Forwarding
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.engine.container.lifecycle import Container
     from rootless_scratch.engine.request.request import Beside, Request
-    from rootless_scratch.findings import Finding
-
-TIMED_OUT = 124
-"""The exit code where the timeout ran out, as timeout(1) has it."""
 
 
 class HasImageId(Protocol):
@@ -35,28 +31,6 @@ class HasImageId(Protocol):
     @property
     def image_id(self) -> str:
         """The sha256 of its config."""
-
-
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ended. `stdout` and `stderr` are empty where they were streamed to descriptors.
-
-    `explanation` says why a program could not begin although podman started it; `notes` has one sentence for
-    each thing that was chosen because something else does not work on this host. `container_id` names a container
-    that stays: kept, or detached, where the exit code is 0 and nobody has seen its end. `last_words` is the end of
-    stderr (4096 bytes at most) also where it was streamed, of the terminal where there was one; `ends_mid_line`
-    says that the output does not end with a line's end, `out_of_memory` that a memory limit was its end.
-    """
-
-    exit_code: int
-    stdout: bytes
-    stderr: bytes
-    explanation: Finding | None
-    timed_out: bool
-    notes: tuple[str, ...]
-    container_id: str | None = None
-    last_words: bytes = b""
-    ends_mid_line: bool = False
-    out_of_memory: bool = False
 
 
 class _Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,29 +82,18 @@ def run(
         begun.turn_to(destination)
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
         call = Call(asked=asked, opening=begun, notes=notes)
-        _, ending = launch(call, partial(_attempt, call, streams), stack)
-    return RunResult(
-        exit_code=TIMED_OUT if ending.timed_out else ending.exit_code,
-        stdout=ending.stdout,
-        stderr=ending.stderr,
-        explanation=ending.explanation,
-        timed_out=ending.timed_out,
-        notes=tuple(notes.kept),
-        container_id=ending.container,
-        last_words=ending.last_words,
-        ends_mid_line=ending.ends_mid_line,
-        out_of_memory=ending.out_of_memory,
-    )
+        _, result = launch(call, partial(_attempt, call, streams), stack)
+    return msgspec.structs.replace(result, notes=tuple(notes.kept))
 
 
-def _attempt(call: Call, streams: _Streams, container: Container, asked: Request, network: str) -> Ending:
+def _attempt(call: Call, streams: _Streams, container: Container, asked: Request, network: str) -> RunResult:
     """Create, attach, start and follow one container; raises what kept it from starting."""
     created(container, call, asked, network)
     if asked.detach:
         call.notes.ready()
         container.start(asked)
         _say_ports(container, asked, call.notes.add)
-        return Ending(exit_code=0, container=container.leave(), detached=True)
+        return RunResult(exit_code=0, container_id=container.leave())
     with container.attach(asked, stdin=streams.stdin, stdout=streams.stdout, stderr=streams.stderr) as attachment:
         call.notes.ready()
         streams.signals.queue()
@@ -140,14 +103,14 @@ def _attempt(call: Call, streams: _Streams, container: Container, asked: Request
             kept = container.leave() if asked.keep else None
             say = partial(terminal.say, call.notes.add)
             _say_ports(container, asked, say)
-            ending = container.follow(attachment, signals=streams.signals, timeout=asked.timeout, say=say)
+            result = container.follow(attachment, signals=streams.signals, timeout=asked.timeout, say=say)
     name = asked.name or call.lease.container
-    if ending.detached:
-        kept = container.leave()
+    if result.container_id is not None:
         call.notes.add(f"The program goes on in the container {name}; `podman attach {name}` comes back to it.")
     elif kept is not None:
         call.notes.add(f"The container is kept as {name}; `podman rm {name}` removes it.")
-    return msgspec.structs.replace(ending, container=kept)
+        return msgspec.structs.replace(result, container_id=kept)
+    return result
 
 
 def _say_ports(container: Container, asked: Request, say: Callable[[str], None]) -> None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootless_scratch.engine.api.http import Client
+    from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.targets import Target
     from rootless_scratch.engine.request.options import Options
-    from rootless_scratch.engine.run import RunResult
     from rootless_scratch.image.spec import Spec
 
 _KILLED = 137

@@ -14,7 +14,7 @@ from rootless_scratch.verbs.judge import judge_stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rootless_scratch.engine.run import RunResult
+    from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.image.plan.planner import Program
 
 _CRASHES: Final = {

@@ -9,22 +9,27 @@ import msgspec
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
 
+TIMED_OUT = 124
+"""The exit code where the timeout ran out, as timeout(1) has it."""
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a container ended, and what was captured of its output; `container` is the ID of one that stays.
 
-    With `detached` it goes on, and nothing is known of its end. `last_words` is the end of its stderr, of its
-    terminal where it had one; `ends_mid_line` says that its output does not end with a line's end, and
-    `out_of_memory` that the kernel killed it for its memory limit.
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended. `stdout` and `stderr` are empty where they were streamed to descriptors.
+
+    `explanation` says why a program could not begin although podman started it; `notes` has one sentence for
+    each thing that was chosen because something else does not work on this host. `container_id` names a container
+    that stays: kept, or detached, where the exit code is 0 and nobody has seen its end. `last_words` is the end of
+    stderr (4096 bytes at most) also where it was streamed, of the terminal where there was one; `ends_mid_line`
+    says that the output does not end with a line's end, `out_of_memory` that a memory limit was its end.
     """
 
     exit_code: int
-    timed_out: bool = False
     stdout: bytes = b""
     stderr: bytes = b""
     explanation: Finding | None = None
-    container: str | None = None
-    detached: bool = False
+    timed_out: bool = False
+    notes: tuple[str, ...] = ()
+    container_id: str | None = None
     last_words: bytes = b""
     ends_mid_line: bool = False
     out_of_memory: bool = False

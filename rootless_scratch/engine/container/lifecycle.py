@@ -14,7 +14,7 @@ import msgspec
 from rootless_scratch import processes
 from rootless_scratch.engine.api.http import Attached
 from rootless_scratch.engine.container import specification
-from rootless_scratch.engine.container.ending import Ending
+from rootless_scratch.engine.container.ending import TIMED_OUT, RunResult
 from rootless_scratch.engine.container.lease import Wanted
 from rootless_scratch.engine.container.removal import remove_container, remove_owned
 from rootless_scratch.engine.container.strays import end_strays, end_unwatched
@@ -212,8 +212,8 @@ class Container:
         signals: Forwarding,
         timeout: float | None,
         say: Callable[[str], None],
-    ) -> Ending:
-        """Pass its streams on until it ends, or its user detaches; `timeout` in seconds from now.
+    ) -> RunResult:
+        """Pass its streams on until it ends, or its user detaches and it is left; `timeout` in seconds from now.
 
         Raises EngineError where the service goes away or the output cannot be written, BrokenPipeError.
         """
@@ -224,7 +224,7 @@ class Container:
             exit_code = self._end_of(attachment, watch, signals)
         detached = attachment.feed is not None and attachment.feed.detached
         if detached and exit_code is None and not watch.given_up:
-            return Ending(exit_code=0, stdout=bytes(output.stdout.captured), detached=True)
+            return RunResult(exit_code=0, stdout=bytes(output.stdout.captured), container_id=self.leave())
         if output.torn and not watch.given_up:
             raise EngineError(
                 "The container's output broke off.",
@@ -233,8 +233,8 @@ class Container:
         code = _KILLED if exit_code is None else exit_code
         wrote = output.stdout.size + output.stderr.size
         said = output.stderr.tail if output.framed else output.stdout.tail
-        return Ending(
-            exit_code=code,
+        return RunResult(
+            exit_code=TIMED_OUT if watch.timed_out else code,
             timed_out=watch.timed_out,
             stdout=bytes(output.stdout.captured),
             stderr=bytes(output.stderr.captured),
