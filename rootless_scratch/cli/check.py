@@ -8,13 +8,12 @@ import click
 
 from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import (
-    colour,
     common_options,
     error_object,
     print_findings,
     print_json,
+    print_verdict,
     say,
-    showable,
 )
 from rootless_scratch.errors import ScratchError
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.findings import Judgement
-
-_COLOURS = {"starts": "green", "fails": "red", "unknown": "yellow"}
 
 
 @click.command("check")
@@ -113,7 +110,6 @@ def _judgements(
 
 
 def _show(judgement: Judgement, *, quiet: bool) -> None:
-    word = click.style(judgement.verdict, fg=_COLOURS[judgement.verdict], bold=True)
     hint = " (only a run can tell whether it starts)" if judgement.verdict == "unknown" else ""
-    click.echo(f"{showable(judgement.subject)}: {word}{hint}", color=colour())
+    print_verdict(judgement.subject, judgement.verdict, hint)
     print_findings(judgement.findings, quiet=quiet)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
+from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say
 
 if TYPE_CHECKING:
-    from rootless_scratch.findings import Finding
     from rootless_scratch.host.facts import HostFacts
     from rootless_scratch.rules.host.hosts import HostJudgement
 
@@ -22,8 +21,6 @@ PURPOSE = {
     "limits": "limit its memory, processes and CPU",
     "push": "copy an image to a registry",
 }
-
-_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 @click.command()
@@ -45,9 +42,7 @@ def command(*, as_json: bool, quiet: bool, verbose: bool) -> int:
         print_json({"operations": operations, "findings": judgement.findings, "facts": facts})
     else:
         _print_operations(judgement)
-        for finding in judgement.findings:
-            if not quiet or finding.severity == "error":
-                _print_finding(finding)
+        print_findings(judgement.findings, quiet=quiet, as_result=True)
     if verbose:
         _say_facts(facts)
     return 1 if errors_of(judgement.findings) else 0
@@ -70,12 +65,6 @@ def _print_operations(judgement: HostJudgement) -> None:
         tint = "green" if state == "works" else "red"
         table.add_row(name, f"[{tint}]{state}[/{tint}]", purpose)
     Console().print(table)
-
-
-def _print_finding(finding: Finding) -> None:
-    word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-    click.echo(f"\n{word} {showable(finding.message)} [{finding.rule}]", color=colour())
-    click.echo(f"  fix: {showable(finding.fix)}", color=colour())
 
 
 def _say_facts(facts: HostFacts) -> None:

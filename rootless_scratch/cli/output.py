@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+_COLOURS = {
+    **dict.fromkeys(("error", "fails", "differs"), "red"),
+    **dict.fromkeys(("warning", "unknown", "equal"), "yellow"),
+    **dict.fromkeys(("starts", "identical"), "green"),
+    "info": "cyan",
+}
+"""Of severities and verdicts."""
 
 
 class VerbError(Exception):
@@ -85,14 +91,23 @@ def showable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def print_findings(findings: Iterable[Finding], *, quiet: bool = False) -> None:
-    """Show findings on stderr, each with its fix; with `quiet` only the errors."""
+def print_verdict(subject: str, verdict: str, hint: str = "") -> None:
+    """Show the word that a verb comes to about its subject, as its result."""
+    word = click.style(verdict, fg=_COLOURS[verdict], bold=True)
+    click.echo(f"{showable(subject)}: {word}{hint}", color=colour())
+
+
+def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_result: bool = False) -> None:
+    """Show findings on stderr, each with its fix, or `as_result`, apart; with `quiet` only the errors."""
     for finding in findings:
         if quiet and finding.severity != "error":
             continue
         word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        tell(f"{word} {showable(finding.message)} [{finding.rule}]")
-        say(f"  fix: {finding.fix}")
+        text = f"{word} {showable(finding.message)} [{finding.rule}]\n  fix: {showable(finding.fix)}"
+        if as_result:
+            click.echo(f"\n{text}", color=colour())
+        else:
+            tell(text)
 
 
 def error_object(error: ScratchError) -> dict[str, str]:

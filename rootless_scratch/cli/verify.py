@@ -9,12 +9,10 @@ import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.limit_option import limit_option
-from rootless_scratch.cli.output import colour, common_options, print_json, say, showable
+from rootless_scratch.cli.output import common_options, print_json, print_verdict, say, showable
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.verify import Difference, Verification
-
-_COLOURS = {"identical": "green", "equal": "yellow", "differs": "red"}
 
 
 @click.command("verify")
@@ -72,8 +70,7 @@ def _plain(difference: Difference) -> dict[str, object]:
 
 
 def _show(image: str, found: Verification, *, quiet: bool) -> None:
-    word = click.style(found.verdict, fg=_COLOURS[found.verdict], bold=True)
-    click.echo(f"{showable(image)}: {word}{f' ({found.reason})' if found.reason else ''}", color=colour())
+    print_verdict(image, found.verdict, f" ({found.reason})" if found.reason else "")
     for each in () if quiet else found.differences:
         click.echo(showable(f"  {_line(each)}"))
 
