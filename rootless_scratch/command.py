@@ -11,7 +11,7 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
 from rootless_scratch.private import WORKS_IN
 from rootless_scratch.spawn import Child, find, spawn
-from rootless_scratch.troubles import trouble_met, trouble_said
+from rootless_scratch.troubles import limit_met, trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def ask(
         ) from error
     except (RuntimeError, MemoryError) as error:
         # sh speaks to each child by threads.
-        trouble = trouble_met(error)
-        if trouble is None:
+        met = limit_met(error)
+        if met is None:
             raise
-        raise trouble.error() from error
+        raise met from error
     except ChildProcessError as error:
         raise HostError(
             f"The exit code of {program} is lost, because this process ignores SIGCHLD.",
@@ -149,10 +149,7 @@ def start(
             new_session=True,
         )
     except OSError as error:
-        trouble = trouble_met(error)
-        if trouble is not None:
-            raise trouble.error() from error
-        raise HostError(
+        raise limit_met(error) or HostError(
             f"{program} cannot be started: {error.strerror}.",
             fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
         ) from error

@@ -100,6 +100,12 @@ def trouble_met(error: BaseException) -> Trouble | None:
     return None
 
 
+def limit_met(error: BaseException) -> HostError | None:
+    """The same as what is raised."""
+    trouble = trouble_met(error)
+    return None if trouble is None else trouble.error()
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     found: BaseException | None = error
     seen: set[int] = set()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from rootless_scratch import command
 from rootless_scratch.backends.caller import Places
 from rootless_scratch.backends.record import Record, sweep
-from rootless_scratch.backends.session import ask_storage, places_of, unusable
+from rootless_scratch.backends.session import ask_storage, places_of
 from rootless_scratch.errors import BuildError
+from rootless_scratch.host.environment import no_temporary
 from rootless_scratch.image.write.layout import name_manifest
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def staging(environment: Mapping[str, str]) -> Iterator[Record]:
     try:
         record = Record.create(places, inherited=False)
     except OSError as error:
-        raise unusable(base, error) from error
+        raise no_temporary(base, error) from error
     try:
         yield record
     finally:

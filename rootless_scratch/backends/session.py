@@ -164,14 +164,6 @@ def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
     return records, temporary_directory(variables)
 
 
-def unusable(base: str, error: OSError) -> HostError:
-    """The error for a directory for temporary files in which none can be made."""
-    return HostError(
-        f"No directory for temporary files can be made in {base}: {error.strerror}.",
-        fix="Set TMPDIR to a directory of your own with some room.",
-    )
-
-
 def _store_word(variables: Mapping[str, str]) -> str:
     """A word for the image store that these settings select: what is in another one is not ours to sweep."""
     settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if variables.get(name)]

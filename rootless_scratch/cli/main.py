@@ -12,7 +12,7 @@ import os
 import sys
 
 from rootless_scratch.errors import HostError, ScratchError, UsageError
-from rootless_scratch.troubles import trouble_met
+from rootless_scratch.troubles import limit_met, trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -120,12 +120,8 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
 
 def _out_of(error: OSError | MemoryError | RuntimeError, words: list[str]) -> int:
     """The host stood in the way of something that no verb answers for."""
-    trouble = trouble_met(error)
-    if trouble is not None:
-        told = trouble.error()
-    elif isinstance(error, OSError):
-        told = _of_host(error)
-    else:
+    told = limit_met(error) or (_of_host(error) if isinstance(error, OSError) else None)
+    if told is None:
         raise error
     try:
         return _report(told, words)

@@ -101,6 +101,24 @@ def temporary_directory(variables: Mapping[str, str]) -> str:
     return variables.get("TMPDIR") or _USUAL
 
 
+def private_temporary(variables: Mapping[str, str]) -> private.PrivateDirectory:
+    """A private directory there; what killed calls have left is removed before. Raises HostError."""
+    base = temporary_directory(variables)
+    private.sweep(base)
+    try:
+        return private.make_private(base)
+    except OSError as error:
+        raise no_temporary(base, error) from error
+
+
+def no_temporary(base: str, error: OSError) -> HostError:
+    """The error for a directory for temporary files in which none can be made."""
+    return HostError(
+        f"No directory for temporary files can be made in {base}: {error.strerror}.",
+        fix="Set TMPDIR to a directory of your own with some room.",
+    )
+
+
 def _instead_of_usual(variables: Mapping[str, str]) -> str | None:
     """A directory for temporary files where the usual one is of no use; None where it is."""
     for place in (_USUAL, "/tmp"):  # noqa: S108 - private directories in it

@@ -8,7 +8,7 @@ import stat
 from contextlib import contextmanager
 
 from rootless_scratch.errors import HostError, SourceError
-from rootless_scratch.troubles import trouble_met
+from rootless_scratch.troubles import limit_met, trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ def planned(file: File) -> Iterator[int]:
     try:
         descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
-        trouble = trouble_met(error)
-        if trouble is not None:
-            raise trouble.error() from error
-        raise SourceError(
+        raise limit_met(error) or SourceError(
             f"{file.source!r} cannot be read any more: {error.strerror}.",
             fix="Do not change the file during the build.",
         ) from error

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch import private
 from rootless_scratch.backends.direct import planned_image
-from rootless_scratch.backends.session import unusable
 from rootless_scratch.engine.api.images import config_of, is_image, load
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.targets import look
@@ -19,7 +17,7 @@ from rootless_scratch.engine.diagnose.failures import IpcClosedError
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
 from rootless_scratch.errors import EngineError
-from rootless_scratch.host.environment import temporary_directory, tool_environment
+from rootless_scratch.host.environment import private_temporary, tool_environment
 from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
@@ -162,12 +160,10 @@ def _provided(client: Client, toolbox: _Toolbox) -> str:
 
 def _make(client: Client, toolbox: _Toolbox, *, is_there: bool) -> None:
     """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
-    temporary = temporary_directory(tool_environment().variables)
-    private.sweep(temporary)
     with (
         # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
         contextlib.closing(client.begin("GET", "/events?stream=true")),
-        _private(temporary) as directory,
+        private_temporary(tool_environment().variables) as directory,
     ):
         archive = os.path.join(directory.path, "toolbox.tar")
         build_spec(toolbox.spec, output=[f"oci-archive:{archive}:{TOOLBOX}:{toolbox.image_id[:12]}"])
@@ -182,13 +178,6 @@ def _make(client: Client, toolbox: _Toolbox, *, is_there: bool) -> None:
                 "see where its archive came from.",
                 detail=error.message,
             ) from error
-
-
-def _private(temporary: str) -> private.PrivateDirectory:
-    try:
-        return private.make_private(temporary)
-    except OSError as error:
-        raise unusable(temporary, error) from error
 
 
 def _has_ended(target: Target) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch import command, private
+from rootless_scratch import command
 from rootless_scratch.backends.direct import (
     build_image,
     build_index,
@@ -18,9 +18,9 @@ from rootless_scratch.backends.direct import (
     write_outputs,
 )
 from rootless_scratch.backends.lists import load_index, staging
-from rootless_scratch.backends.session import about_namespaces, ask_storage, unusable
+from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.errors import CommandError, UsageError
-from rootless_scratch.host.environment import temporary_directory, tool_environment
+from rootless_scratch.host.environment import private_temporary, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
@@ -202,25 +202,19 @@ def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
 
     What killed calls have left is removed before. Raises HostError.
     """
-    temporary = temporary_directory(variables)
-    private.sweep(temporary)
-    try:
-        made = private.make_private(temporary)
-    except OSError as error:
-        raise unusable(temporary, error) from error
-    with made:
-        yield made.path, _stage_in(made.path, temporary)
+    with private_temporary(variables) as made:
+        yield made.path, _stage_in(made.path)
 
 
 @contextmanager
 def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Output]]:
     """The same for an image that goes to local storage: what a kill leaves, the next session of that removes."""
     with staging(variables) as record:
-        yield record, _stage_in(record.scratch, os.path.dirname(record.scratch))
+        yield record, _stage_in(record.scratch)
 
 
-def _stage_in(place: str, temporary: str) -> Output:
-    return Output(word=temporary, transport="oci", path=os.path.join(place, "image"), ref="staged")
+def _stage_in(place: str) -> Output:
+    return Output(word=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
 
 
 def _staged(stage: Output) -> str:

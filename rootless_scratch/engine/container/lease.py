@@ -14,7 +14,7 @@ from rootless_scratch import private
 from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import resolved_state
-from rootless_scratch.troubles import trouble_met
+from rootless_scratch.troubles import limit_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -155,11 +155,8 @@ def hold(directory: str) -> Lease:
 
 
 def _unusable(directory: str, error: OSError) -> HostError:
-    trouble = trouble_met(error)
-    if trouble is not None:
-        return trouble.error()
     room = "Make room there, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Set"
-    return HostError(
+    return limit_met(error) or HostError(
         f"{directory}, where owners of containers are noted, cannot be used: {error.strerror}.",
         fix=f"{room} XDG_STATE_HOME to another directory that you can write to.",
     )

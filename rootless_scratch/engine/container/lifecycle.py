@@ -26,7 +26,7 @@ from rootless_scratch.engine.stdio.streams import Output
 from rootless_scratch.engine.stdio.terminal import Terminal
 from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
 from rootless_scratch.host.cgroups import cgroup_mode
-from rootless_scratch.troubles import trouble_met
+from rootless_scratch.troubles import limit_met
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -267,10 +267,7 @@ class Container:
             except BrokenPipeError:
                 raise
             except OSError as error:
-                trouble = trouble_met(error)
-                if trouble is not None:
-                    raise trouble.error() from error
-                raise EngineError(
+                raise limit_met(error) or EngineError(
                     f"The container's output cannot be written: {error.strerror}.",
                     fix="Make room where it goes to, or send it elsewhere.",
                 ) from error

@@ -14,7 +14,7 @@ from rootless_scratch import command, processes
 from rootless_scratch.data import Data
 from rootless_scratch.engine.service.directory import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
-from rootless_scratch.troubles import trouble_met, trouble_said
+from rootless_scratch.troubles import limit_met, trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
@@ -94,10 +94,7 @@ class Starting:
             self.began = time.monotonic()
             self.process = _start(self.place, self._environment, self._runtime)
         except OSError as error:
-            trouble = trouble_met(error)
-            if trouble is not None:
-                raise trouble.error() from error
-            raise HostError(
+            raise limit_met(error) or HostError(
                 f"The podman service cannot be started: {self.place.directory}: {error.strerror}.",
                 fix="Make room there, or set XDG_RUNTIME_DIR to another directory that you can write to.",
             ) from error
