@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.backends.asking import do
+import msgspec
+
 from rootless_scratch.backends.flags import config_flags
+from rootless_scratch.backends.jobs import BuildJob, JobEntry
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
@@ -46,26 +48,24 @@ def build_image(
             progress.show(message["progress"])
 
     flags, values = config_flags(plan)
-    job = {
-        "names": plan.names,
-        "entries": [_entry(entry) for entry in plan.rootfs],
-        "mtime": plan.mtime,
-        "timestamp": None if plan.config.created is None else plan.mtime,
-        "config": flags,
-        "config_environment": values,
-        "commit": ("--identity-label=false", "--omit-history"),
-        "expected": plan.config.as_oci(),
-    }
-    done = do(session, job, told=told)
+    job = BuildJob(
+        names=plan.names,
+        entries=[_entry(entry) for entry in plan.rootfs],
+        mtime=plan.mtime,
+        timestamp=None if plan.config.created is None else plan.mtime,
+        config=flags,
+        config_environment=values,
+        expected=plan.config.as_oci(),
+    )
+    done = session.do(job, told=told)
     import hashlib
 
-    manifest = done["manifest"]
     return Image(
-        image_id=done["image_id"],
+        image_id=done.image_id,
         names=plan.names,
         platform=plan.platform,
-        layers=layers_of(json.loads(done["config"]), json.loads(manifest)),
-        digest=f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}",
+        layers=layers_of(json.loads(done.config), json.loads(done.manifest)),
+        digest=f"sha256:{hashlib.sha256(done.manifest.encode()).hexdigest()}",
         files=len(plan.rootfs.files),
         backend="buildah",
         findings=tuple(findings),
@@ -73,19 +73,18 @@ def build_image(
     )
 
 
-def _entry(entry: Entry) -> dict[str, object]:
+def _entry(entry: Entry) -> JobEntry:
     """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
-    common = {"path": entry.path, "mode": entry.mode, "uid": entry.uid, "gid": entry.gid}
+    common = (entry.path, entry.mode, entry.uid, entry.gid)
     if isinstance(entry, Directory):
-        return {"type": "directory", **common}
+        return JobEntry("directory", *common)
     if isinstance(entry, Symlink):
-        return {"type": "symlink", "target": entry.target, **common}
-    identity = entry.identity
-    return {
-        "type": "file",
-        **common,
-        "source": entry.source,
-        "content": entry.content,
-        "identity": (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns),
-        "capabilities": encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
-    }
+        return JobEntry("symlink", *common, target=entry.target)
+    return JobEntry(
+        "file",
+        *common,
+        source=entry.source,
+        content=entry.content,
+        identity=msgspec.structs.astuple(entry.identity),
+        capabilities=encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
+    )

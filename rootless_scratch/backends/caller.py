@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 
+from rootless_scratch.backends.jobs import unpacked
 from rootless_scratch.data import Data
 from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from typing import Any
-
-    Job = dict[str, Any]
-    JobEntry = dict[str, Any]
+    from rootless_scratch.backends.jobs import Job
 
 STDIN = 0
 _SIZE = 8
@@ -40,7 +37,7 @@ class Places(Data):
     buildah: str
 
 
-def read_job() -> Job:
+def read_job(kind: type[Job]) -> Job:
     """The job from stdin: its size in 8 bytes, then its bytes. Raises Cancelled where it ends before."""
     received = bytearray()
     while len(received) < _SIZE or len(received) < _SIZE + int.from_bytes(received[:_SIZE], "little"):
@@ -48,9 +45,7 @@ def read_job() -> Job:
         if not more:
             raise Cancelled
         received += more
-    # Written by the very Python that reads it, which is what makes marshal fit; it costs no import.
-    job: Job = marshal.loads(received[_SIZE:])  # noqa: S302 - from our own parent, over a pipe
-    return job
+    return unpacked(kind, received[_SIZE:])
 
 
 def tell(answer: dict[str, object]) -> None:

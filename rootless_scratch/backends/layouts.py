@@ -115,7 +115,8 @@ class LayoutImage:
                     overlay.hide(path)
                 for directory in overlay.missing_above(above):
                     budget.add_entry(directory)
-                    overlay.add(_made_directory(directory))
+                    # One that a layer does not name is root's.
+                    overlay.add(StoredFile(path=directory, type="directory", mode=0o755, uid=0, gid=0))
                 overlay.add(self._file(overlay, path, (number, at), member, reader))
 
     def _file(
@@ -192,20 +193,4 @@ def _no_space(what: str) -> HostError:
     return HostError(
         f"A program of the image cannot be copied to {tempfile.gettempdir()} to be read: {what}.",
         fix="Make room there, or set TMPDIR to a larger disk.",
-    )
-
-
-def _made_directory(path: str) -> StoredFile:
-    """A directory that a layer does not name is made as root's, 0755."""
-    return StoredFile(
-        path=path,
-        type="directory",
-        mode=0o755,
-        uid=0,
-        gid=0,
-        size=0,
-        sha256=None,
-        target=None,
-        mtime=0,
-        capabilities=None,
     )

@@ -14,11 +14,14 @@ from rootless_scratch.host.environment import (
     temporary_directory,
     tool_environment,
 )
+from rootless_scratch.troubles import trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Literal, Self
+
+    from rootless_scratch.backends.jobs import BuildJob, Done, ReadJob
 
     Purpose = Literal["build", "read", "read-programs"]
 
@@ -78,12 +81,15 @@ class Session:
             self._worker.kill_session()
             self._worker.close()
 
-    def do(self, job: Mapping[str, Any], *, told: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def do(self, job: BuildJob | ReadJob, *, told: Callable[[dict[str, Any]], None]) -> Done:
         """Give the worker its job and return the answer; `told` gets each line that comes before it.
 
-        Raises what the worker reports, as the error of that kind; HostError where it cannot even begin.
+        Raises what the worker reports, as the error of that kind; HostError where it cannot even begin, and where
+        buildah or the worker met a limit or a full disk.
         """
         import json
+
+        from rootless_scratch.backends.jobs import Done
 
         self._send(job)
         buffer = said = b""
@@ -98,22 +104,21 @@ class Session:
                     # All is done and taken back by then; its end is not worth waiting for.
                     self._ended = True
                 if "failed" in answer:
-                    raise _error(**answer["failed"])
+                    raise _of_host(_error(**answer["failed"]))
                 if "done" in answer:
-                    return dict(answer["done"])
+                    return Done(**answer["done"])
                 told(answer)
         # Where it was killed its tools may still be at work: they are in its session, and end with it.
         self._worker.kill_session()
         self._ended = True
-        raise _broken_off(said.decode("utf-8", "replace"))
+        raise _of_host(_broken_off(said.decode("utf-8", "replace")))
 
-    def _send(self, job: Mapping[str, Any]) -> None:
-        """The job's size in 8 bytes, then the job; marshal is what the same Python reads without an import."""
-        import marshal
-
+    def _send(self, job: BuildJob | ReadJob) -> None:
+        """The job's size in 8 bytes, then the job."""
+        from rootless_scratch.backends.jobs import packed
         from rootless_scratch.sparse import write_all
 
-        content = marshal.dumps(dict(job))
+        content = packed(job)
         assert self._worker.stdin is not None  # noqa: S101 - a pipe was asked for
         try:
             write_all(self._worker.stdin, len(content).to_bytes(8, "little") + content)
@@ -182,6 +187,11 @@ def _error(*, kind: str, message: str, fix: str, detail: str) -> ScratchError:
         if isinstance(each, type) and issubclass(each, ScratchError) and each.kind == kind:
             return each(message, fix=fix, detail=detail)
     return BuildError(message, fix=fix, detail=detail)
+
+
+def _of_host(error: ScratchError) -> ScratchError:
+    trouble = trouble_said(error.message) if isinstance(error, BuildError) else None
+    return error if trouble is None else trouble.error(error.detail)
 
 
 def _broken_off(said: str) -> ScratchError:

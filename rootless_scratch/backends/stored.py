@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from rootless_scratch.backends.asking import do
+from rootless_scratch.backends.jobs import ReadJob
 from rootless_scratch.elf.program import FileIdentity, ProgramFacts
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
@@ -37,11 +37,11 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     mode: int
     uid: int
     gid: int
-    size: int
-    sha256: str | None
-    target: str | None
-    mtime: int
-    capabilities: str | None
+    size: int = 0
+    sha256: str | None = None
+    target: str | None = None
+    mtime: int = 0
+    capabilities: str | None = None
     program: ProgramFacts | None = None
     unreadable: str | None = None
     content: bytes | None = None
@@ -88,11 +88,11 @@ def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None 
         if "file" in message:
             files.append(msgspec.convert(message["file"], StoredFile))
 
-    done = do(session, {"image": name, "limits": dict(limits or DEFAULTS)}, told=told)
+    done = session.do(ReadJob(name, dict(limits or DEFAULTS)), told=told)
     return StoredImage(
-        image_id=done["image_id"],
-        config=done["config"],
-        layers=layers_of(json.loads(done["config"]), json.loads(done["manifest"])),
+        image_id=done.image_id,
+        config=done.config,
+        layers=layers_of(json.loads(done.config), json.loads(done.manifest)),
         files=tuple(files),
     )
 

@@ -165,18 +165,7 @@ def _files(plan: Plan, stored: StoredImage) -> Iterator[Difference]:
 
 def _as_stored(entry: Entry, mtime: int) -> StoredFile:
     """An entry as it would be read back, but for the sum of its content, which takes time."""
-    found = StoredFile(
-        path=entry.path,
-        type="file",
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        size=0,
-        sha256=None,
-        target=None,
-        mtime=mtime,
-        capabilities=None,
-    )
+    found = StoredFile(path=entry.path, type="file", mode=entry.mode, uid=entry.uid, gid=entry.gid, mtime=mtime)
     if isinstance(entry, Directory):
         return msgspec.structs.replace(found, type="directory")
     if isinstance(entry, Symlink):

@@ -21,12 +21,14 @@ HOLE = 4 << 30
 WRITE = """
 import os, sys
 sys.path.insert(0, sys.argv[3])
+from rootless_scratch.backends.jobs import JobEntry
 from rootless_scratch.backends.worker.entries import Writer
 status = os.stat(sys.argv[1])
 identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-entry = {"type": "file", "path": "/copy", "source": sys.argv[1], "content": None, "identity": identity}
+mine = {"mode": 0o755, "uid": os.getuid(), "gid": os.getgid()}
+entry = JobEntry(type="file", path="/copy", source=sys.argv[1], identity=identity, **mine)
 writer = Writer(sys.argv[2], 0)
-writer.write([entry | {"mode": 0o755, "uid": os.getuid(), "gid": os.getgid(), "capabilities": None}])
+writer.write([entry])
 assert writer.written == status.st_size
 """
 

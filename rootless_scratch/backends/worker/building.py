@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from rootless_scratch.backends.caller import Cancelled, Failed, check_caller, read_job, tell
+from rootless_scratch.backends.caller import Cancelled, Failed, check_caller, read_job
+from rootless_scratch.backends.jobs import BuildJob, Done
 from rootless_scratch.backends.record import Lock, Record
 from rootless_scratch.backends.tool import Tool, call, no_space
 from rootless_scratch.backends.worker.entries import Writer, check_ids
@@ -13,10 +14,12 @@ from rootless_scratch.private import remove_below
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.backends.caller import Job, Places
+    from collections.abc import Sequence
+
+    from rootless_scratch.backends.caller import Places
 
 
-def build(places: Places) -> dict[str, object]:
+def build(places: Places) -> Done:
     """All steps of one build; whatever happens, the working container goes and so does the record."""
     record = Record.create(places, inherited=True)
     mountpoint = None
@@ -27,16 +30,16 @@ def build(places: Places) -> dict[str, object]:
         call(places, "from", "--name", container, "--pull-never", "scratch")
         mountpoint = call(places, "mount", container).rstrip("\n")
         images = images_directory(mountpoint)
-        job = read_job()
-        check_ids(job["entries"])
-        environment = {**os.environ, **job["config_environment"]}
-        config = Tool(places, ("config", *job["config"], container), environment=environment)
+        job = read_job(BuildJob)
+        check_ids(job.entries)
+        environment = {**os.environ, **job.config_environment}
+        config = Tool(places, ("config", *job.config, container), environment=environment)
         try:
-            writer = Writer(mountpoint, job["mtime"])
-            writer.write(job["entries"])
+            writer = Writer(mountpoint, job.mtime)
+            writer.write(job.entries)
         finally:
             config.finish(check=sys.exc_info()[0] is None, cancel=False)
-        record.commits(images, job["expected"])
+        record.commits(images, job.expected)
         with explaining_full_disk(mountpoint, writer.written):
             image_id, config_text, manifest_text = commit(places, job, record, images)
     except BaseException:
@@ -45,7 +48,7 @@ def build(places: Places) -> dict[str, object]:
         record.take_back(places)
         raise
     record.remove()
-    return {"image_id": image_id, "config": config_text, "manifest": manifest_text}
+    return Done(image_id, config_text, manifest_text)
 
 
 def make_room(mountpoint: str | None) -> None:
@@ -81,17 +84,16 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
                     raise no_space("buildah wrote the image", error.answer["detail"]) from error
 
 
-def commit(places: Places, job: Job, record: Record, images: str | None) -> tuple[str, str, str]:
+def commit(places: Places, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
     """Make the image under its first name, prove it, and give it the others.
 
     It is never long without a name: whoever takes back a build removes images that have none. Where it is not
     what was planned, or nobody wants it any more, the names belong to what they named before.
     """
-    flags = ["--quiet", "--rm", "--format", "oci", *job["commit"]]
-    if job["timestamp"] is not None:
-        flags += ["--timestamp", str(job["timestamp"])]
-    tell({"step": "commit"})
-    first, *others = job["names"]
+    flags = ["--quiet", "--rm", "--format", "oci", "--identity-label=false", "--omit-history"]
+    if job.timestamp is not None:
+        flags += ["--timestamp", str(job.timestamp)]
+    first, *others = job.names
     # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
     with Lock(places.records, first):
         before = stored_names(images)
@@ -106,7 +108,7 @@ def commit(places: Places, job: Job, record: Record, images: str | None) -> tupl
                 call(places, "tag", image_id, *others)
             check_caller()
         except (Failed, Cancelled):
-            give_back(places, job["names"], before)
+            give_back(places, job.names, before)
             raise
     return image_id, config_text, manifest_text
 
@@ -120,7 +122,7 @@ def stored_names(images: str | None) -> bytes:
         return b"[]"
 
 
-def give_back(places: Places, names: list[str], before: bytes) -> None:
+def give_back(places: Places, names: Sequence[str], before: bytes) -> None:
     """Take `names` from the new image, and give them to the images that had them."""
     import json
 
@@ -171,14 +173,14 @@ def image_texts(places: Places, images: str | None, image_id: str) -> tuple[str,
     return described["Config"], described["Manifest"]
 
 
-def verify(job: Job, config_text: str) -> None:
+def verify(job: BuildJob, config_text: str) -> None:
     """The image must say what was planned: buildah's flags have a syntax of their own, this has none."""
     import json
 
     found = json.loads(config_text)
     found.pop("rootfs", None)
     found.pop("history", None)
-    wanted = dict(job["expected"])
+    wanted = dict(job.expected)
     if wanted["created"] is None:
         wanted["created"] = found.get("created")
     if found != wanted:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootless_scratch.backends.caller import JobEntry
+    from rootless_scratch.backends.jobs import JobEntry
 
 CHUNK = 16 * 1024 * 1024
 FICLONE = 0x40049409
@@ -30,7 +30,7 @@ def check_ids(entries: Sequence[JobEntry]) -> None:
         with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
             lines = [line.split() for line in file]
         ranges = [(int(first), int(count)) for first, _, count in lines]
-        wanted = {(entry[kind], entry["path"]) for entry in entries}
+        wanted = {(getattr(entry, kind), entry.path) for entry in entries}
         for number, path in sorted(wanted, reverse=True):
             if not any(first <= number < first + count for first, count in ranges):
                 known = sum(count for _, count in ranges)
@@ -59,7 +59,7 @@ class Writer:
         try:
             os.fchmod(self._stack[0][1], 0o755)
             for entry in entries:
-                above, _, name = entry["path"].rpartition("/")
+                above, _, name = entry.path.rpartition("/")
                 while self._stack[-1][0] != above:
                     self._leave()
                 self._write(entry, name, self._stack[-1][1])
@@ -76,14 +76,14 @@ class Writer:
             os.close(descriptor)
 
     def _write(self, entry: JobEntry, name: str, parent: int) -> None:
-        if entry["type"] == "directory":
+        if entry.type == "directory":
             os.mkdir(name, 0o700, dir_fd=parent)
-            self._stack.append((entry["path"], os.open(name, _DIRECTORY, dir_fd=parent)))
-            os.fchown(self._stack[-1][1], entry["uid"], entry["gid"])
-            os.fchmod(self._stack[-1][1], entry["mode"])
-        elif entry["type"] == "symlink":
-            os.symlink(entry["target"], name, dir_fd=parent)
-            os.chown(name, entry["uid"], entry["gid"], dir_fd=parent, follow_symlinks=False)
+            self._stack.append((entry.path, os.open(name, _DIRECTORY, dir_fd=parent)))
+            os.fchown(self._stack[-1][1], entry.uid, entry.gid)
+            os.fchmod(self._stack[-1][1], entry.mode)
+        elif entry.type == "symlink":
+            os.symlink(entry.target, name, dir_fd=parent)
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
             os.utime(name, ns=self._times, dir_fd=parent, follow_symlinks=False)
         else:
             self._copy(entry, name, parent)
@@ -94,10 +94,10 @@ class Writer:
 
         A file that has its content in the job has no source.
         """
-        if entry["content"] is not None:
+        source, identity = entry.source, entry.identity
+        if source is None:
             self._create(entry, name, parent, None)
             return
-        source, identity = entry["source"], entry["identity"]
         reading = _open_source(source)
         try:
             _check_identity(reading, source, identity)
@@ -112,24 +112,24 @@ class Writer:
         writing = os.open(name, flags, 0o600, dir_fd=parent)
         try:
             if reading is None:
-                self.written += write_all(writing, entry["content"])
+                self.written += write_all(writing, entry.content or b"")
             else:
-                self._copy_bytes(reading, writing, entry["identity"][2])
+                self._copy_bytes(reading, writing, entry.identity[2])
             self._finish(writing, entry)
         except OSError as error:
             if error.errno in _FULL:
                 free = os.fstatvfs(writing)
-                raise _no_space(entry["path"], entry["identity"][2], free.f_bavail * free.f_frsize) from error
+                raise _no_space(entry.path, entry.identity[2], free.f_bavail * free.f_frsize) from error
             raise
         finally:
             os.close(writing)
 
     def _finish(self, descriptor: int, entry: JobEntry) -> None:
         """Owner before mode and capabilities: chown(2) clears set-id bits and capabilities."""
-        os.fchown(descriptor, entry["uid"], entry["gid"])
-        os.fchmod(descriptor, entry["mode"])
-        if entry["capabilities"]:
-            os.setxattr(descriptor, "security.capability", bytes.fromhex(entry["capabilities"]))
+        os.fchown(descriptor, entry.uid, entry.gid)
+        os.fchmod(descriptor, entry.mode)
+        if entry.capabilities:
+            os.setxattr(descriptor, "security.capability", bytes.fromhex(entry.capabilities))
         os.utime(descriptor, ns=self._times)
 
     def _copy_bytes(self, reading: int, writing: int, size: int) -> None:

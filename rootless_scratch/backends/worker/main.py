@@ -27,18 +27,17 @@ def main() -> int:
     os.umask(0o022)
     purpose, records, base, buildah = sys.argv[1:]
     places = Places(records=records, base=base, buildah=buildah)
-    answer: dict[str, object]
     try:
         sweep(places)
         if purpose == "build":
             from rootless_scratch.backends.worker.building import build
 
-            answer = {"done": build(places)}
+            done = build(places)
         else:
             from rootless_scratch.backends.worker.reading import read
 
-            answer = {"done": read(places, programs=purpose == "read-programs")}
-        tell(answer)
+            done = read(places, programs=purpose == "read-programs")
+        tell({"done": done.__dict__})
     except Cancelled:
         return 1
     except Failed as failure:

@@ -9,6 +9,7 @@ import os
 import stat
 
 from rootless_scratch.backends.caller import Failed, check_caller, read_job, tell
+from rootless_scratch.backends.jobs import Done, FoundFile, ReadJob
 from rootless_scratch.backends.record import Record
 from rootless_scratch.backends.tool import Tool, call
 from rootless_scratch.errors import LimitError
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _BLOCK = 4096
-_OTHERS = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_TYPES = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
-def read(places: Places, *, programs: bool) -> dict[str, object]:
+def read(places: Places, *, programs: bool) -> Done:
     """Tell one line per file, then return config and manifest; a working container is made and removed."""
-    job = read_job()
-    described = describe(places, job["image"])
-    budget = Budget(job["image"], job["limits"])
+    job = read_job(ReadJob)
+    described = describe(places, job.image)
+    budget = Budget(job.image, job.limits)
     record = Record.create(places, inherited=True)
     try:
         os.environ["TMPDIR"] = record.scratch
@@ -38,17 +46,16 @@ def read(places: Places, *, programs: bool) -> dict[str, object]:
         call(places, "from", "--name", record.name, "--pull-never", image_id)
         mountpoint = call(places, "mount", record.name).rstrip("\n")
         for file in walk(mountpoint, budget):
-            if programs and file["type"] == "file" and may_start(file, mountpoint):
+            if programs and file.type == "file" and may_start(file, mountpoint):
                 add_facts(file, mountpoint)
-            size = int(str(file["size"]))
-            if programs and file["type"] == "file" and budget.may_keep(str(file["path"]), size):
+            if programs and file.type == "file" and budget.may_keep(file.path, file.size):
                 add_content(file, mountpoint)
-            tell({"file": file})
+            tell({"file": file.__dict__})
     except LimitError as error:
         raise Failed(error.kind, error.message, error.fix) from error
     finally:
         record.take_back(places)
-    return {"image_id": image_id, "config": described["Config"], "manifest": described["Manifest"]}
+    return Done(image_id, described["Config"], described["Manifest"])
 
 
 def describe(places: Places, image: str) -> dict[str, str]:
@@ -67,7 +74,7 @@ def describe(places: Places, image: str) -> dict[str, str]:
     return described
 
 
-def walk(root: str, budget: Budget) -> Iterator[dict[str, object]]:
+def walk(root: str, budget: Budget) -> Iterator[FoundFile]:
     """Every entry below, a directory before what it holds, by the bytes of the names. Raises LimitError."""
     pending = [("", iter(_listed(root)))]
     while pending:
@@ -82,25 +89,13 @@ def walk(root: str, budget: Budget) -> Iterator[dict[str, object]]:
         budget.allow(max(status.st_blocks * 512, _BLOCK))
         budget.add_entry(path)
         kind = stat.S_IFMT(status.st_mode)
-        entry: dict[str, object] = {
-            "path": path,
-            "type": _OTHERS.get(kind, "file"),
-            "mode": stat.S_IMODE(status.st_mode),
-            "uid": status.st_uid,
-            "gid": status.st_gid,
-            "size": 0,
-            "sha256": None,
-            "target": None,
-            "mtime": int(status.st_mtime),
-            "capabilities": None,
-        }
+        mode, when = stat.S_IMODE(status.st_mode), int(status.st_mtime)
+        entry = FoundFile(path, _TYPES.get(kind, "file"), mode, status.st_uid, status.st_gid, when)
         if kind == stat.S_IFLNK:
-            entry |= {"type": "symlink", "target": os.readlink(item.path)}
-        elif kind == stat.S_IFDIR:
-            entry["type"] = "directory"
+            entry.target = os.readlink(item.path)
         elif kind == stat.S_IFREG:
             budget.expand(status.st_size)
-            entry |= {"size": status.st_size, "sha256": digest(item.path), "capabilities": xattr(item.path)}
+            entry.size, entry.sha256, entry.capabilities = status.st_size, digest(item.path), xattr(item.path)
         yield entry
         if kind == stat.S_IFDIR:
             pending.append((path, iter(_listed(root + path))))
@@ -154,7 +149,7 @@ def xattr(path: str) -> str | None:
         return None
 
 
-def add_facts(file: dict[str, object], root: str) -> None:
+def add_facts(file: FoundFile, root: str) -> None:
     """Add what a file that may be started says of itself; this needs more than the standard library."""
     import msgspec
 
@@ -162,25 +157,25 @@ def add_facts(file: dict[str, object], root: str) -> None:
     from rootless_scratch.errors import ScratchError
 
     try:
-        facts = read_program(f"{root}{file['path']}")
+        facts = read_program(f"{root}{file.path}")
     except ScratchError as error:
-        file["unreadable"] = error.message.replace(root, "")
+        file.unreadable = error.message.replace(root, "")
     else:
-        file["program"] = msgspec.to_builtins(msgspec.structs.replace(facts, path=str(file["path"])))
+        file.program = msgspec.to_builtins(msgspec.structs.replace(facts, path=file.path))
 
 
-def add_content(file: dict[str, object], root: str) -> None:
+def add_content(file: FoundFile, root: str) -> None:
     """Add the bytes of a file, as msgspec reads them from JSON."""
     import base64
 
-    with open(f"{root}{file['path']}", "rb") as opened:
-        file["content"] = base64.b64encode(opened.read(KEPT_LIMIT)).decode("ascii")
+    with open(f"{root}{file.path}", "rb") as opened:
+        file.content = base64.b64encode(opened.read(KEPT_LIMIT)).decode("ascii")
 
 
-def may_start(file: dict[str, object], root: str) -> bool:
+def may_start(file: FoundFile, root: str) -> bool:
     """Whether it is worth a look: executable by its mode, or a program by its first bytes."""
-    if int(str(file["mode"])) & 0o111:
+    if file.mode & 0o111:
         return True
-    with open(f"{root}{file['path']}", "rb") as opened:
+    with open(f"{root}{file.path}", "rb") as opened:
         start = opened.read(4)
     return start == b"\x7fELF" or start.startswith(b"#!")
