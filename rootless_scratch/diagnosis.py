@@ -39,7 +39,7 @@ class Symptom(Diagnosis):
         """What is told, by its rule."""
         from rootless_scratch.findings import Finding
 
-        return Finding(rule=self.rule, severity="error", subject=self.subject, message=self.cause, fix=self.fix)
+        return Finding.error(rule=self.rule, subject=self.subject, message=self.cause, fix=self.fix)
 
 
 def diagnose(

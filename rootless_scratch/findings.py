@@ -25,6 +25,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     fix: str
 
+    @classmethod
+    def error(cls, *, rule: str, subject: str, message: str, fix: str) -> Finding:
+        """One that forbids a build."""
+        return cls(rule=rule, severity="error", subject=subject, message=message, fix=fix)
+
+    @classmethod
+    def warning(cls, *, rule: str, subject: str, message: str, fix: str) -> Finding:
+        """One that may not matter."""
+        return cls(rule=rule, severity="warning", subject=subject, message=message, fix=fix)
+
+    @classmethod
+    def info(cls, *, rule: str, subject: str, message: str, fix: str) -> Finding:
+        """One that is good to know."""
+        return cls(rule=rule, severity="info", subject=subject, message=message, fix=fix)
+
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` says of one subject: will it start, and the findings behind the answer."""

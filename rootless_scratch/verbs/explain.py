@@ -119,9 +119,8 @@ def _foreign(programs: Sequence[Program]) -> Finding | None:
     for program in programs:
         elf = program.facts.elf
         if elf is not None and elf.machine != here:
-            return Finding(
+            return Finding.error(
                 rule="exec-format",
-                severity="error",
                 subject=program.path,
                 message=f"{program.path} is built for {elf.machine}, and this host's processor is {here}.",
                 fix=f"Build it for {here}, or run the image on {elf.machine}, or with an emulator "

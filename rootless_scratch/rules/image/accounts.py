@@ -27,18 +27,16 @@ def judge_account(scene: Scene) -> Iterator[Finding]:
     user, _, group = scene.config.user.partition(":")
     if user and number(user) is None and not is_listed(scene.lists.passwd, user):
         there = scene.is_file("/etc/passwd")
-        yield Finding(
+        yield Finding.error(
             rule="user-unknown",
-            severity="error",
             subject=scene.config.user,
             message=f"The user {shown(user)} is a name, and {_untold('/etc/passwd', there=there)}.",
             fix=_account_fix("/etc/passwd", there=there),
         )
     if group and number(group) is None and not is_listed(scene.lists.group, group):
         there = scene.is_file("/etc/group")
-        yield Finding(
+        yield Finding.error(
             rule="group-unknown",
-            severity="error",
             subject=scene.config.user,
             message=f"The group {shown(group)} is a name, and {_untold('/etc/group', there=there)}.",
             fix=_account_fix("/etc/group", there=there),
@@ -59,9 +57,8 @@ def _account_fix(path: str, *, there: bool) -> str:
 def _judge_ids(scene: Scene, user: str, group: str) -> Iterator[Finding]:
     high = [text for text in (user, group) if (number(text) or 0) > _USUAL_MAX]
     if high:
-        yield Finding(
+        yield Finding.warning(
             rule="id-too-high",
-            severity="warning",
             subject=scene.config.user,
             message=f"The user or group id {listed(high)} lies beyond the 65536 ids that a user without root "
             "usually has.",
@@ -70,9 +67,8 @@ def _judge_ids(scene: Scene, user: str, group: str) -> Iterator[Finding]:
     owned = [entry for entry in scene.rootfs if max(entry.uid, entry.gid) > _USUAL_MAX]
     if owned:
         more = f" (and {len(owned) - 1} more)" if len(owned) > 1 else ""
-        yield Finding(
+        yield Finding.warning(
             rule="id-too-high",
-            severity="warning",
             subject=owned[0].path,
             message=f"{shown(owned[0].path)}{more} belongs to {owned[0].uid}:{owned[0].gid}, beyond the "
             "65536 ids that a user without root usually has.",
@@ -88,9 +84,8 @@ def _judge_ports(scene: Scene, user: str) -> Iterator[Finding]:
     if low:
         protocol = "" if f"{low[0]}/tcp" in scene.config.ports else "/udp"
         instead = _INSTEAD.get(low[0], low[0] + 8000)
-        yield Finding(
+        yield Finding.warning(
             rule="privileged-port",
-            severity="warning",
             subject=listed([str(port) for port in low]),
             message=f"The user {shown(scene.config.user)} is not root, and may not listen on the "
             f"port{'s' if len(low) > 1 else ''} {listed([str(port) for port in low])} below 1024.",

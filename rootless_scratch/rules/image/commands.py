@@ -38,9 +38,8 @@ def judge_command(scene: Scene) -> Iterator[Finding]:
     """Say whether the first word leads to a file, and whether CMD was taken for a command of its own."""
     words = scene.config.words()
     if not words:
-        yield Finding(
+        yield Finding.error(
             rule="no-command",
-            severity="error",
             subject="entrypoint",
             message="The image has neither an entrypoint nor a command, so nothing of it can be started.",
             fix=f"Name a program, or give one by {in_flag('--entrypoint', ('/PROGRAM',))}.",
@@ -58,9 +57,8 @@ def judge_command(scene: Scene) -> Iterator[Finding]:
         yield from _judge_relative(scene, words[0])
         yield from _judge_arguments(scene, entry)
     else:
-        yield Finding(
+        yield Finding.error(
             rule="command-is-directory",
-            severity="error",
             subject=words[0],
             message=f"{shown(words[0])} is a directory of the image, and the image is to start it.",
             fix=f"Name the program in it by its absolute path with {scene.flag()}.",
@@ -76,9 +74,8 @@ def judge_healthcheck(scene: Scene) -> Iterator[Finding]:
     path = command_path(scene, command)
     if path is None or not scene.is_file(path):
         needed = "a shell, /bin/sh," if kind == "CMD-SHELL" else shown(command)
-        yield Finding(
+        yield Finding.warning(
             rule="healthcheck-unusable",
-            severity="warning",
             subject=command,
             message=f"The health check of the image runs {needed} which the image does not have, so that the "
             "container never counts as healthy.",
@@ -94,9 +91,8 @@ def _is_shell_form(words: tuple[str, ...]) -> bool:
 def _shell_form(scene: Scene, words: tuple[str, ...]) -> Finding:
     instead = _exec_form(scene, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
     example = in_flag(scene.flag(), instead) if instead else ""
-    return Finding(
+    return Finding.error(
         rule="shell-form",
-        severity="error",
         subject=words[0],
         message=f"The command is in shell form, and the image has no shell {shown(words[0])} to run it.",
         fix=f"Write it in exec form: {example}."
@@ -138,9 +134,8 @@ def _not_in_path(scene: Scene, word: str) -> Finding:
         same = posixpath.basename(meant) == word
         start = "Name it by its absolute path" if same else f"Did you mean {shown(meant)}? Then write"
         fix = f"{start}: {scene.started_as(meant)}."
-    return Finding(
+    return Finding.error(
         rule="command-not-in-path",
-        severity="error",
         subject=word,
         message=f"The image is to start {shown(word)}, which no directory of its PATH has{searched}.",
         fix=fix,
@@ -157,9 +152,8 @@ def _judge_relative(scene: Scene, word: str) -> Iterator[Finding]:
             continue
         if not directory.startswith("/"):
             place = shown(directory) if directory else "an empty name"
-            yield Finding(
+            yield Finding.warning(
                 rule="command-by-relative-path",
-                severity="warning",
                 subject=word,
                 message=f"PATH leads to {shown(word)} by {place}, which begins at the working directory; runc "
                 "refuses to start what it finds there, and crun does not.",
@@ -179,9 +173,8 @@ def _missing(scene: Scene, word: str, path: str) -> Finding:
     else:
         fix = f"Add the program at that path, or correct {scene.flag()}."
     why = "which is not in it" if reason is None else f"but {reason}"
-    return Finding(
+    return Finding.error(
         rule="command-missing",
-        severity="error",
         subject=word,
         message=f"The image is to start {shown(word)}{place}, {why}.",
         fix=fix,
@@ -199,18 +192,16 @@ def _judge_arguments(scene: Scene, program: File) -> Iterator[Finding]:
     path = command_path(scene, word)
     if path is not None:
         if is_own_name and scene.tree.resolve(path) == program:
-            yield Finding(
+            yield Finding.warning(
                 rule="command-repeated",
-                severity="warning",
                 subject=word,
                 message=f"CMD names the program {shown(word)} again, which hands its own name to "
                 f"the entrypoint {shown(entrypoint)} as an argument.",
                 fix=_without_first_word(scene.config.cmd, entrypoint),
             )
     elif is_own_name:
-        yield Finding(
+        yield Finding.error(
             rule="command-not-in-path",
-            severity="error",
             subject=word,
             message=f"CMD names the program by {shown(word)}, a name that no directory of PATH has, "
             f"and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",
@@ -229,9 +220,8 @@ def _another_program(scene: Scene, word: str, entrypoint: str) -> Iterator[Findi
             and file != scene.tree.resolve(command_path(scene, entrypoint) or "/")
             and obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None
         ):
-            yield Finding(
+            yield Finding.warning(
                 rule="command-not-in-path",
-                severity="warning",
                 subject=word,
                 message=f"CMD begins with {shown(word)}, the name of {shown(path)}, which no directory of "
                 f"PATH has, and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",

@@ -32,9 +32,8 @@ def judge_hidden(scene: Scene, opened: Iterable[str]) -> Iterator[Finding]:
     files = (scene.tree.resolve(path) for path in opened)
     for path in dict.fromkeys(file.path for file in files if file is not None):
         if path in covered or path.startswith(tuple(f"{place}/" for place in _KERNEL)):
-            yield Finding(
+            yield Finding.error(
                 rule="hidden-by-runtime",
-                severity="error",
                 subject=path,
                 message=f"The image is started by {shown(path)}, but a container runtime mounts its own over it.",
                 fix="Put it elsewhere, e.g. PROGRAM:/usr/bin/NAME.",
@@ -82,9 +81,8 @@ def _blocked(scene: Scene, entries: dict[str, Entry], path: str) -> Entry | None
 
 def _unusable(entry: Entry, why: str) -> Finding:
     what = f"a symbolic link to {shown(entry.target)}" if isinstance(entry, Symlink) else "a file"
-    return Finding(
+    return Finding.error(
         rule="mount-point-unusable",
-        severity="error",
         subject=entry.path,
         message=f"{shown(entry.path)} is {what} in the image, and {why}.",
         fix="Leave it out, or make it a directory by `--mkdir`; a file for one of its directories is named with "

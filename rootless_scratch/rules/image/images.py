@@ -176,9 +176,8 @@ def _judge_platform(
             continue
         fits = (architecture, *_ALSO_RUNS.get(architecture, ()))
         if system != "linux" or made_for.architecture not in fits:
-            yield Finding(
+            yield Finding.error(
                 rule="platform-mismatch",
-                severity="error",
                 subject=file.path,
                 message=f"The image says that it is for {shown(platform)}, and {shown(file.path)}, which it "
                 f"starts, is for {made_for}.",
@@ -187,9 +186,8 @@ def _judge_platform(
 
 
 def _no_platform(config: RuntimeConfig) -> Finding:
-    return Finding(
+    return Finding.error(
         rule="no-platform",
-        severity="error",
         subject=next(iter(config.words()), ""),
         message="Nothing in the image tells the processor that it is for, which every image must name.",
         fix="Name the compiled program that the image is to start.",

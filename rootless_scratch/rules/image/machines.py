@@ -62,9 +62,8 @@ def _level(subject: str, elf: ElfFacts) -> Iterator[Finding]:
 def _kernel(subject: str, elf: ElfFacts) -> Iterator[Finding]:
     version = tuple(int(part) for part in elf.kernel.split(".")) if elf.kernel else ()
     if version[:2] > _OLD_KERNEL:
-        yield Finding(
+        yield Finding.warning(
             rule="needs-kernel",
-            severity="warning",
             subject=subject,
             message=f"{shown(subject)} starts only on Linux {elf.kernel} or newer, as its C library was built so.",
             fix="Build it on a system with an older C library, or with musl.",
@@ -73,9 +72,8 @@ def _kernel(subject: str, elf: ElfFacts) -> Iterator[Finding]:
 
 def _vsyscall(subject: str, elf: ElfFacts) -> Iterator[Finding]:
     if elf.vsyscall:
-        yield Finding(
+        yield Finding.warning(
             rule="needs-vsyscall",
-            severity="warning",
             subject=subject,
             message=f"{shown(subject)} calls the kernel by the fixed addresses of old C libraries, and crashes "
             "where that is switched off (vsyscall=none).",
@@ -85,9 +83,8 @@ def _vsyscall(subject: str, elf: ElfFacts) -> Iterator[Finding]:
 
 def _pages(subject: str, elf: ElfFacts) -> Iterator[Finding]:
     if elf.machine in _LARGE_PAGES and 0 < elf.alignment < _PAGE:
-        yield Finding(
+        yield Finding.warning(
             rule="needs-small-pages",
-            severity="warning",
             subject=subject,
             message=f"{shown(subject)} is aligned for memory pages of {elf.alignment} bytes, and does not start "
             f"on kernels for {elf.machine} whose pages have {_LARGE_PAGES[elf.machine]}.",
@@ -106,9 +103,8 @@ def _signals(scene: Scene, subject: str, elf: ElfFacts) -> Iterator[Finding]:
     if elf.interpreter is None or not elf.needed or not alone or elf.go is not None:
         return
     if _HANDLERS.isdisjoint(elf.functions) and (scene.config.stop_signal or "").upper() not in _KILLS:
-        yield Finding(
+        yield Finding.info(
             rule="ignores-signals",
-            severity="info",
             subject=subject,
             message=f"{shown(subject)} has no handler for signals, so that as the first process of a container it "
             "does not end by SIGTERM, but is killed after a delay.",

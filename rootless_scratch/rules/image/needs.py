@@ -121,9 +121,8 @@ def _is_met_by_essential(finding: Finding) -> bool:
 def judge_covered(plan: Plan) -> Iterator[Finding]:
     """Say which files of essentials were left out, because the user brought them."""
     for name, path in plan.covered:
-        yield Finding(
+        yield Finding.info(
             rule="essential-covered",
-            severity="info",
             subject=path,
             message=f"{shown(path)} stays as you gave it: --with {name} does not replace it.",
             fix=f"Leave your own {shown(path)} out if that of {name} is meant.",
@@ -364,4 +363,4 @@ def _name(program: Program) -> str:
 
 
 def _finding(rule: str, program: Program, message: str, fix: str) -> Finding:
-    return Finding(rule=rule, severity="warning", subject=program.facts.path, message=message, fix=fix)
+    return Finding.warning(rule=rule, subject=program.facts.path, message=message, fix=fix)

@@ -79,9 +79,8 @@ def judge_privileges(scene: Scene, started: Iterable[File]) -> Iterator[Finding]
     """Warn of file capabilities that keep a program from starting, and of bits without effect."""
     for file in started:
         if file.capabilities is not None and _EFFECTIVE.search(file.capabilities):
-            yield Finding(
+            yield Finding.warning(
                 rule="file-capabilities",
-                severity="warning",
                 subject=file.path,
                 message=f"{shown(file.path)} carries the file capabilities {shown(file.capabilities)}, and "
                 "the kernel does not start it in a container that lacks one of them, as `run` makes them.",
@@ -91,9 +90,8 @@ def judge_privileges(scene: Scene, started: Iterable[File]) -> Iterator[Finding]
     marked = [file for file in scene.rootfs.files if file.mode & (stat.S_ISUID | stat.S_ISGID)]
     if marked:
         more = f" (and {len(marked) - 1} more)" if len(marked) > 1 else ""
-        yield Finding(
+        yield Finding.warning(
             rule="setuid",
-            severity="warning",
             subject=marked[0].path,
             message=f"{shown(marked[0].path)}{more} has the setuid or setgid bit (mode "
             f"{marked[0].mode:04o}), which has no effect in containers without new privileges.",

@@ -53,17 +53,15 @@ def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
     elif entry is None:
         reason = reason or dead_end(scene, path)
     if reason is not None:
-        yield Finding(
+        yield Finding.error(
             rule="working-directory-unusable",
-            severity="error",
             subject=path,
             message=f"No container can begin in the working directory {shown(path)}: {reason}.",
             fix="Choose another by `--workdir`, e.g. `--workdir /`.",
         )
     elif entry is None:
-        yield Finding(
+        yield Finding.info(
             rule="working-directory-missing",
-            severity="info",
             subject=path,
             message=f"The working directory {shown(path)} is not in the image; podman makes it when the "
             "container starts, and not every other engine does.",
@@ -73,9 +71,8 @@ def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
 
 def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
     if path == "/":
-        yield Finding(
+        yield Finding.error(
             rule="volume-unusable",
-            severity="error",
             subject=path,
             message="`/` is the root of the container, and no volume can be mounted over it.",
             fix="Give the directory of persistent data to `--volume`, e.g. `--volume /data`.",
@@ -86,42 +83,37 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
     place = _place(scene, path)
     covered = _below(place, ("/proc",)) or place == "/dev" or _DEVICES.fullmatch(place)
     if covered or (_below(place, ("/sys",)) and place not in _OVER_SYS):
-        yield Finding(
+        yield Finding.error(
             rule="volume-unusable",
-            severity="error",
             subject=path,
             message=f"{shown(path)} belongs to what a runtime mounts by itself; no volume can be mounted there.",
             fix="Give another directory to `--volume`, e.g. `--volume /data`.",
         )
     elif not steps and _is_below_file(scene, path):
-        yield Finding(
+        yield Finding.error(
             rule="volume-unusable",
-            severity="error",
             subject=path,
             message=f"{shown(path)} lies below a file of the image, and no volume can be mounted there.",
             fix="Give another directory to `--volume`, e.g. `--volume /data`.",
         )
     elif not steps:
-        yield Finding(
+        yield Finding.info(
             rule="volume-missing",
-            severity="info",
             subject=path,
             message=f"The volume {shown(path)} is not in the image; podman makes it for the image's user, "
             "and other engines make it for root.",
             fix=f"Add it by `--mkdir {_owned(scene, path)}`.",
         )
     elif isinstance(steps[-1], File):
-        yield Finding(
+        yield Finding.error(
             rule="volume-unusable",
-            severity="error",
             subject=path,
             message=f"{shown(path)} is a file of the image, and no volume can be mounted over it.",
             fix="Give the directory that holds it to `--volume`.",
         )
     elif (obstacle(scene.account, steps, WRITE | EXECUTE) or (None, ""))[1] == "no":
-        yield Finding(
+        yield Finding.warning(
             rule="volume-not-writable",
-            severity="warning",
             subject=path,
             message=f"The user {user} may not write to the volume {shown(path)}: a new volume takes over "
             f"the mode {steps[-1].mode:04o} and the owner {steps[-1].uid}:{steps[-1].gid} that it has here.",

@@ -26,23 +26,21 @@ def judge_file(facts: ProgramFacts, *, subject: str) -> Finding:
 
 def unreadable(path: str, error: ElfError) -> Finding:
     """Refuse bytes that claim to be an ELF file and that no kernel could read."""
-    return Finding(rule="unreadable-elf", severity="error", subject=path, message=error.message, fix=error.fix)
+    return Finding.error(rule="unreadable-elf", subject=path, message=error.message, fix=error.fix)
 
 
 def broken_image(subject: str, fault: str) -> Finding:
     """Refuse an image outside of local storage that is not what its own digests say."""
-    return Finding(
+    return Finding.error(
         rule="broken-image",
-        severity="error",
         subject=subject,
         message=f"{shown(subject)} is damaged: {shown(fault)}.",
         fix="Build or copy it anew.",
     )
 
 
-_NOT_A_PROGRAM: Final = Finding(
+_NOT_A_PROGRAM: Final = Finding.error(
     rule="not-a-program",
-    severity="error",
     subject="",
     message="is neither an ELF program nor a script",
     fix="Name the compiled program for Linux.",
@@ -52,51 +50,44 @@ _FINDINGS: Final[dict[Kind, Finding]] = {
     "elf": _NOT_A_PROGRAM,
     "script": _NOT_A_PROGRAM,
     "other": _NOT_A_PROGRAM,
-    "text": Finding(
+    "text": Finding.error(
         rule="not-a-program",
-        severity="error",
         subject="",
         message="is a text file without a `#!` line, which the kernel does not execute",
         fix="Name the compiled program; a script needs a first line such as `#!/bin/sh`, and that shell.",
     ),
-    "empty": Finding(
+    "empty": Finding.error(
         rule="empty-file",
-        severity="error",
         subject="",
         message="is empty",
         fix="Build it anew: the step that should have written it failed, or ran out of space.",
     ),
-    "git-lfs": Finding(
+    "git-lfs": Finding.error(
         rule="git-lfs-pointer",
-        severity="error",
         subject="",
         message="is a Git LFS pointer, not the program that it stands for",
         fix="Run `git lfs pull`; in CI, check out with LFS enabled.",
     ),
-    "html": Finding(
+    "html": Finding.error(
         rule="html-page",
-        severity="error",
         subject="",
         message="is an HTML page, most likely an error page that was downloaded in place of the program",
         fix="Download it anew with `curl --fail --location`, and compare its checksum.",
     ),
-    "mach-o": Finding(
+    "mach-o": Finding.error(
         rule="not-linux",
-        severity="error",
         subject="",
         message="is a Mach-O file, a program for macOS",
         fix=_FOR_LINUX,
     ),
-    "pe": Finding(
+    "pe": Finding.error(
         rule="not-linux",
-        severity="error",
         subject="",
         message="is a PE file, a program for Windows or UEFI",
         fix=_FOR_LINUX,
     ),
-    "archive": Finding(
+    "archive": Finding.error(
         rule="archive",
-        severity="error",
         subject="",
         message="is an archive, not a program",
         fix="Unpack it, and name the program file that was in it.",

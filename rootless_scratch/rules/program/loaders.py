@@ -45,9 +45,8 @@ def judge_loading(
     path = image_path or f"/{posixpath.basename(subject)}"
     closure = resolve(elf, path=path, root=root, library_path=library_path)
     if closure.interpreter_state == "none":
-        yield Finding(
+        yield Finding.error(
             rule="no-loader-named",
-            severity="error",
             subject=subject,
             message=f"{shown(subject)} needs {_libraries(elf.needed)} but names no loader to load them.",
             fix=advice.static_fix(elf),
@@ -55,9 +54,8 @@ def judge_loading(
     elif closure.interpreter_state == "missing":
         yield _needs_loader(elf, subject, closure, bundling=bundling)
     elif closure.interpreter_state == "unfit":
-        yield Finding(
+        yield Finding.error(
             rule="loader-unusable",
-            severity="error",
             subject=subject,
             message=f"{shown(subject)} needs the loader {shown(elf.interpreter or '')}, and the file of that "
             f"name in the image is no loader for {elf.machine}.",
@@ -69,9 +67,8 @@ def judge_loading(
     elif closure.missing_versions:
         yield _version_missing(subject, path, closure.missing_versions)
     elif closure.incomplete or closure.unresolved:
-        yield Finding(
+        yield Finding.info(
             rule="loader-included",
-            severity="info",
             subject=subject,
             message=f"{shown(subject)} is dynamically linked; {_what_is_there(closure)}, but whether that is "
             "all it needs is not known.",
@@ -86,9 +83,8 @@ def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[F
     names = {posixpath.basename(entry.path) for entry in rootfs}
     for each in wanted:
         if posixpath.basename(each.name) not in names:
-            yield Finding(
+            yield Finding.warning(
                 rule="copied-library-incomplete",
-                severity="warning",
                 subject=each.wanted_by,
                 message=f"{shown(each.wanted_by)} needs the library {shown(each.name)}, which was not found on "
                 f"this host (looked for as {_places([each])}).",
@@ -111,9 +107,8 @@ def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bo
         what += ", which the image does not have"
     else:
         what += ", which the image does not have, although it needs no library"
-    return Finding(
+    return Finding.error(
         rule="needs-loader",
-        severity="error",
         subject=subject,
         message=f"{shown(subject)} is dynamically linked: {what}.",
         fix=advice.loader_fix(elf, bundling=bundling),
@@ -138,9 +133,8 @@ def _needs_libraries(
             message += f": {shown(unfit[0])} is no library for {elf.machine}"
         if on_host:
             message += f"; it was not found on this host either (looked for as {_places(on_host)})"
-        yield Finding(
+        yield Finding.error(
             rule="needs-libraries",
-            severity="error",
             subject=subject,
             message=f"{message}.",
             fix=_libraries_fix(elf, wanted, bundling=bool(on_host)),
@@ -173,9 +167,8 @@ def _version_missing(subject: str, path: str, missing: Sequence[MissingVersion])
     versions = advice.listed(
         [shown(each.version) for each in missing if each.library == first.library][:_SHOWN_LIMIT]
     )
-    return Finding(
+    return Finding.error(
         rule="library-version-missing",
-        severity="error",
         subject=subject,
         message=f"{who} needs {versions} of {shown(first.library)}, which {shown(first.path)} in the image does "
         "not define.",
@@ -210,9 +203,8 @@ def _opened_later(
         place = next(
             (each for each in places if each.startswith("/usr/")), places[0] if places else "/usr/lib/gconv"
         )
-        yield Finding(
+        yield Finding.info(
             rule="opens-gconv",
-            severity="info",
             subject=subject,
             message=f"{shown(subject)} converts between character sets by iconv(3), whose modules the image does "
             "not have; UTF-8, UTF-16, UTF-32 and ASCII need none.",
@@ -220,9 +212,8 @@ def _opened_later(
             f"`--copy {place}:{place}`.",
         )
     if "dlopen" in elf.imports:
-        yield Finding(
+        yield Finding.info(
             rule="opens-unknown",
-            severity="info",
             subject=subject,
             message=f"{shown(subject)} can open further libraries by dlopen(3), whose names its headers do not "
             "tell.",

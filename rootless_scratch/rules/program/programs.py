@@ -101,9 +101,8 @@ def judge_platforms(facts: Sequence[ProgramFacts]) -> tuple[Finding, ...]:
         return ()
     parts = [f"{shown(program.path)} is for {machine}" for machine, program in first.items()]
     return (
-        Finding(
+        Finding.error(
             rule="mixed-architectures",
-            severity="error",
             subject=", ".join(program.path for program in first.values()),
             message=f"The image would hold programs of different architectures: {advice.listed(parts)}.",
             fix="Build one image per architecture; or, if they are one program, give them one place, as in "
@@ -125,25 +124,22 @@ def _unlinked(elf: ElfFacts, subject: str) -> Finding | None:
     """Refuse what is no linked program."""
     name = shown(subject)
     if elf.type == "REL":
-        return Finding(
+        return Finding.error(
             rule="object-file",
-            severity="error",
             subject=subject,
             message=f"{name} is an object file (or a kernel module), which is not linked yet.",
             fix="Link it into a program, e.g. with `gcc -static -o PROGRAM`, and name that.",
         )
     if elf.type == "CORE":
-        return Finding(
+        return Finding.error(
             rule="core-file",
-            severity="error",
             subject=subject,
             message=f"{name} is a core file, the memory of a program that crashed.",
             fix="Name the program itself; `file` tells which program the core came from.",
         )
     if elf.type not in {"EXEC", "DYN"}:
-        return Finding(
+        return Finding.error(
             rule="not-a-program",
-            severity="error",
             subject=subject,
             message=f"{name} is an ELF file of the type {elf.type}, which the kernel does not execute.",
             fix="Name the linked program.",
@@ -154,18 +150,16 @@ def _unlinked(elf: ElfFacts, subject: str) -> Finding | None:
 def _foreign(elf: ElfFacts, subject: str) -> Finding | None:
     """Refuse what is for no Linux that containers run on."""
     if elf.platform is None:
-        return Finding(
+        return Finding.error(
             rule="unknown-architecture",
-            severity="error",
             subject=subject,
             message=f"{shown(subject)} is for the processor {elf.machine} ({elf.bits} bits, "
             f"{elf.byte_order}-endian), for which OCI images have no platform.",
             fix="Build it for a processor that containers run on, e.g. x86_64 or aarch64.",
         )
     if elf.platform.os != "linux":
-        return Finding(
+        return Finding.error(
             rule="not-linux",
-            severity="error",
             subject=subject,
             message=f"{shown(subject)} is a program for {shown(elf.platform.os)}, not for Linux.",
             fix="Build it for Linux with `GOOS=linux go build`." if elf.go else "Build it for Linux.",
@@ -177,26 +171,23 @@ def _broken(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
     """Refuse what lacks its bytes, or the place to begin."""
     name = shown(subject)
     if elf.truncated:
-        return Finding(
+        return Finding.error(
             rule="truncated",
-            severity="error",
             subject=subject,
             message=f"{name} is truncated: it has {elf.file_size} bytes, "
             f"and its headers announce {elf.file_size_needed}.",
             fix="Build, copy or download it anew, and compare its size and checksum with the original's.",
         )
     if elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
-        return Finding(
+        return Finding.error(
             rule="shared-library",
-            severity="error",
             subject=subject,
             message=f"{name} is a shared library, not a program.",
             fix=advice.library_fix(elf),
         )
     if not elf.entry_loaded:
-        return Finding(
+        return Finding.error(
             rule="no-code",
-            severity="error",
             subject=subject,
             message=f"{name} has no code at 0x{elf.entry:x}, where it should begin; "
             "files with split-off debug information look like this.",
@@ -220,9 +211,8 @@ def _packed(elf: ElfFacts, subject: str) -> Finding | None:
     """Warn of a program whose headers are those of the packer."""
     if not elf.upx:
         return None
-    return Finding(
+    return Finding.warning(
         rule="upx-packed",
-        severity="warning",
         subject=subject,
         message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
         fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
@@ -232,18 +222,16 @@ def _packed(elf: ElfFacts, subject: str) -> Finding | None:
 def _self_extracting(elf: ElfFacts, subject: str) -> Iterator[Finding]:
     """Warn of a program that is more than its headers say."""
     if elf.bundle == "AppImage":
-        yield Finding(
+        yield Finding.warning(
             rule="self-extracting",
-            severity="warning",
             subject=subject,
             message=f"{shown(subject)} is an AppImage, which mounts itself when it starts, by a device that "
             "containers do not have.",
             fix="Unpack it with `--appimage-extract`, and build the image from what comes out.",
         )
     elif elf.bundle is not None:
-        yield Finding(
+        yield Finding.warning(
             rule="self-extracting",
-            severity="warning",
             subject=subject,
             message=f"{shown(subject)} holds more programs and libraries, which {elf.bundle} unpacks when it "
             "starts, below /tmp; what those need cannot be seen.",

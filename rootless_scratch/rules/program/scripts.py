@@ -36,9 +36,8 @@ def judge_script(
         return garbled
     interpreter = shebang[0]
     if not (interpreter.startswith("/") and is_present(interpreter)):
-        return Finding(
+        return Finding.error(
             rule="script-interpreter-missing",
-            severity="error",
             subject=subject,
             message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
             fix=_interpreter_fix(interpreter),
@@ -60,9 +59,8 @@ def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, Progr
                 break
             entry = scene.tree.resolve(posixpath.join("/", scene.config.working_dir, found.shebang[0]))
         else:
-            yield Finding(
+            yield Finding.error(
                 rule="script-too-deep",
-                severity="error",
                 subject=file.path,
                 message=f"{shown(file.path)} is a script whose interpreter is a script, and so on, more than "
                 f"{SCRIPTS_LIMIT} deep, which no kernel starts.",
@@ -74,34 +72,30 @@ def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, Progr
 def _garbled_line(facts: ProgramFacts, subject: str) -> Finding | None:
     name = shown(subject)
     if facts.shebang_bom:
-        return Finding(
+        return Finding.error(
             rule="script-bom",
-            severity="error",
             subject=subject,
             message=f"{name} begins with a byte order mark, so the kernel does not see its `#!` line.",
             fix=r"Save it as UTF-8 without BOM, e.g. with `sed -i '1s/^\xEF\xBB\xBF//'`.",
         )
     if facts.shebang_crlf:
-        return Finding(
+        return Finding.error(
             rule="script-crlf",
-            severity="error",
             subject=subject,
             message=f"{name} has Windows line ends, and the kernel takes the CR for a part of its `#!` line.",
             fix=r"Convert it with `dos2unix` or `sed -i 's/\r$//'`, and keep it so with `text eol=lf` in "
             ".gitattributes.",
         )
     if not facts.shebang:
-        return Finding(
+        return Finding.error(
             rule="script-interpreter-unnamed",
-            severity="error",
             subject=subject,
             message=f"{name} has a `#!` line that names no interpreter.",
             fix="Name one by its absolute path, e.g. `#!/bin/sh`, and add it to the image.",
         )
     if facts.shebang_cut:
-        return Finding(
+        return Finding.error(
             rule="script-line-too-long",
-            severity="error",
             subject=subject,
             message=f"{name} names an interpreter by a path longer than the 256 bytes that the kernel reads.",
             fix="Shorten the `#!` line, e.g. by a symbolic link with a short path.",

@@ -36,13 +36,13 @@ SYMPTOMS: Final = (
         "The peer's certificate is signed by an untrusted certificate authority.",
         "Build the image with `--with ca-certificates`; for an authority of your own "
         "`--with ca-certificates=FILE.pem`.",
-        "needs-ca-certificates",
+        rule="needs-ca-certificates",
     ),
     Symptom(
         r"unknown time zone (\S+)|No time zone found with key ([\w/+-]+)",
         "The image has no time zone {0}.",
         "Build the image with `--with tzdata`.",
-        "needs-time-zones",
+        rule="needs-time-zones",
     ),
     Symptom(
         r"(?i)\bbind\b(?!.{0,2}mount).*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
@@ -50,33 +50,33 @@ SYMPTOMS: Final = (
         "The program may not listen on a port below 1024.",
         "Let it listen on a port from 1024 on, or leave it the right by `--cap-add NET_BIND_SERVICE` where "
         "the container has a network of its own.",
-        "privileged-port",
+        rule="privileged-port",
     ),
     Symptom(
         r"(?i)(/[^\s:'\"]*)['\"]?: read-only file system|read-only file system:? ['\"]?(/[^\s:'\"]*)",
         "The program wanted to write to {0}, which is read-only.",
         _PLACES,
-        "root-read-only",
+        rule="root-read-only",
     ),
     Symptom(
         r"(?i)read-only file system|\bEROFS\b",
         "The program wanted to write to a place that is read-only.",
         _PLACES,
-        "root-read-only",
+        rule="root-read-only",
     ),
     Symptom(
         r"user: unknown userid \d+|user: Current requires cgo|uid not found: '?\d+|No user exists for uid \d+"
         r"|cannot find name for user ID|open /etc/(?:passwd|group): ",
         "The program asked for the name of its user, and the image has no list of them that it can read.",
         "Build the image with `--with nonroot`.",
-        "needs-accounts",
+        rule="needs-accounts",
     ),
     Symptom(
         r"neither \$XDG_\w+ nor \$HOME are defined|\$HOME is not defined"
         r"|mkdir (/+\.(?:cache|config|local)\S*): permission denied",
         "The program keeps files in its user's home, and there is none that it can write to.",
         "Build the image with `--with nonroot`, or say `--env HOME=/tmp`.",
-        "needs-home",
+        rule="needs-home",
     ),
     Symptom(
         r"exec: \"([^\"]+)\": (?:executable file not found|stat )|Cannot run program \"([^\"]+)\""
@@ -84,7 +84,7 @@ SYMPTOMS: Final = (
         "The program started {0}, which the image does not have.",
         "Build the image with that program too: `rootless-scratch build PROGRAM OTHER:/usr/bin/OTHER`, with a "
         "PATH that finds it (`--env PATH=/usr/bin`).",
-        "needs-other-programs",
+        rule="needs-other-programs",
     ),
     Symptom(
         r"(?i)network is unreachable|temporary failure in name resolution|could not resolve host"
@@ -93,25 +93,25 @@ SYMPTOMS: Final = (
         "The program reached no network, or nobody who knows the name that it asked for.",
         "See that the container has a network (`--network private` or `--network host`; `rootless-scratch "
         "doctor` says what works here), and that the name is right.",
-        "network-unreachable",
+        rule="network-unreachable",
     ),
     Symptom(
         r"Servname not supported for ai_socktype|unknown port (?:tcp|udp)/",
         "The program asked for a port by its name, and the image has no list of them.",
         "Build the image with `--with services`, or name the port by its number.",
-        "needs-services",
+        rule="needs-services",
     ),
     Symptom(
         r"Error opening terminal: |terminals database is inaccessible|cannot find terminfo entry",
         "The program controls terminals, and the image describes none.",
         "Build the image with `--with terminfo`.",
-        "needs-terminfo",
+        rule="needs-terminfo",
     ),
     Symptom(
         r"_S_create_c_locale name not valid|unsupported locale setting|cannot change locale",
         "The image has no locale of the name that the program was given.",
         "Build the image with `--with locale` for C.UTF-8, or set no LANG and LC_ALL.",
-        "needs-locale",
+        rule="needs-locale",
     ),
     Symptom(
         r"(?:open|mkdir|unlinkat|rename|remove|chmod|stat) (/[^\s:]+): permission denied"
@@ -120,20 +120,20 @@ SYMPTOMS: Final = (
         "The container's user may not use {0} as the program wants to.",
         "Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
         "and `mode=` behind --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
-        "path-forbidden",
+        rule="path-forbidden",
     ),
     Symptom(
         r"^\S*sh: (?:line \d+: |\d+: )?(/[^:\s]+): Permission denied$",
         "The container's user may not execute {0}.",
         "Give it mode 0755 when the image is built, and its directories the execute bit for all.",
-        "not-executable",
+        rule="not-executable",
     ),
     Symptom(
         r"\b(chown|chgrp|setuid|setgid|setgroups|mount|umount|mknod|chroot|unshare|sethostname|socket"
         r"|settimeofday)\b.*[Oo]peration not permitted",
         "The program called {0}, for which the container has no right.",
         "Let it do without, or leave it the capability by `--cap-add NAME`; capabilities(7) says which.",
-        "capability-missing",
+        rule="capability-missing",
     ),
     Symptom(
         r"std::bad_alloc|runtime: (?:cannot allocate memory|out of memory)"
@@ -142,27 +142,27 @@ SYMPTOMS: Final = (
         "The program got no more memory.",
         "Give it more by `--memory`, or leave that out; the runtime's own bound (Java's -Xmx) and the memory "
         "of this host are others.",
-        "memory-limit",
+        rule="memory-limit",
     ),
     Symptom(
         r"(?i)too many open files|\bEMFILE\b",
         "The program may not open more files at once.",
         "`--ulimit nofile=65536` gives it more, as far as your own limit allows (`ulimit -Hn`).",
-        "limit-reached",
+        rule="limit-reached",
     ),
     Symptom(
         r"failed to create new OS thread|can't fork|[Ff]ork: .*Resource temporarily unavailable"
         r"|can't start new thread|pthread_create.*Resource temporarily unavailable",
         "The program may not start more processes or threads.",
         "Give it more by `--pids-limit`, or by `--ulimit nproc=NUMBER`.",
-        "limit-reached",
+        rule="limit-reached",
     ),
     Symptom(
         r"(?i)address already in use|\bEADDRINUSE\b",
         "A port that the program wants to listen on is taken.",
         "With `--network host` its ports are this host's, and `ss -ltnp` shows who has it; let it listen on "
         "another, or leave `--network host` out.",
-        "port-in-use",
+        rule="port-in-use",
     ),
 )
 """`{0}` is the first group of the pattern that matched something."""
@@ -171,7 +171,7 @@ _OUT_OF_MEMORY: Final = Symptom(
     "",
     "The program used more memory than its limit allows, and the kernel killed it.",
     "Give it more by `--memory`.",
-    "memory-limit",
+    rule="memory-limit",
 )
 
 
