@@ -293,9 +293,10 @@ def test_a_link_that_appears_in_the_mount_is_not_followed(shared_home: Home, tmp
     """The writer itself, not only the plan, refuses to write through links."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from rootless_scratch.backends.jobs import JobEntry\n"
         "from rootless_scratch.backends.worker.entries import Writer\n"
-        "entry = {'type': 'directory', 'path': '/etc', 'mode': 0o755, 'uid': 0, 'gid': 0}\n"
-        "below = {'type': 'symlink', 'path': '/etc/x', 'mode': 0o777, 'uid': 0, 'gid': 0, 'target': 'y'}\n"
+        "entry = JobEntry(type='directory', path='/etc', mode=0o755, uid=0, gid=0)\n"
+        "below = JobEntry(type='symlink', path='/etc/x', mode=0o777, uid=0, gid=0, target='y')\n"
         "try:\n    Writer(sys.argv[2], 0).write([entry, below])\n"
         "except FileExistsError:\n    sys.exit(7)\n"
     )
