@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _ADMINISTRATORS = "/usr/local/sbin:/usr/sbin:/sbin"
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
+NULL = -1
+"""In place of a descriptor: the stream is /dev/null."""
+
 _SIGKILL, _SIGPIPE, _SIGCHLD, _SIGXFSZ = 9, 13, 17, 25
 """signal(7), for all processors that we run on; importing their module takes 2 ms."""
 
@@ -113,9 +116,13 @@ def spawn(
     """
     ours: list[int | None] = []
     theirs: list[int] = []
-    actions: list[tuple[int, int, int]] = []
+    actions: list[tuple[object, ...]] = []
     try:
         for number, given in enumerate((stdin, stdout, stderr)):
+            if given == NULL:
+                ours.append(None)
+                actions.append((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0))
+                continue
             if given is None:
                 read, write = os.pipe()
                 mine, given = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end

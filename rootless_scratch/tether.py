@@ -18,6 +18,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from rootless_scratch.private import FORGETS, WORKS_IN, open_private, remove_held
+from rootless_scratch.spawn import NULL, spawn
 
 _PATHS = (
     *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -41,16 +42,8 @@ def main() -> int:
     woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    # Python ignores SIGPIPE, and what it starts would inherit that.
     try:
-        pid = os.posix_spawn(
-            program,
-            [program, *arguments],
-            os.environ,
-            file_actions=actions,
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
+        child = spawn([program, *arguments], environment=os.environ, stdin=NULL, stdout=1, stderr=2)
     except OSError as error:
         sys.stderr.write(f"Error: {program} cannot be started: {error.strerror}\n")
         return 126
@@ -61,9 +54,9 @@ def main() -> int:
         came = {descriptor for descriptor, _ in poll.poll()}
         if woken in came:
             os.read(woken, 4096)
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return abs(os.waitstatus_to_exitcode(status))
+            code = child.poll()
+            if code is not None:
+                return abs(code)
         if 0 in came and not os.read(0, 4096):
             if forgotten is not None:
                 _forget(forgotten)

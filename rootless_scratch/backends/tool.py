@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from rootless_scratch.backends.caller import STDIN, Cancelled, Failed
-from rootless_scratch.spawn import spawn
+from rootless_scratch.spawn import NULL, spawn
 from rootless_scratch.troubles import trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -40,13 +40,8 @@ class Tool:
     ) -> None:
         self.words = words
         self.exit_code: int | None = None
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._child = spawn(
-                [program or places.buildah, *words], environment=environment or os.environ, stdin=null
-            )
-        finally:
-            os.close(null)
+        argv = [program or places.buildah, *words]
+        self._child = spawn(argv, environment=environment or os.environ, stdin=NULL)
 
     def finish(self, *, check: bool = True, cancel: bool = True) -> str:
         """Its stdout as text; raises Failed where it fails, and Cancelled, having ended it, with the caller."""

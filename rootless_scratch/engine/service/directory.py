@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _USERS = "users"
 _TURN = "turn"
 _LOG = "log"
+_SAID_KEPT = 16_384
 _SOCKET = "s-"
 SOCKET_PATH_LIMIT = 107
 """sun_path holds 108 bytes with its NUL: unix(7)."""
@@ -58,6 +59,14 @@ class Place:
     def log(self) -> str:
         """Where a service writes what it has to say."""
         return f"{self.directory}/{_LOG}"
+
+    def said(self) -> str:
+        """What has been written there."""
+        try:
+            with open(self.log, "rb") as log:
+                return log.read(_SAID_KEPT).decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def fresh_socket(self) -> str:
         """A path for the socket of a new service: podman's removes its own at its end, whoever has it then."""

@@ -14,6 +14,7 @@ from rootless_scratch import command, processes
 from rootless_scratch.data import Data
 from rootless_scratch.engine.service.directory import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
+from rootless_scratch.spawn import NULL
 from rootless_scratch.troubles import limit_met, trouble_said
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
@@ -209,16 +210,12 @@ def _start(place: Place, environment: Mapping[str, str], runtime: str | None) ->
     # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
     moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
     argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    # A file, for a pipe that nobody reads would fill up and stop the service.
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        # A file, for a pipe that nobody reads would fill up and stop the service.
-        log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            return command.start(argv, environment=environment, stdin=null, stdout=null, stderr=log)
-        finally:
-            os.close(log)
+        return command.start(argv, environment=environment, stdin=NULL, stdout=NULL, stderr=log)
     finally:
-        os.close(null)
+        os.close(log)
 
 
 def _end(place: Place, process: Child | None) -> None:
@@ -281,11 +278,7 @@ def _signal(group: int, number: int) -> None:
 
 
 def _died(starting: Starting, process: Child) -> HostError:
-    try:
-        with open(starting.place.log, "rb") as log:
-            said = log.read(command.STDERR_KEPT).decode("utf-8", "replace")
-    except OSError:
-        said = ""
+    said = starting.place.said()
     trouble = trouble_said(said)
     if trouble is not None:
         return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)

@@ -20,6 +20,7 @@ from rootless_scratch.engine.service.directory import private_place
 from rootless_scratch.engine.service.local import Service, ping
 from rootless_scratch.errors import EngineError
 from rootless_scratch.private import FORGETS
+from rootless_scratch.spawn import NULL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +89,7 @@ class Tunnel:
         deadline = time.monotonic() + _PATIENCE
         while not client.listens():
             if self._tether.poll() is not None:
-                raise refusals.refusal(self._said(), self._address)
+                raise refusals.refusal(self._place.said(), self._address)
             if time.monotonic() > deadline:
                 raise refusals.silence(self._address, _PATIENCE)
             time.sleep(0.005)
@@ -114,11 +115,7 @@ class Tunnel:
     def _forwarding(self) -> Child:
         forward = f"{self._socket}:{self._address.path}"
         options = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", forward]
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            return self._tethered(["-N", *options, *self._address.words], stdout=null)
-        finally:
-            os.close(null)
+        return self._tethered(["-N", *options, *self._address.words], stdout=NULL)
 
     def _with_path(self, address: Address) -> Address:
         """The same with the path of podman's socket: podman there is asked, as where it lies is its own choice."""
@@ -136,9 +133,9 @@ class Tunnel:
         lines = answer.decode("utf-8", "replace").split()
         path = lines[-1].removeprefix("unix://") if lines else ""
         if code == refusals.OWN_CODE:
-            raise refusals.refusal(self._said(), address)
+            raise refusals.refusal(self._place.said(), address)
         if code != 0 or PATH.fullmatch(path) is None:
-            raise refusals.no_path(self._said(), address, exit_code=code)
+            raise refusals.no_path(self._place.said(), address, exit_code=code)
         return msgspec.structs.replace(address, path=path)
 
     def _tethered(self, words: list[str], *, stdout: int | None) -> Child:
@@ -164,20 +161,13 @@ class Tunnel:
         """Why ssh has closed a connection that it had accepted; None where it does not say."""
         deadline = time.monotonic() + _COMPLAINT
         while time.monotonic() < deadline:
-            found = refusals.closed(self._said(), self._address)
+            found = refusals.closed(self._place.said(), self._address)
             if found is not None:
                 return found
             if self._tether.poll() is not None:
-                return refusals.refusal(self._said(), self._address)
+                return refusals.refusal(self._place.said(), self._address)
             time.sleep(0.02)
         return None
-
-    def _said(self) -> str:
-        try:
-            with open(self._place.log, "rb") as log:
-                return log.read(command.STDERR_KEPT).decode("utf-8", "replace")
-        except OSError:
-            return ""
 
 
 def _plain(variables: Mapping[str, str]) -> dict[str, str]:
