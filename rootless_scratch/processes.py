@@ -1,4 +1,4 @@
-"""Processes of other programs, found in /proc and signalled so that no later one can be hit in their place.
+"""/proc, and processes of other programs, signalled so that no later one can be hit in their place.
 
 Only builtin modules are imported here: a build's worker loads it.
 """
@@ -37,6 +37,15 @@ def signal_those(is_one: Callable[[int], bool], number: int) -> int:
         finally:
             os.close(held)
     return count
+
+
+def text(path: str) -> str:
+    """What a file of /proc, or of the settings of a host, says; empty where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def belongs_to_us(pid: int) -> bool:

@@ -7,6 +7,7 @@ import os
 from rootless_scratch import command
 from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
+from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -33,7 +34,7 @@ def cgroup_mode(root: str = "") -> CgroupMode:
     types = _mounted(root)
     if types.get(_MOUNT) == "cgroup2":
         return "v2"
-    if types.get(f"{_MOUNT}/unified") == "cgroup2" and _controllers(root):
+    if types.get(f"{_MOUNT}/unified") == "cgroup2" and text(f"{root}{_MOUNT}/unified/cgroup.controllers").strip():
         return "hybrid"
     return "v1" if "cgroup" in types.values() else "none"
 
@@ -66,40 +67,23 @@ def delegated_controllers(root: str = "", *, rootful: bool) -> tuple[str, ...]:
     for name in ("",) if rootful else (manager, _own_cgroup(root), ""):
         directory = f"{root}{_MOUNT}/{name}"
         if os.access(directory, os.W_OK) and os.access(f"{directory}/cgroup.controllers", os.R_OK):
-            return tuple(_read(f"{directory}/cgroup.controllers").split())
+            return tuple(text(f"{directory}/cgroup.controllers").split())
     return ()
 
 
 def _own_cgroup(root: str) -> str:
     """Below the mount point, without a slash at its beginning: cgroups(7)."""
-    lines = _read(f"{root}/proc/self/cgroup").splitlines()
+    lines = text(f"{root}/proc/self/cgroup").splitlines()
     return next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
 
 
 def _mounted(root: str) -> dict[str, str]:
     """Mount points at and below /sys/fs/cgroup with their file system types; proc(5) gives the format."""
     types: dict[str, str] = {}
-    try:
-        lines = _read(f"{root}/proc/self/mountinfo").splitlines()
-    except OSError:
-        return types
-    for line in lines:
+    for line in text(f"{root}/proc/self/mountinfo").splitlines():
         place, _, source = line.partition(" - ")
         fields = place.split(" ")
         # A later line hides an earlier one that is mounted at the same place.
         if len(fields) > 4 and fields[4].startswith(_MOUNT):  # noqa: PLR2004 - the fifth field of proc(5)
             types[fields[4]] = source.split(" ", 1)[0]
     return types
-
-
-def _controllers(root: str) -> str:
-    try:
-        return _read(f"{root}{_MOUNT}/unified/cgroup.controllers").strip()
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> str:
-    # Not pathlib, which costs 5 ms of every start.
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()

@@ -13,6 +13,7 @@ import msgspec
 from rootless_scratch.command import ask
 from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.capabilities import CAP_SYS_ADMIN
+from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def read_identity() -> Identity:
         seccomp=status.get("Seccomp", "0") != "0",
         effective=int(status.get("CapEff", "0"), 16),
         bounding=int(status.get("CapBnd", "0"), 16),
-        mapped_ids=sum(int(line.split()[2]) for line in _read("/proc/self/uid_map").splitlines()),
-        confinement=_read("/proc/self/attr/current").strip("\0\n ") or None,
+        mapped_ids=sum(int(line.split()[2]) for line in text("/proc/self/uid_map").splitlines()),
+        confinement=text("/proc/self/attr/current").strip("\0\n ") or None,
     )
 
 
@@ -121,7 +122,7 @@ def read_subordinate_ids(
             return SubordinateIds(kind=kind, ranges=tuple(filter(None, answered)), source="getsubids")
     ranges = []
     first_free = 100_000
-    for line in _read(path).splitlines():
+    for line in text(path).splitlines():
         owner, _, rest = line.strip().partition(":")
         start, _, count = rest.partition(":")
         granted = _range(start, count)
@@ -161,7 +162,7 @@ def _range(start: str, count: str) -> IdRange | None:
 
 
 def _other_source() -> bool:
-    for line in _read("/etc/nsswitch.conf").splitlines():
+    for line in text("/etc/nsswitch.conf").splitlines():
         database, _, sources = line.partition("#")[0].partition(":")
         if database.strip() == "subid":
             return sources.split() != ["files"]
@@ -169,13 +170,5 @@ def _other_source() -> bool:
 
 
 def _status() -> dict[str, str]:
-    pairs = (line.partition(":") for line in _read("/proc/self/status").splitlines())
+    pairs = (line.partition(":") for line in text("/proc/self/status").splitlines())
     return {name: value.strip() for name, _, value in pairs}
-
-
-def _read(path: str) -> str:
-    """Read a text file; empty where there is none to read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

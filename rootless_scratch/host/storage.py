@@ -13,6 +13,7 @@ import msgspec
 from rootless_scratch.command import ask, last_cause
 from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.environment import state_directory, temporary_directory
+from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
@@ -89,11 +90,7 @@ def read_place(path: str) -> Place:
 def _fstype(path: str) -> str:
     """Find the type of the last mount that holds `path`; proc(5) describes fields and octal escapes."""
     best, fstype = "", "unknown"
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return fstype
-    for line in lines:
+    for line in text("/proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
         if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):

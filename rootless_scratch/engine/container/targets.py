@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rootless_scratch import processes
 from rootless_scratch.engine.api.http import quoted
 from rootless_scratch.engine.api.images import config_of, names_near
 from rootless_scratch.engine.request.options import check_text
@@ -215,8 +216,5 @@ def _inside(number: int, table: str, ours: str) -> int | None:
 
 
 def _lines(path: str) -> list[list[str]]:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return [line.split() for line in file if line.strip()]
-    except OSError:
-        return []
+    # A process may have what str.splitlines takes for a line's end in its name.
+    return [line.split() for line in processes.text(path).split("\n") if line.strip()]

@@ -14,6 +14,7 @@ import time
 
 from rootless_scratch import private
 from rootless_scratch.errors import HostError
+from rootless_scratch.processes import text
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -166,8 +167,8 @@ def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
     from _blake2 import blake2b
 
     said = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
-    rights = [line for line in _text("status").splitlines() if line.startswith(_RIGHTS)]
-    around = [*map(_link, _SURROUNDINGS), *map(_text, _INHERITED), *rights]
+    rights = [line for line in text("/proc/self/status").splitlines() if line.startswith(_RIGHTS)]
+    around = [*map(_link, _SURROUNDINGS), *(text(f"/proc/self/{name}") for name in _INHERITED), *rights]
     words = "\0".join([str(os.geteuid()), runtime or "", *said, *around])
     return str(blake2b(os.fsencode(words), digest_size=8).hexdigest())
 
@@ -175,14 +176,6 @@ def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
 def _link(name: str) -> str:
     try:
         return os.readlink(f"/proc/self/{name}")
-    except OSError:
-        return ""
-
-
-def _text(name: str) -> str:
-    try:
-        with open(f"/proc/self/{name}", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
     except OSError:
         return ""
 
