@@ -10,12 +10,16 @@ import json
 import os
 import socket
 import sys
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from rootless_scratch.errors import EngineError
 from rootless_scratch.troubles import trouble_met, trouble_said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 API = "/v4.0.0/libpod"
 """podman 4 and 5 answer any version from 4 on under this prefix."""
@@ -54,6 +58,11 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
                 fix="Check with `podman version` that podman is whole, and that the address is podman's.",
             ) from error
 
+    def expect(self, failure: str, *, fix: str, or_status: int | None = None) -> None:
+        """Raise EngineError where the service has refused, unless by this status: what failed, and why."""
+        if not self.ok and self.status != or_status:
+            raise EngineError(f"{failure}: {self.refusal().rstrip('.')}.", fix=fix)
+
     def refusal(self) -> str:
         """Why the service refused, in its own words."""
         try:
@@ -90,21 +99,15 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises EngineError where the service cannot be reached or its answer is cut off.
         """
-        with self._connect(patience) as connection:
-            try:
-                connection.sendall(_head(method, target, body, "Connection: close\r\n"))
-                return _read(connection)
-            except OSError as error:
-                raise self._gone(error) from error
+        with self._open(patience) as connection, connection:
+            connection.sendall(_head(method, target, body, "Connection: close\r\n"))
+            return _read(connection, *_read_head(connection))
 
     def call(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - whatever the service answers
         """Ask, and return the answer's JSON (None where it has no body); raises EngineError if refused."""
         response = self.request(method, target, body, patience=patience)
-        if not response.ok:
-            raise EngineError(
-                f"The podman service refused: {response.refusal().rstrip('.')}.",
-                fix="Run `rootless-scratch doctor` to see what does not work here.",
-            )
+        fix = "Run `rootless-scratch doctor` to see what does not work here."
+        response.expect("The podman service refused", fix=fix)
         return response.json() if response.body else None
 
     def attach(self, target: str, body: object = None) -> Attached | Response:
@@ -112,32 +115,20 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
         The caller closes the connection.
         """
-        connection = self._connect(PATIENCE)
-        try:
+        with self._open(PATIENCE) as connection:
             connection.sendall(_head("POST", target, body, "Connection: Upgrade\r\nUpgrade: tcp\r\n"))
             head, rest = _read_head(connection)
             if _status(head) == 101:  # noqa: PLR2004 - RFC 9110, 15.2.2
                 connection.settimeout(None)
                 return Attached(connection=connection, early=rest)
-            response = Response(status=_status(head), head=head, body=_read_body(connection, head, rest))
-        except OSError as error:
-            connection.close()
-            raise self._gone(error) from error
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
-        return response
+            with connection:
+                return _read(connection, head, rest)
 
     def begin(self, method: str, target: str) -> socket.socket:
         """Ask without waiting for the answer; the request is in the works until the caller closes this."""
-        connection = self._connect(PATIENCE)
-        try:
+        with self._open(PATIENCE) as connection:
             connection.sendall(_head(method, target, None, "Connection: close\r\n"))
-        except OSError as error:
-            connection.close()
-            raise self._gone(error) from error
-        return connection
+            return connection
 
     def listens(self) -> bool:
         """Whether anything listens on the socket yet."""
@@ -166,18 +157,19 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         # One that listens from another network namespace is not in the list.
         return any(state in _CONNECTED for state in states) if states else self.listens()
 
-    def _connect(self, patience: float) -> socket.socket:
+    @contextmanager
+    def _open(self, patience: float) -> Iterator[socket.socket]:
+        """A connection, which is closed where the block fails; an OSError of it becomes an EngineError."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(patience)
             connection.connect(self.path)
-        except OSError as error:
+            yield connection
+        except BaseException as error:
             connection.close()
-            raise self._gone(error) from error
-        except BaseException:
-            connection.close()
+            if isinstance(error, OSError):
+                raise self._gone(error) from error
             raise
-        return connection
 
     def _gone(self, error: OSError) -> EngineError:
         trouble = trouble_met(error) or trouble_said(self._said())
@@ -214,18 +206,16 @@ def _head(method: str, target: str, body: object, extra: str) -> bytes:
     return f"{head}\r\n\r\n".encode() + content
 
 
-def _read(connection: socket.socket) -> Response:
-    head, rest = _read_head(connection)
+def _read(connection: socket.socket, head: bytes, rest: bytes) -> Response:
     return Response(status=_status(head), head=head, body=_read_body(connection, head, rest))
 
 
 def _read_head(connection: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
-        piece = connection.recv(65_536)
-        if not piece or len(data) > _HEAD_LIMIT:
+        if len(data) > _HEAD_LIMIT:
             raise ConnectionResetError(0, "its answer was cut off")
-        data += piece
+        data += _more(connection)
     head, _, rest = data.partition(b"\r\n\r\n")
     return head, rest
 

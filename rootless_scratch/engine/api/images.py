@@ -51,11 +51,8 @@ def load(client: Client, path: str) -> None:
     """Load the archive of an image; raises EngineError where the service does not take it."""
     with open(path, "rb") as archive:
         response = client.request("POST", "/images/load", archive.read())
-    if not response.ok:
-        raise EngineError(
-            f"podman does not load an image of ours: {response.refusal().rstrip('.')}.",
-            fix="Make room in local storage (`podman system df`), and run it again.",
-        )
+    fix = "Make room in local storage (`podman system df`), and run it again."
+    response.expect("podman does not load an image of ours", fix=fix)
 
 
 def provide(client: Client, asked: Request) -> None:

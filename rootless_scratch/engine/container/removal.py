@@ -43,11 +43,8 @@ def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true
         if response.ok or b"dependent containers" not in response.body or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    if not response.ok and response.status != 404:  # noqa: PLR2004 - RFC 9110, 15.5.5
-        raise EngineError(
-            f"The container {name} could not be removed: {response.refusal().rstrip('.')}.",
-            fix=f"The next run tries again; `podman rm --force {name}` does it by hand.",
-        )
+    fix = f"The next run tries again; `podman rm --force {name}` does it by hand."
+    response.expect(f"The container {name} could not be removed", fix=fix, or_status=404)
     return response.ok
 
 

@@ -187,11 +187,8 @@ class RunningContainer:
         response = client.request("POST", target) if word.isalnum() else None
         if response is None:
             raise UsageError(f"{word!r} is no signal.", fix="Name one: HUP, SIGUSR1, or a number.")
-        if not response.ok:
-            raise EngineError(
-                f"The signal {word} could not be sent: {response.refusal().rstrip('.')}.",
-                fix="See whether it has ended (`ended()`), and that the signal's name is right.",
-            )
+        fix = "See whether it has ended (`ended()`), and that the signal's name is right."
+        response.expect(f"The signal {word} could not be sent", fix=fix)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
         """End it by the image's stop signal, after `timeout` seconds by SIGKILL; its exit code."""
@@ -200,11 +197,8 @@ class RunningContainer:
             "POST", self._container.target(f"/stop?timeout={round(timeout)}"), patience=patience
         )
         # 304: it has ended by itself.
-        if not response.ok and response.status != 304:  # noqa: PLR2004 - RFC 9110, 15.4.5
-            raise EngineError(
-                f"The container could not be stopped: {response.refusal().rstrip('.')}.",
-                fix="Leave the block: then it is killed.",
-            )
+        fix = "Leave the block: then it is killed."
+        response.expect("The container could not be stopped", fix=fix, or_status=304)
         return self.wait(patience)
 
     def health(self) -> str:

@@ -93,15 +93,10 @@ def _container(client: Client, name: str) -> dict[str, Any] | None:
     if _CONTAINER.fullmatch(name) is None:
         return None
     response = client.request("GET", f"/containers/{quoted(name)}/json")
-    if response.ok:
-        found: dict[str, Any] = response.json()
-        return found
-    if response.status == _NOT_FOUND:
-        return None
-    raise EngineError(
-        f"podman cannot tell about the container {name}: {response.refusal().rstrip('.')}.",
-        fix="Name it by its whole name; `podman ps` lists them.",
-    )
+    fix = "Name it by its whole name; `podman ps` lists them."
+    response.expect(f"podman cannot tell about the container {name}", fix=fix, or_status=_NOT_FOUND)
+    found: dict[str, Any] | None = response.json() if response.ok else None
+    return found
 
 
 def _beside_container(found: dict[str, Any], user: str | None, *, seen: bool) -> Target:
