@@ -33,7 +33,8 @@ die = threading.Timer(later, end)
 if not asked:
     die.start()
 else:
-    from rootless_scratch.engine import http, service
+    from rootless_scratch.engine.api import http
+    from rootless_scratch.engine.service import local as service
     def telling(do):
         def told(*words):
             if asked in f"{do.__name__} {words[0]} {words[1]}" and not die.is_alive():
