@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
-from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.ship_options import access_from, access_options
 from rootless_scratch.image.references import is_output
 
@@ -47,9 +47,7 @@ def command(
     compress: str | None,
     dry_run: bool,
     no_check: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    show: Show,
     **words: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Turn PROGRAMs into an image of one layer that holds them and nothing else.
@@ -69,10 +67,10 @@ def command(
 
         parts = parts_of(spec)
         read_way(spec, parts, output=outputs, backend=backend, compress=compress)
-        return _dry_run(parts, check=not no_check, quiet=quiet)
+        return _dry_run(parts, check=not no_check, quiet=show.quiet)
     how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
-    image = _build(spec, how, check=not no_check, quiet=quiet or as_json)
-    if as_json:
+    image = _build(spec, how, check=not no_check, quiet=show.quiet or show.as_json)
+    if show.as_json:
         print_json(
             {
                 "image_id": image.image_id,
@@ -91,15 +89,15 @@ def command(
             }
         )
         return 0
-    _report(image.findings, quiet=quiet, forced=no_check)
-    if not quiet:
+    _report(image.findings, quiet=show.quiet, forced=no_check)
+    if not show.quiet:
         for note in image.notes:
             say(f"note: {note}")
         for output in image.outputs:
             if not is_output(output.ref):
                 say(f"pushed: {output.ref.partition('//')[2]} {output.digest}")
     click.echo(image.image_id)
-    if verbose:
+    if show.verbose:
         _describe(image)
     return 0
 

@@ -8,6 +8,7 @@ import click
 
 from rootless_scratch.cli.limit_option import limit_option
 from rootless_scratch.cli.output import (
+    Show,
     common_options,
     error_object,
     print_findings,
@@ -37,9 +38,7 @@ def command(
     sysroot: str | None,
     platform: str | None,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,  # noqa: ARG001 - for errors
+    show: Show,
 ) -> int:
     """Judge program files, or images, without building or running them.
 
@@ -55,7 +54,7 @@ def command(
     judgements = _judgements(
         subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, limits=limits
     )
-    with Counter(total=len(subjects), quiet=quiet or as_json or len(subjects) == 1) as counter:
+    with Counter(total=len(subjects), quiet=show.quiet or show.as_json or len(subjects) == 1) as counter:
         for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()
             if isinstance(judgement, ScratchError):
@@ -68,10 +67,10 @@ def command(
                 answers.append(
                     {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
                 )
-                if not as_json:
-                    _show(judgement, quiet=quiet)
+                if not show.as_json:
+                    _show(judgement, quiet=show.quiet)
             counter.show(done)
-    if as_json:
+    if show.as_json:
         print_json(answers[0] if len(subjects) == 1 else {"subjects": answers})
     return 1 if failed else 0
 

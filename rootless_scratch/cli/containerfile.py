@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
-from rootless_scratch.cli.output import common_options, print_findings, print_json, say, showable
+from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say, showable
 
 
 @click.command("containerfile")
@@ -20,9 +20,7 @@ def command(
     *,
     directory: str | None,
     no_check: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+    show: Show,
     **words: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Print the Containerfile that gives the same files and the same config as `build`.
@@ -37,14 +35,14 @@ def command(
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     planned, findings = plan_and_judge(spec, check=not no_check)
-    print_findings((finding for finding in findings if finding.severity != "info"), quiet=quiet)
+    print_findings((finding for finding in findings if finding.severity != "info"), quiet=show.quiet)
     text = containerfile(planned)
     if directory is not None:
         write_context(planned, directory)
-    if as_json:
+    if show.as_json:
         print_json({"containerfile": text, "directory": directory, "findings": findings})
     elif directory is None:
         click.echo(text, nl=False)
-    elif not quiet:
+    elif not show.quiet:
         say(f"written: {showable(directory)}/Containerfile and the files that it copies")
     return 0

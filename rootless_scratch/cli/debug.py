@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rootless_scratch.cli.options import click_option
-from rootless_scratch.cli.output import common_options
+from rootless_scratch.cli.output import Show, common_options
 from rootless_scratch.cli.run import note, run_and_tell
 from rootless_scratch.engine.request.options import SERVICE
 from rootless_scratch.errors import UsageError
@@ -33,9 +33,7 @@ def command(
     user: str | None,
     url: str | None,
     connection: str | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+    show: Show,
 ) -> int:
     """Open a shell with tools beside a running CONTAINER, or over the files of an IMAGE.
 
@@ -45,7 +43,7 @@ def command(
 
     With --exec the exit code is the command's; 125 we failed.
     """
-    if as_json and script is None:
+    if show.as_json and script is None:
         raise UsageError("--json keeps the output, and a shell shows it.", fix="Name a command: --exec CMD.")
     from rootless_scratch.verbs.debug import debug
 
@@ -58,10 +56,10 @@ def command(
             url=url,
             connection=connection,
             terminal=script is None and os.isatty(0) and os.isatty(1),
-            stdout=None if as_json else 1,
-            stderr=None if as_json else 2,
-            say=None if quiet else note,
+            stdout=None if show.as_json else 1,
+            stderr=None if show.as_json else 2,
+            say=None if show.quiet else note,
             opening=click.get_current_context().find_root().obj,
         )
 
-    return run_and_tell(call, as_json=as_json)
+    return run_and_tell(call, as_json=show.as_json)

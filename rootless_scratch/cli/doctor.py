@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, colour, common_options, print_findings, print_json, say
 
 if TYPE_CHECKING:
     from rootless_scratch.host.facts import HostFacts
@@ -25,7 +25,7 @@ PURPOSE = {
 
 @click.command()
 @common_options
-def command(*, as_json: bool, quiet: bool, verbose: bool) -> int:
+def command(*, show: Show) -> int:
     """Say what works on this host, and what to do about what does not.
 
     Exits 1 if there is a finding of severity `error`.
@@ -37,13 +37,13 @@ def command(*, as_json: bool, quiet: bool, verbose: bool) -> int:
 
     facts = read_host(environment=tool_environment().variables)
     judgement = judge_host(facts)
-    if as_json:
+    if show.as_json:
         operations = {each.name: {"works": each.works, "findings": each.findings} for each in judgement.operations}
         print_json({"operations": operations, "findings": judgement.findings, "facts": facts})
     else:
         _print_operations(judgement)
-        print_findings(judgement.findings, quiet=quiet, as_result=True)
-    if verbose:
+        print_findings(judgement.findings, quiet=show.quiet, as_result=True)
+    if show.verbose:
         _say_facts(facts)
     return 1 if errors_of(judgement.findings) else 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rootless_scratch.cli.limit_option import limit_option
-from rootless_scratch.cli.output import colour, common_options, print_json, showable
+from rootless_scratch.cli.output import Show, colour, common_options, print_json, showable
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
@@ -26,9 +26,7 @@ def command(
     image: str,
     platform: str | None,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,  # noqa: ARG001 - for errors
+    show: Show,
 ) -> int:
     """Show config, layers and every file of IMAGE.
 
@@ -40,7 +38,7 @@ def command(
 
     require_utf8()
     stored = read_any(image, None if platform is None else parse_platform(platform), limits=limits)
-    if as_json:
+    if show.as_json:
         print_json(
             {
                 "image_id": stored.image_id,
@@ -50,7 +48,7 @@ def command(
             }
         )
     else:
-        _draw(image, stored, quiet=quiet)
+        _draw(image, stored, quiet=show.quiet)
     return 0
 
 

@@ -96,7 +96,7 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         trouble = trouble_met(failed.error)
         is_said = trouble is None or trouble.cause[1:] in failed.error.message
         told = failed.error if trouble is None or is_said else trouble.error(failed.error.message)
-        print_error(told, as_json=failed.as_json, verbose=failed.verbose)
+        print_error(told, as_json=failed.show.as_json, verbose=failed.show.verbose)
         code = _exit_code(told, words)
     except click.exceptions.NoArgsIsHelpError as asked:
         tell(asked.format_message())

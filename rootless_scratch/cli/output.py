@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -28,25 +28,33 @@ _COLOURS = {
 """Of severities and verdicts."""
 
 
-class VerbError(Exception):
-    """An error of a verb, with the options that say how it is to be shown."""
+class Show(NamedTuple):
+    """How a verb is to show what it has to say: the options that every verb has."""
 
-    def __init__(self, error: ScratchError, *, as_json: bool, verbose: bool) -> None:
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+
+class VerbError(Exception):
+    """An error of a verb, with how it is to be shown."""
+
+    def __init__(self, error: ScratchError, show: Show) -> None:
         super().__init__(error.message)
         self.error = error
-        self.as_json = as_json
-        self.verbose = verbose
+        self.show = show
 
 
 def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every verb has: --json, -q, -v; errors of the verb leave it as VerbError."""
+    """The options that every verb has, --json, -q, -v, as `show`; errors of the verb leave it as VerbError."""
 
     @wraps(verb)
     def function(**words: Any) -> Any:  # noqa: ANN401 - click's values
+        show = Show(words.pop("as_json"), words.pop("quiet"), words.pop("verbose"))
         try:
-            return verb(**words)
+            return verb(show=show, **words)
         except ScratchError as error:
-            raise VerbError(error, as_json=words["as_json"], verbose=words["verbose"]) from error
+            raise VerbError(error, show) from error
 
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="Print more details."),

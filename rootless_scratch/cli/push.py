@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rootless_scratch.cli.limit_option import limit_option
-from rootless_scratch.cli.output import common_options, say
+from rootless_scratch.cli.output import Show, common_options, say
 from rootless_scratch.cli.ship_options import access_from, access_options, ship
 
 
@@ -28,9 +28,7 @@ def command(
     destination: str,
     compress: str | None,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    show: Show,
     **words: Any,  # noqa: ANN401 - click's values of access_options
 ) -> int:
     """Send IMAGE to DEST, and print the digest that it has there.
@@ -44,10 +42,9 @@ def command(
         compress=compress,
         access=access_from(words),
         limits=limits,
-        as_json=as_json,
-        quiet=quiet,
+        show=show,
     )
-    if verbose:
+    if show.verbose:
         say(f"image ID: {shipped.image_id}")
         say(f"pushed: {shipped.outputs[0].ref}, {shipped.size} bytes in {len(shipped.layers)} layers")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
 from rootless_scratch.errors import UsageError
 
@@ -43,9 +43,7 @@ def command(
     *,
     image: str,
     arguments: tuple[str, ...],
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,  # noqa: ARG001 - for errors, which the entry point prints
+    show: Show,
     **words: Any,  # noqa: ANN401 - click's values of run_options
 ) -> int:
     """Run IMAGE of local storage through the podman API, hardened.
@@ -62,7 +60,7 @@ def command(
     from rootless_scratch.verbs.explain import explained
 
     options = options_from(words)
-    if as_json and options.get("tty") and not options.get("detach"):
+    if show.as_json and options.get("tty") and not options.get("detach"):
         raise UsageError("--json keeps the output, and --tty shows it.", fix="Leave out one of them.")
 
     named = destination_of(words["url"], words["connection"]) is not None
@@ -71,17 +69,17 @@ def command(
         return run(
             image,
             arguments,
-            stdout=None if as_json else 1,
-            stderr=None if as_json else 2,
+            stdout=None if show.as_json else 1,
+            stderr=None if show.as_json else 2,
             forward_signals=True,
-            say=None if quiet else note,
+            say=None if show.quiet else note,
             opening=click.get_current_context().find_root().obj,
             **options,
         )
 
     return run_and_tell(
         lambda: explained(call, image, arguments=arguments, user=words["user"], elsewhere=named),
-        as_json=as_json,
+        as_json=show.as_json,
         print_id=bool(options.get("detach")),
     )
 

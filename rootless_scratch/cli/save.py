@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rootless_scratch.cli.limit_option import limit_option
-from rootless_scratch.cli.output import common_options, say
+from rootless_scratch.cli.output import Show, common_options, say
 from rootless_scratch.cli.ship_options import ship
 
 
@@ -29,9 +29,7 @@ def command(
     outputs: tuple[str, ...],
     compress: str | None,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    show: Show,
 ) -> int:
     """Write IMAGE to files, each whole or not at all, and print the digest of its manifest.
 
@@ -39,10 +37,8 @@ def command(
     """
     from rootless_scratch.image.references import in_words
 
-    shipped = ship(
-        image, in_words(outputs), compress=compress, access=None, limits=limits, as_json=as_json, quiet=quiet
-    )
-    if verbose:
+    shipped = ship(image, in_words(outputs), compress=compress, access=None, limits=limits, show=show)
+    if show.verbose:
         say(f"image ID: {shipped.image_id}")
         for output in shipped.outputs:
             say(f"written: {output.ref}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.output import print_json, say
+from rootless_scratch.cli.output import Show, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,14 +58,13 @@ def ship(
     compress: str | None,
     access: Access | None,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
+    show: Show,
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.ship import ship_image
 
-    with Bar(quiet=quiet or as_json) as progress:
+    with Bar(quiet=show.quiet or show.as_json) as progress:
         shipped = ship_image(
             image,
             outputs,
@@ -74,7 +73,7 @@ def ship(
             limits=limits,
             progress=progress,
         )
-    if as_json:
+    if show.as_json:
         print_json(
             {
                 "image_id": shipped.image_id,
@@ -87,7 +86,7 @@ def ship(
             }
         )
         return shipped
-    if not quiet:
+    if not show.quiet:
         for note in shipped.notes:
             say(f"note: {note}")
     click.echo(shipped.digest)

@@ -9,7 +9,7 @@ import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.limit_option import limit_option
-from rootless_scratch.cli.output import common_options, print_json, print_verdict, say, showable
+from rootless_scratch.cli.output import Show, common_options, print_json, print_verdict, say, showable
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.verify import Difference, Verification
@@ -24,9 +24,7 @@ def command(
     *,
     image: str,
     limits: dict[str, int] | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
+    show: Show,
     **words: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Make the image of PROGRAMs and options, those of `build`, in memory, and compare IMAGE with it.
@@ -43,7 +41,7 @@ def command(
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to compare the image with: name its PROGRAMs and options, as for `build`.")
     found = verify_spec(image, spec, limits=limits)
-    if as_json:
+    if show.as_json:
         print_json(
             {
                 "subject": image,
@@ -55,8 +53,8 @@ def command(
             }
         )
     else:
-        _show(image, found, quiet=quiet)
-        if verbose:
+        _show(image, found, quiet=show.quiet)
+        if show.verbose:
             say(f"image ID: {found.image_id}")
             say(f"planned: {found.planned_image_id}")
     return 1 if found.verdict == "differs" else 0
