@@ -184,8 +184,9 @@ def _lock(path: str, flags: int) -> Lease | None:
     """Open and lock, or None where another process holds it, has just removed it, or it is not ours."""
     try:
         descriptor = private.lock_file(path, os.O_RDWR | flags)
-    except OSError:
-        if flags:
+    except OSError as error:
+        # flock(2) names no file: where there are no locks, that is said otherwise.
+        if flags and error.filename is not None:
             raise
         return None
     return None if descriptor is None else Lease(path=path, descriptor=descriptor)
