@@ -133,6 +133,7 @@ def start(
     stdin: int | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
+    socket: bool = False,
 ) -> Child:
     """Start a long-lived program in a session of its own, so that Ctrl-C reaches only us; see `spawn`.
 
@@ -146,6 +147,7 @@ def start(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            socket=socket,
             new_session=True,
         )
     except OSError as error:

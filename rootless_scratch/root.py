@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec.structs import replace
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.arguments import integer, maybe, outputs, text
 from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
@@ -30,17 +31,20 @@ class Root:
 
     def __init__(self, spec: Spec, **how: Any) -> None:  # noqa: ANN401 - keywords of build_spec
         self._how = how
+        self._files = HostFiles(keep=False)
         self._image: Image | None = None
         self._ended = False
         self._spec = spec
 
     def __enter__(self) -> Self:
+        self._files = HostFiles()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended = True
-        if kind is None:
-            self._image = build_spec(self._spec, **self._how)
+        with self._files:
+            if kind is None:
+                self._image = build_spec(self._spec, files=self._files, **self._how)
 
     @property
     def image(self) -> Image:
@@ -76,11 +80,9 @@ class Root:
         `destination` is `/` and the file's name by default, `capabilities` in the notation of
         cap_from_text(3). Raises SourceError, ElfError.
         """
-        from rootless_scratch.elf.program import read_program
-
         self._require_open()
         source = text("a program", program)
-        read_program(source)
+        self._files.program(source)
         self._add(
             "programs",
             Copy(

@@ -108,10 +108,12 @@ def spawn(
     stdin: int | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
+    socket: bool = False,
     new_session: bool = False,
 ) -> Child:
     """Start `argv[0]`, an absolute path; a stream without a descriptor becomes a pipe. Raises OSError.
 
+    With `socket` its stdin is a socket of unix(7), which passes descriptors, in place of a pipe.
     In a session of its own it gets no signal from our terminal, and `kill_session` can end it whole.
     """
     ours: list[int | None] = []
@@ -124,7 +126,7 @@ def spawn(
                 actions.append((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0))
                 continue
             if given is None:
-                read, write = os.pipe()
+                read, write = _socket_pair() if socket and number == 0 else os.pipe()
                 mine, given = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end
                 ours.append(mine)
                 theirs.append(given)
@@ -150,6 +152,13 @@ def spawn(
         for descriptor in theirs:
             os.close(descriptor)
     return Child(pid, *ours)
+
+
+def _socket_pair() -> tuple[int, int]:
+    import _socket
+
+    one, other = _socket.socketpair()
+    return one.detach(), other.detach()
 
 
 def find(name: str) -> str | None:

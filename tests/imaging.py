@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import tinyelf
 
-from rootless_scratch.elf.program import FileIdentity
+from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.plan.planner import Program, plan
 from rootless_scratch.image.rootfs import Directory, Entry, File, make_rootfs

@@ -16,10 +16,12 @@ from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.findings import Finding
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan
     from rootless_scratch.image.rootfs import Entry
 
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 def build_image(
     plan: Plan,
     session: Session,
+    files: HostFiles | None = None,
     *,
     findings: Sequence[Finding] = (),
     progress: Progress = SILENT,
 ) -> Image:
-    """Build what was planned and name it; `progress` is shown the bytes written so far.
+    """Build what was planned and name it; `files` are those of the plan, `progress` is shown the bytes written.
 
     Nothing of a build that fails stays. Raises SpecError, SourceError, HostError, BuildError.
     """
@@ -48,9 +51,11 @@ def build_image(
             progress.show(message["progress"])
 
     flags, values = config_flags(plan)
+    kept = {} if files is None else files.kept
     job = BuildJob(
         names=plan.names,
-        entries=[_entry(entry) for entry in plan.rootfs],
+        entries=[_entry(entry, kept) for entry in plan.rootfs],
+        descriptors=tuple(kept.values()),
         mtime=plan.mtime,
         timestamp=None if plan.config.created is None else plan.mtime,
         config=flags,
@@ -73,7 +78,7 @@ def build_image(
     )
 
 
-def _entry(entry: Entry) -> JobEntry:
+def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
     """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
     common = (entry.path, entry.mode, entry.uid, entry.gid)
     if isinstance(entry, Directory):
@@ -84,6 +89,7 @@ def _entry(entry: Entry) -> JobEntry:
         "file",
         *common,
         source=entry.source,
+        descriptor=kept.get(entry.identity),
         content=entry.content,
         identity=msgspec.structs.astuple(entry.identity),
         capabilities=encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import select
+from array import array
 
 from rootless_scratch.backends.jobs import unpacked
 from rootless_scratch.data import Data
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 STDIN = 0
 _SIZE = 8
+_PASSED = 253
+"""SCM_MAX_FD of the kernel."""
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller went away
@@ -39,13 +41,19 @@ class Places(Data):
 
 def read_job(kind: type[Job]) -> Job:
     """The job from stdin: its size in 8 bytes, then its bytes. Raises Cancelled where it ends before."""
-    received = bytearray()
+    from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, socket
+
+    received, descriptors = bytearray(), array("i")
+    channel = socket(fileno=STDIN)
     while len(received) < _SIZE or len(received) < _SIZE + int.from_bytes(received[:_SIZE], "little"):
-        more = os.read(STDIN, 1 << 20)
+        more, passed, _, _ = channel.recvmsg(1 << 20, CMSG_SPACE(_PASSED * descriptors.itemsize), MSG_CMSG_CLOEXEC)
         if not more:
             raise Cancelled
         received += more
-    return unpacked(kind, received[_SIZE:])
+        for _, _, words in passed:
+            descriptors.frombytes(words)
+    channel.detach()
+    return unpacked(kind, received[_SIZE:], descriptors)
 
 
 def tell(answer: dict[str, object]) -> None:

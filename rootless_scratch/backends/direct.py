@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from rootless_scratch.findings import Finding
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Output
     from rootless_scratch.image.write.layer import Compression
@@ -53,18 +54,20 @@ if TYPE_CHECKING:
 def build_image(
     plan: Plan,
     outputs: Sequence[Output],
+    files: HostFiles,
     *,
     compression: Compression = NONE,
     findings: Sequence[Finding] = (),
     progress: Progress = SILENT,
 ) -> Image:
-    """Write what was planned to every output; `progress` is shown the bytes of sources that were read.
+    """Write what was planned to every output; `files` are those of the plan.
 
-    An output is there whole or as it was before. Raises SpecError, SourceError, BuildError.
+    `progress` is told the bytes of sources that were read. An output is there whole or as it was before. Raises
+    SpecError, SourceError, BuildError.
     """
     _spare_sources([plan], outputs)
     with _writing(outputs) as (stack, place):
-        image, layer = _write(plan, stack, place, compression, progress)
+        image, layer = _write(plan, files, stack, place, compression=compression, progress=progress)
         write_outputs(image, outputs, plan.names)
     return _finished(plan, image, layer, outputs, findings)
 
@@ -72,6 +75,7 @@ def build_image(
 def build_index(
     plans: Sequence[Planned],
     outputs: Sequence[Output],
+    files: HostFiles,
     *,
     compression: Compression = NONE,
     findings: Sequence[Finding] = (),
@@ -86,7 +90,7 @@ def build_index(
     with _writing(outputs) as (stack, place):
         for each in plans:
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
-            written.append(_write(each.plan, stack, place, compression, rest))
+            written.append(_write(each.plan, files, stack, place, compression=compression, progress=rest))
             done += each.plan.rootfs.size
         described = [
             (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
@@ -156,7 +160,13 @@ def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
 
 
 def _write(
-    plan: Plan, stack: ExitStack, place: str, compression: Compression, progress: Progress
+    plan: Plan,
+    files: HostFiles,
+    stack: ExitStack,
+    place: str,
+    *,
+    compression: Compression,
+    progress: Progress,
 ) -> tuple[WrittenImage, Layer]:
     """The layer in a temporary file of the stack, and the documents around it."""
     if plan.platform is None:
@@ -171,6 +181,7 @@ def _write(
         mtime=plan.mtime,
         size=plan.rootfs.size,
         compression=compression,
+        files=files,
         progress=progress,
     )
     stored = Layer(
@@ -182,14 +193,14 @@ def _write(
     return _around(plan, stored, source=layer_file), stored
 
 
-def planned_image(plan: Plan) -> WrittenImage:
+def planned_image(plan: Plan, files: HostFiles) -> WrittenImage:
     """The image that `build_image` writes of this plan, uncompressed; nothing is kept of what is hashed.
 
     Raises SourceError.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        layer = write_layer(plan.rootfs, nowhere, mtime=plan.mtime, size=plan.rootfs.size)
+        layer = write_layer(plan.rootfs, nowhere, mtime=plan.mtime, size=plan.rootfs.size, files=files)
     finally:
         os.close(nowhere)
     digest = f"sha256:{layer.diff_id}"

@@ -11,7 +11,7 @@ from rootless_scratch.data import Data
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, Literal, TypeVar
 
     Job = TypeVar("Job", "BuildJob", "ReadJob")
@@ -21,7 +21,7 @@ class JobEntry(Data):
     """One entry of a Rootfs.
 
     A file has `content`, or a `source` with its `identity`: device, inode, size, times of content and of status
-    in nanoseconds. `capabilities` are hexadecimal.
+    in nanoseconds; `descriptor` is where the caller has it open. `capabilities` are hexadecimal.
     """
 
     type: Literal["directory", "file", "symlink"]
@@ -31,21 +31,27 @@ class JobEntry(Data):
     gid: int
     target: str = ""
     source: str | None = None
+    descriptor: int | None = None
     content: bytes | None = None
     identity: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     capabilities: str | None = None
 
 
 class BuildJob(Data):
-    """An image to be built: `config` are words for `buildah config`, `expected` is what must come of them."""
+    """An image to be built: `config` are words for `buildah config`, `expected` is what must come of them.
+
+    `descriptors` are files that the caller has open, `opened` the worker's copies by the caller's numbers.
+    """
 
     names: Sequence[str]
     entries: Sequence[JobEntry]
+    descriptors: Sequence[int]
     mtime: int
     timestamp: int | None
     config: Sequence[str]
     config_environment: Mapping[str, str]
     expected: dict[str, Any]
+    opened: Mapping[int, int] = {}
 
 
 class ReadJob(Data):
@@ -89,9 +95,11 @@ def packed(job: BuildJob | ReadJob) -> bytes:
     return marshal.dumps(fields)
 
 
-def unpacked(kind: type[Job], content: bytes | bytearray) -> Job:
-    """The job that came."""
-    fields = marshal.loads(content)  # noqa: S302 - from our own parent, over a pipe
+def unpacked(kind: type[Job], content: bytes | bytearray, descriptors: Iterable[int]) -> Job:
+    """The job that came, and the descriptors that came along."""
+    fields = marshal.loads(content)  # noqa: S302 - from our own parent, over a socket
     if "entries" in fields:
         fields["entries"] = [JobEntry(**entry) for entry in fields["entries"]]
+        # Fewer have come where a limit is in the way.
+        fields["opened"] = dict(zip(fields["descriptors"], descriptors, strict=False))
     return kind(**fields)

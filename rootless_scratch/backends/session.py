@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -61,7 +62,9 @@ class Session:
         bytecode = ("-B",) if sys.dont_write_bytecode else ()
         argv = [sys.executable or "python3", *isolated, *bytecode, worker, purpose, records, base, buildah]
         self._worker = command.start(
-            argv if is_rootful() else ["buildah", "unshare", *argv], environment=environment.variables
+            argv if is_rootful() else ["buildah", "unshare", *argv],
+            environment=environment.variables,
+            socket=True,
         )
         self._ended = False
 
@@ -114,14 +117,19 @@ class Session:
         raise _of_host(_broken_off(said.decode("utf-8", "replace")))
 
     def _send(self, job: BuildJob | ReadJob) -> None:
-        """The job's size in 8 bytes, then the job."""
-        from rootless_scratch.backends.jobs import packed
+        """The job's size in 8 bytes, then the job.
+
+        Copies of the descriptors of a build go along, in their order, as far as the kernel lets them.
+        """
+        from rootless_scratch.backends.jobs import BuildJob, packed
         from rootless_scratch.sparse import write_all
 
         content = packed(job)
-        assert self._worker.stdin is not None  # noqa: S101 - a pipe was asked for
+        line = memoryview(len(content).to_bytes(8, "little") + content)
+        descriptors = job.descriptors if isinstance(job, BuildJob) else ()
+        assert self._worker.stdin is not None  # noqa: S101 - a socket was asked for
         try:
-            write_all(self._worker.stdin, len(content).to_bytes(8, "little") + content)
+            write_all(self._worker.stdin, line[_pass_on(self._worker.stdin, line, descriptors) :])
         except BrokenPipeError:
             return  # it has ended already; what it said on stderr is the reason
 
@@ -177,6 +185,22 @@ def _store_word(variables: Mapping[str, str]) -> str:
     import hashlib
 
     return hashlib.sha256("\0".join(settings).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _pass_on(stdin: int, line: memoryview, descriptors: Sequence[int]) -> int:
+    """Write the beginning of `line`, and copies of the descriptors with it; how much was written (unix(7))."""
+    import _socket
+
+    words = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+    channel = _socket.socket(fileno=stdin)
+    try:
+        return channel.sendmsg([line], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, words)] if words else [])
+    except OSError as error:
+        if error.errno != errno.ETOOMANYREFS:
+            raise
+        return 0  # many builds of this user have some under way: the worker opens the files itself
+    finally:
+        channel.detach()
 
 
 def _error(*, kind: str, message: str, fix: str, detail: str) -> ScratchError:

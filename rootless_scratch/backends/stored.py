@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from rootless_scratch.backends.jobs import ReadJob
-from rootless_scratch.elf.program import FileIdentity, ProgramFacts
+from rootless_scratch.elf.identity import FileIdentity
+from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - likewise
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.finished import Layer, layers_of, platform_said

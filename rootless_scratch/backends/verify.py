@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.backends.stored import StoredImage
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.rootfs import Entry
 
@@ -65,12 +66,14 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
 
 
-def compare_all(plans: Sequence[Planned], word: str, *, limits: Mapping[str, int] | None = None) -> Verification:
+def compare_all(
+    plans: Sequence[Planned], word: str, files: HostFiles, *, limits: Mapping[str, int] | None = None
+) -> Verification:
     """Compare with the image that a word names, or each of an index; raises what `compare` and reading do."""
     there = platforms_at(word, limits=limits)
     if len(plans) == 1:
         own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
-        return compare(plans[0].plan, read_any(word, own, limits=limits))
+        return compare(plans[0].plan, read_any(word, own, limits=limits), files)
     if not there:
         if not is_output(word):
             refuse_local_choice(word)
@@ -84,7 +87,7 @@ def compare_all(plans: Sequence[Planned], word: str, *, limits: Mapping[str, int
     compared = []
     for name in sorted({*planned, *found}):
         if name in planned and name in found:
-            each = compare(planned[name], read_any(word, found[name], limits=limits))
+            each = compare(planned[name], read_any(word, found[name], limits=limits), files)
             compared.append(each)
             differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
         else:
@@ -113,7 +116,7 @@ def compare_all(plans: Sequence[Planned], word: str, *, limits: Mapping[str, int
     return msgspec.structs.replace(chosen, verdict=verdict, reason=reason)
 
 
-def compare(plan: Plan, stored: StoredImage) -> Verification:
+def compare(plan: Plan, stored: StoredImage, files: HostFiles) -> Verification:
     """Make the planned image in memory, and say in what the other one is not it; raises SourceError, SpecError."""
     if plan.platform is None:
         raise SpecError(
@@ -125,7 +128,7 @@ def compare(plan: Plan, stored: StoredImage) -> Verification:
             "An image of this moment is another one at each build.",
             fix="Give the time that the image says, which `inspect` shows: `--created TIME`.",
         )
-    planned = planned_image(plan)
+    planned = planned_image(plan, files)
     planned_id = planned.config.name
     same = Verification(
         verdict="identical", image_id=stored.image_id, planned_image_id=planned_id, platform=stored.platform
@@ -134,7 +137,8 @@ def compare(plan: Plan, stored: StoredImage) -> Verification:
     # An ID is the sum of the config, which only claims what the layers are.
     if stored.image_id == planned_id and [layer.digest for layer in stored.layers] == layers:
         return same
-    differences = (*_files(plan, stored), *_config(json.loads(planned.config.content), json.loads(stored.config)))
+    config = _config(json.loads(planned.config.content), json.loads(stored.config))
+    differences = (*_files(plan, stored, files), *config)
     if differences:
         return msgspec.structs.replace(same, verdict="differs", differences=differences)
     if stored.image_id == planned_id:
@@ -150,7 +154,7 @@ def _reason(diff_ids: list[str], stored: StoredImage) -> str:
     return "the same files and config, but another layer encoding: built by buildah before 1.39, or another tool"
 
 
-def _files(plan: Plan, stored: StoredImage) -> Iterator[Difference]:
+def _files(plan: Plan, stored: StoredImage, files: HostFiles) -> Iterator[Difference]:
     planned = {entry.path: entry for entry in plan.rootfs}
     found = {file.path: file for file in stored.files}
     for path in sorted({*planned, *found}, key=lambda each: os.fsencode(each).split(b"/")):
@@ -160,7 +164,7 @@ def _files(plan: Plan, stored: StoredImage) -> Iterator[Difference]:
         elif path not in planned:
             yield Difference(path=path, what="added", planned=None, found=found[path].type)
         else:
-            yield from _file(_as_stored(planned[path], plan.mtime), found[path], planned[path])
+            yield from _file(_as_stored(planned[path], plan.mtime), found[path], planned[path], files)
 
 
 def _as_stored(entry: Entry, mtime: int) -> StoredFile:
@@ -174,7 +178,7 @@ def _as_stored(entry: Entry, mtime: int) -> StoredFile:
     return msgspec.structs.replace(found, size=entry.identity.size, capabilities=value)
 
 
-def _file(planned: StoredFile, found: StoredFile, entry: Entry) -> Iterator[Difference]:
+def _file(planned: StoredFile, found: StoredFile, entry: Entry, files: HostFiles) -> Iterator[Difference]:
     def differs(what: str, ours: object, theirs: object) -> Iterator[Difference]:
         if ours != theirs:
             yield Difference(path=planned.path, what=what, planned=ours, found=theirs)
@@ -183,7 +187,7 @@ def _file(planned: StoredFile, found: StoredFile, entry: Entry) -> Iterator[Diff
         yield from differs("type", planned.type, found.type)
         return
     if not isinstance(entry, (Directory, Symlink)):
-        yield from differs("content", f"sha256:{file_digest(entry)}", f"sha256:{found.sha256}")
+        yield from differs("content", f"sha256:{file_digest(entry, files)}", f"sha256:{found.sha256}")
     yield from differs("target", planned.target, found.target)
     yield from differs("mode", f"{planned.mode:04o}", f"{found.mode:04o}")
     yield from differs("owner", f"{planned.uid}:{planned.gid}", f"{found.uid}:{found.gid}")

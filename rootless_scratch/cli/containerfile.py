@@ -28,17 +28,19 @@ def command(
     With -o also the files that it copies are written, so that `buildah build`, `podman build` or
     `docker build` can build it; its first lines show the command.
     """
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.write.containerfile import containerfile, write_context
     from rootless_scratch.verbs.planning import plan_and_judge
 
     spec = spec_from(words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
-    planned, findings = plan_and_judge(spec, check=not no_check)
-    print_findings((finding for finding in findings if finding.severity != "info"), quiet=show.quiet)
-    text = containerfile(planned)
-    if directory is not None:
-        write_context(planned, directory)
+    with HostFiles() as files:
+        planned, findings = plan_and_judge(spec, files, check=not no_check)
+        print_findings((finding for finding in findings if finding.severity != "info"), quiet=show.quiet)
+        text = containerfile(planned)
+        if directory is not None:
+            write_context(planned, directory, files)
     if show.as_json:
         print_json({"containerfile": text, "directory": directory, "findings": findings})
     elif directory is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts, read_elf
+from rootless_scratch.elf.identity import FileIdentity, identity_of
 from rootless_scratch.elf.records import MAGIC
 from rootless_scratch.errors import SourceError
 
@@ -54,16 +55,6 @@ _BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _NEIGHBOURS = 10000
 
 
-class FileIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells that a file is still the one that was read: the numbers of stat(2)."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
 class ProgramFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One program file; `elf` is there for the kind `elf`, the script's facts for the kind `script`.
 
@@ -92,40 +83,29 @@ def read_program(path: str) -> ProgramFacts:
     ELF file that no kernel could read. Files that cannot start are facts, not errors: `check` judges them.
     """
     try:
-        _require_regular(path)
+        require_program(path, os.stat(path).st_mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            facts = _read(path, file, status)
-            after = os.fstat(descriptor)
+        with open(descriptor, "rb", buffering=0) as file:
+            return program_of(file, path)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    if identity_of(after) != facts.identity:
-        raise SourceError(f"{path!r} changed while it was read.", fix="Wait until whatever writes it is done.")
-    return facts
 
 
-def _read(path: str, file: BinaryIO, status: os.stat_result) -> ProgramFacts:
+def program_of(file: BinaryIO, path: str) -> ProgramFacts:
+    """Read an open file, `path` in messages; raises ElfError, OSError, SourceError where it changes meanwhile."""
+    status = os.fstat(file.fileno())
+    file.seek(0)
     head = file.read(_HEAD)
     facts = ProgramFacts(
         path=path, identity=identity_of(status), mode=stat.S_IMODE(status.st_mode), kind=_kind(head)
     )
     if facts.kind == "elf":
-        return msgspec.structs.replace(facts, elf=read_elf(file, name=repr(path)))
-    if facts.kind == "script":
-        return _with_shebang(facts, head)
+        facts = msgspec.structs.replace(facts, elf=read_elf(file, name=repr(path)))
+    elif facts.kind == "script":
+        facts = _with_shebang(facts, head)
+    if identity_of(os.fstat(file.fileno())) != facts.identity:
+        raise SourceError(f"{path!r} changed while it was read.", fix="Wait until whatever writes it is done.")
     return facts
-
-
-def identity_of(status: os.stat_result) -> FileIdentity:
-    """The identity of the file that stat(2) told of."""
-    return FileIdentity(
-        device=status.st_dev,
-        inode=status.st_ino,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-    )
 
 
 def _kind(head: bytes) -> Kind:
@@ -167,13 +147,8 @@ def _with_shebang(facts: ProgramFacts, head: bytes) -> ProgramFacts:
     )
 
 
-def _require_regular(path: str) -> None:
-    # O_PATH looks without opening: a FIFO would block, and a device might act.
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(descriptor).st_mode
-    finally:
-        os.close(descriptor)
+def require_program(path: str, mode: int) -> None:
+    """Raise SourceError for what is no regular file: opening a FIFO would block, and a device might act."""
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):

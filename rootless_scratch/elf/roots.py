@@ -13,7 +13,7 @@ from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.ldcache import CacheEntry
@@ -54,9 +54,13 @@ class Root(Protocol):
 
 
 class HostRoot:
-    """A directory of this host, by default all of it; what was looked up once is not looked up again."""
+    """A directory of this host, by default all of it; what was looked up once is not looked up again.
 
-    def __init__(self, sysroot: str = "/") -> None:
+    `read` tells the facts of a file by its path on the host.
+    """
+
+    def __init__(self, sysroot: str = "/", *, read: Callable[[str], ProgramFacts] = read_program) -> None:
+        self._read = read
         self._prefix = os.path.abspath(sysroot).rstrip("/")
         self._kinds: dict[str, object] = {}
         self._located: dict[str, Located | None] = {}
@@ -79,7 +83,7 @@ class HostRoot:
     def program(self, real: str) -> ProgramFacts:
         """Read a located file; raises SourceError, ElfError."""
         if real not in self._programs:
-            self._programs[real] = read_program(self.on_host(real))
+            self._programs[real] = self._read(self.on_host(real))
         return self._programs[real]
 
     def content(self, path: str) -> bytes | None:

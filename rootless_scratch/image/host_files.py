@@ -1,4 +1,4 @@
-"""Files of the host that are read: regular ones, and as they were planned; a change is an error."""
+"""Files of this host that are read: regular ones alone; in a build each is opened once, and copied from that."""
 
 from __future__ import annotations
 
@@ -6,25 +6,189 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
 
-from rootless_scratch.errors import HostError, SourceError
+import msgspec
+
+from rootless_scratch.elf.identity import identity_of
+from rootless_scratch.elf.records import MAGIC
+from rootless_scratch.errors import ElfError, HostError, SourceError
 from rootless_scratch.troubles import limit_met, trouble_met
 
-TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
-    from rootless_scratch.image.rootfs import File
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.identity import FileIdentity
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.image.rootfs import Entry, File
+    from rootless_scratch.image.spec import Copy
+
+_EXECUTABLE: Final = (MAGIC, b"#!")
+"""How programs, libraries and scripts begin."""
+
+_KEPT = 250
+"""The kernel passes no more descriptors in one message: SCM_MAX_FD, less a few."""
+
+_CONTENT_LIMIT = 64 << 20
+
+
+class HostFiles:
+    """The files that images of one Spec are made of; closed when the block ends.
+
+    What was opened stays open until then: programs, libraries and scripts up to 250 files or a quarter of the
+    descriptors that this process may have, other files while half of that is free. Whatever finds no room is
+    opened again when it is read or copied again; without `keep` that is everything. `kept` has the descriptors,
+    `copied` the entries of copies that were looked at.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self.copied: dict[Copy, tuple[Entry, ...]] = {}
+        self._room = min(_KEPT, os.sysconf("SC_OPEN_MAX") // 4) if keep else 0
+        self.kept: dict[FileIdentity, int] = {}
+        self._programs: dict[FileIdentity, ProgramFacts] = {}
+        self._elf: dict[FileIdentity, bool] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        while self.kept:
+            os.close(self.kept.popitem()[1])
+
+    def program(self, path: str) -> ProgramFacts:
+        """What `read_program` answers and raises."""
+        from rootless_scratch.elf.program import program_of, require_program, unreadable
+
+        try:
+            status = os.stat(path)
+            require_program(path, status.st_mode)
+            facts = self._programs.get(identity_of(status))
+            if facts is None:
+                descriptor, identity = self._open(path, identity_of(status))
+                try:
+                    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                        facts = program_of(file, path)
+                finally:
+                    self._leave(descriptor, identity, MAGIC)
+                self._programs[identity] = facts
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        return facts if facts.path == path else msgspec.structs.replace(facts, path=path)
+
+    def elf(self, file: File) -> ElfFacts:
+        """What a file of a plan says of itself as an ELF file; raises SourceError, ElfError."""
+        elf = None if file.source is None else self.program(file.source).elf
+        if elf is None:
+            raise ElfError(f"{file.source or file.path!r} is no ELF file.", fix="Name the library itself.")
+        return elf
+
+    def content(self, file: File) -> bytes | None:
+        """All of a small file of a plan; None where it cannot be read."""
+        if file.source is None:
+            return file.content
+        try:
+            return self.head(file.source, _CONTENT_LIMIT)
+        except OSError:
+            return None
+
+    def head(self, path: str, count: int) -> bytes:
+        """The first bytes of a regular file; raises OSError, ValueError."""
+        return self._head(path, identity_of(os.stat(path)), count)[1]
+
+    def look(self, path: str, known: FileIdentity | None, flags: int = 0) -> tuple[FileIdentity, bool]:
+        """What a regular file is, and whether it begins as a program, library or script; raises OSError."""
+        identity, head = self._head(path, known, len(MAGIC), flags)
+        self._elf[identity] = head == MAGIC
+        return identity, head.startswith(_EXECUTABLE)
+
+    def is_elf(self, file: File) -> bool:
+        """Whether a file of a plan begins as an ELF file; raises OSError."""
+        if file.source is not None and file.identity not in self._elf:
+            self.look(file.source, file.identity)
+        return self._elf.get(file.identity, False)
+
+    @contextmanager
+    def planned(self, file: File) -> Iterator[int]:
+        """A descriptor of the file that was planned, to be read at places that the reader names.
+
+        SourceError where its path leads to another file by now, or it is another one after use.
+        """
+        assert file.source is not None  # noqa: S101 - what has its content in the plan is no file of the host
+        try:
+            descriptor, identity = self._open(file.source, file.identity)
+            kept = descriptor == self.kept.get(identity)
+            found = identity_of(os.stat(file.source)) if kept else identity
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                # What is there now is no regular file.
+                raise changed(file) from error
+            raise limit_met(error) or SourceError(
+                f"{file.source!r} cannot be read any more: {error.strerror}.",
+                fix="Do not change the file during the build.",
+            ) from error
+        try:
+            if found != file.identity:
+                raise changed(file)
+            try:
+                yield descriptor
+            finally:
+                # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
+                if identity_of(os.fstat(descriptor)) != file.identity:
+                    raise changed(file)
+        finally:
+            self._leave(descriptor, identity, b"")
+
+    def _head(
+        self, path: str, known: FileIdentity | None, count: int, flags: int = 0
+    ) -> tuple[FileIdentity, bytes]:
+        descriptor, identity = self._open(path, known, flags)
+        head = b""
+        try:
+            head = os.pread(descriptor, count, 0)
+        finally:
+            self._leave(descriptor, identity, head)
+        return identity, head
+
+    def _open(self, path: str, known: FileIdentity | None, flags: int = 0) -> tuple[int, FileIdentity]:
+        """A descriptor of the regular file that `path` leads to, new or kept, and what it is; for `_leave`."""
+        kept = None if known is None else self.kept.get(known)
+        if known is not None and kept is not None:
+            return kept, known
+        descriptor, status = open_descriptor(path, flags)
+        return descriptor, identity_of(status)
+
+    def _leave(self, descriptor: int, identity: FileIdentity, start: bytes) -> None:
+        """Keep what is new where there is room for what begins so, else close it."""
+        room = self._room if start.startswith(_EXECUTABLE) else self._room // 2
+        if len(self.kept) < room:
+            self.kept.setdefault(identity, descriptor)
+        if self.kept.get(identity) != descriptor:
+            os.close(descriptor)
+
+
+def changed(file: File) -> SourceError:
+    """The error for a file that is no longer what was planned."""
+    return SourceError(
+        f"{file.source!r} changed since it was planned.",
+        fix="Try again when nothing writes to it any more.",
+    )
 
 
 def open_regular(path: str) -> BufferedReader:
     """Open a file for reading; raises OSError, also for a pipe, which would keep us waiting, and a device."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    return open(open_descriptor(path)[0], "rb")
+
+
+def open_descriptor(path: str, flags: int = 0) -> tuple[int, os.stat_result]:
+    """The same as a bare descriptor, with what fstat(2) tells of it; `flags` are added to those of open(2)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | flags)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file")
-    return open(descriptor, "rb")
+    return descriptor, status
 
 
 def host_trouble(error: OSError, what: str) -> HostError | None:
@@ -38,42 +202,3 @@ def host_trouble(error: OSError, what: str) -> HostError | None:
             fix="Check its permissions, its disk (`dmesg`), and the memory of this host; the image may be right.",
         )
     return None
-
-
-@contextmanager
-def planned(file: File) -> Iterator[int]:
-    """A descriptor of the file that was planned; SourceError where it is another, before or after use."""
-    assert file.source is not None  # noqa: S101 - what has its content in the plan is no file of the host
-    try:
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError as error:
-        raise limit_met(error) or SourceError(
-            f"{file.source!r} cannot be read any more: {error.strerror}.",
-            fix="Do not change the file during the build.",
-        ) from error
-    try:
-        _check_identity(descriptor, file)
-        try:
-            yield descriptor
-        finally:
-            # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
-            _check_identity(descriptor, file)
-    finally:
-        os.close(descriptor)
-
-
-def changed(file: File) -> SourceError:
-    """The error for a file that is no longer what was planned."""
-    return SourceError(
-        f"{file.source!r} changed since it was planned.",
-        fix="Try again when nothing writes to it any more.",
-    )
-
-
-def _check_identity(descriptor: int, file: File) -> None:
-    status = os.fstat(descriptor)
-    now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    known = file.identity
-    then = (known.device, known.inode, known.size, known.mtime_ns, known.ctime_ns)
-    if now != then or not stat.S_ISREG(status.st_mode):
-        raise changed(file)

@@ -8,6 +8,9 @@ _NAME_MAX = 255
 PATH_MAX = 4096
 """The kernel takes paths and links of fewer bytes: path_resolution(7)."""
 
+_CHARACTER = 4
+"""The most bytes of a character in UTF-8; most names need not be encoded to see that they are short enough."""
+
 
 def image_path(path: str, *, what: str = "path") -> str:
     """The normal form of an absolute path inside an image; `/` for its root.
@@ -32,13 +35,13 @@ def image_path(path: str, *, what: str = "path") -> str:
                 f"The {what} {path!r} has a name that starts with `.wh.`, which marks deletions in layers.",
                 fix="Give the file another name in the image.",
             )
-        if len(encoded(name)) > _NAME_MAX:
+        if _CHARACTER * len(name) > _NAME_MAX and len(encoded(name)) > _NAME_MAX:
             raise SpecError(
                 f"The {what} {path[:60]!r}... has a name of more than {_NAME_MAX} bytes.",
                 fix="Shorten the name; Linux cannot open it.",
             )
     normal = "/" + "/".join(names)
-    if len(encoded(normal)) >= PATH_MAX:
+    if _CHARACTER * len(normal) >= PATH_MAX and len(encoded(normal)) >= PATH_MAX:
         raise SpecError(
             f"The {what} {path[:60]!r}... has {PATH_MAX} bytes or more.",
             fix="Shorten it; Linux cannot open it.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.elf.program import FileIdentity  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.elf.identity import FileIdentity  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.paths import encoded
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.elf.program import read_program
 from rootless_scratch.elf.roots import Located
-from rootless_scratch.errors import ElfError
 from rootless_scratch.image.rootfs import File
 
 if TYPE_CHECKING:
@@ -14,8 +12,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.tree import Tree
-
-_CONTENT_LIMIT = 64 << 20
 
 
 class TreeRoot:
@@ -49,22 +45,3 @@ class TreeRoot:
         """See `Root`."""
         entry = self._tree.resolve(path)
         return self._content(entry) if isinstance(entry, File) else None
-
-
-def facts_on_host(file: File) -> ElfFacts:
-    """Read a file of a plan where it still lies on the host; raises SourceError, ElfError."""
-    elf = None if file.source is None else read_program(file.source).elf
-    if elf is None:
-        raise ElfError(f"{file.source or file.path!r} is no ELF file.", fix="Name the library itself.")
-    return elf
-
-
-def content_on_host(file: File) -> bytes | None:
-    """Read all of a small file of a plan; None where it cannot be read."""
-    if file.source is None:
-        return file.content
-    try:
-        with open(file.source, "rb") as opened:
-            return opened.read(_CONTENT_LIMIT)
-    except OSError:
-        return None

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.planning import plan_all
@@ -31,45 +32,53 @@ def build_spec(
     compress: str | None = None,
     access: Access | None = None,
     session: Session | None = None,
+    files: HostFiles | None = None,
     progress: Progress = SILENT,
 ) -> Image:
     """Plan, judge and build; see rootless_scratch.api.build.
 
-    `session` is one that was started early, and is closed here.
+    `session` is one that was started early, `files` has what was opened already; both are closed here.
     """
     require_utf8()
-    parts = parts_of(spec)
-    chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
-    if not (spec.names or outputs):
-        raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
-    if chosen == "direct":
-        from rootless_scratch.verbs.ship import build_direct
+    with files or HostFiles() as opened:
+        parts = parts_of(spec, opened)
+        chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
+        if not (spec.names or outputs):
+            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+        if chosen == "direct":
+            from rootless_scratch.verbs.ship import build_direct
 
-        if session is not None:
-            session.close()
-        plans, findings = plan_all(parts, check=check)
-        progress.begin(sum(each.plan.rootfs.size for each in plans))
-        with _telling_way_out(spec, wanted=not output):
-            image = build_direct(
-                plans, outputs, compress=compress, access=access, findings=findings, progress=progress
-            )
-        return _with_added(image, [each.plan for each in plans])
-    from rootless_scratch.backends.session import Session
+            if session is not None:
+                session.close()
+            plans, findings = plan_all(parts, opened, check=check)
+            progress.begin(sum(each.plan.rootfs.size for each in plans))
+            with _telling_way_out(spec, wanted=not output):
+                image = build_direct(
+                    plans,
+                    outputs,
+                    opened,
+                    compress=compress,
+                    access=access,
+                    findings=findings,
+                    progress=progress,
+                )
+            return _with_added(image, [each.plan for each in plans])
+        from rootless_scratch.backends.session import Session
 
-    # The worker comes up while the program is read. Without buildah the program's own faults are told first.
-    try:
-        session = session or Session("build")
-    except HostError as error:
-        plan_all(parts, check=check)
-        raise _with_way_out(error, spec) from error
-    with session:
-        from rootless_scratch.backends.buildah import build_image
+        # The worker comes up while the program is read. Without buildah the program's own faults are told first.
+        try:
+            session = session or Session("build")
+        except HostError as error:
+            plan_all(parts, opened, check=check)
+            raise _with_way_out(error, spec) from error
+        with session:
+            from rootless_scratch.backends.buildah import build_image
 
-        plans, findings = plan_all(parts, check=check)
-        planned = plans[0].plan
-        progress.begin(planned.rootfs.size)
-        with _telling_way_out(spec):
-            image = build_image(planned, session, findings=findings, progress=progress)
+            plans, findings = plan_all(parts, opened, check=check)
+            planned = plans[0].plan
+            progress.begin(planned.rootfs.size)
+            with _telling_way_out(spec):
+                image = build_image(planned, session, opened, findings=findings, progress=progress)
     image = _with_added(image, (planned,))
     if not output:
         return image

@@ -53,6 +53,7 @@ def check_subject(
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import plan
     from rootless_scratch.rules.image.images import judge_plan
     from rootless_scratch.rules.program.files import unreadable
@@ -61,7 +62,8 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
     try:
         program = Copy(source=path, destination="/program")
         spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
-        findings = judge_plan(plan(spec, root=root))
+        with HostFiles() as files:
+            findings = judge_plan(plan(spec, root=root, files=files), files)
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)

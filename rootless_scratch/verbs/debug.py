@@ -18,6 +18,7 @@ from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import private_temporary, tool_environment
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
@@ -131,8 +132,9 @@ class _Toolbox:
     """What is asked for, and the very image that it makes."""
 
     def __init__(self, spec: Spec) -> None:
-        plans, _ = plan_all(parts_of(spec))
-        image = planned_image(plans[0].plan)
+        with HostFiles() as files:
+            plans, _ = plan_all(parts_of(spec, files), files)
+            image = planned_image(plans[0].plan, files)
         self.spec = spec
         self.image_id = image.config.name
         self.digest = image.manifest.digest

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import RefusedError, UsageError
 from rootless_scratch.findings import Finding, errors_of
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 
 if TYPE_CHECKING:
@@ -15,41 +16,49 @@ if TYPE_CHECKING:
     from rootless_scratch.image.spec import Part, Spec
 
 
-def plan_and_judge(spec: Spec, *, check: bool = True) -> tuple[Plan, tuple[Finding, ...]]:
+def plan_and_judge(
+    spec: Spec, files: HostFiles | None = None, *, check: bool = True
+) -> tuple[Plan, tuple[Finding, ...]]:
     """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to.
 
-    UsageError where there are several, for several platforms.
+    `files` keeps what is opened for whoever writes the image. UsageError where there are several, for several
+    platforms.
     """
-    parts = parts_of(spec)
+    files = files or HostFiles(keep=False)
+    parts = parts_of(spec, files)
     if len(parts) > 1:
         listed = " and ".join(str(part.platform) for part in parts)
         raise UsageError(
             f"The programs are for {listed}, and this takes one platform.",
             fix="Name the programs for one platform at a time.",
         )
-    plans, findings = plan_all(parts, check=check)
+    plans, findings = plan_all(parts, files, check=check)
     return plans[0].plan, findings
 
 
-def plan_all(parts: Sequence[Part], *, check: bool = True) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
-    """One plan for each part of a Spec, and the findings about all; RefusedError as `plan_and_judge`."""
+def plan_all(
+    parts: Sequence[Part], files: HostFiles, *, check: bool = True
+) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
+    """One plan for each part of a Spec, and the findings about all; otherwise as `plan_and_judge`."""
     from msgspec.structs import replace
 
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Planned, plan
     from rootless_scratch.rules.image.images import judge_plan
     from rootless_scratch.rules.image.needs import with_needed
 
     plans: list[Planned] = []
     findings: dict[Finding, None] = {}
+    root = HostRoot(parts[0].spec.sysroot or "/", read=files.program) if parts[0].spec.bundle_libraries else None
     for part in parts:
-        planned = plan(part.spec)
-        found = judge_plan(planned)
+        planned = plan(part.spec, root=root, files=files)
+        found = judge_plan(planned, files)
         completed = with_needed(part.spec, found)
         if completed != part.spec:
             named = {essential.name for essential in part.spec.essentials}
             added = tuple(each.name for each in completed.essentials if each.name not in named)
-            planned = replace(plan(completed), added=added)
-            found = judge_plan(planned)
+            planned = replace(plan(completed, root=root, files=files), added=added)
+            found = judge_plan(planned, files)
         plans.append(Planned(plan=planned, platform=part.platform))
         findings |= dict.fromkeys(found)
     if check and errors_of(tuple(findings)):

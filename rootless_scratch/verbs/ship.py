@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.record import Record
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
     from rootless_scratch.image.write.layer import Compression
 
@@ -141,6 +142,7 @@ def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compres
 def build_direct(
     plans: Sequence[Planned],
     outputs: Sequence[Output],
+    files: HostFiles,
     *,
     compress: str | None,
     access: Access | None,
@@ -157,8 +159,10 @@ def build_direct(
 
     def write(places: Sequence[Output]) -> Image:
         if len(plans) > 1:
-            return build_index(plans, places, compression=compression, findings=findings, progress=progress)
-        return build_image(plans[0].plan, places, compression=compression, findings=findings, progress=progress)
+            return build_index(plans, places, files, compression=compression, findings=findings, progress=progress)
+        return build_image(
+            plans[0].plan, places, files, compression=compression, findings=findings, progress=progress
+        )
 
     if not (names or remote):
         return write(outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.verbs.planning import plan_all
 from rootless_scratch.verbs.subject import require_utf8, word_of
@@ -21,5 +22,6 @@ def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | N
     from rootless_scratch.backends.verify import compare_all
 
     require_utf8()
-    plans, _ = plan_all(parts_of(spec), check=False)
-    return compare_all(plans, word_of(image), limits=limits)
+    with HostFiles() as files:
+        plans, _ = plan_all(parts_of(spec, files), files, check=False)
+        return compare_all(plans, word_of(image), files, limits=limits)

@@ -297,7 +297,7 @@ def test_a_link_that_appears_in_the_mount_is_not_followed(shared_home: Home, tmp
         "from rootless_scratch.backends.worker.entries import Writer\n"
         "entry = JobEntry(type='directory', path='/etc', mode=0o755, uid=0, gid=0)\n"
         "below = JobEntry(type='symlink', path='/etc/x', mode=0o777, uid=0, gid=0, target='y')\n"
-        "try:\n    Writer(sys.argv[2], 0).write([entry, below])\n"
+        "try:\n    Writer(sys.argv[2], 0, {}).write([entry, below])\n"
         "except FileExistsError:\n    sys.exit(7)\n"
     )
     root, outside = tmp_path / "root", tmp_path / "outside"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from planning import Present
 
 from rootless_scratch.elf.facts import ElfFacts, read_elf
-from rootless_scratch.elf.program import FileIdentity, ProgramFacts, read_program
+from rootless_scratch.elf.identity import FileIdentity
+from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
 from rootless_scratch.rules.program.programs import judge_program, verdict
 

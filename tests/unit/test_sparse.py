@@ -27,7 +27,7 @@ status = os.stat(sys.argv[1])
 identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 mine = {"mode": 0o755, "uid": os.getuid(), "gid": os.getgid()}
 entry = JobEntry(type="file", path="/copy", source=sys.argv[1], identity=identity, **mine)
-writer = Writer(sys.argv[2], 0)
+writer = Writer(sys.argv[2], 0, {})
 writer.write([entry])
 assert writer.written == status.st_size
 """

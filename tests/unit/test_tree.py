@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootless_scratch.elf.program import FileIdentity, ProgramFacts
+from rootless_scratch.elf.identity import FileIdentity
+from rootless_scratch.elf.program import ProgramFacts
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink, make_rootfs

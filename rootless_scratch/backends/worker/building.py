@@ -35,7 +35,7 @@ def build(places: Places) -> Done:
         environment = {**os.environ, **job.config_environment}
         config = Tool(places, ("config", *job.config, container), environment=environment)
         try:
-            writer = Writer(mountpoint, job.mtime)
+            writer = Writer(mountpoint, job.mtime, job.opened)
             writer.write(job.entries)
         finally:
             config.finish(check=sys.exc_info()[0] is None, cancel=False)

@@ -12,7 +12,7 @@ from rootless_scratch.sparse import copy_sparse, write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rootless_scratch.backends.jobs import JobEntry
 
@@ -45,11 +45,13 @@ def check_ids(entries: Sequence[JobEntry]) -> None:
 class Writer:
     """Writes entries below a root, one directory descriptor at a time and never through a link.
 
-    The entries come in the order of a Rootfs: a directory before what it holds. `written` counts bytes.
+    The entries come in the order of a Rootfs: a directory before what it holds. `opened` are sources that the
+    caller has opened, by the numbers in the entries. `written` counts bytes.
     """
 
-    def __init__(self, root: str, mtime: int) -> None:
+    def __init__(self, root: str, mtime: int, opened: Mapping[int, int]) -> None:
         self.written = 0
+        self._opened = opened
         self._shown = 0
         self._times = (mtime * 1_000_000_000, mtime * 1_000_000_000)
         self._stack = [("", os.open(root, _DIRECTORY))]
@@ -98,13 +100,15 @@ class Writer:
         if source is None:
             self._create(entry, name, parent, None)
             return
-        reading = _open_source(source)
+        opened = None if entry.descriptor is None else self._opened.get(entry.descriptor)
+        reading, status = _open_source(source, opened)
         try:
-            _check_identity(reading, source, identity)
+            _check_identity(status, source, identity)
             self._create(entry, name, parent, reading)
-            _check_identity(reading, source, identity)
+            _check_identity(os.fstat(reading), source, identity)
         finally:
-            os.close(reading)
+            if opened is None:
+                os.close(reading)
 
     def _create(self, entry: JobEntry, name: str, parent: int, reading: int | None) -> None:
         """Make the file, with the bytes of the descriptor `reading`, else with its own content."""
@@ -149,21 +153,23 @@ class Writer:
                 tell({"progress": self.written})
 
 
-def _open_source(source: str) -> int:
-    """Open a file of the host that was there when the build was planned."""
+def _open_source(source: str, opened: int | None) -> tuple[int, os.stat_result]:
+    """A descriptor of a file of the host, unless it is there already, and what its path leads to now."""
     try:
-        return os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if opened is not None:
+            return opened, os.stat(source)
+        reading = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Failed(
             "source",
             f"{source!r} cannot be read any more: {error.strerror}.",
             "Do not change the file during the build.",
         ) from error
+    return reading, os.fstat(reading)
 
 
-def _check_identity(reading: int, source: str, identity: Sequence[int]) -> None:
+def _check_identity(status: os.stat_result, source: str, identity: Sequence[int]) -> None:
     """A source that changes while it is read is an error, not a different image."""
-    status = os.fstat(reading)
     now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if now != tuple(identity) or not stat.S_ISREG(status.st_mode):
         raise Failed(

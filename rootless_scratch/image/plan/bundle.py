@@ -20,8 +20,7 @@ import msgspec
 
 from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
-from rootless_scratch.elf.program import ProgramFacts, read_program
-from rootless_scratch.elf.records import MAGIC
+from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Library
     from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Spec
 
 _LINKS_LIMIT = 40
@@ -71,15 +71,18 @@ def bundle(
     *,
     include: Sequence[str] = (),
     root: HostRoot,
+    files: HostFiles,
 ) -> Bundle:
     """Find and place what the programs among `entries` load; `programs` are those already read, by path.
 
     `include` are further libraries, by name or by path on the host; `root` is where all is looked for. Raises
     SpecError where there is nothing to bundle for, SourceError and ElfError for files that cannot be read.
     """
-    files = [(entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs))]
+    linked = [
+        (entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs, files))
+    ]
     placing = _Placing(root, entries)
-    started = [(file, facts) for file, facts in files if facts.interpreter is not None]
+    started = [(file, facts) for file, facts in linked if facts.interpreter is not None]
     if include and not started:
         raise SpecError(
             "There is no dynamically linked program that could use an included library.",
@@ -90,7 +93,7 @@ def bundle(
     for number, (file, facts) in enumerate(started):
         path = _inside(root, file) or file.path
         # Shared objects that were copied are opened by a program of their image: the first one stands for all.
-        others = [] if number else [other for other, elf in files if elf.interpreter is None]
+        others = [] if number else [other for other, elf in linked if elf.interpreter is None]
         opened = [_inside(root, other) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
         closure = _whole_closure(facts, path, root, wanted)
@@ -123,17 +126,14 @@ def _not_there(library: Unresolved) -> SourceError:
     )
 
 
-def _facts(file: File, programs: Mapping[str, ProgramFacts]) -> ElfFacts | None:
+def _facts(file: File, programs: Mapping[str, ProgramFacts], files: HostFiles) -> ElfFacts | None:
     """What an ELF file of the image says; None for others, and for what cannot be linked dynamically."""
     known = programs.get(file.path)
     if known is None:
-        if file.source is None:
-            return None
         try:
-            with open(file.source, "rb") as opened:
-                if opened.read(len(MAGIC)) != MAGIC:
-                    return None
-            known = read_program(file.source)
+            if file.source is None or not files.is_elf(file):
+                return None
+            known = files.program(file.source)
         except (OSError, ElfError, SourceError):
             # A data file may look like anything; what is started is read, and refused, by the plan.
             return None

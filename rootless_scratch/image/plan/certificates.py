@@ -12,6 +12,8 @@ from rootless_scratch.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rootless_scratch.image.host_files import HostFiles
+
 BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -32,19 +34,18 @@ def host_bundle() -> str | None:
     return next((path for path in BUNDLES if os.path.isfile(path)), None)
 
 
-def joined(paths: Sequence[str]) -> bytes:
+def joined(paths: Sequence[str], files: HostFiles) -> bytes:
     """The bytes of PEM files, one behind the other; raises SourceError for what is no list of certificates."""
-    return b"".join(content if content.endswith(b"\n") else content + b"\n" for content in map(_read, paths))
+    contents = (_read(path, files) for path in paths)
+    return b"".join(content if content.endswith(b"\n") else content + b"\n" for content in contents)
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, files: HostFiles) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:
-            content = file.read(_LIMIT + 1)
+        content = files.head(path, _LIMIT + 1)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
-    _require_certificates(path, content or b"")
+    _require_certificates(path, content)
     return content
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
-from rootless_scratch.elf.program import identity_of, read_program, unreadable
+from rootless_scratch.elf.identity import identity_of
+from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import SourceError, SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.paths import PATH_MAX, encoded, image_path, require_file_text
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink
 
 _PROGRAM_MODE = 0o755
@@ -24,12 +27,10 @@ _MODE_MAX = 0o7777
 _ID_MAX = 2**32 - 2
 """The highest number means "no change" to chown(2)."""
 
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
-
-def program_entry(program: Copy) -> tuple[File, ProgramFacts]:
+def program_entry(program: Copy, files: HostFiles) -> tuple[File, ProgramFacts]:
     """A program's file and what it says of itself; raises SpecError, SourceError, ElfError."""
-    facts = _facts(program)
+    facts = _facts(program, files)
     _require_metadata(program.source, program.mode, program.uid, program.gid)
     file = File(
         path=program_path(program),
@@ -48,18 +49,25 @@ def program_path(program: Copy) -> str:
     return image_path(_destination(program), what="destination")
 
 
-def copied_entries(copy: Copy) -> Iterator[Entry]:
-    """A file, or a directory with all that it holds; raises SpecError, SourceError.
+def copied_entries(copy: Copy, files: HostFiles) -> tuple[Entry, ...]:
+    """A file, or a directory with all that it holds, as it was first looked at; raises SpecError, SourceError.
 
     A link that is named itself is followed; those inside a directory stay links, wherever they point.
     """
+    if copy not in files.copied:
+        files.copied[copy] = tuple(_copied(copy, files))
+    return files.copied[copy]
+
+
+def _copied(copy: Copy, files: HostFiles) -> Iterator[Entry]:
     _require_metadata(copy.source, copy.mode, copy.uid, copy.gid)
     try:
-        mode = os.stat(copy.source).st_mode
+        status = os.stat(copy.source)
     except (OSError, ValueError) as error:
         raise unreadable(copy.source, error) from error
-    if not stat.S_ISDIR(mode):
-        yield _file(copy, _absolute(copy.source), image_path(_destination(copy), what="destination"), mode)
+    if not stat.S_ISDIR(status.st_mode):
+        path = image_path(_destination(copy), what="destination")
+        yield _file(copy, _absolute(copy.source), path, status, files)
         return
     if copy.capabilities is not None:
         raise SpecError(
@@ -69,7 +77,7 @@ def copied_entries(copy: Copy) -> Iterator[Entry]:
     target = image_path(copy.destination or _destination(copy), what="destination")
     if target != "/":
         yield Directory(path=target, mode=0o755, uid=copy.uid, gid=copy.gid)
-    yield from _tree(copy, _absolute(copy.source), target)
+    yield from _tree(copy, _absolute(copy.source), target, files)
 
 
 def directory_entry(new: NewDirectory) -> Directory:
@@ -104,9 +112,9 @@ def with_directories(entries: list[Entry], directories: list[Directory]) -> list
     return [*others, *directories]
 
 
-def _facts(program: Copy) -> ProgramFacts:
+def _facts(program: Copy, files: HostFiles) -> ProgramFacts:
     try:
-        return read_program(program.source)
+        return files.program(program.source)
     except SourceError as error:
         source, colon, place = program.source.rpartition(":")
         if program.destination is not None and place.startswith("/") and os.path.lexists(source):
@@ -134,7 +142,7 @@ def _absolute(source: str) -> str:
     return os.path.abspath(source)
 
 
-def _tree(copy: Copy, source: str, target: str) -> Iterator[Entry]:
+def _tree(copy: Copy, source: str, target: str, files: HostFiles) -> Iterator[Entry]:
     """Everything below a directory; a stack, for directories may nest deeper than Python calls."""
     pending = [(source, target)]
     while pending:
@@ -147,8 +155,9 @@ def _tree(copy: Copy, source: str, target: str) -> Iterator[Entry]:
                 yield Directory(path=path, mode=0o755, uid=copy.uid, gid=copy.gid)
                 pending.append((item.path, path))
             else:
-                mode = stat.S_IFREG if item.is_file(follow_symlinks=False) else _mode(item)
-                yield _file(copy, item.path, path, mode, flags=os.O_NOFOLLOW)
+                known = copy.mode is not None or not item.is_file(follow_symlinks=False)
+                status = _status(item) if known else None
+                yield _file(copy, item.path, path, status, files, flags=os.O_NOFOLLOW)
 
 
 def _listing(source: str) -> list[os.DirEntry[str]]:
@@ -166,34 +175,38 @@ def _link_target(path: str) -> str:
         raise unreadable(path, error) from error
 
 
-def _mode(item: os.DirEntry[str]) -> int:
+def _status(item: os.DirEntry[str]) -> os.stat_result:
     try:
-        return item.stat(follow_symlinks=False).st_mode
+        return item.stat(follow_symlinks=False)
     except OSError as error:
         raise unreadable(item.path, error) from error
 
 
-def _file(copy: Copy, source: str, path: str, mode: int, *, flags: int = 0) -> File:
-    # Looked at before it is opened: a device might act, and a socket cannot be opened at all.
-    _require_regular(source, mode)
+def _file(
+    copy: Copy, source: str, path: str, status: os.stat_result | None, files: HostFiles, *, flags: int = 0
+) -> File:
+    """A file of the host; without `status` it is a regular one of which no more is known."""
+    identity, mode = None, copy.mode
+    if status is not None:
+        # Looked at before it is opened: a device might act, and a socket cannot be opened at all.
+        _require_regular(source, status.st_mode)
+        identity = identity_of(status)
     try:
-        descriptor = os.open(source, _READ | flags)
-        try:
-            status = os.fstat(descriptor)
-            _require_regular(source, status.st_mode)
-            start = os.pread(descriptor, 4, 0)
-        finally:
-            os.close(descriptor)
+        if identity is None or mode is None:
+            identity, executable = files.look(source, identity, flags)
+            mode = _PROGRAM_MODE if executable else _FILE_MODE
+        elif not os.access(source, os.R_OK, effective_ids=True):
+            # Nothing of it is wanted before it is copied, so it is opened only then.
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise unreadable(source, error) from error
-    by_default = _PROGRAM_MODE if start == b"\x7fELF" or start.startswith(b"#!") else _FILE_MODE
     return File(
         path=path,
-        mode=by_default if copy.mode is None else copy.mode,
+        mode=mode,
         uid=copy.uid,
         gid=copy.gid,
         source=source,
-        identity=identity_of(status),
+        identity=identity,
         capabilities=_capabilities(copy),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.program import FileIdentity
+from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.errors import SourceError, SpecError
 from rootless_scratch.host.packages import install_words
 from rootless_scratch.image.plan import certificates
@@ -24,6 +24,7 @@ from rootless_scratch.image.tree import Tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.image.spec import Essential
 
@@ -59,29 +60,33 @@ rpc: files
 
 
 def with_essentials(
-    entries: Sequence[Entry], directories: Sequence[Directory], essentials: Iterable[Essential], user: str
+    entries: Sequence[Entry],
+    directories: Sequence[Directory],
+    essentials: Iterable[Essential],
+    user: str,
+    files: HostFiles,
 ) -> tuple[list[Entry], list[Directory], tuple[tuple[str, str], ...]]:
     """Entries and named directories of the user, completed; and what the user already had: name and path.
 
-    `user` is the image's. Raises SourceError for what the host lacks, UsageError or SpecError for values that make
-    no sense.
+    `user` is the image's, `files` keeps what is opened. Raises SourceError for what the host lacks, UsageError or
+    SpecError for values that make no sense.
     """
     tree = Tree([*entries, *directories])
     own = {entry.path for entry in entries if not isinstance(entry, Directory)}
     own |= {directory.path for directory in directories}
-    files: dict[str, Entry] = {}
+    added: dict[str, Entry] = {}
     places: dict[str, Directory] = {}
     covered = []
     for essential in _merged(essentials):
-        for brought in _BRINGERS[essential.name](essential.values, user):
+        for brought in _BRINGERS[essential.name](essential.values, user, files):
             entry = _through_links(brought, tree)
             if entry.path in own:
                 covered.append((essential.name, entry.path))
             elif isinstance(entry, Directory):
                 places.setdefault(entry.path, entry)
             else:
-                files.setdefault(entry.path, entry)
-    return [*entries, *files.values()], [*directories, *places.values()], tuple(dict.fromkeys(covered))
+                added.setdefault(entry.path, entry)
+    return [*entries, *added.values()], [*directories, *places.values()], tuple(dict.fromkeys(covered))
 
 
 def _merged(essentials: Iterable[Essential]) -> Iterator[Essential]:
@@ -122,7 +127,7 @@ def made_file(path: str, content: bytes, *, mode: int = 0o644) -> File:
     return File(path=path, mode=mode, uid=0, gid=0, source=None, identity=identity, content=content)
 
 
-def _certificates(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _certificates(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     paths = list(values) or [""]
     if "" in paths:
         bundle = certificates.host_bundle()
@@ -133,48 +138,48 @@ def _certificates(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
         paths = [bundle, *(path for path in paths if path)]
     if len(paths) == 1 and os.path.isfile(paths[0]):
         # Looked at before it is read: what is copied later must be what was read.
-        yield from copied_entries(Copy(source=paths[0], destination=BUNDLE, mode=0o644))
-        certificates.joined(paths)
+        yield from copied_entries(Copy(source=paths[0], destination=BUNDLE, mode=0o644), files)
+        certificates.joined(paths, files)
     else:
-        yield made_file(BUNDLE, certificates.joined(paths))
+        yield made_file(BUNDLE, certificates.joined(paths, files))
     for link in _BUNDLE_LINKS:
         yield Symlink(path=link, target=BUNDLE)
 
 
-def _tzdata(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _tzdata(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     directory, zones = _place("tzdata", values)
     source = directory or ZONES
     if not os.path.isfile(f"{source}/UTC"):
         raise _missing("tzdata", "time zones", (f"{source}/UTC",), named=directory)
     for zone in zones:
-        if ".." in zone.split("/") or not _is_zone(f"{source}/{zone}"):
+        if ".." in zone.split("/") or not _is_zone(f"{source}/{zone}", files):
             raise SpecError(
                 f"--with tzdata={zone}: the host has no time zone of that name in {source!r}.",
                 fix="Names are those of the tz database, e.g. Europe/Berlin; `timedatectl list-timezones` lists "
                 "them.",
             )
-        yield from copied_entries(Copy(source=f"{source}/{zone}", destination=f"{ZONES}/{zone}", mode=0o644))
+        copy = Copy(source=f"{source}/{zone}", destination=f"{ZONES}/{zone}", mode=0o644)
+        yield from copied_entries(copy, files)
     if zones:
         return
-    for entry in copied_entries(Copy(source=source, destination=ZONES, mode=0o644)):
+    for entry in copied_entries(Copy(source=source, destination=ZONES, mode=0o644), files):
         name = entry.path.removeprefix(f"{ZONES}/").partition("/")[0]
         if name not in _NO_ZONES and not isinstance(entry, Directory):
             yield entry
 
 
-def _is_zone(path: str) -> bool:
+def _is_zone(path: str, files: HostFiles) -> bool:
     try:
-        with open(path, "rb") as file:
-            return file.read(4) == b"TZif"
+        return files.head(path, 4) == b"TZif"
     except (OSError, ValueError):
         return False
 
 
-def _tmp(_values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _tmp(_values: tuple[str, ...], _user: str, _files: HostFiles) -> Iterator[Entry]:
     yield Directory(path="/tmp", mode=0o1777, uid=0, gid=0)  # noqa: S108 - of the image
 
 
-def _nonroot(_values: tuple[str, ...], user: str) -> Iterator[Entry]:
+def _nonroot(_values: tuple[str, ...], user: str, _files: HostFiles) -> Iterator[Entry]:
     passwd, group, homes = account_files(user)
     yield made_file("/etc/passwd", passwd)
     yield made_file("/etc/group", group)
@@ -182,20 +187,20 @@ def _nonroot(_values: tuple[str, ...], user: str) -> Iterator[Entry]:
         yield Directory(path=path, mode=0o755, uid=uid, gid=gid)
 
 
-def _nsswitch(_values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _nsswitch(_values: tuple[str, ...], _user: str, _files: HostFiles) -> Iterator[Entry]:
     yield made_file("/etc/nsswitch.conf", _NSSWITCH)
 
 
-def _services(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _services(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     directory, _ = _place("services", values)
     paths = [f"{directory or '/etc'}/{name}" for name in ("services", "protocols")]
     if not all(map(os.path.isfile, paths)):
         raise _missing("services", "names of services and protocols", paths, named=directory)
     for path in paths:
-        yield from copied_entries(Copy(source=path, destination="/etc/", mode=0o644))
+        yield from copied_entries(Copy(source=path, destination="/etc/", mode=0o644), files)
 
 
-def _locale(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _locale(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     directory, _ = _place("locale", values)
     names = (directory,) if directory else (LOCALE, "/usr/lib/locale/C.UTF-8")
     source = next((path for path in names if os.path.isfile(f"{path}/LC_CTYPE")), None)
@@ -203,16 +208,16 @@ def _locale(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
         raise _missing(
             "locale", "locale C.UTF-8 in a directory", [f"{path}/LC_CTYPE" for path in names], named=directory
         )
-    yield from _files_of(source, LOCALE)
+    yield from _files_of(source, LOCALE, files)
 
 
-def _terminfo(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _terminfo(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     directory, names = _place("terminfo", values)
     places = (directory,) if directory else _TERMINAL_PLACES
     found = []
     for name in names or _TERMINAL_NAMES:
-        files = (f"{place}/{letter}/{name}" for place in places for letter in (name[0], f"{ord(name[0]):x}"))
-        source = next((path for path in files if "/" not in name and os.path.isfile(path)), None)
+        paths = (f"{place}/{letter}/{name}" for place in places for letter in (name[0], f"{ord(name[0]):x}"))
+        source = next((path for path in paths if "/" not in name and os.path.isfile(path)), None)
         if source is not None:
             found.append(Copy(source=source, destination=f"{TERMINALS}/{name[0]}/{name}", mode=0o644))
         elif names:
@@ -225,20 +230,20 @@ def _terminfo(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
             "terminfo", "descriptions of terminals", [f"{place}/x/xterm" for place in places], named=directory
         )
     for copy in found:
-        yield from copied_entries(copy)
+        yield from copied_entries(copy, files)
 
 
-def _mime(values: tuple[str, ...], _user: str) -> Iterator[Entry]:
+def _mime(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator[Entry]:
     named, _ = _place("mime", values)
     source = named or "/etc/mime.types"
     if not os.path.isfile(source):
         raise _missing("mime", "types of files", (source,), named=named)
-    yield from copied_entries(Copy(source=source, destination="/etc/mime.types", mode=0o644))
+    yield from copied_entries(Copy(source=source, destination="/etc/mime.types", mode=0o644), files)
 
 
-def _files_of(source: str, target: str) -> Iterator[Entry]:
+def _files_of(source: str, target: str, files: HostFiles) -> Iterator[Entry]:
     """The files of a directory, its directories left to be made."""
-    for entry in copied_entries(Copy(source=source, destination=target, mode=0o644)):
+    for entry in copied_entries(Copy(source=source, destination=target, mode=0o644), files):
         if not isinstance(entry, Directory):
             yield entry
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
-from rootless_scratch.elf.program import ProgramFacts, read_program
+from rootless_scratch.elf.program import ProgramFacts
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.image.config import ImageConfig
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.plan.entries import (
@@ -71,23 +72,30 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     platform: str | None = None
 
 
-def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot | None = None) -> Plan:
+def plan(
+    spec: Spec,
+    *,
+    environ: Mapping[str, str] | None = None,
+    root: HostRoot | None = None,
+    files: HostFiles | None = None,
+) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 
     `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
-    may be shared by plans that are made one after the other. One path may be named twice if it is
-    the same entry both times; of directories, those of `spec.directories` hold, with their mode and owner, and
-    copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
+    may be shared by plans that are made one after the other, as may `files`, which keeps what is opened. One path
+    may be named twice if it is the same entry both times; of directories, those of `spec.directories` hold, with
+    their mode and owner, and copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
+    files = files or HostFiles(keep=False)
     entries: list[Entry] = []
     programs: dict[str, Program] = {}
     for named in spec.programs:
-        entry, facts = program_entry(named)
+        entry, facts = program_entry(named, files)
         entries.append(entry)
         programs[entry.path] = Program(path=entry.path, facts=facts)
     for copy in spec.copies:
-        entries.extend(copied_entries(copy))
+        entries.extend(copied_entries(copy, files))
     entries.extend(symlink_entry(new) for new in spec.symlinks)
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
@@ -97,7 +105,8 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot
             entries,
             {path: program.facts for path, program in programs.items()},
             include=spec.include_libraries,
-            root=root or HostRoot(spec.sysroot or "/"),
+            root=root or HostRoot(spec.sysroot or "/", read=files.program),
+            files=files,
         )
         entries.extend(bundled.entries)
     config = runtime_config(spec, entries[0].path if spec.programs else None)
@@ -105,12 +114,12 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot
     if spec.essentials:
         from rootless_scratch.image.plan.essentials import with_essentials
 
-        entries, directories, covered = with_essentials(entries, directories, spec.essentials, config.user)
+        entries, directories, covered = with_essentials(entries, directories, spec.essentials, config.user, files)
     rootfs = make_rootfs(with_directories(entries, directories))
 
     def read(file: File) -> ProgramFacts:
         if file.path not in programs:
-            programs[file.path] = Program(path=file.path, facts=_facts(file))
+            programs[file.path] = Program(path=file.path, facts=_facts(file, files))
         return programs[file.path].facts
 
     started = Tree(rootfs).started_files(config, read)
@@ -139,11 +148,11 @@ def plan(spec: Spec, *, environ: Mapping[str, str] | None = None, root: HostRoot
     )
 
 
-def _facts(file: File) -> ProgramFacts:
+def _facts(file: File, files: HostFiles) -> ProgramFacts:
     """What a file of the image says of itself; one that was made for it is text (image/plan/essentials.py)."""
     if file.source is None:
         return ProgramFacts(path=file.path, identity=file.identity, mode=file.mode, kind="text")
-    return read_program(file.source)
+    return files.program(file.source)
 
 
 def platform_of(started: Iterable[ProgramFacts], others: Iterable[ProgramFacts]) -> str | None:

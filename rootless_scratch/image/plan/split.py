@@ -6,13 +6,11 @@ image, or where `--platform` says so. All else goes into every image.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rootless_scratch.elf.platforms import Platform, parse_platform
-from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.plan.entries import program_path
 from rootless_scratch.image.spec import Part
@@ -20,6 +18,7 @@ from rootless_scratch.image.spec import Part
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Copy, Spec
 
 _START = 20
@@ -33,17 +32,17 @@ class _Named(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform | None
 
 
-def split(spec: Spec) -> tuple[Part, ...]:
+def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     """One part per platform, sorted by platform; a single one for all programs that are for one.
 
     Where one program per platform is named and their DEST is said once, it holds for all. Raises SpecError where
     programs cannot be shared out, SourceError, ElfError.
     """
     whole = msgspec.structs.replace(spec, platforms=())
-    if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs)):  # noqa: PLR2004 - two differ
+    if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
-    named = [_Named(program=program, platform=_platform_of(program)) for program in spec.programs]
-    asked = [_asked(word, program) for word, program in spec.platforms]
+    named = [_Named(program=program, platform=_platform_of(program, files)) for program in spec.programs]
+    asked = [_asked(word, program, files) for word, program in spec.platforms]
     placed = _with_one_destination(named, asked)
     platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
     if len(platforms) < 2 or not (asked or _collide(placed)):  # noqa: PLR2004 - likewise
@@ -59,32 +58,26 @@ def split(spec: Spec) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _are_alike(programs: Sequence[Copy]) -> bool:
+def _are_alike(programs: Sequence[Copy], files: HostFiles) -> bool:
     """Whether all begin alike, down to the processor, and none stands in another's place: the usual case."""
     starts = set()
     for program in programs:
         try:
-            descriptor = os.open(program.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            starts.add(files.head(program.source, _START))
         except (OSError, ValueError):
             return True  # the plan says what is wrong with it
-        try:
-            starts.add(os.read(descriptor, _START))
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
     elf = {start[4:6] + start[18:20] for start in starts if start.startswith(b"\x7fELF")}
     return len(elf) < 2 and len({program_path(each) for each in programs}) == len(programs)  # noqa: PLR2004
 
 
-def _platform_of(program: Copy) -> Platform | None:
-    elf = read_program(program.source).elf
+def _platform_of(program: Copy, files: HostFiles) -> Platform | None:
+    elf = files.program(program.source).elf
     return None if elf is None else elf.exact_platform
 
 
-def _asked(word: str, program: Copy) -> _Named:
+def _asked(word: str, program: Copy, files: HostFiles) -> _Named:
     """A program of --platform, which must be what it is said to be; a higher variant is the user's to say."""
-    wanted, found = parse_platform(word), _platform_of(program)
+    wanted, found = parse_platform(word), _platform_of(program, files)
     if found is None:
         raise SpecError(
             f"{program.source!r} does not say for which platform it is, so it may not be one for {word}.",

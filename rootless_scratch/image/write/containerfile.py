@@ -16,6 +16,7 @@ import msgspec
 
 from rootless_scratch import private
 from rootless_scratch.errors import BuildError, SpecError
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.paths import encoded, is_utf8
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.image.tree import Tree
@@ -70,12 +71,12 @@ def containerfile(plan: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_context(plan: Plan, directory: str) -> None:
+def write_context(plan: Plan, directory: str, files: HostFiles | None = None) -> None:
     """Write Containerfile and context to `directory`, which must not exist or be empty; all of it or nothing.
 
-    Modes are exact whatever the umask, and times are the plan's. Raises BuildError for the directory,
-    SpecError as `containerfile` does, SourceError where a file changed since it was planned, BuildError where
-    the disk does not take it.
+    `files` are those of the plan. Modes are exact whatever the umask, and times are the plan's. Raises BuildError
+    for the directory, SpecError as `containerfile` does, SourceError where a file changed since it was planned,
+    BuildError where the disk does not take it.
     """
     text = containerfile(plan)
     refuse_foreign_link(directory)
@@ -91,7 +92,7 @@ def write_context(plan: Plan, directory: str) -> None:
             fix="Name a new directory below one that exists and that you may write to.",
         ) from error
     try:
-        _write_all(plan, text, stage.path)
+        _write_all(plan, text, stage.path, files or HostFiles(keep=False))
         _publish(stage.path, target, exists=exists)
     except OSError as error:
         raise BuildError(
@@ -321,12 +322,12 @@ def _publish(stage: str, target: str, *, exists: bool) -> None:
         raise
 
 
-def _write_all(plan: Plan, text: str, stage: str) -> None:
+def _write_all(plan: Plan, text: str, stage: str, files: HostFiles) -> None:
     plain, packed = _divide(plan.rootfs)
     if plain:
-        write_tree(plain, os.path.join(stage, _TREE), plan.mtime)
+        write_tree(plain, os.path.join(stage, _TREE), plan.mtime, files)
     if packed:
-        write_archive(packed, os.path.join(stage, _ARCHIVE), plan.mtime)
+        write_archive(packed, os.path.join(stage, _ARCHIVE), plan.mtime, files)
     written = os.path.join(stage, _FILE)
     with open(written, "x", encoding="utf-8", newline="") as file:
         file.write(text)

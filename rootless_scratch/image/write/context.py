@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
-from rootless_scratch.image.host_files import planned
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.sparse import copy_sparse
 
@@ -15,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from tarfile import TarFile
 
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.rootfs import Entry
 
 _CHUNK = 16 * 1024 * 1024
 
 
-def write_tree(entries: Sequence[Entry], root: str, mtime: int) -> None:
+def write_tree(entries: Sequence[Entry], root: str, mtime: int, files: HostFiles) -> None:
     """Write entries that belong to 0:0 below a new directory; raises SourceError and OSError."""
     directories = [("", 0o755)]
     os.mkdir(root, 0o700)
@@ -37,7 +37,7 @@ def write_tree(entries: Sequence[Entry], root: str, mtime: int) -> None:
                 with open(path, "xb") as writing:
                     writing.write(entry.content)
             else:
-                with planned(entry) as reading:
+                with files.planned(entry) as reading:
                     _copy(reading, path)
             finish(path, entry.mode, mtime)
     # Each entry written into a directory changes its time: the innermost are finished first.
@@ -57,7 +57,7 @@ def _copy(reading: int, path: str) -> None:
             pass
 
 
-def write_archive(entries: Iterable[Entry], path: str, mtime: int) -> None:
+def write_archive(entries: Iterable[Entry], path: str, mtime: int, files: HostFiles) -> None:
     """Write entries to a new tar file, whatever their owners and modes; raises SourceError and OSError."""
     import tarfile
 
@@ -70,11 +70,11 @@ def write_archive(entries: Iterable[Entry], path: str, mtime: int) -> None:
         ) as archive,
     ):
         for entry in entries:
-            _pack(archive, entry, mtime)
+            _pack(archive, entry, mtime, files)
     finish(path, 0o600, mtime)
 
 
-def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
+def _pack(archive: TarFile, entry: Entry, mtime: int, files: HostFiles) -> None:
     import tarfile
 
     # Builders tell archives by their first bytes, and a name could look like a compressed one: `./` does not.
@@ -94,5 +94,6 @@ def _pack(archive: TarFile, entry: Entry, mtime: int) -> None:
         if entry.content is not None:
             archive.addfile(member, io.BytesIO(entry.content))
             return
-        with planned(entry) as reading, open(reading, "rb", closefd=False) as source:
+        with files.planned(entry) as reading, open(reading, "rb", closefd=False) as source:
+            source.seek(0)
             archive.addfile(member, source)

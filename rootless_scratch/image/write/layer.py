@@ -11,7 +11,7 @@ from functools import partial
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.host_files import changed, planned
+from rootless_scratch.image.host_files import HostFiles, changed
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import END, entry_header, padding
@@ -81,15 +81,16 @@ def write_layer(
     mtime: int,
     size: int,
     compression: Compression = NONE,
+    files: HostFiles | None = None,
     progress: Progress = SILENT,
 ) -> WrittenLayer:
     """Write the entries as one layer to a file; `size` is about what there is to read.
 
-    `progress` is shown the bytes of sources that were read. The bytes written depend on the entries, their
-    sources, `mtime` and the compression, and on nothing else. Raises SourceError where a source is not the
-    file that was planned, before or after it was read; OSError.
+    `files` are those of the plan, `progress` is shown the bytes of sources that were read. The bytes depend
+    on the entries, their sources, `mtime` and the compression, and on nothing else. Raises SourceError where a
+    source is not the file that was planned, before or after it was read; OSError.
     """
-    blocks = partial(_blocks, entries, mtime, progress)
+    blocks = partial(_blocks, entries, mtime, files or HostFiles(keep=False), progress)
     if size < _THREADS_FROM:
         memory = bytearray(CHUNK)
         return pack_layer(blocks(lambda: memory), descriptor, compression=compression, parallel=False)
@@ -182,11 +183,11 @@ def _share_out(blocks: Callable[[Callable[[], bytearray]], Iterator[Block]], wri
         raise failures[0]
 
 
-def file_digest(file: File) -> str:
+def file_digest(file: File, files: HostFiles) -> str:
     """The sha256, in hexadecimal, of the bytes that a layer would hold; raises SourceError as write_layer does."""
     memory = bytearray(CHUNK)
     found = hashlib.sha256()
-    for chunk in _content(file, lambda: memory):
+    for chunk in _content(file, files, lambda: memory):
         found.update(chunk)
     return found.hexdigest()
 
@@ -194,6 +195,7 @@ def file_digest(file: File) -> str:
 def _blocks(
     entries: Iterable[Entry],
     mtime: int,
+    files: HostFiles,
     progress: Progress,
     buffer: Callable[[], bytearray],
 ) -> Iterator[Block]:
@@ -203,7 +205,7 @@ def _blocks(
         yield entry_header(entry, mtime)
         if not isinstance(entry, File):
             continue
-        for chunk in _content(entry, buffer):
+        for chunk in _content(entry, files, buffer):
             yield chunk
             done += len(chunk)
             progress.show(done)
@@ -211,17 +213,17 @@ def _blocks(
     yield END
 
 
-def _content(file: File, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
+def _content(file: File, files: HostFiles, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
     """The bytes of a source, which must be the very file that was planned, before and after."""
     if file.source is None:
         if file.content:
             yield memoryview(file.content)
         return
-    with planned(file) as descriptor:
-        left = file.identity.size
+    with files.planned(file) as descriptor:
+        left = size = file.identity.size
         while left:
             memory = buffer()
-            count = os.readv(descriptor, [memoryview(memory)[: min(left, CHUNK)]])
+            count = os.preadv(descriptor, [memoryview(memory)[: min(left, CHUNK)]], size - left)
             if count == 0:
                 raise changed(file)
             left -= count

@@ -12,8 +12,9 @@ import msgspec
 
 from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.findings import Finding
+from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.tree import Tree
-from rootless_scratch.image.treeroot import TreeRoot, content_on_host, facts_on_host
+from rootless_scratch.image.treeroot import TreeRoot
 from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.image.accounts import judge_account
@@ -45,16 +46,17 @@ _ALSO_RUNS: Final = {"amd64": ("386",), "arm64": ("arm",)}
 """Processors on which a kernel also starts programs for an older one."""
 
 
-def judge_plan(plan: Plan) -> tuple[Finding, ...]:
-    """Judge an image before it is built; see `judge_image`."""
+def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...]:
+    """Judge an image before it is built; `files` are those of the plan. See `judge_image`."""
+    files = files or HostFiles(keep=False)
     known = {library.path: library.facts.elf for library in plan.libraries}
     found = judge_image(
         rootfs=plan.rootfs,
         config=plan.config.config,
         programs=plan.programs,
         platform=plan.platform,
-        read=lambda file: known.get(file.path) or facts_on_host(file),
-        content=content_on_host,
+        read=lambda file: known.get(file.path) or files.elf(file),
+        content=files.content,
         sought=plan.unresolved,
         bundling=plan.bundling,
     )
