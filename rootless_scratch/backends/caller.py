@@ -31,7 +31,7 @@ class Failed(Exception):  # noqa: N818 - carries an error of the caller's to it
         self.answer = {"kind": kind, "message": message, "fix": fix, "detail": detail}
 
 
-class Places(Data):
+class WorkerPaths(Data):
     """What a worker is told when it is started: where records and temporary files lie, and the path of buildah."""
 
     records: str

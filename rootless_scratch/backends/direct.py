@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
-    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.references import Reference
     from rootless_scratch.image.write.layer import Compression
 
 
 def build_image(
     plan: Plan,
-    outputs: Sequence[Output],
+    outputs: Sequence[Reference],
     files: HostFiles,
     *,
     compression: Compression = NONE,
@@ -74,7 +74,7 @@ def build_image(
 
 def build_index(
     plans: Sequence[Planned],
-    outputs: Sequence[Output],
+    outputs: Sequence[Reference],
     files: HostFiles,
     *,
     compression: Compression = NONE,
@@ -112,7 +112,7 @@ def build_index(
     )
 
 
-def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Output]) -> None:
+def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
     """Raise UsageError where an archive would take the place of a file that goes into the image."""
     sources = {
         (file.identity.device, file.identity.inode): file.source
@@ -135,7 +135,7 @@ def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Output]) -> None:
             )
 
 
-def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[Output]) -> None:
+def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[Reference]) -> None:
     """Raise UsageError where an index (or what is not made yet) is to go to what holds one image."""
     if isinstance(image, WrittenImage):
         return
@@ -148,7 +148,7 @@ def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[
 
 
 @contextmanager
-def _writing(outputs: Sequence[Output]) -> Iterator[tuple[ExitStack, str]]:
+def _writing(outputs: Sequence[Reference]) -> Iterator[tuple[ExitStack, str]]:
     """While it lasts the places of all outputs are there; layers are written beside the first."""
     private.sweep(temporary_directory(os.environ))
     try:
@@ -222,7 +222,7 @@ def _finished(
     plan: Plan,
     image: WrittenImage,
     layer: Layer,
-    outputs: Sequence[Output],
+    outputs: Sequence[Reference],
     findings: Sequence[Finding],
 ) -> Image:
     return Image(
@@ -238,7 +238,7 @@ def _finished(
     )
 
 
-def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Output], names: Sequence[str]) -> None:
+def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Reference], names: Sequence[str]) -> None:
     """Write the image to every output; an archive for docker without a name of its own gets `names`."""
     layouts: dict[str, list[str | None]] = {}
     for output in outputs:
@@ -275,18 +275,18 @@ class _Beside:
         """Nothing was made."""
 
 
-def place_of(output: Output) -> _Beside | _GeneratorContextManager[str]:
+def place_of(output: Reference) -> _Beside | _GeneratorContextManager[str]:
     """The directory that an output is written in, for the time that it is; raises BuildError."""
     return layout_directory(output.path) if output.transport == "oci" else _Beside(_archive(output))
 
 
-def _archive(output: Output) -> str:
+def _archive(output: Reference) -> str:
     """The file that an archive becomes: a link stays, and what it points to is replaced; raises BuildError."""
     refuse_foreign_link(output.path)
     return os.path.realpath(output.path)
 
 
-def unwritable(error: OSError, outputs: Sequence[Output]) -> BuildError:
+def unwritable(error: OSError, outputs: Sequence[Reference]) -> BuildError:
     """The error for outputs that cannot be written."""
     where = ", ".join(output.word for output in outputs)
     trouble = trouble_met(error)

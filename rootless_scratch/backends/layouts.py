@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.image.read.found import FoundImage
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
 
 _CAPABILITIES = 64
 """Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""
@@ -51,7 +51,7 @@ _TYPES: dict[int, FileType] = {
 class LayoutImage:
     """The image that a source's word names; raises ImageNotFoundError, SourceError, LimitError as `find_image`."""
 
-    def __init__(self, source: Source, platform: Platform | None = None) -> None:
+    def __init__(self, source: ImageReader, platform: Platform | None = None) -> None:
         self._source = source
         self._found = find_image(source, platform)
         self._places: dict[str, tuple[int, int]] = {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from rootless_scratch.backends.caller import Places
+    from rootless_scratch.backends.caller import WorkerPaths
 
 _WRITING_PATIENCE = 3.0
 """Seconds after which an image without config is no longer taken for one that is being written."""
@@ -21,7 +21,7 @@ _LISTS = ("containers.json", "volatile-containers.json")
 """Where storage names its containers; those of buildah and podman are volatile from storage 1.40 on."""
 
 
-def remove_container(places: Places, name: str) -> bool:
+def remove_container(places: WorkerPaths, name: str) -> bool:
     """Remove a working container; False where storage still has it.
 
     One whose maker was killed before it wrote its own notes is known to storage alone: buildah does not remove
@@ -42,7 +42,7 @@ def _succeeds(tool: Tool) -> bool:
     return tool.exit_code == 0
 
 
-def _is_stored(places: Places, name: str) -> bool:
+def _is_stored(places: WorkerPaths, name: str) -> bool:
     """Whether storage itself has a container of this name, whoever else knows it."""
     import json
 
@@ -64,7 +64,7 @@ def _is_stored(places: Places, name: str) -> bool:
     return False
 
 
-def remove_unnamed(places: Places, added: Iterable[str], expected: dict[str, object]) -> None:
+def remove_unnamed(places: WorkerPaths, added: Iterable[str], expected: dict[str, object]) -> None:
     """Remove those of the images `added` since a commit began that have no name and the config it meant."""
     for image_id in added:
         found = _describe(places, image_id)
@@ -76,7 +76,7 @@ def remove_unnamed(places: Places, added: Iterable[str], expected: dict[str, obj
             Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
 
 
-def remove_list(places: Places, name: str, loaded: Iterable[str]) -> None:
+def remove_list(places: WorkerPaths, name: str, loaded: Iterable[str]) -> None:
     """Remove a manifest list of ours by its name, and its images unless the list has got a user's name by then."""
     lines = _listed(places)
     own = {number for number, each in lines if each == name}
@@ -87,7 +87,7 @@ def remove_list(places: Places, name: str, loaded: Iterable[str]) -> None:
             Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
 
 
-def _describe(places: Places, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
+def _describe(places: WorkerPaths, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
     """The config of an image ({} where its writer was killed before it had one) and its names; None if gone.
 
     An image without config may also be one that another process is writing at this moment: that is waited for.
@@ -108,7 +108,7 @@ def _describe(places: Places, image_id: str) -> tuple[dict[str, Any], list[str]]
         time.sleep(0.1)
 
 
-def _names(places: Places, image_id: str) -> list[str] | None:
+def _names(places: WorkerPaths, image_id: str) -> list[str] | None:
     """The names of an image, or None where there is no such image any more."""
     found = None
     for number, name in _listed(places):
@@ -117,7 +117,7 @@ def _names(places: Places, image_id: str) -> list[str] | None:
     return found
 
 
-def _listed(places: Places) -> list[tuple[str, str]]:
+def _listed(places: WorkerPaths) -> list[tuple[str, str]]:
     """ID and name of every image; one with several names comes several times."""
     listed = Tool(places, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
     lines = (line.partition(" ") for line in listed.finish(check=False, cancel=False).splitlines())

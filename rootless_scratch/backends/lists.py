@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
-from rootless_scratch.backends.caller import Places
+from rootless_scratch.backends.caller import WorkerPaths
 from rootless_scratch.backends.record import Record, sweep
 from rootless_scratch.backends.session import ask_storage, places_of
 from rootless_scratch.errors import BuildError
@@ -70,7 +70,7 @@ def staging(environment: Mapping[str, str]) -> Iterator[Record]:
     What killed ones have left is removed before. Raises ToolMissingError, HostError.
     """
     records, base = places_of(environment)
-    places = Places(records=records, base=base, buildah=command.require("buildah"))
+    places = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
     sweep(places)
     try:
         record = Record.create(places, inherited=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch import private
 from rootless_scratch.errors import ImageNotFoundError, UsageError
 from rootless_scratch.host.environment import temporary_directory
-from rootless_scratch.image.references import is_output, parse_output
+from rootless_scratch.image.references import is_reference, parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +26,13 @@ def read_any(
     By default that is this host's. `limits` are those of limits.py, by default the usual ones. Raises
     ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
-    if is_output(word):
+    if is_reference(word):
         from rootless_scratch.backends.layouts import LayoutImage
-        from rootless_scratch.image.read.reader import Source
+        from rootless_scratch.image.read.reader import ImageReader
 
         private.sweep(temporary_directory(os.environ))
-        with Source(parse_output(word), limits) as source:
-            return LayoutImage(source, platform).stored
+        with ImageReader(parse_reference(word), limits) as reader:
+            return LayoutImage(reader, platform).stored
     if platform is not None:
         refuse_local_choice(word)
     from rootless_scratch.backends.session import Session
@@ -60,10 +60,10 @@ def refuse_local_choice(word: str) -> NoReturn:
 
 def platforms_at(word: str, *, limits: Mapping[str, int] | None = None) -> tuple[Platform, ...]:
     """The platforms of the index that a word names; () for an image, and in local storage. Raises as read_any."""
-    if not is_output(word):
+    if not is_reference(word):
         return ()
     from rootless_scratch.image.read.found import platforms_in
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
 
-    with Source(parse_output(word), limits) as source:
-        return platforms_in(source)
+    with ImageReader(parse_reference(word), limits) as reader:
+        return platforms_in(reader)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from rootless_scratch.backends.caller import Places
+    from rootless_scratch.backends.caller import WorkerPaths
 
 _PREFIX = "rootless-scratch-"
 _NEW = ".new"
@@ -47,7 +47,7 @@ class Record:
         self._held = held
 
     @classmethod
-    def create(cls, places: Places, *, inherited: bool) -> Record:
+    def create(cls, places: WorkerPaths, *, inherited: bool) -> Record:
         """Write the record, locked before it has its name, so that no other worker can take it for a dead one.
 
         With `inherited` every program that this process starts keeps the lock of the directory for as long as
@@ -110,7 +110,7 @@ class Record:
         finally:
             os.close(self.descriptor)
 
-    def take_back(self, places: Places) -> None:
+    def take_back(self, places: WorkerPaths) -> None:
         """Remove what this may have left: container, unnamed image, temporary files, record.
 
         Where storage keeps the container, the record stays for the next sweep.
@@ -161,7 +161,7 @@ class Lock:
         os.close(self._descriptor)
 
 
-def sweep(places: Places) -> None:
+def sweep(places: WorkerPaths) -> None:
     """Take back what was left by workers that were killed; a live one holds its record's lock and is let be.
 
     One that is just taking back its own is waited for, so that nothing of a cancelled build is there afterwards.
@@ -176,7 +176,7 @@ def sweep(places: Places) -> None:
     private.sweep(places.base)
 
 
-def _sweep_one(places: Places, name: str) -> None:
+def _sweep_one(places: WorkerPaths, name: str) -> None:
     path = os.path.join(places.records, name)
     deadline = time.monotonic() + _ENDING_PATIENCE
     descriptor = private.lock_file(path, os.O_RDWR, again=lambda held: _is_ending(held, deadline))

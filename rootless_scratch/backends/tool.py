@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.backends.caller import Places
+    from rootless_scratch.backends.caller import WorkerPaths
 
 SAID_KEPT = 16384
 """Bytes of stderr that are kept; the end is the part that tells."""
@@ -32,7 +32,7 @@ class Tool:
 
     def __init__(
         self,
-        places: Places,
+        places: WorkerPaths,
         words: Sequence[str],
         *,
         program: str | None = None,
@@ -119,6 +119,6 @@ def no_space(when: str, detail: str = "") -> Failed:
     )
 
 
-def call(places: Places, *words: str) -> str:
+def call(places: WorkerPaths, *words: str) -> str:
     """Run one buildah command to its end and return its stdout."""
     return Tool(places, words).finish()

@@ -14,7 +14,7 @@ from rootless_scratch.backends.stored import StoredFile
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.references import is_output
+from rootless_scratch.image.references import is_reference
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.write.layer import file_digest
 
@@ -66,16 +66,16 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
 
 
-def compare_all(
+def verify_all(
     plans: Sequence[Planned], word: str, files: HostFiles, *, limits: Mapping[str, int] | None = None
 ) -> Verification:
-    """Compare with the image that a word names, or each of an index; raises what `compare` and reading do."""
+    """Compare with the image that a word names, or each of an index; raises what `verify` and reading do."""
     there = platforms_at(word, limits=limits)
     if len(plans) == 1:
         own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
-        return compare(plans[0].plan, read_any(word, own, limits=limits), files)
+        return verify(plans[0].plan, read_any(word, own, limits=limits), files)
     if not there:
-        if not is_output(word):
+        if not is_reference(word):
             refuse_local_choice(word)
         raise UsageError(
             f"{word!r} is one image, and the programs are for several platforms.",
@@ -87,7 +87,7 @@ def compare_all(
     compared = []
     for name in sorted({*planned, *found}):
         if name in planned and name in found:
-            each = compare(planned[name], read_any(word, found[name], limits=limits), files)
+            each = verify(planned[name], read_any(word, found[name], limits=limits), files)
             compared.append(each)
             differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
         else:
@@ -116,7 +116,7 @@ def compare_all(
     return msgspec.structs.replace(chosen, verdict=verdict, reason=reason)
 
 
-def compare(plan: Plan, stored: StoredImage, files: HostFiles) -> Verification:
+def verify(plan: Plan, stored: StoredImage, files: HostFiles) -> Verification:
     """Make the planned image in memory, and say in what the other one is not it; raises SourceError, SpecError."""
     if plan.platform is None:
         raise SpecError(

@@ -9,7 +9,7 @@ import click
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.ship_options import access_from, access_options
-from rootless_scratch.image.references import is_output
+from rootless_scratch.image.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ def command(
         for note in image.notes:
             say(f"note: {note}")
         for output in image.outputs:
-            if not is_output(output.ref):
+            if not is_reference(output.ref):
                 say(f"pushed: {output.ref.partition('//')[2]} {output.digest}")
     click.echo(image.image_id)
     if show.verbose:

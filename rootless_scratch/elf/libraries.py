@@ -14,7 +14,7 @@ import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.roots import Link  # noqa: TC001 - likewise
-from rootless_scratch.elf.searching import How, Object, Place, Search
+from rootless_scratch.elf.searching import How, Object, Search, SearchPath
 from rootless_scratch.errors import ElfError, SourceError
 
 if TYPE_CHECKING:
@@ -209,7 +209,9 @@ class _Loading:
         )
         self._unresolved.setdefault(name, missing)
 
-    def _take(self, name: str, wanted_by: Object, place: Place, located: Located, elf: ElfFacts | None) -> None:
+    def _take(
+        self, name: str, wanted_by: Object, place: SearchPath, located: Located, elf: ElfFacts | None
+    ) -> None:
         self._unresolved.pop(name, None)
         library = Library(
             name=name,

@@ -55,7 +55,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
     loader: Object | None
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class SearchPath(msgspec.Struct, frozen=True, kw_only=True):
     """One path to try, and by which rule; `item` is the directory as its `owner` (a path) has it written."""
 
     path: str
@@ -107,13 +107,13 @@ class Search:
             return name.startswith("lib") and name[3:].partition(".")[0] in _MUSL_OWN and "." in name
         return name == posixpath.basename(self._loader_path)
 
-    def places(self, name: str, wanted_by: Object) -> Iterator[Place]:
+    def places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """List the paths where it is looked for, in order."""
         if "/" in name:
             path = self.expanded(name, wanted_by.origin)
             if path is not None and path.startswith("/"):
                 # A relative one begins at a working directory that nobody knows.
-                yield Place(path=path, how="path", item=name, owner=wanted_by.path)
+                yield SearchPath(path=path, how="path", item=name, owner=wanted_by.path)
             return
         yield from self._musl_places(name, wanted_by) if self.musl else self._glibc_places(name, wanted_by)
 
@@ -130,7 +130,7 @@ class Search:
         done = _TOKEN.sub(lambda match: known[match[1] or match[2]] or "", text)
         return None if self.musl and "$" in done else done
 
-    def _glibc_places(self, name: str, wanted_by: Object) -> Iterator[Place]:
+    def _glibc_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         elf = wanted_by.elf
         if elf is None or elf.runpath is None:
             yield from self._rpath_places(name, wanted_by)
@@ -141,12 +141,12 @@ class Search:
         for entry in self._cached(name):
             # The loader compares the beginnings of the texts: _dl_map_object().
             if not (nodeflib and entry.path.startswith(tuple(f"{directory}/" for directory in self.defaults))):
-                yield Place(path=entry.path, how="cache")
+                yield SearchPath(path=entry.path, how="cache")
         if not nodeflib:
             yield from self._in(self._conf, name, "conf")
             yield from self._in(self.defaults, name, "default")
 
-    def _rpath_places(self, name: str, wanted_by: Object) -> Iterator[Place]:
+    def _rpath_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """DT_RPATH of the one that asks, of the one that asked for it, and so on; RUNPATH turns an own one off."""
         each: Object | None = wanted_by
         while each is not None:
@@ -154,7 +154,7 @@ class Search:
                 yield from self._listed(name, each.elf.rpath.split(":"), each, "rpath")
             each = each.loader
 
-    def _musl_places(self, name: str, wanted_by: Object) -> Iterator[Place]:
+    def _musl_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         yield from self._listed(name, self._library_path, wanted_by, "library-path")
         each: Object | None = wanted_by
         while each is not None:
@@ -165,18 +165,18 @@ class Search:
             each = each.loader
         yield from self._in(self.defaults, name, "default")
 
-    def _listed(self, name: str, items: Sequence[str], owner: Object, how: How) -> Iterator[Place]:
+    def _listed(self, name: str, items: Sequence[str], owner: Object, how: How) -> Iterator[SearchPath]:
         for item in items[:_ITEMS_LIMIT]:
             directory = self.expanded(item, owner.origin)
             # An empty or relative one begins at a working directory that nobody knows.
             if directory is not None and directory.startswith("/"):
                 for variant in self._variants(directory.rstrip("/")):
-                    yield Place(path=f"{variant}/{name}", how=how, item=item, owner=owner.path)
+                    yield SearchPath(path=f"{variant}/{name}", how=how, item=item, owner=owner.path)
 
-    def _in(self, directories: Sequence[str], name: str, how: How) -> Iterator[Place]:
+    def _in(self, directories: Sequence[str], name: str, how: How) -> Iterator[SearchPath]:
         for directory in directories:
             for variant in self._variants(directory):
-                yield Place(path=f"{variant}/{name}", how=how, item=directory)
+                yield SearchPath(path=f"{variant}/{name}", how=how, item=directory)
 
     def _variants(self, directory: str) -> Iterator[str]:
         if not self.musl:

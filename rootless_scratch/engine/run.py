@@ -21,7 +21,7 @@ from rootless_scratch.engine.request.options import Options, request
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.request.request import Beside, Request
 
 
@@ -86,7 +86,7 @@ def run(
     return msgspec.structs.replace(result, notes=tuple(notes.kept))
 
 
-def _attempt(call: Call, streams: _Streams, container: Container, asked: Request, network: str) -> RunResult:
+def _attempt(call: Call, streams: _Streams, container: Lifecycle, asked: Request, network: str) -> RunResult:
     """Create, attach, start and follow one container; raises what kept it from starting."""
     created(container, call, asked, network)
     if asked.detach:
@@ -113,7 +113,7 @@ def _attempt(call: Call, streams: _Streams, container: Container, asked: Request
     return result
 
 
-def _say_ports(container: Container, asked: Request, say: Callable[[str], None]) -> None:
+def _say_ports(container: Lifecycle, asked: Request, say: Callable[[str], None]) -> None:
     if any(port.host == 0 for port in asked.ports):
         for line in container.published():
             say(line)

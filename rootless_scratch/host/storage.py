@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """A directory and its file system; `free` in bytes. What does not exist yet is judged by its parent."""
 
     path: str
@@ -36,10 +36,10 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     `state` is where this package notes what is under way.
     """
 
-    images: Place
+    images: Location
     driver: str | None
-    temporary: Place
-    state: Place
+    temporary: Location
+    state: Location
     policy: str | None
     problem: str | None
 
@@ -71,14 +71,14 @@ def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
     )
 
 
-def read_place(path: str) -> Place:
+def read_place(path: str) -> Location:
     """Facts about `path`, or about its nearest parent that exists."""
     existing = Path(path)
     # Not Path.exists: it raises where a parent cannot be searched.
     while not os.path.exists(existing) and existing != existing.parent:
         existing = existing.parent
     state = os.statvfs(existing)
-    return Place(
+    return Location(
         path=path,
         fstype=_fstype(os.path.realpath(existing)),
         writable=os.access(existing, os.W_OK | os.X_OK) and not state.f_flag & os.ST_RDONLY,

@@ -1,4 +1,4 @@
-"""Where an image can be written to beside local storage: `TRANSPORT:PATH[:REF]`, as skopeo and podman read it."""
+"""Where an image lies or is to lie beside local storage: `TRANSPORT:PATH[:REF]`, as skopeo and podman read it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 """OCI image-spec v1.1, annotations.md: the grammar of org.opencontainers.image.ref.name."""
 
 
-class Output(Data):
-    """One destination; `word` is as it was given, `path` absolute, `ref` the image's name in there or None.
+class Reference(Data):
+    """One place; `word` is as it was given, `path` absolute, `ref` the image's name in there or None.
 
     Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag.
     """
@@ -32,12 +32,12 @@ class Output(Data):
     ref: str | None
 
 
-def is_output(word: str) -> bool:
+def is_reference(word: str) -> bool:
     """Whether a word names an image by one of the transports of files."""
     return word.partition(":")[0] in TRANSPORTS and ":" in word
 
 
-def parse_output(word: str) -> Output:
+def parse_reference(word: str) -> Reference:
     """Read `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]` or `docker://HOST/NAME[:TAG]`.
 
     Raises UsageError.
@@ -60,7 +60,7 @@ def parse_output(word: str) -> Output:
             f"{ref!r} in {word!r} is not a name for an image in a layout.",
             fix="Write letters and digits with single `-._:@+/` between them, e.g. `:latest`.",
         )
-    return Output(word=word, transport=transport, path=os.path.abspath(path), ref=ref if colon else None)
+    return Reference(word=word, transport=transport, path=os.path.abspath(path), ref=ref if colon else None)
 
 
 def in_words(words: Iterable[str]) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def in_words(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(word if word.partition(":")[0] in known else f"docker-archive:{word}" for word in words)
 
 
-def _registry(word: str, rest: str) -> Output:
+def _registry(word: str, rest: str) -> Reference:
     from rootless_scratch.image.names import image_name
 
     name = rest.removeprefix("//")
@@ -86,13 +86,13 @@ def _registry(word: str, rest: str) -> Output:
             fix="Log in by `skopeo login HOST`, and write `docker://HOST/NAME:TAG`.",
         )
     full = image_name(name)
-    return Output(word=word, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
+    return Reference(word=word, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
 
 
-def parse_outputs(words: Iterable[str]) -> tuple[Output, ...]:
+def parse_references(words: Iterable[str]) -> tuple[Reference, ...]:
     """Read all of them; raises UsageError, also where two go to one place."""
-    outputs = tuple(parse_output(word) for word in words)
-    places: dict[str, Output] = {}
+    outputs = tuple(parse_reference(word) for word in words)
+    places: dict[str, Reference] = {}
     for output in outputs:
         # One layout may hold several images; whatever else is written twice would be lost once.
         place = output.path if output.transport == REGISTRY else os.path.realpath(output.path)

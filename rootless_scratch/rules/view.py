@@ -25,7 +25,7 @@ _CANDIDATES_LIMIT = 10_000
 _ANY_EXECUTE: Final = 0o111
 
 
-class Scene(msgspec.Struct, frozen=True, kw_only=True):
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
     """An image under judgement: its files, also as a tree, its config, the user that it names, and its lists."""
 
     rootfs: Rootfs
@@ -63,39 +63,39 @@ def in_flag(flag: str, words: Sequence[str]) -> str:
     return f"`{flag} {shlex.quote(text)}`"
 
 
-def files_named(scene: Scene, name: str) -> tuple[str, ...]:
+def files_named(view: ImageView, name: str) -> tuple[str, ...]:
     """Find the files, or links to files, of that name in the whole image: executable ones, nearest first."""
     found = [
         entry.path
-        for entry in scene.rootfs
-        if entry.path.endswith("/" + name) and scene.is_file(entry.path) and name
+        for entry in view.rootfs
+        if entry.path.endswith("/" + name) and view.is_file(entry.path) and name
     ]
-    return tuple(sorted(found, key=lambda path: (not _is_program(scene, path), path.count("/"), path)))
+    return tuple(sorted(found, key=lambda path: (not _is_program(view, path), path.count("/"), path)))
 
 
-def similar_file(scene: Scene, path: str) -> str | None:
+def similar_file(view: ImageView, path: str) -> str | None:
     """Find the file that was most likely meant by a path, or a mere name, that leads nowhere."""
     from difflib import get_close_matches
 
-    same = files_named(scene, posixpath.basename(path))
+    same = files_named(view, posixpath.basename(path))
     if same:
         return same[0]
     by_name: dict[str, str] = {}
-    for entry in scene.rootfs.entries[:_CANDIDATES_LIMIT]:
-        if not isinstance(entry, Directory) and _is_program(scene, entry.path):
+    for entry in view.rootfs.entries[:_CANDIDATES_LIMIT]:
+        if not isinstance(entry, Directory) and _is_program(view, entry.path):
             by_name.setdefault(posixpath.basename(entry.path), entry.path)
     close = get_close_matches(posixpath.basename(path), by_name, n=1)
     return by_name[close[0]] if close else None
 
 
-def dead_end(scene: Scene, path: str) -> str | None:
+def dead_end(view: ImageView, path: str) -> str | None:
     """Say why `path` leads nowhere, where that is more than that it is not there: a broken link, a file."""
-    known = {entry.path: entry for entry in scene.rootfs}
+    known = {entry.path: entry for entry in view.rootfs}
     reached = ""
     for name in filter(None, path.split("/")):
-        above = scene.tree.resolve(reached or "/")
+        above = view.tree.resolve(reached or "/")
         reached = f"{reached}/{name}"
-        if above is None or scene.tree.is_present(reached):
+        if above is None or view.tree.is_present(reached):
             continue
         if isinstance(above, File):
             return f"{shown(above.path)} is a file, not a directory"
@@ -109,6 +109,6 @@ def dead_end(scene: Scene, path: str) -> str | None:
     return None
 
 
-def _is_program(scene: Scene, path: str) -> bool:
-    entry = scene.tree.resolve(path)
+def _is_program(view: ImageView, path: str) -> bool:
+    entry = view.tree.resolve(path)
     return isinstance(entry, File) and bool(entry.mode & _ANY_EXECUTE)

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.image.read.found import FoundImage
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
     from rootless_scratch.image.write.layer import Compression
     from rootless_scratch.progress import Progress
 
 
-class Gathered(NamedTuple):
+class CopiedImage(NamedTuple):
     """An image, or an index of several, that can be written; `image_id` and `platform` are those for this host."""
 
     image: WrittenImage | WrittenIndex
@@ -42,34 +42,34 @@ class Gathered(NamedTuple):
     platform: str | None
 
 
-def gather(
-    source: Source,
+def copy_image(
+    reader: ImageReader,
     place: str,
     stack: ExitStack,
     *,
     compression: Compression | None,
     progress: Progress,
-) -> Gathered:
-    """Copy what the source's word names, an image or an index, into files in `place`, which `stack` removes.
+) -> CopiedImage:
+    """Copy what the reader's word names, an image or an index, into files in `place`, which `stack` removes.
 
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
     image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
     """
-    source.budget.restart()
-    stored = index_of(source)
-    found = find_all(source)
+    reader.budget.restart()
+    stored = index_of(reader)
+    found = find_all(reader)
     count = _Count(progress)
     try:
-        progress.begin(sum(_size(source, layer) for _, image in found for layer in image.layers))
+        progress.begin(sum(_size(reader, layer) for _, image in found for layer in image.layers))
         if stored is not None and compression is None:
-            return _whole_index(source, stored, found, stack, place=place, count=count)
+            return _whole_index(reader, stored, found, stack, place=place, count=count)
     except (Fault, EOFError) as fault:
-        raise broken(source.word, str(fault)) from fault
-    gathered = [_gather(source, image, place, stack, compression=compression, count=count) for _, image in found]
-    return gathered[0] if stored is None else _index([platform for platform, _ in found], gathered, stored)
+        raise broken(reader.word, str(fault)) from fault
+    copied = [_copy_one(reader, image, place, stack, compression=compression, count=count) for _, image in found]
+    return copied[0] if stored is None else _index([platform for platform, _ in found], copied, stored)
 
 
-def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: bytes) -> Gathered:
+def _index(platforms: Sequence[Platform], images: Sequence[CopiedImage], stored: bytes) -> CopiedImage:
     """Images that were made anew, and an index that names them."""
     written = [each.image for each in images if isinstance(each.image, WrittenImage)]
     described = [
@@ -77,7 +77,7 @@ def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: by
         for platform, image in zip(platforms, written, strict=True)
     ]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
-    return Gathered(
+    return CopiedImage(
         image=WrittenIndex(Blob.of(index_document(described, _annotations(stored))), tuple(written)),
         image_id=written[here].config.name,
         layers=tuple(layer for each in images for layer in each.layers),
@@ -86,22 +86,22 @@ def _index(platforms: Sequence[Platform], images: Sequence[Gathered], stored: by
 
 
 def _whole_index(
-    source: Source,
+    reader: ImageReader,
     stored: bytes,
     found: Sequence[tuple[Platform, FoundImage]],
     stack: ExitStack,
     *,
     place: str,
     count: _Count,
-) -> Gathered:
+) -> CopiedImage:
     """The very index, with all that it leads to, whatever it is: attestations, indexes, formats of docker."""
     images: list[WrittenImage] = []
     nested: list[Blob] = []
     pending = [stored]
     seen: set[str] = set()
     while pending:
-        for entry in _entries(pending.pop(), "manifests", source.word):
-            blob = _document(source, entry)
+        for entry in _entries(pending.pop(), "manifests", reader.word):
+            blob = _document(reader, entry)
             if blob.digest in seen:
                 continue
             seen.add(blob.digest)
@@ -109,10 +109,10 @@ def _whole_index(
                 nested.append(blob)
                 pending.append(blob.content)
             else:
-                images.append(_whole_image(source, blob, place, stack, count))
+                images.append(_whole_image(reader, blob, place, stack, count))
     platforms = [platform for platform, _ in found]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
-    return Gathered(
+    return CopiedImage(
         image=WrittenIndex(Blob.of(stored), tuple(images), tuple(nested)),
         image_id=found[here][1].image_id,
         layers=tuple(_described(layer) for _, image in found for layer in image.layers),
@@ -120,21 +120,21 @@ def _whole_index(
     )
 
 
-def _whole_image(source: Source, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
+def _whole_image(reader: ImageReader, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
     held = as_dict(parsed(manifest.content, manifest.name), manifest.name)
-    config = _document(source, as_dict(held.get("config"), manifest.name))
+    config = _document(reader, as_dict(held.get("config"), manifest.name))
     layers = []
     for entry in _entries(manifest.content, "layers", manifest.name):
         file = stack.enter_context(Temporary(place))
-        layer = _copy(source, FoundLayer(blob_name(entry), "", entry), file, count)
+        layer = _copy(reader, FoundLayer(blob_name(entry), "", entry), file, count)
         layers.append(Blob(layer.digest, layer.size, source=file))
     return WrittenImage(manifest, config, tuple(layers))
 
 
-def _document(source: Source, descriptor: dict[str, Any]) -> Blob:
+def _document(reader: ImageReader, descriptor: dict[str, Any]) -> Blob:
     """A document that must be what its descriptor says; raises Fault."""
     name = blob_name(descriptor)
-    blob = Blob.of(content_of(source, name))
+    blob = Blob.of(content_of(reader, name))
     if blob.digest != descriptor["digest"]:
         raise Fault(f"{name} has the digest {blob.digest}")
     return blob
@@ -160,22 +160,22 @@ def _described(layer: FoundLayer) -> Layer:
     )
 
 
-def _gather(
-    source: Source,
+def _copy_one(
+    reader: ImageReader,
     found: FoundImage,
     place: str,
     stack: ExitStack,
     *,
     compression: Compression | None,
     count: _Count,
-) -> Gathered:
+) -> CopiedImage:
     if found.mismatch is not None:
-        raise broken(source.word, found.mismatch)
+        raise broken(reader.word, found.mismatch)
     kept = compression is None and found.manifest is not None
     try:
         files = [stack.enter_context(Temporary(place)) for _ in found.layers]
         copied = [
-            _copy(source, layer, file, count) if kept else _pack(source, layer, file, compression or NONE, count)
+            _copy(reader, layer, file, count) if kept else _pack(reader, layer, file, compression or NONE, count)
             for layer, file in zip(found.layers, files, strict=True)
         ]
         config = Blob.of(found.config)
@@ -184,9 +184,9 @@ def _gather(
             described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
             manifest = manifest_document(found.config, described, _annotations(found.manifest))
     except (Fault, EOFError) as fault:
-        raise broken(source.word, str(fault)) from fault
+        raise broken(reader.word, str(fault)) from fault
     blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
-    return Gathered(
+    return CopiedImage(
         image=WrittenImage(Blob.of(manifest), config, tuple(blobs)),
         image_id=config.name,
         layers=tuple(copied),
@@ -216,16 +216,16 @@ def _read(file: BinaryIO, name: str) -> bytes:
         raise host_trouble(error, name) or Fault(f"{name} cannot be read: {error}") from error
 
 
-def _size(source: Source, layer: FoundLayer) -> int:
-    with source.open(layer.name) as file:
+def _size(reader: ImageReader, layer: FoundLayer) -> int:
+    with reader.open(layer.name) as file:
         return file.seek(0, 2)
 
 
-def _copy(source: Source, layer: FoundLayer, file: Temporary, count: _Count) -> Layer:
+def _copy(reader: ImageReader, layer: FoundLayer, file: Temporary, count: _Count) -> Layer:
     digest = str(layer.descriptor.get("digest"))
     found = hashlib.sha256()
     size = 0
-    with source.open(layer.name) as opened:
+    with reader.open(layer.name) as opened:
         for block in count.blocks(opened, layer.name):
             found.update(block)
             size += len(block)
@@ -234,24 +234,26 @@ def _copy(source: Source, layer: FoundLayer, file: Temporary, count: _Count) -> 
         raise Fault(f"{layer.name} has the digest sha256:{found.hexdigest()} and {size} bytes")
     media_type = str(layer.descriptor.get("mediaType"))
     if TAR_TYPES.match(media_type):
-        _require_tar(source, layer)
+        _require_tar(reader, layer)
     return Layer(diff_id=layer.diff_id, digest=digest, size=size, media_type=media_type)
 
 
-def _require_tar(source: Source, layer: FoundLayer) -> None:
+def _require_tar(reader: ImageReader, layer: FoundLayer) -> None:
     """Raise Fault for a layer that no engine could unpack: its first header is looked at."""
     try:
-        with open_layer(source, layer.name) as opened:
-            next(iter(TarReader(opened, source.budget)), None)
+        with open_layer(reader, layer.name) as opened:
+            next(iter(TarReader(opened, reader.budget)), None)
     except (TarFault, EOFError) as fault:
         raise Fault(f"{layer.name} is no tar: {fault}") from fault
     except OSError as error:
         raise host_trouble(error, layer.name) or Fault(f"{layer.name} cannot be unpacked: {error}") from error
 
 
-def _pack(source: Source, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count) -> Layer:
-    _require_tar(source, layer)
-    with open_layer(source, layer.name) as opened:
+def _pack(
+    reader: ImageReader, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count
+) -> Layer:
+    _require_tar(reader, layer)
+    with open_layer(reader, layer.name) as opened:
         written = pack_layer(count.blocks(opened, layer.name), file.descriptor, compression=compression)
     if f"sha256:{written.diff_id}" != layer.diff_id:
         raise Fault(f"{layer.name} has the diff_id sha256:{written.diff_id}, and the config says {layer.diff_id}")

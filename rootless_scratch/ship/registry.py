@@ -22,7 +22,7 @@ from rootless_scratch.ship.refusals import judge_refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.references import Reference
     from rootless_scratch.progress import Progress
 
 RETRIES = 3
@@ -71,7 +71,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 def push_layout(
     word: str,
-    outputs: Sequence[Output],
+    outputs: Sequence[Reference],
     *,
     digest: str,
     access: Access,
@@ -192,7 +192,7 @@ def reachable_logins(environment: Mapping[str, str], place: str) -> dict[str, st
     return found
 
 
-def _compare(found: str, digest: str, output: Output) -> None:
+def _compare(found: str, digest: str, output: Reference) -> None:
     if found != digest:
         raise RegistryError(
             f"{output.path} has the manifest {found[:80]} there, and not {digest}.",

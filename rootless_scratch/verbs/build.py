@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Plan
-    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.references import Reference
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.ship.registry import Access
 
@@ -103,7 +103,7 @@ def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
 
 def read_way(
     spec: Spec, parts: Sequence[Part], *, output: Sequence[str], backend: str | None, compress: str | None
-) -> tuple[str, tuple[Output, ...]]:
+) -> tuple[str, tuple[Reference, ...]]:
     """The backend that makes the image, and its outputs; raises UsageError for a way that there is not.
 
     It is `direct` for outputs and for several `parts`, `buildah` for storage alone, unless named.

@@ -10,7 +10,7 @@ from rootless_scratch.errors import ElfError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.plan.arguments import text
-from rootless_scratch.image.references import is_output
+from rootless_scratch.image.references import is_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, word_of
@@ -36,14 +36,14 @@ def check_subject(
     require_utf8()
     if not isinstance(subject, (str, bytes, os.PathLike)):
         word = word_of(subject)
-        check = _check_layout if is_output(word) else _check_stored
+        check = _check_layout if is_reference(word) else _check_stored
         return check(word, platform, limits)
     word = text("the subject", subject)
     if not word or "\0" in word:
         raise UsageError(
             f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
-    if isinstance(subject, str) and is_output(word):
+    if isinstance(subject, str) and is_reference(word):
         return _check_layout(word, platform, limits)
     if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
         if platform is not None:
@@ -82,25 +82,25 @@ def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | N
     from rootless_scratch.elf.platforms import parse_platform
     from rootless_scratch.image.read.faults import validate
     from rootless_scratch.image.read.found import platforms_in
-    from rootless_scratch.image.read.reader import Source
-    from rootless_scratch.image.references import parse_output
+    from rootless_scratch.image.read.reader import ImageReader
+    from rootless_scratch.image.references import parse_reference
     from rootless_scratch.rules.program.files import broken_image
     from rootless_scratch.rules.program.programs import verdict
 
     private.sweep(temporary_directory(os.environ))
-    with Source(parse_output(word), limits) as source:
-        faults = validate(source)
+    with ImageReader(parse_reference(word), limits) as reader:
+        faults = validate(reader)
         if faults:
             findings = tuple(broken_image(word, fault) for fault in faults)
             return Judgement(subject=word, verdict="fails", findings=findings)
         wanted = None if platform is None else parse_platform(platform)
-        every = platforms_in(source) if wanted is None else ()
+        every = platforms_in(reader) if wanted is None else ()
         if not every:
-            image = LayoutImage(source, wanted)
+            image = LayoutImage(reader, wanted)
             return judge_content(word, image.stored, image.program)[0]
         found: list[Finding] = []
         for each in every:
-            image = LayoutImage(source, each)
+            image = LayoutImage(reader, each)
             judged = judge_content(word, image.stored, image.program)[0]
             found += [_told_of(each, finding) for finding in judged.findings]
         return Judgement(subject=word, verdict=verdict(found), findings=tuple(found))

@@ -24,7 +24,7 @@ from rootless_scratch.host.environment import private_temporary, tool_environmen
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
-from rootless_scratch.image.references import REGISTRY, Output, is_output, parse_output, parse_outputs
+from rootless_scratch.image.references import REGISTRY, Reference, is_reference, parse_reference, parse_references
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.registry import Access, push_layout
@@ -65,7 +65,7 @@ def ship_image(
     names: Sequence[str] = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
     environment = tool_environment()
     local, remote = _divided(outputs)
-    stored = not is_output(word)
+    stored = not is_reference(word)
     if remote:
         command.require("skopeo")
         access.check()
@@ -74,12 +74,12 @@ def ship_image(
         place, stage = stack.enter_context(_stage(environment.variables))
         # What tools leave there when they are killed goes with it.
         variables = {**environment.variables, "TMPDIR": place}
-        read = parse_output(word) if not stored else stage
+        read = parse_reference(word) if not stored else stage
         if stored:
             progress.step(f"reading {word}")
             from rootless_scratch.ship.storage import export_image
 
-            read = Output(word=word, transport="oci", path=os.path.join(place, "stored"), ref=None)
+            read = Reference(word=word, transport="oci", path=os.path.join(place, "stored"), ref=None)
             try:
                 name = export_image(word, read.path, environment=variables)
             except CommandError as error:
@@ -89,27 +89,27 @@ def ship_image(
         anew = stored or read.transport == "docker-archive"
         compression = _compression_for(compress, outputs) if compress or anew else None
         from rootless_scratch.image.read.found import names_in
-        from rootless_scratch.image.read.reader import Source
-        from rootless_scratch.ship.copy_image import gather
+        from rootless_scratch.image.read.reader import ImageReader
+        from rootless_scratch.ship.copy_image import copy_image
 
         destinations = (*local, stage) if remote else tuple(local)
         try:
             places = [stack.enter_context(place_of(output)) for output in destinations]
-            source = stack.enter_context(Source(read, limits))
+            source = stack.enter_context(ImageReader(read, limits))
             names = names or names_in(source)
-            gathered = gather(source, places[0], stack, compression=compression, progress=progress)
-            require_single(gathered.image, destinations)
-            write_outputs(gathered.image, destinations, names)
+            copied = copy_image(source, places[0], stack, compression=compression, progress=progress)
+            require_single(copied.image, destinations)
+            write_outputs(copied.image, destinations, names)
         except OSError as error:
             raise unwritable(error, destinations) from error
-        digest = gathered.image.manifest.digest
+        digest = copied.image.manifest.digest
         pushed = push_layout(
             _staged(stage), remote, digest=digest, access=access, environment=variables, progress=progress
         )
     return Shipped(
-        image_id=gathered.image_id,
-        platform=gathered.platform,
-        layers=gathered.layers,
+        image_id=copied.image_id,
+        platform=copied.platform,
+        layers=copied.layers,
         digest=digest,
         outputs=_written(outputs, digest),
         notes=(*notes, *pushed),
@@ -126,14 +126,14 @@ def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, re
     )
 
 
-def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Output, ...]:
+def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Reference, ...]:
     """The words of `-o` and `--compress` read, and refused, before anything is done."""
-    outputs = parse_outputs(words)
+    outputs = parse_references(words)
     _compression_for(compress, outputs)
     return outputs
 
 
-def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compression:
+def _compression_for(compress: str | None, outputs: Sequence[Reference]) -> Compression:
     """The compression of a new layer; gzip where nothing is said and it goes to a registry."""
     remote = any(output.transport == REGISTRY for output in outputs)
     return parse_compression(("gzip" if remote else "none") if compress is None else compress)
@@ -141,7 +141,7 @@ def _compression_for(compress: str | None, outputs: Sequence[Output]) -> Compres
 
 def build_direct(
     plans: Sequence[Planned],
-    outputs: Sequence[Output],
+    outputs: Sequence[Reference],
     files: HostFiles,
     *,
     compress: str | None,
@@ -157,7 +157,7 @@ def build_direct(
     local, remote = _divided(outputs)
     names = plans[0].plan.names
 
-    def write(places: Sequence[Output]) -> Image:
+    def write(places: Sequence[Reference]) -> Image:
         if len(plans) > 1:
             return build_index(plans, places, files, compression=compression, findings=findings, progress=progress)
         return build_image(
@@ -194,14 +194,14 @@ def build_direct(
     )
 
 
-def _divided(outputs: Sequence[Output]) -> tuple[list[Output], list[Output]]:
+def _divided(outputs: Sequence[Reference]) -> tuple[list[Reference], list[Reference]]:
     """Those that are files, and those in registries."""
     remote = [output for output in outputs if output.transport == REGISTRY]
     return [output for output in outputs if output not in remote], remote
 
 
 @contextmanager
-def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
+def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Reference]]:
     """A private directory, and a layout in it that other programs read; both are gone afterwards.
 
     What killed calls have left is removed before. Raises HostError.
@@ -211,20 +211,20 @@ def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Output]]:
 
 
 @contextmanager
-def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Output]]:
+def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Reference]]:
     """The same for an image that goes to local storage: what a kill leaves, the next session of that removes."""
     with staging(variables) as record:
         yield record, _stage_in(record.scratch)
 
 
-def _stage_in(place: str) -> Output:
-    return Output(word=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
+def _stage_in(place: str) -> Reference:
+    return Reference(word=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
 
 
-def _staged(stage: Output) -> str:
+def _staged(stage: Reference) -> str:
     """The word by which skopeo, which works in the private directory, reads what was staged there."""
     return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
 
 
-def _written(outputs: Sequence[Output], digest: str) -> tuple[WrittenOutput, ...]:
+def _written(outputs: Sequence[Reference], digest: str) -> tuple[WrittenOutput, ...]:
     return tuple(WrittenOutput(ref=output.word, digest=digest) for output in outputs)

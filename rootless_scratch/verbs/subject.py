@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
 from rootless_scratch.image.plan.arguments import image_id
-from rootless_scratch.image.references import is_output
+from rootless_scratch.image.references import is_reference
 
 if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
@@ -20,7 +20,7 @@ def word_of(image: str | Image) -> str:
     found = image_id(image)
     # One that was only written to outputs is not in storage.
     outputs = () if image.names else image.outputs
-    files = [output.ref for output in outputs if is_output(output.ref)]
+    files = [output.ref for output in outputs if is_reference(output.ref)]
     if outputs and not files:
         raise UsageError(
             "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def verify_spec(image: str | Image, spec: Spec, *, limits: Mapping[str, int] | None = None) -> Verification:
     """See rootless_scratch.api.verify."""
-    from rootless_scratch.backends.verify import compare_all
+    from rootless_scratch.backends.verify import verify_all
 
     require_utf8()
     with HostFiles() as files:
         plans, _ = plan_all(parts_of(spec, files), files, check=False)
-        return compare_all(plans, word_of(image), files, limits=limits)
+        return verify_all(plans, word_of(image), files, limits=limits)

@@ -19,8 +19,8 @@ from planning import refusal
 import rootless_scratch as rs
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.read.faults import validate
-from rootless_scratch.image.read.reader import Source
-from rootless_scratch.image.references import parse_output, parse_outputs
+from rootless_scratch.image.read.reader import ImageReader
+from rootless_scratch.image.references import parse_reference, parse_references
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def document(place: Path, digest: str) -> dict[str, Any]:
 
 
 def faults(word: str) -> tuple[str, ...]:
-    with Source(parse_output(word)) as source:
+    with ImageReader(parse_reference(word)) as source:
         return validate(source)
 
 
@@ -313,7 +313,7 @@ def append_layer(place: Path, content: bytes) -> None:
     "words", [["oci"], ["oci:"], ["dir:/x"], ["oci:/x:a b"], ["oci:/x:"], ["docker-archive:/x:UP"], ["oci:/x"] * 2]
 )
 def test_words_that_are_no_output_are_refused(words: list[str]) -> None:
-    refusal(lambda: parse_outputs(words), UsageError)
+    refusal(lambda: parse_references(words), UsageError)
 
 
 def test_python_and_the_command_line_need_a_name_or_an_output(program: Path, shared_home: Home) -> None:

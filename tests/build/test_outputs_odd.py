@@ -1,4 +1,4 @@
-"""Places that take no image, and things in the way: told in a sentence, and nothing is lost."""
+"""WorkerPaths that take no image, and things in the way: told in a sentence, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ import tinyelf
 import rootless_scratch as rs
 from rootless_scratch.errors import ScratchError
 from rootless_scratch.image.read.faults import validate
-from rootless_scratch.image.read.reader import Source
-from rootless_scratch.image.references import parse_output
+from rootless_scratch.image.read.reader import ImageReader
+from rootless_scratch.image.references import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class Layout:
 
 
 def faults(word: str) -> tuple[str, ...]:
-    with Source(parse_output(word)) as source:
+    with ImageReader(parse_reference(word)) as source:
         return validate(source)
 
 

@@ -16,15 +16,15 @@ from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Runtime, Socket, Tool
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
 from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
-from rootless_scratch.host.storage import Place, Storage
+from rootless_scratch.host.storage import Location, Storage
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 ALL_CAPABILITIES = (1 << 41) - 1
 GIB = 1 << 30
 
 
-def place(path: str) -> Place:
-    return Place(path=path, fstype="ext4", writable=True, noexec=False, free=50 * GIB)
+def place(path: str) -> Location:
+    return Location(path=path, fstype="ext4", writable=True, noexec=False, free=50 * GIB)
 
 
 def helper(name: str) -> MapHelper:

@@ -17,8 +17,8 @@ import rootless_scratch as rs
 from rootless_scratch.command import follow
 from rootless_scratch.errors import CommandTimeoutError, ImageNotFoundError, SourceError, UsageError
 from rootless_scratch.image.read.faults import validate
-from rootless_scratch.image.read.reader import Source
-from rootless_scratch.image.references import parse_output
+from rootless_scratch.image.read.reader import ImageReader
+from rootless_scratch.image.references import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def faults(word: str) -> tuple[str, ...]:
-    with Source(parse_output(word)) as source:
+    with ImageReader(parse_reference(word)) as source:
         return validate(source)
 
 

@@ -13,8 +13,8 @@ from planning import refusal
 import rootless_scratch as rs
 from rootless_scratch.errors import ImageNotFoundError, RefusedError, UsageError
 from rootless_scratch.image.read.faults import validate
-from rootless_scratch.image.read.reader import Source
-from rootless_scratch.image.references import parse_output
+from rootless_scratch.image.read.reader import ImageReader
+from rootless_scratch.image.references import parse_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def named(image: rs.Image) -> list[str]:
 
 
 def faults(word: str) -> tuple[str, ...]:
-    with Source(parse_output(word)) as source:
+    with ImageReader(parse_reference(word)) as source:
         return validate(source)
 
 

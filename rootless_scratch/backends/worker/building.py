@@ -16,10 +16,10 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootless_scratch.backends.caller import Places
+    from rootless_scratch.backends.caller import WorkerPaths
 
 
-def build(places: Places) -> Done:
+def build(places: WorkerPaths) -> Done:
     """All steps of one build; whatever happens, the working container goes and so does the record."""
     record = Record.create(places, inherited=True)
     mountpoint = None
@@ -84,7 +84,7 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
                     raise no_space("buildah wrote the image", error.answer["detail"]) from error
 
 
-def commit(places: Places, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
+def commit(places: WorkerPaths, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
     """Make the image under its first name, prove it, and give it the others.
 
     It is never long without a name: whoever takes back a build removes images that have none. Where it is not
@@ -122,7 +122,7 @@ def stored_names(images: str | None) -> bytes:
         return b"[]"
 
 
-def give_back(places: Places, names: Sequence[str], before: bytes) -> None:
+def give_back(places: WorkerPaths, names: Sequence[str], before: bytes) -> None:
     """Take `names` from the new image, and give them to the images that had them."""
     import json
 
@@ -151,7 +151,7 @@ def images_directory(mountpoint: str) -> str | None:
     return None
 
 
-def image_texts(places: Places, images: str | None, image_id: str) -> tuple[str, str]:
+def image_texts(places: WorkerPaths, images: str | None, image_id: str) -> tuple[str, str]:
     """The image's config and manifest as stored; from the store's files if these prove to be right."""
     import hashlib
     import json

@@ -17,7 +17,7 @@ import sys
 # Isolated mode leaves only the standard library on the path, and perhaps a venv.
 sys.path.insert(0, os.path.abspath(f"{__file__}/../../../.."))
 
-from rootless_scratch.backends.caller import Cancelled, Failed, Places, tell
+from rootless_scratch.backends.caller import Cancelled, Failed, WorkerPaths, tell
 from rootless_scratch.backends.record import sweep
 from rootless_scratch.backends.worker.entries import refusal
 
@@ -26,7 +26,7 @@ def main() -> int:
     """Do the job of stdin; the words name its purpose and its places."""
     os.umask(0o022)
     purpose, records, base, buildah = sys.argv[1:]
-    places = Places(records=records, base=base, buildah=buildah)
+    places = WorkerPaths(records=records, base=base, buildah=buildah)
     try:
         sweep(places)
         if purpose == "build":

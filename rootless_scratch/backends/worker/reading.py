@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.backends.caller import Places
+    from rootless_scratch.backends.caller import WorkerPaths
 
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
@@ -34,7 +34,7 @@ _TYPES = {
 }
 
 
-def read(places: Places, *, programs: bool) -> Done:
+def read(places: WorkerPaths, *, programs: bool) -> Done:
     """Tell one line per file, then return config and manifest; a working container is made and removed."""
     job = read_job(ReadJob)
     described = describe(places, job.image)
@@ -58,7 +58,7 @@ def read(places: Places, *, programs: bool) -> Done:
     return Done(image_id, described["Config"], described["Manifest"])
 
 
-def describe(places: Places, image: str) -> dict[str, str]:
+def describe(places: WorkerPaths, image: str) -> dict[str, str]:
     """What storage says of the image; raises Failed where it knows none of that name."""
     tool = Tool(places, ("inspect", "--type", "image", "--", image))
     try:

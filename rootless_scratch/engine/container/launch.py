@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rootless_scratch.engine.container.lease import Lease
-    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.opening import Opening
     from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
@@ -77,8 +77,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def launch(
-    call: Call, attempt: Callable[[Container, Request, str], _T], stack: contextlib.ExitStack
-) -> tuple[Container, _T]:
+    call: Call, attempt: Callable[[Lifecycle, Request, str], _T], stack: contextlib.ExitStack
+) -> tuple[Lifecycle, _T]:
     """What `attempt` makes of a container, and the container, which is gone when `stack` is left.
 
     `attempt` creates and starts it, with the request and the network that it is given; what it raises may have
@@ -101,7 +101,7 @@ def launch(
     return _launch_on(service, call, attempt, stack, engine=engine)
 
 
-def created(container: Container, call: Call, asked: Request, network: str) -> None:
+def created(container: Lifecycle, call: Call, asked: Request, network: str) -> None:
     """Create it; what cannot be enforced is noted, or refused where it was asked for strictly."""
     for problem in _unenforced(asked, container.create(asked, network), call, container):
         if asked.strict:
@@ -110,8 +110,8 @@ def created(container: Container, call: Call, asked: Request, network: str) -> N
 
 
 def _launch_on_found(
-    call: Call, attempt: Callable[[Container, Request, str], _T], stack: contextlib.ExitStack
-) -> tuple[Container, _T] | None:
+    call: Call, attempt: Callable[[Lifecycle, Request, str], _T], stack: contextlib.ExitStack
+) -> tuple[Lifecycle, _T] | None:
     """Launch it on the service that the caller names, or on the user's own; None where neither is of use."""
     found = call.opening.found()
     if found is None:
@@ -133,12 +133,12 @@ def _launch_on_found(
 def _launch_on(
     service: Service,
     call: Call,
-    attempt: Callable[[Container, Request, str], _T],
+    attempt: Callable[[Lifecycle, Request, str], _T],
     stack: contextlib.ExitStack,
     *,
     engine: str,
-) -> tuple[Container, _T]:
-    from rootless_scratch.engine.container.lifecycle import Container
+) -> tuple[Lifecycle, _T]:
+    from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.removal import remove_leftovers
     from rootless_scratch.engine.diagnose.failures import IdsMissingError
 
@@ -147,7 +147,7 @@ def _launch_on(
     asked = _prepared(call, service)
     call.opening.used = True
     with contextlib.ExitStack() as own:
-        container = own.enter_context(Container(service, call.lease, call.variables))
+        container = own.enter_context(Lifecycle(service, call.lease, call.variables))
         try:
             made = _with_network(container, call, asked, service, attempt)
         except IdsMissingError:
@@ -195,11 +195,11 @@ def _may_be_caller(call: Call, service: Service) -> bool:
 
 
 def _with_network(
-    container: Container,
+    container: Lifecycle,
     call: Call,
     asked: Request,
     service: Service,
-    attempt: Callable[[Container, Request, str], _T],
+    attempt: Callable[[Lifecycle, Request, str], _T],
 ) -> _T:
     """Attempt it with the network that is possible."""
     from rootless_scratch.engine.diagnose.failures import NetworkMissingError
@@ -244,7 +244,7 @@ def missing_controllers(asked: Request, root: str = "") -> list[str]:
     return [name for name in wanted if name not in there]
 
 
-def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Container) -> Iterator[str]:
+def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Lifecycle) -> Iterator[str]:
     """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
     from rootless_scratch.engine.diagnose.failures import limits_ignored
 

@@ -54,7 +54,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     terminal: Terminal
 
 
-class Container:
+class Lifecycle:
     """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left."""
 
     def __init__(self, service: Service, lease: Lease, variables: Mapping[str, str]) -> None:

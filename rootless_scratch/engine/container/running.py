@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.engine.container.executing import ExecResult
-    from rootless_scratch.engine.container.lifecycle import Container
+    from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.recording import Recording
     from rootless_scratch.engine.request.request import Port, Request
@@ -44,7 +44,7 @@ class RunningContainer:
 
     def __init__(
         self,
-        container: Container,
+        container: Lifecycle,
         recording: Recording,
         *,
         name: str,
@@ -257,7 +257,7 @@ def container(
         yield running
 
 
-def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Container, Recording]:
+def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Lifecycle, Recording]:
     """Launch it; where no port can be published, with the way that there is."""
     try:
         return launch(call, partial(_attempt, call, shared), stack)
@@ -274,7 +274,7 @@ def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack)
 
 
 def _attempt(
-    call: Call, shared: tuple[Port, ...], container: Container, asked: Request, network: str
+    call: Call, shared: tuple[Port, ...], container: Lifecycle, asked: Request, network: str
 ) -> Recording:
     """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
     from rootless_scratch.engine.container.recording import Recording
@@ -290,7 +290,7 @@ def _attempt(
     return recording
 
 
-def _hold(container: Container) -> socket.socket:
+def _hold(container: Lifecycle) -> socket.socket:
     """A question that is not answered while the caller looks at the container.
 
     A service of ours ends where nobody asks it anything for some seconds, also one whose containers have ended.

@@ -44,7 +44,7 @@ _RIGHTS = ("Umask:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
 """Lines of /proc/self/status: likewise; the others change by themselves."""
 
 
-class Place:
+class ServiceDirectory:
     """A directory that only its user may enter, held until `leave`."""
 
     __slots__ = ("_opened", "_turn", "_users", "directory")
@@ -108,7 +108,7 @@ class Place:
             os.close(self._opened)
 
 
-def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
+def meet(variables: Mapping[str, str], *, runtime: str | None) -> ServiceDirectory:
     """The place of all calls whose service would be the same one; raises HostError where there is none.
 
     Where that is somebody else's, or its last user does not get done, it is a place that nobody shares.
@@ -116,17 +116,17 @@ def meet(variables: Mapping[str, str], *, runtime: str | None) -> Place:
     return _first((_shared_name(variables, runtime), _own_name()), variables)
 
 
-def private_place(variables: Mapping[str, str]) -> Place:
+def private_place(variables: Mapping[str, str]) -> ServiceDirectory:
     """A place that nobody shares; raises HostError."""
     return _first((_own_name(),), variables)
 
 
-def abandoned(directory: str) -> Place | None:
+def abandoned(directory: str) -> ServiceDirectory | None:
     """The place of a user who was killed, if it is still there, to be left at once; raises OSError."""
     return _used(directory, 0)
 
 
-def _used(directory: str, flags: int) -> Place | None:
+def _used(directory: str, flags: int) -> ServiceDirectory | None:
     """The place, used from now on; None where another is about to remove it, or has. Raises OSError."""
     opened, users = private.open_private(directory), None
     try:
@@ -134,10 +134,10 @@ def _used(directory: str, flags: int) -> Place | None:
     finally:
         if users is None:
             os.close(opened)
-    return None if users is None else Place(directory, opened, users)
+    return None if users is None else ServiceDirectory(directory, opened, users)
 
 
-def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> Place:
+def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> ServiceDirectory:
     """The first that can be made and used; the names of its sockets must not be too long."""
     problem = "no directory for it has a short enough name"
     for base in (variables.get("XDG_RUNTIME_DIR"), variables.get("TMPDIR"), "/tmp"):  # noqa: S108 - see _enter
@@ -182,7 +182,7 @@ def _link(name: str) -> str:
         return ""
 
 
-def _enter(directory: str) -> Place:
+def _enter(directory: str) -> ServiceDirectory:
     """Make it where it is not there, and use it; raises OSError."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:

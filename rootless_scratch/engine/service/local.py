@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from rootless_scratch.engine.api.http import Client
-    from rootless_scratch.engine.service.directory import Place
+    from rootless_scratch.engine.service.directory import ServiceDirectory
     from rootless_scratch.spawn import Child
 
     Origin = Literal["named", "user", "own"]
@@ -205,7 +205,7 @@ def _answers(client: Client) -> bool:
     return True
 
 
-def _start(place: Place, environment: Mapping[str, str], runtime: str | None) -> Child:
+def _start(place: ServiceDirectory, environment: Mapping[str, str], runtime: str | None) -> Child:
     chosen = () if runtime is None else ("--runtime", runtime)
     # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
     moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
@@ -218,7 +218,7 @@ def _start(place: Place, environment: Mapping[str, str], runtime: str | None) ->
         os.close(log)
 
 
-def _end(place: Place, process: Child | None) -> None:
+def _end(place: ServiceDirectory, process: Child | None) -> None:
     """SIGTERM, and SIGKILL where that is not heeded: the service waits for streams that are still open.
 
     A rootless podman is a pair, of which the child listens; the parent now and then ends on SIGTERM without

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.image.read.found import FoundLayer
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
 
 _CHUNK = 1 << 20
 TAR_TYPES = re.compile(
@@ -29,29 +29,29 @@ _ANY = re.compile("")
 _CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 
-def validate(source: Source) -> tuple[str, ...]:
-    """Name all faults of all images that the source holds: digests, sizes, media types, diff_ids; () for none."""
+def validate(reader: ImageReader) -> tuple[str, ...]:
+    """Name all faults of all images that the reader holds: digests, sizes, media types, diff_ids; () for none."""
     # A dict, because many images may have the same fault.
     faults: dict[str, None] = {}
     indexes: list[dict[str, Any]] = []
-    source.budget.restart()
-    if not source.is_docker:
-        faults |= dict.fromkeys(_check_version(source))
+    reader.budget.restart()
+    if not reader.is_docker:
+        faults |= dict.fromkeys(_check_version(reader))
     try:
-        images = list(images_of(source, indexes))
+        images = list(images_of(reader, indexes))
     except Fault as fault:
         return (*faults, str(fault))
     checked: set[str] = set()
     for index in indexes:
-        faults |= dict.fromkeys(_check_blob(source, index, INDEXES, checked))
+        faults |= dict.fromkeys(_check_blob(reader, index, INDEXES, checked))
     for image in images:
-        faults |= dict.fromkeys(_faults(source, image.item, checked))
+        faults |= dict.fromkeys(_faults(reader, image.item, checked))
     return tuple(faults)
 
 
-def _check_version(source: Source) -> Iterator[str]:
+def _check_version(reader: ImageReader) -> Iterator[str]:
     try:
-        version = as_dict(source.document("oci-layout"), "oci-layout").get("imageLayoutVersion")
+        version = as_dict(reader.document("oci-layout"), "oci-layout").get("imageLayoutVersion")
     except Fault as fault:
         yield str(fault)
     else:
@@ -59,45 +59,45 @@ def _check_version(source: Source) -> Iterator[str]:
             yield f"oci-layout is of version {version!r} and not 1.0.0"
 
 
-def _faults(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
-    if not source.is_docker:
-        yield from _check_blob(source, item, _MANIFESTS, checked)
+def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+    if not reader.is_docker:
+        yield from _check_blob(reader, item, _MANIFESTS, checked)
         if is_unknown(item):
-            yield from _check_artifact(source, item, checked)
+            yield from _check_artifact(reader, item, checked)
             return
     try:
-        image = load(source, item)
-        if source.is_docker:
+        image = load(reader, item)
+        if reader.is_docker:
             name = os.path.basename(str(item["Config"])).removesuffix(".json")
             if re.fullmatch("[0-9a-f]{64}", name) and name != image.image_id:
                 yield f"{item['Config']} has the digest sha256:{image.image_id}"
         else:
-            manifest = source.document(blob_name(item))
-            yield from _check_blob(source, manifest["config"], _CONFIGS, checked)
+            manifest = reader.document(blob_name(item))
+            yield from _check_blob(reader, manifest["config"], _CONFIGS, checked)
     except Fault as fault:
         yield str(fault)
         return
     for layer in image.layers:
-        if not source.is_docker:
-            yield from _check_blob(source, layer.descriptor, TAR_TYPES, checked)
+        if not reader.is_docker:
+            yield from _check_blob(reader, layer.descriptor, TAR_TYPES, checked)
         key = f"{layer.name} {layer.diff_id}"
         if key not in checked:
             checked.add(key)
-            yield from _check_diff(source, layer)
+            yield from _check_diff(reader, layer)
 
 
-def _check_artifact(source: Source, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+def _check_artifact(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
     """What lies in an index beside images (attestations): its blobs are whole, and may be of any media type."""
     try:
-        manifest = as_dict(source.document(blob_name(item)), blob_name(item))
+        manifest = as_dict(reader.document(blob_name(item)), blob_name(item))
         for blob in (manifest.get("config"), *(manifest.get("layers") or ())):
-            yield from _check_blob(source, as_dict(blob, blob_name(item)), _ANY, checked)
+            yield from _check_blob(reader, as_dict(blob, blob_name(item)), _ANY, checked)
     except (Fault, TypeError) as fault:
         yield str(fault)
 
 
 def _check_blob(
-    source: Source, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
+    reader: ImageReader, descriptor: dict[str, Any], kinds: tuple[str, ...] | re.Pattern[str], checked: set[str]
 ) -> Iterator[str]:
     name = "a blob"
     try:
@@ -109,7 +109,7 @@ def _check_blob(
         known = kinds.match(kind) is not None if isinstance(kinds, re.Pattern) else kind in kinds
         if not known:
             yield f"{name} has the media type {kind!r}"
-        with source.open(name) as file:
+        with reader.open(name) as file:
             size, digest = _sum(file)
     except Fault as fault:
         yield str(fault)
@@ -123,9 +123,9 @@ def _check_blob(
         yield f"{name} has the digest {digest}"
 
 
-def _check_diff(source: Source, layer: FoundLayer) -> Iterator[str]:
+def _check_diff(reader: ImageReader, layer: FoundLayer) -> Iterator[str]:
     try:
-        with open_layer(source, layer.name) as file:
+        with open_layer(reader, layer.name) as file:
             _, digest = _sum(file)
     except Fault as fault:
         yield str(fault)

@@ -26,7 +26,7 @@ from rootless_scratch.image.read.reader import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
 
 
 class FoundLayer(NamedTuple):
@@ -59,79 +59,79 @@ class _Named(NamedTuple):
     item: Any
 
 
-def find_image(source: Source, platform: Platform | None = None) -> FoundImage:
-    """The image that the source's word names; of an index that for `platform`, by default this host's.
+def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundImage:
+    """The image that the reader's word names; of an index that for `platform`, by default this host's.
 
     Raises ImageNotFoundError, SourceError.
     """
-    chosen = _chosen(source)
+    chosen = _chosen(reader)
     if platform is None and len(chosen) == 1:
-        return _load(source, chosen[0].item)
+        return _load(reader, chosen[0].item)
     wanted = platform or host_platform(os.uname().machine)
-    platforms = [_platform_of(source, each.item) for each in chosen]
+    platforms = [_platform_of(reader, each.item) for each in chosen]
     number = chosen_platform(platforms, wanted)
     if number is not None and (not wanted.variant or platforms[number].variant in (wanted.variant, None)):
-        return _load(source, chosen[number].item)
+        return _load(reader, chosen[number].item)
     raise ImageNotFoundError(
-        f"{source.word} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
+        f"{reader.word} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
         fix="Choose one of them, where that is wanted: `--platform OS/ARCHITECTURE`.",
     )
 
 
-def names_in(source: Source) -> tuple[str, ...]:
+def names_in(reader: ImageReader) -> tuple[str, ...]:
     """The names that a docker-archive gives its one image; () for others, which say them elsewhere."""
-    if not source.is_docker:
+    if not reader.is_docker:
         return ()
     try:
-        images = list(images_of(source))
+        images = list(images_of(reader))
     except Fault as fault:
-        raise broken(source.word, str(fault)) from fault
+        raise broken(reader.word, str(fault)) from fault
     one = len({id(image.item) for image in images}) == 1
     return tuple(image.ref for image in images if image.ref is not None) if one else ()
 
 
-def find_all(source: Source) -> tuple[tuple[Platform, FoundImage], ...]:
-    """Every image of the index that the source's word names, with its platform; what is for none is left out.
+def find_all(reader: ImageReader) -> tuple[tuple[Platform, FoundImage], ...]:
+    """Every image of the index that the reader's word names, with its platform; what is for none is left out.
 
     Raises ImageNotFoundError, SourceError.
     """
-    return tuple((_platform_of(source, each.item), _load(source, each.item)) for each in _chosen(source))
+    return tuple((_platform_of(reader, each.item), _load(reader, each.item)) for each in _chosen(reader))
 
 
-def platforms_in(source: Source) -> tuple[Platform, ...]:
-    """The platforms of the index that the source's word names; () where it names one image.
+def platforms_in(reader: ImageReader) -> tuple[Platform, ...]:
+    """The platforms of the index that the reader's word names; () where it names one image.
 
     Raises ImageNotFoundError, SourceError.
     """
-    chosen = _chosen(source)
-    return () if len(chosen) == 1 else tuple(_platform_of(source, each.item) for each in chosen)
+    chosen = _chosen(reader)
+    return () if len(chosen) == 1 else tuple(_platform_of(reader, each.item) for each in chosen)
 
 
-def index_of(source: Source) -> bytes | None:
-    """The index that the source's word names, as it is stored; None where it is not one document of its own."""
-    if source.is_docker:
+def index_of(reader: ImageReader) -> bytes | None:
+    """The index that the reader's word names, as it is stored; None where it is not one document of its own."""
+    if reader.is_docker:
         return None
     try:
-        index = as_dict(source.document("index.json"), "index.json")
+        index = as_dict(reader.document("index.json"), "index.json")
         named = [
             entry
             for entry in as_list(index.get("manifests"), "index.json")
-            if isinstance(entry, dict) and source.ref in (None, ref_of(entry))
+            if isinstance(entry, dict) and reader.ref in (None, ref_of(entry))
         ]
         if len(named) != 1 or named[0].get("mediaType") not in INDEXES:
             return None
-        return content_of(source, blob_name(named[0]))
+        return content_of(reader, blob_name(named[0]))
     except Fault as fault:
-        raise broken(source.word, str(fault)) from fault
+        raise broken(reader.word, str(fault)) from fault
 
 
-def _chosen(source: Source) -> list[_Named]:
+def _chosen(reader: ImageReader) -> list[_Named]:
     """The image that the word names, or all those of the index."""
     try:
-        images = list(images_of(source))
+        images = list(images_of(reader))
     except Fault as fault:
-        raise broken(source.word, str(fault)) from fault
-    named = [image for image in images if source.ref is None or image.ref == source.ref]
+        raise broken(reader.word, str(fault)) from fault
+    named = [image for image in images if reader.ref is None or image.ref == reader.ref]
     # Attestations lie in an index as images for a platform that is unknown.
     chosen = [image for image in named if not is_unknown(image.item)] or named
     count = len({image.number for image in chosen})
@@ -139,7 +139,7 @@ def _chosen(source: Source) -> list[_Named]:
         return chosen
     names = ", ".join(sorted({image.ref for image in images if image.ref}))
     raise ImageNotFoundError(
-        f"{source.word} names {f'{count} images' if count else 'no image'}; "
+        f"{reader.word} names {f'{count} images' if count else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them behind another colon.",
     )
@@ -151,32 +151,32 @@ def is_unknown(item: dict[str, Any]) -> bool:
     return isinstance(platform, dict) and platform.get("os") == "unknown"
 
 
-def _platform_of(source: Source, item: dict[str, Any]) -> Platform:
+def _platform_of(reader: ImageReader, item: dict[str, Any]) -> Platform:
     """What an index says of an image, else what the image says itself."""
     said = item.get("platform")
     if not isinstance(said, dict):
-        said = json.loads(_load(source, item).config)
+        said = json.loads(_load(reader, item).config)
     os_name, architecture, variant = (str(said.get(key) or "") for key in ("os", "architecture", "variant"))
     return Platform(os=os_name, architecture=architecture, variant=variant or None)
 
 
-def images_of(source: Source, indexes: list[dict[str, Any]] | None = None) -> Iterator[_Named]:
+def images_of(reader: ImageReader, indexes: list[dict[str, Any]] | None = None) -> Iterator[_Named]:
     """Every image; `indexes` gets the descriptors of indexes on the way."""
-    if source.is_docker:
+    if reader.is_docker:
         number = 0
-        for item in as_list(source.document("manifest.json"), "manifest.json"):
+        for item in as_list(reader.document("manifest.json"), "manifest.json"):
             tags = as_dict(item, "manifest.json").get("RepoTags")
             found: list[str | None] = (
                 [tag for tag in tags or () if isinstance(tag, str)] if isinstance(tags, list) else []
             )
-            source.budget.add_descriptors(1 + len(found))
+            reader.budget.add_descriptors(1 + len(found))
             for tag in found or [None]:
                 number += 1
                 yield _Named(number, tag, item)
         return
-    index = as_dict(source.document("index.json"), "index.json")
+    index = as_dict(reader.document("index.json"), "index.json")
     listed = as_list(index.get("manifests"), "index.json")
-    source.budget.add_descriptors(len(listed))
+    reader.budget.add_descriptors(len(listed))
     pending = deque((0, _Named(at, None, item)) for at, item in enumerate(listed))
     known: dict[str, list[Any]] = {}
     seen: set[tuple[int, str]] = set()
@@ -192,45 +192,45 @@ def images_of(source: Source, indexes: list[dict[str, Any]] | None = None) -> It
             seen.add((number, name))
             if indexes is not None:
                 indexes.append(entry)
-            source.budget.check_depth(depth + 1)
+            reader.budget.check_depth(depth + 1)
             if name not in known:
-                known[name] = as_list(as_dict(source.document(name), name).get("manifests"), name)
-            source.budget.add_descriptors(len(known[name]))
+                known[name] = as_list(as_dict(reader.document(name), name).get("manifests"), name)
+            reader.budget.add_descriptors(len(known[name]))
             pending += [(depth + 1, _Named(number, ref, each)) for each in known[name]]
 
 
-def _load(source: Source, item: dict[str, Any]) -> FoundImage:
+def _load(reader: ImageReader, item: dict[str, Any]) -> FoundImage:
     try:
-        return load(source, item)
+        return load(reader, item)
     except Fault as fault:
-        raise broken(source.word, str(fault)) from fault
+        raise broken(reader.word, str(fault)) from fault
 
 
-def load(source: Source, item: dict[str, Any]) -> FoundImage:
+def load(reader: ImageReader, item: dict[str, Any]) -> FoundImage:
     """Config and layers of one image; raises Fault."""
     stored = mismatch = None
-    if source.is_docker:
+    if reader.is_docker:
         config_name = str(item.get("Config"))
         named = as_list(item.get("Layers"), "manifest.json")
-        source.budget.check_layers(len(named))
+        reader.budget.check_layers(len(named))
         described = [{"name": str(name)} for name in named]
     else:
         name = blob_name(item)
-        stored = content_of(source, name)
+        stored = content_of(reader, name)
         manifest = as_dict(parsed(stored, name), name)
         config_name = blob_name(as_dict(manifest.get("config"), name))
         described = [as_dict(layer, name) for layer in as_list(manifest.get("layers"), name)]
-        source.budget.check_layers(len(described))
+        reader.budget.check_layers(len(described))
         mismatch = _mismatch(name, stored)
         if item.get("mediaType") != MANIFEST:
             stored = None
-    content = content_of(source, config_name)
+    content = content_of(reader, config_name)
     config = as_dict(parsed(content, config_name), config_name)
     diff_ids = as_list(as_dict(config.get("rootfs"), config_name).get("diff_ids"), config_name)
     if len(diff_ids) != len(described):
         raise Fault(f"the config names {len(diff_ids)} layers and the manifest {len(described)}")
     layers = [
-        FoundLayer(layer["name"] if source.is_docker else blob_name(layer), str(diff_id), layer)
+        FoundLayer(layer["name"] if reader.is_docker else blob_name(layer), str(diff_id), layer)
         for diff_id, layer in zip(diff_ids, described, strict=True)
     ]
     image_id = hashlib.sha256(content).hexdigest()

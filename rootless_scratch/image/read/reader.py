@@ -21,7 +21,7 @@ from rootless_scratch.image.read.tarread import Member, TarFault, TarReader
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.image.references import Output
+    from rootless_scratch.image.references import Reference
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _PARTS_MAX = 1 << 20
@@ -38,14 +38,14 @@ class Fault(Exception):  # noqa: N818 - one of many that are told together
     """What keeps a document from being read."""
 
 
-class Source:
+class ImageReader:
     """An image layout, or an archive of either kind, by the names of the files in it.
 
     `budget` is the account of what reading it costs. Raises ImageNotFoundError where nothing is there, SourceError
     for what cannot be read, LimitError (limits.py) for what costs too much.
     """
 
-    def __init__(self, output: Output, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(self, output: Reference, limits: Mapping[str, int] | None = None) -> None:
         self.word = output.word
         self.budget = Budget(output.word, DEFAULTS if limits is None else limits)
         self.ref = output.ref
@@ -165,7 +165,7 @@ def broken(word: str, what: str) -> SourceError:
     return SourceError(f"{word} is not a whole image: {what}.", fix="Build or copy it anew.")
 
 
-def content_of(source: Source, name: str) -> bytes:
+def content_of(source: ImageReader, name: str) -> bytes:
     """A document of bounded size as it is stored; raises Fault, LimitError."""
     with source.open(name) as file:
         content = file.read(source.budget.document_size)

@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from rootless_scratch.image.limits import Budget
-    from rootless_scratch.image.read.reader import Source
+    from rootless_scratch.image.read.reader import ImageReader
 
 
 @contextmanager
-def open_layer(source: Source, name: str) -> Iterator[BinaryIO]:
-    """The uncompressed bytes of a layer, counted by the source's budget.
+def open_layer(reader: ImageReader, name: str) -> Iterator[BinaryIO]:
+    """The uncompressed bytes of a layer, counted by the reader's budget.
 
     Raises Fault, LimitError, and HostError where nothing here reads its compression.
     """
-    with source.open(name) as file:
-        source.budget.store(name, file.seek(0, os.SEEK_END))
+    with reader.open(name) as file:
+        reader.budget.store(name, file.seek(0, os.SEEK_END))
         file.seek(0)
         start = cast("BufferedReader", file).peek(4)[:4]
         if start == b"\x28\xb5\x2f\xfd":
             from rootless_scratch.image.zstd import opened
 
-            yield _counted(opened(file), source.budget)
+            yield _counted(opened(file), reader.budget)
             return
         if start[:2] != b"\x1f\x8b":
-            yield _counted(file, source.budget)
+            yield _counted(file, reader.budget)
             return
         from isal import igzip, igzip_lib
 
         try:
             with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:  # type: ignore[no-untyped-call]
-                yield _counted(cast("BinaryIO", unpacked), source.budget)
+                yield _counted(cast("BinaryIO", unpacked), reader.budget)
         except (gzip.BadGzipFile, cast("type[Exception]", igzip_lib.IsalError)) as error:
             raise Fault(f"{name} cannot be unpacked: {error}") from error
 

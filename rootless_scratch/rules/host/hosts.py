@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.host.storage import Place
+    from rootless_scratch.host.storage import Location
 
 OLDEST = {"podman": (4, 3), "buildah": (1, 28)}
 """What this package is tested with, from the oldest on."""
@@ -247,7 +247,7 @@ def _storage(facts: HostFacts) -> Iterator[Judged]:
         )
 
 
-def _room(place: Place, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
+def _room(place: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
     if not place.writable:
         yield forbid(
             *operations,

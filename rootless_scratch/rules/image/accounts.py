@@ -12,7 +12,7 @@ from rootless_scratch.rules.advice import listed, shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _USUAL_MAX = 65535
 """Users usually get 65536 subordinate ids: useradd(8), SUB_UID_COUNT."""
@@ -22,27 +22,27 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 _INSTEAD: Final = {80: 8080, 443: 8443}
 
 
-def judge_account(scene: Scene) -> Iterator[Finding]:
+def judge_account(view: ImageView) -> Iterator[Finding]:
     """Judge the names, the ids, and the ports of the image's user."""
-    user, _, group = scene.config.user.partition(":")
-    if user and number(user) is None and not is_listed(scene.lists.passwd, user):
-        there = scene.is_file("/etc/passwd")
+    user, _, group = view.config.user.partition(":")
+    if user and number(user) is None and not is_listed(view.lists.passwd, user):
+        there = view.is_file("/etc/passwd")
         yield Finding.error(
             rule="user-unknown",
-            subject=scene.config.user,
+            subject=view.config.user,
             message=f"The user {shown(user)} is a name, and {_untold('/etc/passwd', there=there)}.",
             fix=_account_fix("/etc/passwd", there=there),
         )
-    if group and number(group) is None and not is_listed(scene.lists.group, group):
-        there = scene.is_file("/etc/group")
+    if group and number(group) is None and not is_listed(view.lists.group, group):
+        there = view.is_file("/etc/group")
         yield Finding.error(
             rule="group-unknown",
-            subject=scene.config.user,
+            subject=view.config.user,
             message=f"The group {shown(group)} is a name, and {_untold('/etc/group', there=there)}.",
             fix=_account_fix("/etc/group", there=there),
         )
-    yield from _judge_ids(scene, user, group)
-    yield from _judge_ports(scene, user)
+    yield from _judge_ids(view, user, group)
+    yield from _judge_ports(view, user)
 
 
 def _untold(path: str, *, there: bool) -> str:
@@ -54,17 +54,17 @@ def _account_fix(path: str, *, there: bool) -> str:
     return f"Give it by numbers, e.g. `--user 65532:65532`, or {more}."
 
 
-def _judge_ids(scene: Scene, user: str, group: str) -> Iterator[Finding]:
+def _judge_ids(view: ImageView, user: str, group: str) -> Iterator[Finding]:
     high = [text for text in (user, group) if (number(text) or 0) > _USUAL_MAX]
     if high:
         yield Finding.warning(
             rule="id-too-high",
-            subject=scene.config.user,
+            subject=view.config.user,
             message=f"The user or group id {listed(high)} lies beyond the 65536 ids that a user without root "
             "usually has.",
             fix="Choose ids up to 65535, e.g. `--user 65532:65532`.",
         )
-    owned = [entry for entry in scene.rootfs if max(entry.uid, entry.gid) > _USUAL_MAX]
+    owned = [entry for entry in view.rootfs if max(entry.uid, entry.gid) > _USUAL_MAX]
     if owned:
         more = f" (and {len(owned) - 1} more)" if len(owned) > 1 else ""
         yield Finding.warning(
@@ -76,18 +76,18 @@ def _judge_ids(scene: Scene, user: str, group: str) -> Iterator[Finding]:
         )
 
 
-def _judge_ports(scene: Scene, user: str) -> Iterator[Finding]:
-    if scene.account.is_root or user == "root":
+def _judge_ports(view: ImageView, user: str) -> Iterator[Finding]:
+    if view.account.is_root or user == "root":
         return
-    found = [_PORT.match(port) for port in scene.config.ports]
+    found = [_PORT.match(port) for port in view.config.ports]
     low = sorted({int(match[0]) for match in found if match and int(match[0]) < _FIRST_FREE_PORT})
     if low:
-        protocol = "" if f"{low[0]}/tcp" in scene.config.ports else "/udp"
+        protocol = "" if f"{low[0]}/tcp" in view.config.ports else "/udp"
         instead = _INSTEAD.get(low[0], low[0] + 8000)
         yield Finding.warning(
             rule="privileged-port",
             subject=listed([str(port) for port in low]),
-            message=f"The user {shown(scene.config.user)} is not root, and may not listen on the "
+            message=f"The user {shown(view.config.user)} is not root, and may not listen on the "
             f"port{'s' if len(low) > 1 else ''} {listed([str(port) for port in low])} below 1024.",
             fix=f"Listen on e.g. {instead}, and publish it as {low[0]}: `-p {low[0]}:{instead}{protocol}`; or run "
             "it by `podman run --sysctl net.ipv4.ip_unprivileged_port_start=0`.",

@@ -15,28 +15,28 @@ from rootless_scratch.rules.view import dead_end, files_named, in_flag, similar_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash"})
 _SHELL_WORK: Final = re.compile(r"[|&;<>()$`\\*?{}~#!\n=]")
 """Text with one of these needs a shell, or might."""
 
 
-def command_path(scene: Scene, word: str) -> str | None:
+def command_path(view: ImageView, word: str) -> str | None:
     """Find the file that a runtime starts for a word; None where no directory of PATH has it.
 
     Runtimes differ in whether a file without execute bits ends the search; the one that starts is preferred.
     """
-    return scene.tree.command_path(
-        scene.config,
+    return view.tree.command_path(
+        view.config,
         word,
-        usable=lambda path: obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None,
+        usable=lambda path: obstacle(view.account, view.tree.walk(path), EXECUTE) is None,
     )
 
 
-def judge_command(scene: Scene) -> Iterator[Finding]:
+def judge_command(view: ImageView) -> Iterator[Finding]:
     """Say whether the first word leads to a file, and whether CMD was taken for a command of its own."""
-    words = scene.config.words()
+    words = view.config.words()
     if not words:
         yield Finding.error(
             rule="no-command",
@@ -45,34 +45,34 @@ def judge_command(scene: Scene) -> Iterator[Finding]:
             fix=f"Name a program, or give one by {in_flag('--entrypoint', ('/PROGRAM',))}.",
         )
         return
-    path = command_path(scene, words[0])
-    entry = None if path is None else scene.tree.resolve(path)
+    path = command_path(view, words[0])
+    entry = None if path is None else view.tree.resolve(path)
     if entry is None and _is_shell_form(words):
-        yield _shell_form(scene, words)
+        yield _shell_form(view, words)
     elif path is None:
-        yield _not_in_path(scene, words[0])
+        yield _not_in_path(view, words[0])
     elif entry is None:
-        yield _missing(scene, words[0], path)
+        yield _missing(view, words[0], path)
     elif isinstance(entry, File):
-        yield from _judge_relative(scene, words[0])
-        yield from _judge_arguments(scene, entry)
+        yield from _judge_relative(view, words[0])
+        yield from _judge_arguments(view, entry)
     else:
         yield Finding.error(
             rule="command-is-directory",
             subject=words[0],
             message=f"{shown(words[0])} is a directory of the image, and the image is to start it.",
-            fix=f"Name the program in it by its absolute path with {scene.flag()}.",
+            fix=f"Name the program in it by its absolute path with {view.flag()}.",
         )
 
 
-def judge_healthcheck(scene: Scene) -> Iterator[Finding]:
+def judge_healthcheck(view: ImageView) -> Iterator[Finding]:
     """Say whether the test that engines run beside the program can be run: HEALTHCHECK of docker's images."""
-    kind, *words = scene.config.healthcheck or ("NONE",)
+    kind, *words = view.config.healthcheck or ("NONE",)
     if kind == "NONE" or not words:
         return
     command = "/bin/sh" if kind == "CMD-SHELL" else words[0]
-    path = command_path(scene, command)
-    if path is None or not scene.is_file(path):
+    path = command_path(view, command)
+    if path is None or not view.is_file(path):
         needed = "a shell, /bin/sh," if kind == "CMD-SHELL" else shown(command)
         yield Finding.warning(
             rule="healthcheck-unusable",
@@ -88,9 +88,9 @@ def _is_shell_form(words: tuple[str, ...]) -> bool:
     return len(words) > 1 and words[1] == "-c" and posixpath.basename(words[0]) in _SHELLS
 
 
-def _shell_form(scene: Scene, words: tuple[str, ...]) -> Finding:
-    instead = _exec_form(scene, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
-    example = in_flag(scene.flag(), instead) if instead else ""
+def _shell_form(view: ImageView, words: tuple[str, ...]) -> Finding:
+    instead = _exec_form(view, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
+    example = in_flag(view.flag(), instead) if instead else ""
     return Finding.error(
         rule="shell-form",
         subject=words[0],
@@ -102,7 +102,7 @@ def _shell_form(scene: Scene, words: tuple[str, ...]) -> Finding:
     )
 
 
-def _exec_form(scene: Scene, text: str) -> list[str]:
+def _exec_form(view: ImageView, text: str) -> list[str]:
     """Split what a shell would only have split; [] where it would have done more."""
     import json
     import shlex
@@ -121,19 +121,19 @@ def _exec_form(scene: Scene, text: str) -> list[str]:
     except ValueError:
         return []
     if words and "/" not in words[0]:
-        words[0] = next(iter(files_named(scene, words[0])), words[0])
+        words[0] = next(iter(files_named(view, words[0])), words[0])
     return words
 
 
-def _not_in_path(scene: Scene, word: str) -> Finding:
-    directories = [shown(directory) for directory in scene.config.search_path() if directory]
+def _not_in_path(view: ImageView, word: str) -> Finding:
+    directories = [shown(directory) for directory in view.config.search_path() if directory]
     searched = f" ({listed(directories)})" if directories else ", which is empty"
-    meant = similar_file(scene, word)
+    meant = similar_file(view, word)
     fix = "Name the program by its absolute path in the image."
     if meant is not None:
         same = posixpath.basename(meant) == word
         start = "Name it by its absolute path" if same else f"Did you mean {shown(meant)}? Then write"
-        fix = f"{start}: {scene.started_as(meant)}."
+        fix = f"{start}: {view.started_as(meant)}."
     return Finding.error(
         rule="command-not-in-path",
         subject=word,
@@ -142,13 +142,13 @@ def _not_in_path(scene: Scene, word: str) -> Finding:
     )
 
 
-def _judge_relative(scene: Scene, word: str) -> Iterator[Finding]:
+def _judge_relative(view: ImageView, word: str) -> Iterator[Finding]:
     """Runtimes differ where the first match in PATH lies below the working directory: `.`, or an empty name."""
     if "/" in word:
         return
-    for directory in scene.config.search_path():
-        path = posixpath.join("/", scene.config.working_dir, directory, word)
-        if not scene.is_file(path) or obstacle(scene.account, scene.tree.walk(path), EXECUTE) is not None:
+    for directory in view.config.search_path():
+        path = posixpath.join("/", view.config.working_dir, directory, word)
+        if not view.is_file(path) or obstacle(view.account, view.tree.walk(path), EXECUTE) is not None:
             continue
         if not directory.startswith("/"):
             place = shown(directory) if directory else "an empty name"
@@ -157,21 +157,21 @@ def _judge_relative(scene: Scene, word: str) -> Iterator[Finding]:
                 subject=word,
                 message=f"PATH leads to {shown(word)} by {place}, which begins at the working directory; runc "
                 "refuses to start what it finds there, and crun does not.",
-                fix=f"Name it by its absolute path: {scene.started_as(posixpath.normpath(path))}.",
+                fix=f"Name it by its absolute path: {view.started_as(posixpath.normpath(path))}.",
             )
         return
 
 
-def _missing(scene: Scene, word: str, path: str) -> Finding:
+def _missing(view: ImageView, word: str, path: str) -> Finding:
     place = "" if word == path else f" (from the working directory: {shown(posixpath.normpath(path))})"
-    reason = dead_end(scene, path)
-    meant = similar_file(scene, path)
+    reason = dead_end(view, path)
+    meant = similar_file(view, path)
     if reason is not None and "symbolic link" in reason:
         fix = "Add what the link points to; links are followed inside the image, never to the host."
     elif meant is not None:
-        fix = f"Did you mean {shown(meant)}? Then write {scene.started_as(meant)}."
+        fix = f"Did you mean {shown(meant)}? Then write {view.started_as(meant)}."
     else:
-        fix = f"Add the program at that path, or correct {scene.flag()}."
+        fix = f"Add the program at that path, or correct {view.flag()}."
     why = "which is not in it" if reason is None else f"but {reason}"
     return Finding.error(
         rule="command-missing",
@@ -181,23 +181,23 @@ def _missing(scene: Scene, word: str, path: str) -> Finding:
     )
 
 
-def _judge_arguments(scene: Scene, program: File) -> Iterator[Finding]:
+def _judge_arguments(view: ImageView, program: File) -> Iterator[Finding]:
     """CMD holds the entrypoint's arguments; recipes for images without entrypoint name the program there."""
-    if not scene.config.entrypoint or not scene.config.cmd:
+    if not view.config.entrypoint or not view.config.cmd:
         return
-    entrypoint, word = scene.config.entrypoint[0], scene.config.cmd[0]
+    entrypoint, word = view.config.entrypoint[0], view.config.cmd[0]
     # Programs of many names (busybox) take the name of another as argument: a link to them is no repetition.
     own_names = {posixpath.basename(entrypoint), posixpath.basename(program.path)}
     is_own_name = posixpath.basename(word) in own_names
-    path = command_path(scene, word)
+    path = command_path(view, word)
     if path is not None:
-        if is_own_name and scene.tree.resolve(path) == program:
+        if is_own_name and view.tree.resolve(path) == program:
             yield Finding.warning(
                 rule="command-repeated",
                 subject=word,
                 message=f"CMD names the program {shown(word)} again, which hands its own name to "
                 f"the entrypoint {shown(entrypoint)} as an argument.",
-                fix=_without_first_word(scene.config.cmd, entrypoint),
+                fix=_without_first_word(view.config.cmd, entrypoint),
             )
     elif is_own_name:
         yield Finding.error(
@@ -205,20 +205,20 @@ def _judge_arguments(scene: Scene, program: File) -> Iterator[Finding]:
             subject=word,
             message=f"CMD names the program by {shown(word)}, a name that no directory of PATH has, "
             f"and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",
-            fix=_without_first_word(scene.config.cmd, entrypoint),
+            fix=_without_first_word(view.config.cmd, entrypoint),
         )
     else:
-        yield from _another_program(scene, word, entrypoint)
+        yield from _another_program(view, word, entrypoint)
 
 
-def _another_program(scene: Scene, word: str, entrypoint: str) -> Iterator[Finding]:
+def _another_program(view: ImageView, word: str, entrypoint: str) -> Iterator[Finding]:
     """Wrappers start what CMD names, other programs take it for a subcommand: only its owner knows."""
-    for path in files_named(scene, word)[:1]:
-        file = scene.tree.resolve(path)
+    for path in files_named(view, word)[:1]:
+        file = view.tree.resolve(path)
         if (
             isinstance(file, File)
-            and file != scene.tree.resolve(command_path(scene, entrypoint) or "/")
-            and obstacle(scene.account, scene.tree.walk(path), EXECUTE) is None
+            and file != view.tree.resolve(command_path(view, entrypoint) or "/")
+            and obstacle(view.account, view.tree.walk(path), EXECUTE) is None
         ):
             yield Finding.warning(
                 rule="command-not-in-path",
@@ -226,7 +226,7 @@ def _another_program(scene: Scene, word: str, entrypoint: str) -> Iterator[Findi
                 message=f"CMD begins with {shown(word)}, the name of {shown(path)}, which no directory of "
                 f"PATH has, and CMD only gives arguments to the entrypoint {shown(entrypoint)}.",
                 fix="If that program is meant, name it by its absolute path: "
-                f"{in_flag('--entrypoint', (path, *(scene.config.cmd or ())[1:]))}.",
+                f"{in_flag('--entrypoint', (path, *(view.config.cmd or ())[1:]))}.",
             )
 
 
@@ -236,8 +236,8 @@ def _without_first_word(cmd: tuple[str, ...], entrypoint: str) -> str:
     return f"Give the arguments alone: {in_flag('--cmd', cmd[1:])}."
 
 
-def started_path(scene: Scene) -> str | None:
+def started_path(view: ImageView) -> str | None:
     """Give the path of the file that is started; None where the command leads to no file."""
-    words = scene.config.words()
-    path = command_path(scene, words[0]) if words else None
-    return path if path is not None and isinstance(scene.tree.resolve(path), File) else None
+    words = view.config.words()
+    path = command_path(view, words[0]) if words else None
+    return path if path is not None and isinstance(view.tree.resolve(path), File) else None

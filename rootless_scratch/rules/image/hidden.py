@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rootless_scratch.image.rootfs import Entry
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _KERNEL: Final = ("/proc", "/sys", "/dev")
 """runc mounts these over ordinary directories alone, and over no link."""
@@ -26,10 +26,10 @@ _GIVEN: Final = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 _MARK: Final = "/run/.containerenv"
 
 
-def judge_hidden(scene: Scene, opened: Iterable[str]) -> Iterator[Finding]:
+def judge_hidden(view: ImageView, opened: Iterable[str]) -> Iterator[Finding]:
     """Refuse to start by what lies where every runtime mounts something else; `opened` are paths."""
-    covered = {entry.path for path in _GIVEN if (entry := scene.tree.resolve(path)) is not None}
-    files = (scene.tree.resolve(path) for path in opened)
+    covered = {entry.path for path in _GIVEN if (entry := view.tree.resolve(path)) is not None}
+    files = (view.tree.resolve(path) for path in opened)
     for path in dict.fromkeys(file.path for file in files if file is not None):
         if path in covered or path.startswith(tuple(f"{place}/" for place in _KERNEL)):
             yield Finding.error(
@@ -40,23 +40,23 @@ def judge_hidden(scene: Scene, opened: Iterable[str]) -> Iterator[Finding]:
             )
 
 
-def judge_mount_points(scene: Scene) -> Iterator[Finding]:
+def judge_mount_points(view: ImageView) -> Iterator[Finding]:
     """Refuse entries over which a runtime cannot mount what every container gets."""
-    entries = {entry.path: entry for entry in scene.rootfs}
+    entries = {entry.path: entry for entry in view.rootfs}
     for path in _KERNEL:
         entry = entries.get(path)
         if entry is not None and not isinstance(entry, Directory):
             yield _unusable(entry, f"a runtime mounts {path} over an ordinary directory alone")
     etc = entries.get("/etc")
-    if etc is not None and not isinstance(scene.tree.resolve("/etc"), Directory):
+    if etc is not None and not isinstance(view.tree.resolve("/etc"), Directory):
         yield _unusable(etc, "podman writes files into that directory")
     for path in _IN_MEMORY:
-        blocked = _blocked(scene, entries, path)
+        blocked = _blocked(view, entries, path)
         if blocked is not None:
             who = "a runtime mounts" if path == "/run" else "`run` mounts an empty"
             yield _unusable(blocked, f"{who} {path} over a directory")
     for path in (*_GIVEN, _MARK):
-        entry = scene.tree.resolve(path)
+        entry = view.tree.resolve(path)
         if isinstance(entry, Directory):
             mark = path == _MARK
             yield Finding(
@@ -69,12 +69,12 @@ def judge_mount_points(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _blocked(scene: Scene, entries: dict[str, Entry], path: str) -> Entry | None:
+def _blocked(view: ImageView, entries: dict[str, Entry], path: str) -> Entry | None:
     """The entry on the way to a directory that is, or leads to, a file; links to nothing are made good."""
     reached = ""
     for name in path.strip("/").split("/"):
         reached = f"{reached}/{name}"
-        if isinstance(scene.tree.resolve(reached), File):
+        if isinstance(view.tree.resolve(reached), File):
             return entries.get(reached)
     return None
 

@@ -27,7 +27,7 @@ from rootless_scratch.rules.image.places import judge_places
 from rootless_scratch.rules.program.loaders import judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
-from rootless_scratch.rules.view import Scene
+from rootless_scratch.rules.view import ImageView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,61 +83,61 @@ def judge_image(
     tree = Tree(rootfs)
     lists = read_lists(tree, content)
     account = account_of(config.user, lists)
-    scene = Scene(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
+    view = ImageView(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
     root = TreeRoot(tree, read=read, content=content)
     facts = {program.path: program.facts for program in programs}
-    started = _started(scene, facts)
-    executed = tuple(_executed(scene, started, facts))
-    libraries = tuple(_libraries(scene, started, facts, root))
+    started = _started(view, facts)
+    executed = tuple(_executed(view, started, facts))
+    libraries = tuple(_libraries(view, started, facts, root))
     findings = [
-        *judge_command(scene),
-        *judge_healthcheck(scene),
-        *judge_execution(scene, executed),
-        *_judge_programs(scene, programs, root, sought, bundling=bundling),
-        *judge_reading(scene, libraries),
-        *judge_hidden(scene, (*executed, *libraries)),
-        *judge_mount_points(scene),
-        *judge_depth(scene, started, facts),
+        *judge_command(view),
+        *judge_healthcheck(view),
+        *judge_execution(view, executed),
+        *_judge_programs(view, programs, root, sought, bundling=bundling),
+        *judge_reading(view, libraries),
+        *judge_hidden(view, (*executed, *libraries)),
+        *judge_mount_points(view),
+        *judge_depth(view, started, facts),
         *_judge_platform(started, facts, platform),
-        *judge_account(scene),
-        *judge_places(scene),
-        *judge_privileges(scene, started),
-        *judge_needs(scene, programs),
-        *judge_machines(scene, programs),
+        *judge_account(view),
+        *judge_places(view),
+        *judge_privileges(view, started),
+        *judge_needs(view, programs),
+        *judge_machines(view, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
         findings.append(_no_platform(config))
     return tuple(sorted(dict.fromkeys(findings), key=lambda finding: _RANK[finding.severity]))
 
 
-def _started(scene: Scene, facts: Mapping[str, ProgramFacts]) -> tuple[File, ...]:
-    path = started_path(scene)
+def _started(view: ImageView, facts: Mapping[str, ProgramFacts]) -> tuple[File, ...]:
+    path = started_path(view)
     if path is None:
         return ()
-    found = msgspec.structs.replace(scene.config, entrypoint=(path,), cmd=None)
-    return scene.tree.started_files(found, lambda file: facts.get(file.path))
+    found = msgspec.structs.replace(view.config, entrypoint=(path,), cmd=None)
+    return view.tree.started_files(found, lambda file: facts.get(file.path))
 
 
-def _executed(scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts]) -> Iterator[str]:
+def _executed(view: ImageView, started: Sequence[File], facts: Mapping[str, ProgramFacts]) -> Iterator[str]:
     """List the paths that the kernel opens for execution: the command, interpreters of scripts, loaders."""
-    path = started_path(scene)
+    path = started_path(view)
     if path is not None:
         yield path
     for file in started:
         known = facts.get(file.path)
         if known is None:
             continue
-        asked = scene.tree.asked_of_env(scene.config, known)
+        asked = view.tree.asked_of_env(view.config, known)
         for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None, asked):
-            if interpreter is not None and interpreter.startswith("/") and scene.is_file(interpreter):
+            if interpreter is not None and interpreter.startswith("/") and view.is_file(interpreter):
                 yield interpreter
 
 
 def _libraries(
-    scene: Scene, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
+    view: ImageView, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
 ) -> Iterator[str]:
     """List the paths of the libraries that loaders open to start the image."""
-    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    library_path = dict(view.config.env).get("LD_LIBRARY_PATH", "")
     for file in started:
         known = facts.get(file.path)
         if known is not None and known.elf is not None and known.elf.interpreter is not None:
@@ -146,9 +146,9 @@ def _libraries(
 
 
 def _judge_programs(
-    scene: Scene, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
+    view: ImageView, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
 ) -> Iterator[Finding]:
-    library_path = dict(scene.config.env).get("LD_LIBRARY_PATH", "")
+    library_path = dict(view.config.env).get("LD_LIBRARY_PATH", "")
     for program in programs:
         yield from judge_program(
             program.facts,
@@ -156,8 +156,8 @@ def _judge_programs(
             root=root,
             image_path=program.path,
             library_path=library_path,
-            search_path=scene.config.search_path(),
-            working_dir=scene.config.working_dir,
+            search_path=view.config.search_path(),
+            working_dir=view.config.working_dir,
             sought=sought,
             bundling=bundling,
         )

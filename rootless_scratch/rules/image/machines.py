@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.plan.planner import Program
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _OLD_KERNEL: Final = (4, 18)
 """Nothing older runs containers without root: docs/hosts.md."""
@@ -31,9 +31,9 @@ _HANDLERS: Final = frozenset(
 _KILLS: Final = frozenset({"9", "KILL", "SIGKILL"})
 
 
-def judge_machines(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+def judge_machines(view: ImageView, programs: Sequence[Program]) -> Iterator[Finding]:
     """Judge every program by what its notes, headers and code ask for."""
-    started = started_path(scene)
+    started = started_path(view)
     for program in programs:
         elf = program.facts.elf
         if elf is not None:
@@ -42,7 +42,7 @@ def judge_machines(scene: Scene, programs: Sequence[Program]) -> Iterator[Findin
             yield from _vsyscall(program.facts.path, elf)
             yield from _pages(program.facts.path, elf)
             if program.path == started:
-                yield from _signals(scene, program.facts.path, elf)
+                yield from _signals(view, program.facts.path, elf)
 
 
 def _level(subject: str, elf: ElfFacts) -> Iterator[Finding]:
@@ -92,17 +92,17 @@ def _pages(subject: str, elf: ElfFacts) -> Iterator[Finding]:
         )
 
 
-def _signals(scene: Scene, subject: str, elf: ElfFacts) -> Iterator[Finding]:
+def _signals(view: ImageView, subject: str, elf: ElfFacts) -> Iterator[Finding]:
     """The kernel gives the first process of a container no signal that it has no handler for: pid_namespaces(7).
 
     It matters for servers. Only imports tell that there is none, and only where all libraries are those of C.
     """
-    if not scene.config.ports:
+    if not view.config.ports:
         return
     alone = all(name.startswith(_C_LIBRARIES) for name in elf.needed)
     if elf.interpreter is None or not elf.needed or not alone or elf.go is not None:
         return
-    if _HANDLERS.isdisjoint(elf.functions) and (scene.config.stop_signal or "").upper() not in _KILLS:
+    if _HANDLERS.isdisjoint(elf.functions) and (view.config.stop_signal or "").upper() not in _KILLS:
         yield Finding.info(
             rule="ignores-signals",
             subject=subject,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.plan.planner import Plan, Program
     from rootless_scratch.image.spec import Spec
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _SHOWN = 3
 
@@ -129,24 +129,24 @@ def judge_covered(plan: Plan) -> Iterator[Finding]:
         )
 
 
-def judge_needs(scene: Scene, programs: Sequence[Program]) -> Iterator[Finding]:
+def judge_needs(view: ImageView, programs: Sequence[Program]) -> Iterator[Finding]:
     """Judge every program by what it will ask its surroundings for."""
     for program in programs:
         elf = program.facts.elf
         if elf is not None:
             for judge in _RULES:
-                yield from judge(scene, program, elf)
+                yield from judge(view, program, elf)
 
 
-def _certificates(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _certificates(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     own = any(module == _OWN_AUTHORITIES for module, _ in elf.go.modules) if elf.go else False
     crates = [crate for crate in _TLS_CRATES if crate in elf.crates and "webpki-roots" not in elf.crates]
     evidence = [*_called(elf, _TLS), *crates]
-    variables = dict(scene.config.env)
+    variables = dict(view.config.env)
     named = [variables[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in variables]
-    if not evidence or own or any(map(scene.tree.is_present, named)):
+    if not evidence or own or any(map(view.tree.is_present, named)):
         return
-    if any(map(scene.is_file, _BUNDLES)) or any(_has_files(scene, place) for place in _CERTIFICATE_DIRECTORIES):
+    if any(map(view.is_file, _BUNDLES)) or any(_has_files(view, place) for place in _CERTIFICATE_DIRECTORIES):
         return
     yield _finding(
         "needs-ca-certificates",
@@ -157,16 +157,16 @@ def _certificates(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Fin
     )
 
 
-def _time_zones(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    variables = dict(scene.config.env)
+def _time_zones(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+    variables = dict(view.config.env)
     evidence = list(_called(elf, ("time.LoadLocation",)))
     zone = variables.get("TZ", "").removeprefix(":")
     if _ZONE.fullmatch(zone):
         evidence.append(f"TZ={shown(zone)}")
     embedded = "time/tzdata.loadFromEmbeddedTZData" in elf.functions
-    if not evidence or embedded or scene.tree.is_present(variables.get("ZONEINFO", "/\0")):
+    if not evidence or embedded or view.tree.is_present(variables.get("ZONEINFO", "/\0")):
         return
-    if any(_has_files(scene, place) for place in _ZONES):
+    if any(_has_files(view, place) for place in _ZONES):
         return
     yield _finding(
         "needs-time-zones",
@@ -177,11 +177,11 @@ def _time_zones(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Findi
     )
 
 
-def _temporary_files(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _temporary_files(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     crates = ["tempfile"] if "tempfile" in elf.crates else []
     evidence = [*_called(elf, _TEMPORARY), *crates]
-    place = dict(scene.config.env).get("TMPDIR") or "/tmp"  # noqa: S108 - of the image
-    if evidence and not isinstance(scene.tree.resolve(place), Directory):
+    place = dict(view.config.env).get("TMPDIR") or "/tmp"  # noqa: S108 - of the image
+    if evidence and not isinstance(view.tree.resolve(place), Directory):
         yield _finding(
             "needs-tmp",
             program,
@@ -192,9 +192,9 @@ def _temporary_files(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[
         )
 
 
-def _accounts(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _accounts(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     evidence = list(_called(elf, _ACCOUNTS if elf.static else (*_ACCOUNTS, *_ACCOUNTS_IMPORTED)))
-    if evidence and not scene.is_file("/etc/passwd"):
+    if evidence and not view.is_file("/etc/passwd"):
         yield _finding(
             "needs-accounts",
             program,
@@ -204,14 +204,14 @@ def _accounts(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding
         )
 
 
-def _home(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _home(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     """Without HOME runtimes take the home of /etc/passwd, else `/`, where nobody but root may write."""
     evidence = list(_called(elf, ("os.UserCacheDir", "os.UserConfigDir")))
-    home = dict(scene.config.env).get("HOME")
-    if not evidence or scene.account.is_root or (home is None and scene.is_file("/etc/passwd")):
+    home = dict(view.config.env).get("HOME")
+    if not evidence or view.account.is_root or (home is None and view.is_file("/etc/passwd")):
         return
-    steps = scene.tree.walk(home or "/")
-    if steps and isinstance(steps[-1], Directory) and obstacle(scene.account, steps, WRITE | EXECUTE) is None:
+    steps = view.tree.walk(home or "/")
+    if steps and isinstance(steps[-1], Directory) and obstacle(view.account, steps, WRITE | EXECUTE) is None:
         return
     yield _finding(
         "needs-home",
@@ -220,18 +220,18 @@ def _home(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
         f"may not write to {shown(home or '/')}.",
         "Add a home directory by `--with nonroot`."
         if home is None
-        else f"Add it by `--mkdir {shown(home)}:uid={scene.account.uid or 0},gid={scene.account.gid or 0}`.",
+        else f"Add it by `--mkdir {shown(home)}:uid={view.account.uid or 0},gid={view.account.gid or 0}`.",
     )
 
 
-def _name_service(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _name_service(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     """Glibc alone has a name service switch: nsswitch.conf(5)."""
     evidence = list(_called(elf, _RESOLVING))
     static = elf.static and any(name in elf.functions for name in _NSS)
     dynamic = elf.interpreter is not None and not is_musl(elf.interpreter)
     if not evidence or not (static or dynamic):
         return
-    if not scene.is_file("/etc/nsswitch.conf"):
+    if not view.is_file("/etc/nsswitch.conf"):
         yield _finding(
             "needs-nsswitch",
             program,
@@ -250,9 +250,9 @@ def _name_service(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Fin
         )
 
 
-def _services(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _services(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     evidence = list(_called(elf, _SERVICES))
-    if evidence and not scene.is_file("/etc/services"):
+    if evidence and not view.is_file("/etc/services"):
         yield _finding(
             "needs-services",
             program,
@@ -262,15 +262,15 @@ def _services(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding
         )
 
 
-def _locale(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _locale(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     """Every program calls setlocale; it matters where the image asks for a locale, and glibc has to load it."""
-    variables = dict(scene.config.env)
+    variables = dict(view.config.env)
     name = next((variables[key] for key in _LOCALE_VARIABLES if variables.get(key)), "C")
     glibc = "_nl_load_locale" in elf.functions if elf.static else not is_musl(elf.interpreter)
     evidence = list(_called(elf, ("setlocale", "newlocale")))
     if not evidence or not glibc or name in {"C", "POSIX"}:
         return
-    if any(_has_files(scene, place) or scene.is_file(place) for place in _LOCALES):
+    if any(_has_files(view, place) or view.is_file(place) for place in _LOCALES):
         return
     is_c = name.lower().replace("-", "") == "c.utf8"
     yield _finding(
@@ -283,9 +283,9 @@ def _locale(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     )
 
 
-def _terminals(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _terminals(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     evidence = list(_called(elf, _TERMINAL))
-    if evidence and not any(_has_files(scene, place) for place in _TERMINALS):
+    if evidence and not any(_has_files(view, place) for place in _TERMINALS):
         yield _finding(
             "needs-terminfo",
             program,
@@ -294,9 +294,9 @@ def _terminals(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Findin
         )
 
 
-def _mime_types(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _mime_types(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     evidence = list(_called(elf, ("mime.TypeByExtension",)))
-    if evidence and not any(map(scene.is_file, _MIME_FILES)):
+    if evidence and not any(map(view.is_file, _MIME_FILES)):
         yield _finding(
             "needs-mime-types",
             program,
@@ -306,9 +306,9 @@ def _mime_types(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Findi
         )
 
 
-def _other_programs(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _other_programs(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
     shell = list(_called(elf, ("system", "popen")))
-    if shell and not scene.is_file("/bin/sh"):
+    if shell and not view.is_file("/bin/sh"):
         yield _finding(
             "needs-shell",
             program,
@@ -316,7 +316,7 @@ def _other_programs(scene: Scene, program: Program, elf: ElfFacts) -> Iterator[F
             "Add a static shell, e.g. `--copy /bin/busybox:/bin/sh`, if what uses it is needed.",
         )
     starts = list(_called(elf, ("os/exec.(*Cmd).Start",)))
-    others = (file for file in scene.rootfs.files if file.mode & 0o111 and file.path != program.path)
+    others = (file for file in view.rootfs.files if file.mode & 0o111 and file.path != program.path)
     if starts and next(others, None) is None:
         yield _finding(
             "needs-other-programs",
@@ -349,13 +349,13 @@ def _listed(evidence: Sequence[str]) -> str:
     return listed(evidence[:_SHOWN])
 
 
-def _has_files(scene: Scene, directory: str) -> bool:
+def _has_files(view: ImageView, directory: str) -> bool:
     """Tell whether a directory of the image, or one that is linked to its path, holds any file or link."""
-    found = scene.tree.resolve(directory)
+    found = view.tree.resolve(directory)
     if not isinstance(found, Directory):
         return False
     below = posixpath.join(found.path, "")
-    return any(entry.path.startswith(below) and not isinstance(entry, Directory) for entry in scene.rootfs)
+    return any(entry.path.startswith(below) and not isinstance(entry, Directory) for entry in view.rootfs)
 
 
 def _name(program: Program) -> str:

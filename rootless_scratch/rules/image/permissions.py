@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.rules.access import Answer
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 _EFFECTIVE: Final = re.compile(r"[+=](?=[eip]*e)[eip]*p")
 """Permitted and effective: the kernel asks for no others (bprm_caps_from_vfs_caps())."""
 
 
-def judge_execution(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:
+def judge_execution(view: ImageView, paths: Iterable[str]) -> Iterator[Finding]:
     """Judge, for every path that the kernel opens to start the image, whether the user may execute it."""
     for path in paths:
-        steps = scene.tree.walk(path)
-        found = obstacle(scene.account, steps, EXECUTE) if steps else None
+        steps = view.tree.walk(path)
+        found = obstacle(view.account, steps, EXECUTE) if steps else None
         if found is not None:
-            yield _not_executable(scene, *found)
+            yield _not_executable(view, *found)
 
 
-def judge_reading(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:
+def judge_reading(view: ImageView, paths: Iterable[str]) -> Iterator[Finding]:
     """Judge whether the user may read the libraries that the loader opens; the first that is not is told."""
     for path in paths:
-        steps = scene.tree.walk(path)
-        found = obstacle(scene.account, steps, READ) if steps else None
+        steps = view.tree.walk(path)
+        found = obstacle(view.account, steps, READ) if steps else None
         if found is not None:
             entry, answer = found
-            user = f"the user {shown(scene.config.user)}" if scene.config.user else "root"
+            user = f"the user {shown(view.config.user)}" if view.config.user else "root"
             may = "may not" if answer == "no" else "might not"
             yield Finding(
                 rule="not-readable",
@@ -51,8 +51,8 @@ def judge_reading(scene: Scene, paths: Iterable[str]) -> Iterator[Finding]:
             return
 
 
-def _not_executable(scene: Scene, entry: Entry, answer: Answer) -> Finding:
-    user = f"the user {shown(scene.config.user)}" if scene.config.user else "root"
+def _not_executable(view: ImageView, entry: Entry, answer: Answer) -> Finding:
+    user = f"the user {shown(view.config.user)}" if view.config.user else "root"
     is_file = isinstance(entry, File)
     deed = "execute it" if is_file else "pass through it"
     flag = f"--copy SRC:{shown(entry.path)}" if is_file else f"--mkdir {shown(entry.path)}"
@@ -75,7 +75,7 @@ def _not_executable(scene: Scene, entry: Entry, answer: Answer) -> Finding:
     )
 
 
-def judge_privileges(scene: Scene, started: Iterable[File]) -> Iterator[Finding]:
+def judge_privileges(view: ImageView, started: Iterable[File]) -> Iterator[Finding]:
     """Warn of file capabilities that keep a program from starting, and of bits without effect."""
     for file in started:
         if file.capabilities is not None and _EFFECTIVE.search(file.capabilities):
@@ -87,7 +87,7 @@ def judge_privileges(scene: Scene, started: Iterable[File]) -> Iterator[Finding]
                 fix="Leave them out (`sudo setcap -r FILE`); a program that listens on ports from 1024 on "
                 "needs none.",
             )
-    marked = [file for file in scene.rootfs.files if file.mode & (stat.S_ISUID | stat.S_ISGID)]
+    marked = [file for file in view.rootfs.files if file.mode & (stat.S_ISUID | stat.S_ISGID)]
     if marked:
         more = f" (and {len(marked) - 1} more)" if len(marked) > 1 else ""
         yield Finding.warning(

@@ -15,7 +15,7 @@ from rootless_scratch.rules.view import dead_end
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 
 _KERNEL: Final = ("/proc", "/sys")
@@ -32,18 +32,18 @@ _LINKS_LIMIT: Final = 40
 _OVER_SYS: Final = ("/sys", "/sys/fs/cgroup")
 
 
-def judge_places(scene: Scene) -> Iterator[Finding]:
+def judge_places(view: ImageView) -> Iterator[Finding]:
     """Judge the working directory and every volume."""
-    if scene.config.working_dir:
-        yield from _judge_working_directory(scene, scene.config.working_dir)
-    for volume in scene.config.volumes:
-        yield from _judge_volume(scene, volume)
+    if view.config.working_dir:
+        yield from _judge_working_directory(view, view.config.working_dir)
+    for volume in view.config.volumes:
+        yield from _judge_volume(view, volume)
 
 
-def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
+def _judge_working_directory(view: ImageView, path: str) -> Iterator[Finding]:
     reason = None if path.startswith("/") else "it is not an absolute path"
-    entry = scene.tree.resolve(path)
-    place = _place(scene, path)
+    entry = view.tree.resolve(path)
+    place = _place(view, path)
     if reason is None and (_below(place, _KERNEL) or _DEVICES.fullmatch(place)):
         if _IN_KERNEL.fullmatch(place):
             return
@@ -51,7 +51,7 @@ def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
     elif isinstance(entry, File):
         reason = f"{shown(entry.path)} is a file, not a directory"
     elif entry is None:
-        reason = reason or dead_end(scene, path)
+        reason = reason or dead_end(view, path)
     if reason is not None:
         yield Finding.error(
             rule="working-directory-unusable",
@@ -69,7 +69,7 @@ def _judge_working_directory(scene: Scene, path: str) -> Iterator[Finding]:
         )
 
 
-def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
+def _judge_volume(view: ImageView, path: str) -> Iterator[Finding]:
     if path == "/":
         yield Finding.error(
             rule="volume-unusable",
@@ -78,9 +78,9 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
             fix="Give the directory of persistent data to `--volume`, e.g. `--volume /data`.",
         )
         return
-    steps = scene.tree.walk(path)
-    user = shown(scene.config.user)
-    place = _place(scene, path)
+    steps = view.tree.walk(path)
+    user = shown(view.config.user)
+    place = _place(view, path)
     covered = _below(place, ("/proc",)) or place == "/dev" or _DEVICES.fullmatch(place)
     if covered or (_below(place, ("/sys",)) and place not in _OVER_SYS):
         yield Finding.error(
@@ -89,7 +89,7 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
             message=f"{shown(path)} belongs to what a runtime mounts by itself; no volume can be mounted there.",
             fix="Give another directory to `--volume`, e.g. `--volume /data`.",
         )
-    elif not steps and _is_below_file(scene, path):
+    elif not steps and _is_below_file(view, path):
         yield Finding.error(
             rule="volume-unusable",
             subject=path,
@@ -102,7 +102,7 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
             subject=path,
             message=f"The volume {shown(path)} is not in the image; podman makes it for the image's user, "
             "and other engines make it for root.",
-            fix=f"Add it by `--mkdir {_owned(scene, path)}`.",
+            fix=f"Add it by `--mkdir {_owned(view, path)}`.",
         )
     elif isinstance(steps[-1], File):
         yield Finding.error(
@@ -111,25 +111,25 @@ def _judge_volume(scene: Scene, path: str) -> Iterator[Finding]:
             message=f"{shown(path)} is a file of the image, and no volume can be mounted over it.",
             fix="Give the directory that holds it to `--volume`.",
         )
-    elif (obstacle(scene.account, steps, WRITE | EXECUTE) or (None, ""))[1] == "no":
+    elif (obstacle(view.account, steps, WRITE | EXECUTE) or (None, ""))[1] == "no":
         yield Finding.warning(
             rule="volume-not-writable",
             subject=path,
             message=f"The user {user} may not write to the volume {shown(path)}: a new volume takes over "
             f"the mode {steps[-1].mode:04o} and the owner {steps[-1].uid}:{steps[-1].gid} that it has here.",
-            fix=f"Make it by `--mkdir {_owned(scene, path)}`.",
+            fix=f"Make it by `--mkdir {_owned(view, path)}`.",
         )
 
 
-def _place(scene: Scene, path: str) -> str:
+def _place(view: ImageView, path: str) -> str:
     """The path with all links of the image followed, also where its end is not in the image."""
     rest: list[str] = []
     above = posixpath.join("/", posixpath.normpath(path))
     for _ in range(_LINKS_LIMIT):
-        entry = scene.tree.resolve(above)
+        entry = view.tree.resolve(above)
         if entry is not None:
             return posixpath.join(entry.path, *rest)
-        link = scene.link(above)
+        link = view.link(above)
         if link is not None:
             above = posixpath.normpath(posixpath.join(posixpath.dirname(above), link.target))
         else:
@@ -138,9 +138,9 @@ def _place(scene: Scene, path: str) -> str:
     return posixpath.join(above, *rest)
 
 
-def _is_below_file(scene: Scene, path: str) -> bool:
+def _is_below_file(view: ImageView, path: str) -> bool:
     while (path := posixpath.dirname(path)) not in {"/", ""}:
-        if scene.is_file(path):
+        if view.is_file(path):
             return True
     return False
 
@@ -149,8 +149,8 @@ def _below(path: str, places: tuple[str, ...]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def _owned(scene: Scene, path: str) -> str:
-    account = scene.account
+def _owned(view: ImageView, path: str) -> str:
+    account = view.account
     if account.uid is None or account.is_root:
         return shown(path)
     return f"{shown(path)}:uid={account.uid}" + (f",gid={account.gid}" if account.gid is not None else "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Severity
     from rootless_scratch.image.envline import EnvLine
     from rootless_scratch.image.rootfs import Entry
-    from rootless_scratch.rules.view import Scene
+    from rootless_scratch.rules.view import ImageView
 
 
 def judge_script(
@@ -49,7 +49,7 @@ def judge_script(
     return None if any(map(is_present, paths)) else _unknown_to_env(shebang[1], line, subject)
 
 
-def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, ProgramFacts]) -> Iterator[Finding]:
+def judge_depth(view: ImageView, started: Iterable[File], facts: Mapping[str, ProgramFacts]) -> Iterator[Finding]:
     """Refuse scripts whose interpreters are scripts too, deeper than the kernel follows."""
     for file in started:
         entry: Entry | None = file
@@ -57,7 +57,7 @@ def judge_depth(scene: Scene, started: Iterable[File], facts: Mapping[str, Progr
             found = facts.get(entry.path) if isinstance(entry, File) else None
             if found is None or not found.shebang:
                 break
-            entry = scene.tree.resolve(posixpath.join("/", scene.config.working_dir, found.shebang[0]))
+            entry = view.tree.resolve(posixpath.join("/", view.config.working_dir, found.shebang[0]))
         else:
             yield Finding.error(
                 rule="script-too-deep",
