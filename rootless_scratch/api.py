@@ -135,9 +135,9 @@ def container(
     `publish={8080: None}` publishes a port on a free one of this host, which `port(8080)` tells. `ready` is
     "started", "port" (its published ports answer: the default where there are any), "healthy" (its health check is
     content), a compiled expression that matches a line of its output, or a function. See
-    rootless_scratch.engine.container.running for all that is promised and raised.
+    rootless_scratch.engine.container.block for all that is promised and raised.
     """
-    from rootless_scratch.engine.container.running import container as beside
+    from rootless_scratch.engine.container.block import container as beside
     from rootless_scratch.engine.request.destination import destination_of
     from rootless_scratch.verbs.explain import explaining
 

@@ -7,7 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rootless_scratch.errors import EndedEarlyError, EngineError, EngineTimeoutError, UsageError
+from rootless_scratch.errors import EndedEarlyError, EngineTimeoutError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,11 +147,3 @@ def _quoted(container: RunningContainer) -> str:
     lines = _detail(container).split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f" It last said: {last[:200]!r}." if last else ""
-
-
-def no_health_check() -> EngineError:
-    """The error for a container that has none."""
-    return EngineError(
-        "The container has no health check.",
-        fix='Say health_cmd="/program --arguments", or wait for something else.',
-    )

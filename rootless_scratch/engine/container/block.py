@@ -1,0 +1,149 @@
+"""The `with` block in which a container runs beside the caller."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Unpack, cast
+
+from rootless_scratch.engine.container import readiness
+from rootless_scratch.engine.container.launch import Call, Notes, created, launch
+from rootless_scratch.engine.container.opening import Opening
+from rootless_scratch.engine.container.running import RunningContainer
+from rootless_scratch.engine.request.options import ContainerOptions, Options, request
+from rootless_scratch.engine.request.values import parse_ports
+from rootless_scratch.errors import EngineError, HostError, UsageError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Sequence
+
+    from rootless_scratch.engine.container.lifecycle import Lifecycle
+    from rootless_scratch.engine.container.readiness import Ready
+    from rootless_scratch.engine.container.recording import Recording
+    from rootless_scratch.engine.request.request import Port, Request
+
+READY_TIMEOUT = 30.0
+"""Seconds in which a container is to become ready."""
+
+_SELF = "127.0.0.1"
+
+
+@contextmanager
+def container(
+    image: str,
+    arguments: Sequence[str] = (),
+    *,
+    ready: Ready | None = None,
+    ready_timeout: float = READY_TIMEOUT,
+    **options: Unpack[ContainerOptions],
+) -> Iterator[RunningContainer]:
+    """A container that is ready when the block begins, and gone when it ends, whatever happens.
+
+    It is killed then; `stop` inside the block ends it gently. `ready` unless given: the published TCP ports
+    answer, or where there are none, the program was started. `ready_timeout` in seconds. All else as
+    rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
+    """
+    readiness.check_ready(ready, ready_timeout)
+    _check_lasting(options)
+    ports = parse_ports(options.get("publish", ()))
+    if ready == "port" and not any(port.protocol == "tcp" for port in ports):
+        raise UsageError(
+            "There is no TCP port whose answer could be waited for.",
+            fix='Say which: publish={8080: None}, also with network="host".',
+        )
+    if options.get("network") == "host":
+        _check_same_ports(ports)
+        options["publish"] = ()
+    asked = request(image, arguments, cast("Options", options))
+    notes = Notes(None)
+    with contextlib.ExitStack() as stack:
+        begun = stack.enter_context(contextlib.closing(Opening(asked.destination)))
+        call = Call(asked=asked, opening=begun, notes=notes)
+        held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
+        stack.callback(recording.close)
+        running = RunningContainer(
+            held,
+            recording,
+            name=asked.name or call.lease.container,
+            notes=notes.kept,
+            ports=ports,
+            network=options.get("network"),
+        )
+        stack.callback(_hold(held).close)
+        readiness.wait_until_ready(running, ready or ("port" if running.addresses() else "started"), ready_timeout)
+        yield running
+
+
+def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Lifecycle, Recording]:
+    """Launch it; where no port can be published, with the way that there is."""
+    try:
+        return launch(call, partial(_attempt, call, shared), stack)
+    except HostError as error:
+        from rootless_scratch.engine.diagnose.failures import NetworkMissingError
+
+        if not (isinstance(error, NetworkMissingError) and call.asked.ports):
+            raise
+        raise HostError(
+            error.message,
+            fix='Say network="host" beside publish: the program then listens on this host itself, on its own '
+            "port; `rootless-scratch doctor` says what is missing.",
+        ) from error
+
+
+def _attempt(
+    call: Call, shared: tuple[Port, ...], container: Lifecycle, asked: Request, network: str
+) -> Recording:
+    """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
+    from rootless_scratch.engine.container.recording import Recording
+
+    _check_free(shared, container.service.host or _SELF)
+    created(container, call, asked, network)
+    recording = Recording(container.connect(asked))
+    try:
+        container.start(asked)
+    except BaseException:
+        recording.close()
+        raise
+    return recording
+
+
+def _hold(container: Lifecycle) -> socket.socket:
+    """A question that is not answered while the caller looks at the container.
+
+    A service of ours ends where nobody asks it anything for some seconds, also one whose containers have ended.
+    """
+    return container.client.begin("POST", container.target("/wait?condition=paused&interval=1h"))
+
+
+def _check_lasting(options: ContainerOptions) -> None:
+    """Refuse the words of a run that contradict a container that lives as long as a block."""
+    words = (Options.__annotations__.keys() - ContainerOptions.__annotations__.keys()) & set(options)
+    if words:
+        raise UsageError(
+            f"A container of a block has no option {min(words)!r}.",
+            fix="It lives until the block ends, without a stdin and a terminal; `wait(timeout=...)` waits for its "
+            "end, and rs.run has all of these.",
+        )
+
+
+def _check_same_ports(ports: tuple[Port, ...]) -> None:
+    """With the network of the host a port is what it is."""
+    for port in ports:
+        if port.host not in (0, port.container) or port.address:
+            raise UsageError(
+                f"With the network host the port {port.container} cannot be published as another.",
+                fix=f"Say publish={{{port.container}: None}}: `port({port.container})` is then the same one.",
+            )
+
+
+def _check_free(ports: tuple[Port, ...], host: str) -> None:
+    """Nobody else may have a port that is the host's."""
+    for port in ports:
+        if port.protocol == "tcp" and readiness.answers(host, port.container):
+            where = "this host" if host == _SELF else host
+            raise EngineError(
+                f"The port {port.container} is in use on {where} already, which is the container's too.",
+                fix="End what listens there (`ss -ltnp` shows it), or let the program use another.",
+            )
