@@ -88,7 +88,7 @@ def test_volumes_are_mounted_writable_or_not(tools: Home, tmp_path: Path) -> Non
         (["--network", "no-such", "tools"], 125, "knows no network 'no-such'"),
         (["--volume", "x", "tools"], 2, "--volume"),
         (["--publish", "x", "tools"], 2, "--publish"),
-        (["--timeout", "0", "tools"], 2, "above 0"),
+        (["--timeout", "0", "tools"], 2, "not a positive number"),
         (["--no-such-option", "tools"], 2, "--no-such-option"),
     ],
 )
