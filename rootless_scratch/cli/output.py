@@ -6,10 +6,11 @@ import json
 import os
 import sys
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _COLOURS = {
 """Of severities and verdicts."""
 
 
-class Show(NamedTuple):
+class Show(Data):
     """How a verb is to show what it has to say: the options that every verb has."""
 
     as_json: bool

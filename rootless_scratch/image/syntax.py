@@ -31,7 +31,7 @@ _WITHOUT_VALUES = ("auto", "nonroot", "nsswitch", "tmp")
 _FROM_A_PATH = ("locale", "mime", "services")
 
 _KEYS = ("mode=", "uid=", "gid=", "cap=")
-_OPTIONS = re.compile(r"[A-Za-z]+=[^:/]*\Z")
+_OPTIONS = r"[A-Za-z]+=[^:/]*\Z"
 _ID_LIMIT = 2**32 - 1
 _MODE_LIMIT = 0o7777
 _SHOWN = 200
@@ -45,7 +45,7 @@ def parse_program(word: str) -> Copy:
     if not separator or not source:
         return Copy(source=word)
     place, separator, last = rest.rpartition(":")
-    if separator and _OPTIONS.match(last) and last.startswith(_KEYS):
+    if separator and re.match(_OPTIONS, last) and last.startswith(_KEYS):
         raise UsageError(
             f"{last!r} in {word!r} is an option of an entry, and a program has none.",
             fix=f"Add it by `--copy {word}`, and name it in --entrypoint: '[\"/{place}\"]'.",
@@ -195,10 +195,10 @@ def _split(text: str) -> list[str]:
 def _split_options(word: str) -> tuple[str, dict[str, str]]:
     """Names may hold colons and equals signs; what looks like an option at the end is one, or is refused."""
     body, separator, last = word.rpartition(":")
-    if not separator or not _OPTIONS.match(last):
+    if not separator or not re.match(_OPTIONS, last):
         return word, {}
     before = body.rpartition(":")[2]
-    if _OPTIONS.match(before) and before.startswith(_KEYS):
+    if re.match(_OPTIONS, before) and before.startswith(_KEYS):
         raise UsageError(
             f"{before!r} and {last!r} in {word!r} are not separated by commas.",
             fix=f"Write them as {f'{before},{last}'!r}.",

@@ -21,7 +21,7 @@ NETWORKS = ("none", "host", "private", "slirp4netns", "pasta", "bridge")
 DETACH_KEYS = "ctrl-p,ctrl-q"
 """What podman and docker have for a terminal."""
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 
 _MOST_CPUS = 10_000
 _LEAST_CPUS = 0.01
@@ -115,7 +115,7 @@ def _number(*, least: float, most: float) -> Kind:
             raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
         return float(value)
 
-    return TEXT._replace(value=read, type=float)
+    return TEXT.but(value=read, type=float)
 
 
 def _pids(_name: str, value: object) -> int:
@@ -124,14 +124,14 @@ def _pids(_name: str, value: object) -> int:
     return value
 
 
-_ON = FLAG._replace(value=lambda _name, value: bool(value))
-_ENV = PAIRS._replace(words=lambda _flag, words: values.parse_env(words, os.environ))
-_LABELS = PAIRS._replace(words=lambda _flag, words: values.parse_labels(words))
-_ENTRYPOINT = TEXT._replace(value=_entrypoint)
-_HEALTH_CMD = TEXT._replace(value=_health_cmd)
+_ON = FLAG.but(value=lambda _name, value: bool(value))
+_ENV = PAIRS.but(words=lambda _flag, words: values.parse_env(words, os.environ))
+_LABELS = PAIRS.but(words=lambda _flag, words: values.parse_labels(words))
+_ENTRYPOINT = TEXT.but(value=_entrypoint)
+_HEALTH_CMD = TEXT.but(value=_health_cmd)
 _LIMITS = each(values.parse_limit)
 _SECRETS = each(values.parse_secret)
-_PORTS = TEXTS._replace(value=lambda _name, given: values.parse_ports(given))
+_PORTS = TEXTS.but(value=lambda _name, given: values.parse_ports(given))
 
 SERVICE = (
     Option("--url URL", TEXT, "Service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
@@ -185,7 +185,7 @@ GROUPS = {
     "Limits": (
         Option("-m, --memory SIZE", parsed(values.parse_memory), "Memory, e.g. 512m or 1.5g."),
         Option("--cpus NUMBER", _number(least=_LEAST_CPUS, most=_MOST_CPUS), "CPUs, e.g. 0.5."),
-        Option("--pids-limit NUMBER", TEXT._replace(value=_pids, type=int), "Processes and threads."),
+        Option("--pids-limit NUMBER", TEXT.but(value=_pids, type=int), "Processes and threads."),
         Option("--ulimit NAME=SOFT[:HARD]", _LIMITS, "Limit of setrlimit(2), e.g. nofile=1024.", called="ulimits"),
         Option("--strict", _ON, "Refuse limits that this host cannot enforce."),
     ),
@@ -217,7 +217,7 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
 
 
 def _check(asked: Request) -> None:
-    if asked.network is not None and not _NAME.fullmatch(asked.network):
+    if asked.network is not None and not re.fullmatch(_NAME, asked.network):
         raise UsageError(
             f"--network {asked.network!r} is not known.",
             fix=f"Use one of {', '.join(NETWORKS)}, or the name of a network that podman knows.",
@@ -227,7 +227,7 @@ def _check(asked: Request) -> None:
             f"Ports cannot be published with --network {asked.network}.",
             fix="Leave out --publish: with host its ports are the host's, with none there are none.",
         )
-    if asked.name is not None and not _NAME.fullmatch(asked.name):
+    if asked.name is not None and not re.fullmatch(_NAME, asked.name):
         raise UsageError(
             f"--name {asked.name!r} is no name of a container.",
             fix="Use letters and digits, then `_.-` as well.",

@@ -26,7 +26,7 @@ Place: TypeAlias = "int | tuple[str, int | None] | None"
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SECRET_KEYS = frozenset({"type", "target", "uid", "gid", "mode"})
-_LIMITS = re.compile(
+_LIMITS = (
     "(core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack)="
     r"(-1|\d+|unlimited)(?::(-1|\d+|unlimited))?"
 )
@@ -170,7 +170,7 @@ def parse_limit(word: str) -> Limit:
     """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
     from rootless_scratch.engine.request.request import Limit
 
-    match = _LIMITS.fullmatch(word)
+    match = re.fullmatch(_LIMITS, word)
     if match is None:
         raise UsageError(
             f"--ulimit {word!r} cannot be understood.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.arguments import flag, pairs, text, texts
 from rootless_scratch.image.syntax import parse_pair, parse_words
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Kind(NamedTuple):
+class Kind(Data):
     """What values an option takes.
 
     `value` reads one of Python or of a file, by the option's name. `words` makes such a value of what the command
@@ -26,8 +27,12 @@ class Kind(NamedTuple):
     many: bool = False
     type: type | None = None
 
+    def but(self, **changes: Any) -> Kind:  # noqa: ANN401 - as annotated
+        """The same kind with these changes."""
+        return Kind(**{**self.__dict__, **changes})
 
-class Option(NamedTuple):
+
+class Option(Data):
     """One option, for every surface; `usage` is what the help of the command line shows of it.
 
     Names follow from the flag, unless Python has it `called` another way, a file has another key, or it is
@@ -84,12 +89,12 @@ PAIRS = Kind(
 
 def each(parse: Callable[[str], Any], *, one: str = "") -> Kind:
     """Several words, each of which has a syntax; an error calls it `one`."""
-    return TEXTS._replace(value=lambda name, words: tuple(parse(word) for word in texts(name, words, one=one)))
+    return TEXTS.but(value=lambda name, words: tuple(parse(word) for word in texts(name, words, one=one)))
 
 
 def parsed(parse: Callable[[str], Any]) -> Kind:
     """A word that has a syntax."""
-    return TEXT._replace(value=lambda name, word: parse(text(name, word)))
+    return TEXT.but(value=lambda name, word: parse(text(name, word)))
 
 
 def fields_of(

@@ -56,8 +56,8 @@ _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
 _TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
 _ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
 _DIRECTORIES = each(syntax.parse_directory)
-_PLATFORMS = PAIRS._replace(value=_platforms, words=None)
-_USER = TEXT._replace(words=lambda _flag, word: word or None)
+_PLATFORMS = PAIRS.but(value=_platforms, words=None)
+_USER = TEXT.but(words=lambda _flag, word: word or None)
 """An empty word on the command line, as an unset variable of a script makes it, is none."""
 
 TAG = Option("-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", kept_as="names")
