@@ -157,8 +157,11 @@ def spawn(
 def _socket_pair() -> tuple[int, int]:
     import _socket
 
-    one, other = _socket.socketpair()
-    return one.detach(), other.detach()
+    ends = _socket.socketpair()
+    for end in ends:
+        # socket.setdefaulttimeout of the caller's would have made them non-blocking.
+        end.setblocking(True)  # noqa: FBT003 - a name is not taken
+    return ends[0].detach(), ends[1].detach()
 
 
 def find(name: str) -> str | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from containers import make_image
 
+from rootless_scratch import processes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -50,6 +52,11 @@ int main(int count, char **words) {
 }
 """
 """A web server that holds nothing else: no shell, no file but itself. On SIGTERM it says goodbye."""
+
+
+def is_pause(pid: int) -> bool:
+    """Whether this is what keeps podman's user namespace: catatonit, or podman itself."""
+    return os.path.basename(processes.words_of(pid)[0]) in (b"catatonit", b"podman")
 
 
 class Home:
@@ -117,7 +124,9 @@ class Home:
         """End podman's pause process and remove everything, files of subordinate ids included."""
         pause = self.runtime / "libpod" / "tmp" / "pause.pid"
         if pause.exists():
-            os.kill(int(pause.read_text()), signal.SIGKILL)
+            number = int(pause.read_text())
+            # Where it has been killed, another process may have its number by now.
+            processes.signal_those(lambda pid: pid == number and is_pause(pid), signal.SIGKILL)
         if shutil.which("buildah") and os.getuid() != 0:
             subprocess.run(
                 ["buildah", "unshare", "rm", "-rf", str(self.path)],

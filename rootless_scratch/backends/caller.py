@@ -45,14 +45,17 @@ def read_job(kind: type[Job]) -> Job:
 
     received, descriptors = bytearray(), array("i")
     channel = socket(fileno=STDIN)
-    while len(received) < _SIZE or len(received) < _SIZE + int.from_bytes(received[:_SIZE], "little"):
-        more, passed, _, _ = channel.recvmsg(1 << 20, CMSG_SPACE(_PASSED * descriptors.itemsize), MSG_CMSG_CLOEXEC)
-        if not more:
-            raise Cancelled
-        received += more
-        for _, _, words in passed:
-            descriptors.frombytes(words)
-    channel.detach()
+    room = CMSG_SPACE(_PASSED * descriptors.itemsize)
+    try:
+        while len(received) < _SIZE or len(received) < _SIZE + int.from_bytes(received[:_SIZE], "little"):
+            more, passed, _, _ = channel.recvmsg(1 << 20, room, MSG_CMSG_CLOEXEC)
+            if not more:
+                raise Cancelled
+            received += more
+            for _, _, words in passed:
+                descriptors.frombytes(words)
+    finally:
+        channel.detach()
     return unpacked(kind, received[_SIZE:], descriptors)
 
 

@@ -130,7 +130,7 @@ class Session:
         assert self._worker.stdin is not None  # noqa: S101 - a socket was asked for
         try:
             write_all(self._worker.stdin, line[_pass_on(self._worker.stdin, line, descriptors) :])
-        except BrokenPipeError:
+        except ConnectionError:
             return  # it has ended already; what it said on stderr is the reason
 
     def _drain(self) -> None:
@@ -193,6 +193,8 @@ def _pass_on(stdin: int, line: memoryview, descriptors: Sequence[int]) -> int:
 
     words = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
     channel = _socket.socket(fileno=stdin)
+    # socket.setdefaulttimeout of the caller's would have made it non-blocking.
+    channel.setblocking(True)  # noqa: FBT003 - a name is not taken
     try:
         return channel.sendmsg([line], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, words)] if words else [])
     except OSError as error:

@@ -14,9 +14,12 @@ from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.identity import FileIdentity, identity_of
 from rootless_scratch.elf.records import MAGIC
 from rootless_scratch.errors import SourceError
+from rootless_scratch.troubles import limit_met
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rootless_scratch.errors import HostError
 
 Kind = Literal["elf", "script", "empty", "text", "git-lfs", "html", "mach-o", "pe", "archive", "other"]
 
@@ -177,8 +180,11 @@ _REASONS: Final = {
 }
 
 
-def unreadable(path: str, error: OSError | ValueError) -> SourceError:
+def unreadable(path: str, error: OSError | ValueError) -> SourceError | HostError:
     """Why a file of the host cannot be read, and what to do; the nearest name if there is none of this one."""
+    limit = limit_met(error)
+    if limit is not None:
+        return limit
     if not isinstance(error, OSError):
         what = "characters that no file name has" if isinstance(error, UnicodeError) else "a NUL byte"
         return SourceError(f"{path!r} is no path: it holds {what}.", fix="Check the path.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
@@ -38,15 +39,22 @@ class HostFiles:
     """The files that images of one Spec are made of; closed when the block ends.
 
     What was opened stays open until then: programs, libraries and scripts up to 250 files or a quarter of the
-    descriptors that this process may have, other files while half of that is free. Whatever finds no room is
-    opened again when it is read or copied again; without `keep` that is everything. `kept` has the descriptors,
-    `copied` the entries of copies that were looked at.
+    descriptors that this process may have, other files while half of that is free. Half of all are left to others:
+    what has a number beyond is not kept, and nothing once there are none. Whatever finds no room is opened again
+    when it is read or copied again; without `keep` that is everything. `kept` has the descriptors, `copied` the
+    entries of copies that were looked at.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
         self.copied: dict[Copy, tuple[Entry, ...]] = {}
-        self._room = min(_KEPT, os.sysconf("SC_OPEN_MAX") // 4) if keep else 0
+        limit = os.sysconf("SC_OPEN_MAX")
+        self._room = min(_KEPT, limit // 4) if keep else 0
+        # The kernel gives the least number that is free, so a high one tells that many are in use: open(2).
+        self._highest = limit // 2
         self.kept: dict[FileIdentity, int] = {}
+        # A block of Python that is never left must not keep them either.
+        self._close = weakref.finalize(self, _close_all, self.kept)
+        self._close.atexit = False
         self._programs: dict[FileIdentity, ProgramFacts] = {}
         self._elf: dict[FileIdentity, bool] = {}
 
@@ -54,8 +62,7 @@ class HostFiles:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        while self.kept:
-            os.close(self.kept.popitem()[1])
+        self._close()
 
     def program(self, path: str) -> ProgramFacts:
         """What `read_program` answers and raises."""
@@ -156,16 +163,29 @@ class HostFiles:
         kept = None if known is None else self.kept.get(known)
         if known is not None and kept is not None:
             return kept, known
-        descriptor, status = open_descriptor(path, flags)
+        try:
+            descriptor, status = open_descriptor(path, flags)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or not self.kept:
+                raise
+            # Others of this process need descriptors too, other builds for one.
+            _close_all(self.kept)
+            self._room = 0
+            descriptor, status = open_descriptor(path, flags)
         return descriptor, identity_of(status)
 
     def _leave(self, descriptor: int, identity: FileIdentity, start: bytes) -> None:
         """Keep what is new where there is room for what begins so, else close it."""
         room = self._room if start.startswith(_EXECUTABLE) else self._room // 2
-        if len(self.kept) < room:
+        if len(self.kept) < room and descriptor < self._highest:
             self.kept.setdefault(identity, descriptor)
         if self.kept.get(identity) != descriptor:
             os.close(descriptor)
+
+
+def _close_all(kept: dict[FileIdentity, int]) -> None:
+    while kept:
+        os.close(kept.popitem()[1])
 
 
 def changed(file: File) -> SourceError:

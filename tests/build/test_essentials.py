@@ -145,6 +145,18 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path) -> None:
     refusal(lambda: entries(f"ca-certificates={tmp_path}"), SourceError)
 
 
+def test_certificates_may_come_from_a_command_of_the_shell() -> None:
+    """`<(...)` is a pipe below /dev/fd."""
+    pem = one_certificate().encode()
+    reading, writing = os.pipe()
+    try:
+        with open(writing, "wb") as pipe:
+            pipe.write(pem)
+        assert content(entries(f"ca-certificates=/dev/fd/{reading}")[BUNDLE]) == pem
+    finally:
+        os.close(reading)
+
+
 def test_a_pipe_for_a_certificate_does_not_keep_anyone_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     refusal(lambda: entries(f"ca-certificates={tmp_path}/pipe"), SourceError)

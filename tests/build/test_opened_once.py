@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import gc
 import os
 import socket
 import ssl
@@ -17,6 +18,7 @@ import pytest
 import tinyelf
 from planning import put, refusal
 
+import rootless_scratch as rs
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.errors import SourceError
 from rootless_scratch.image.host_files import HostFiles
@@ -195,7 +197,7 @@ def test_the_scripted_way_opens_it_once(host: Host, tmp_path: Path) -> None:
 def test_what_finds_no_descriptor_is_opened_again_to_be_copied(
     host: Host, tmp_path: Path, mode: str, times: int
 ) -> None:
-    """A quarter of the descriptors is for programs, half of that for others; the default mode needs a look."""
+    """A quarter of the descriptors is for programs, half of it for others; the default mode needs a look."""
     for number in range(64):
         host.put(f"tree/{number}")
     words = [host.static(), host.static("other"), "--copy", f"{host.path}/tree:/tree{mode}"]
@@ -238,6 +240,36 @@ def test_nothing_stays_open(host: Host) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_block_that_is_dropped_keeps_nothing_open(host: Host) -> None:
+    before = os.listdir("/proc/self/fd")
+    rs.scratch(tag="x").__enter__().add(host.static())
+    gc.collect()
+    assert os.listdir("/proc/self/fd") == before
+
+
+AT_ONCE = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+import rootless_scratch as rs
+resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+program, tree, place = sys.argv[1:]
+def build(number):
+    return rs.build(program, copy=[f"{tree}:/tree"], output=f"oci:{place}/{number}").image_id
+with ThreadPoolExecutor(8) as pool:
+    print(len(set(pool.map(build, range(8)))))
+others = [open("/dev/null") for _ in range(130)]
+build("full")
+"""
+
+
+def test_builds_leave_descriptors_to_each_other_and_to_their_caller(host: Host, tmp_path: Path) -> None:
+    for number in range(100):
+        host.put(f"tree/{number}", b"#!/hello\n")
+    words = [sys.executable, "-c", AT_ONCE, host.static(), f"{host.path}/tree", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(SOURCE)})
+    assert (done.returncode, done.stdout) == (0, b"1\n"), done.stderr.decode()
+
+
 class Watch:
     """Counts opens of these files by any process: inotify(7)."""
 
@@ -270,6 +302,24 @@ def test_for_local_storage_too_it_is_opened_once_by_all_processes_together(
     found = watch.opened()
     assert found
     assert set(found.values()) == {1}, found
+
+
+TIMED = """
+import socket, sys
+import rootless_scratch as rs
+socket.setdefaulttimeout(30)
+rs.build(sys.argv[1], copy=[f"{sys.argv[2]}:/tree"], tag="timed")
+"""
+
+
+@pytest.mark.buildah
+def test_a_default_timeout_of_the_callers_sockets_is_not_that_of_the_workers(
+    shared_home: Home, host: Host
+) -> None:
+    """The job is larger than what the kernel keeps of it, so both ends wait for each other."""
+    for number in range(3000):
+        host.put(f"tree/{number:0200}")
+    shared_home.run([sys.executable, "-c", TIMED, host.static(), f"{host.path}/tree"])
 
 
 @pytest.mark.buildah

@@ -1,4 +1,4 @@
-"""The images that the service knows: whether one is there and right, fetched only where that was asked for.
+"""The images that the service knows: whether one is there and right, pulled only where that was asked for.
 
 Near names are asked by podman-py: where a name was mistyped, time is no matter.
 """
@@ -13,6 +13,7 @@ from rootless_scratch.errors import EngineError, ImageNotFoundError
 from rootless_scratch.image.names import near_names
 
 if TYPE_CHECKING:
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.request.request import Request
 
@@ -56,7 +57,7 @@ def load(client: Client, path: str) -> None:
 
 
 def provide(client: Client, asked: Request) -> None:
-    """Fetch the image where `--pull` asks for it and storage lacks it; see that it is of the platform asked for.
+    """Pull the image where `--pull` asks for it and storage lacks it; see that it is of the platform asked for.
 
     Raises ImageNotFoundError, EngineError.
     """
@@ -65,28 +66,26 @@ def provide(client: Client, asked: Request) -> None:
         _pull(client, asked)
         found = config_of(client, asked.image)
     if found is not None and not _fits(found, asked.platform):
-        wanted = "/".join(filter(None, asked.platform or ()))
         here = "/".join(filter(None, (found.get("Os"), found.get("Architecture"), found.get("Variant"))))
         raise ImageNotFoundError(
-            f"The image {asked.image!r} in local storage is for {here}, not for {wanted}.",
-            fix="Build it of programs for that platform, fetch it with --pull, or leave out --platform.",
+            f"The image {asked.image!r} in local storage is for {here}, not for {asked.platform}.",
+            fix="Build it of programs for that platform, pull it with --pull, or leave out --platform.",
         )
 
 
-def _fits(found: dict[str, Any], platform: tuple[str, str, str] | None) -> bool:
+def _fits(found: dict[str, Any], platform: Platform | None) -> bool:
     if platform is None:
         return True
-    system, machine, variant = platform
-    return (found.get("Os"), found.get("Architecture")) == (system, machine) and variant in (
-        "",
-        found.get("Variant") or "",
-    )
+    same = (found.get("Os"), found.get("Architecture")) == (platform.os, platform.architecture)
+    return same and platform.variant in (None, found.get("Variant") or "")
 
 
 def _pull(client: Client, asked: Request) -> None:
     target = f"/images/pull?reference={quoted(asked.image)}&policy=always"
-    for name, value in zip(("OS", "Arch", "Variant"), asked.platform or (), strict=False):
-        target += f"&{name}={quoted(value)}" if value else ""
+    if asked.platform is not None:
+        of = asked.platform
+        for name, value in (("OS", of.os), ("Arch", of.architecture), ("Variant", of.variant)):
+            target += f"&{name}={quoted(value)}" if value else ""
     response = client.request("POST", target, patience=_PULL_PATIENCE)
     # Once the download has begun, errors come in the stream, below the status 200.
     problem = None if response.ok else response.refusal()
@@ -98,6 +97,6 @@ def _pull(client: Client, asked: Request) -> None:
         problem = said.get("error") or problem
     if problem:
         raise EngineError(
-            f"The image {asked.image!r} could not be fetched: {problem.strip().rstrip('.')}.",
+            f"The image {asked.image!r} could not be pulled: {problem.strip().rstrip('.')}.",
             fix="Check the name and the network; `podman login` where the registry asks for an account.",
         )

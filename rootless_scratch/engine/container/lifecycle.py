@@ -17,7 +17,6 @@ from rootless_scratch.engine.container import specification
 from rootless_scratch.engine.container.ending import TIMED_OUT, RunResult
 from rootless_scratch.engine.container.lease import Wanted
 from rootless_scratch.engine.container.removal import remove_container, remove_owned
-from rootless_scratch.engine.container.strays import end_strays, end_unwatched
 from rootless_scratch.engine.container.watch import DRAIN, Watch
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.stdio import streams
@@ -80,8 +79,11 @@ class Lifecycle:
             elif not self._left:
                 self.remove()
                 if kind is not None and self._id and not self.service.elsewhere:
+                    from rootless_scratch.engine.container.strays import end_strays
+
                     # conmon may have been killed while the runtime was making it, which goes on by itself.
-                    end_strays([self._id], self._variables)
+                    with contextlib.suppress(OSError):
+                        end_strays([self._id], self._variables)
         except EngineError:
             # The first error tells more; the lease stays, and with it the next call's chance to clean up.
             if kind is None:
@@ -281,6 +283,8 @@ class Lifecycle:
         # Its last word may have come just before its end.
         if not conmon or processes.lives(conmon) or self.exit_code() is not None:
             return
+        from rootless_scratch.engine.container.strays import end_unwatched
+
         end_unwatched(self._id)
         raise EngineError(
             "conmon, which watches the container, was killed: how the program ended is not known.",

@@ -232,8 +232,8 @@ def create_failure(text: str, asked: Request, *, elsewhere: str | None = None) -
             )
         return ImageNotFoundError(
             f"There is no image {asked.image!r} in local storage.",
-            fix="`podman images` lists what is there; build it with `rootless-scratch build`, or fetch it "
-            "with `podman pull`: images are pulled only on request.",
+            fix="`podman images` lists what is there; build it with `rootless-scratch build`, or "
+            "pull it with `podman pull` or `run --pull`.",
         )
     if "unsupported transport" in text:
         return ImageNotFoundError(

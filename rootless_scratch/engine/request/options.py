@@ -14,6 +14,7 @@ from rootless_scratch.image.plan.kinds import FLAG, PAIRS, TEXT, TEXTS, Kind, Op
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.engine.request.request import Request
 
 NETWORKS = ("none", "host", "private", "slirp4netns", "pasta", "bridge")
@@ -124,6 +125,12 @@ def _pids(_name: str, value: object) -> int:
     return value
 
 
+def _platform(word: str) -> Platform:
+    from rootless_scratch.elf.platforms import parse_platform
+
+    return parse_platform(word)
+
+
 _ON = FLAG.but(value=lambda _name, value: bool(value))
 _ENV = PAIRS.but(words=lambda _flag, words: values.parse_env(words, os.environ))
 _LABELS = PAIRS.but(words=lambda _flag, words: values.parse_labels(words))
@@ -145,7 +152,7 @@ GROUPS = {
         Option("-u, --user UID[:GID]", parsed(_user), "Override the image's user."),
         Option("-w, --workdir PATH", TEXT, "Override the image's working directory."),
         Option("--entrypoint PATH|JSON", _ENTRYPOINT, "Override the image's entrypoint."),
-        Option("--platform OS/ARCH", parsed(values.parse_platform), "Refuse an image of another platform."),
+        Option("--platform OS/ARCH", parsed(_platform), "Refuse an image of another platform."),
         Option("--pull", _ON, "Pull the image if local storage lacks it."),
         Option("--init", _ON, "Run an init process that reaps zombies."),
         Option("--health-cmd COMMAND", _HEALTH_CMD, "Health check command, run without a shell."),

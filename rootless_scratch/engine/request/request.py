@@ -9,6 +9,7 @@ import msgspec
 from rootless_scratch.engine.request.destination import destination_of
 
 if TYPE_CHECKING:
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.engine.request.destination import Destination
 
 
@@ -82,7 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     userns: str | None = None
     workdir: str | None = None
     entrypoint: tuple[str, ...] | None = None
-    platform: tuple[str, str, str] | None = None
+    platform: Platform | None = None
     pull: bool = False
     timeout: float | None = None
     name: str | None = None

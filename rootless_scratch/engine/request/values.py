@@ -231,11 +231,3 @@ def parse_capability(word: str) -> str:
             fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
         )
     return name if name == "ALL" else f"CAP_{name}"
-
-
-def parse_platform(word: str) -> tuple[str, str, str]:
-    """`OS/ARCH[/VARIANT]` as its parts, the variant empty where there is none."""
-    match = re.fullmatch(r"([a-z0-9]+)/([a-z0-9_]+)(?:/([a-z0-9]+))?", word)
-    if match is None:
-        raise UsageError(f"--platform {word!r} cannot be understood.", fix="Write it as linux/arm/v7.")
-    return match[1], match[2], match[3] or ""

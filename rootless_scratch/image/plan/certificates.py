@@ -42,7 +42,16 @@ def joined(paths: Sequence[str], files: HostFiles) -> bytes:
 
 def _read(path: str, files: HostFiles) -> bytes:
     try:
-        content = files.head(path, _LIMIT + 1)
+        if os.path.isfile(path):
+            content = files.head(path, _LIMIT + 1)
+        else:
+            # A pipe that a shell makes of a command, `<(...)`: once is all that it can be read.
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+            descriptor = os.open(path, flags)
+            # Without a writer that is its end, and nothing to wait for.
+            os.set_blocking(descriptor, True)
+            with open(descriptor, "rb") as pipe:
+                content = pipe.read(_LIMIT + 1)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     _require_certificates(path, content)

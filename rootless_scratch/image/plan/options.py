@@ -42,8 +42,14 @@ class ImageOptions(TypedDict, total=False):
     created: int | str | None
 
 
+class _Said(tuple[str, ...]):
+    """Words of the command line, where Python and files have a mapping."""
+
+    __slots__ = ()
+
+
 def _platforms(name: str, given: Any) -> tuple[tuple[str, Copy], ...]:  # noqa: ANN401 - a caller's value
-    words = given if isinstance(given, tuple) else (f"{key}={word}" for key, word in pairs(name, given))
+    words = given if isinstance(given, _Said) else (f"{key}={word}" for key, word in pairs(name, given))
     return tuple(syntax.parse_platform_program(word) for word in words)
 
 
@@ -56,7 +62,7 @@ _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
 _TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
 _ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
 _DIRECTORIES = each(syntax.parse_directory)
-_PLATFORMS = PAIRS.but(value=_platforms, words=None)
+_PLATFORMS = PAIRS.but(value=_platforms, words=lambda _flag, words: _Said(words))
 _USER = TEXT.but(words=lambda _flag, word: word or None)
 """An empty word on the command line, as an unset variable of a script makes it, is none."""
 

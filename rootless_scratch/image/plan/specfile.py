@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from rootless_scratch.errors import SourceError, SpecError
+from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.image.plan.options import OPTIONS, spec_of
 
@@ -56,7 +56,10 @@ def read_spec(path: str) -> Spec:
     for key in said:
         if key not in KEYS:
             raise SpecError(f"{path!r}: there is no key {key!r}.", fix=f"The keys are {', '.join(KEYS)}.")
-    spec = spec_of({KEYS[key].name: value for key, value in said.items()})
+    try:
+        spec = spec_of({KEYS[key].name: value for key, value in said.items()})
+    except UsageError as error:
+        raise type(error)(f"{path!r}: {error.message}", fix=error.fix) from error
     return _beside(spec, os.path.dirname(os.path.abspath(path)))
 
 
