@@ -6,11 +6,13 @@ Layouts: the gABI, "Symbol Table" and "Hash Table"; the LSB, "Symbol Versioning"
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.symbols import WATCHED
+from rootless_scratch.elf.symbols import WATCHED, sections_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,9 +20,14 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.records import Records, StringTable
 
 _RECORDS_LIMIT = 2048
-_SYMBOLS_LIMIT = 65536
-_STRINGS_LIMIT = 4 << 20
+_SYMBOLS_LIMIT = 1 << 18
+_STRINGS_LIMIT = 16 << 20
+_RELOCATIONS_LIMIT = 8 << 20
 _NAME_LIMIT = 64
+_CHAIN = 256
+_LONGEST_NAME = 1 << 16
+_DYNSYM = 11
+_RELA = 7
 _WEAK = 2
 _BASE = 1
 
@@ -75,34 +82,89 @@ def defined_versions(records: Records, tags: Mapping[str, int], strings: StringT
 
 def imports(records: Records, tags: Mapping[str, int]) -> tuple[str, ...]:
     """List those undefined symbols that tell of more files than the headers name, sorted."""
+    names = undefined_symbols(records, tags, longest=_NAME_LIMIT)
+    return tuple(sorted({name.decode("ascii") for name in names if name in _OF_INTEREST}))
+
+
+def undefined_symbols(
+    records: Records, tags: Mapping[str, int], *, longest: int = _LONGEST_NAME
+) -> Iterator[bytes]:
+    """Walk the names of all undefined symbols, as `nm -D --undefined-only`; those over `longest` are left out."""
     address = tags.get("SYMTAB")
-    count = min(_undefined_count(records, tags), _SYMBOLS_LIMIT)
+    wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
+    count = 0 if address is None else min(_symbol_count(records, tags), _SYMBOLS_LIMIT)
     if address is None or not count:
-        return ()
-    layout = struct.Struct(_order(records) + ("IBBHQQ" if records.header.bits == 64 else "IIIBBH"))  # noqa: PLR2004
-    section = 3 if layout.size == 24 else 5  # noqa: PLR2004 - Elf64_Sym
-    table = records.at(address, count * layout.size)
+        return
+    # The words of Elf64_Sym and Elf32_Sym: the name is the first, the section a half of the second or the last.
+    each, last = (6, 1) if wide else (4, 3)
+    words = _words(records, address, count * each)
+    own = words[last::each]
+    mask = 0xFFFF0000 if records.header.little_endian else 0xFFFF
+    starts = {start for start, section in zip(words[::each], own, strict=False) if not section & mask}
     texts = records.at(tags.get("STRTAB", 0), min(tags.get("STRSZ", 0), _STRINGS_LIMIT))
-    found = set()
-    for symbol in layout.iter_unpack(table[: len(table) // layout.size * layout.size]):
-        if symbol[section] == 0:
-            start = symbol[0]
-            end = texts.find(b"\0", start, start + _NAME_LIMIT)
-            if end > start and texts[start:end] in _OF_INTEREST:
-                found.add(texts[start:end].decode("ascii"))
-    return tuple(sorted(found))
+    for start in starts:
+        end = texts.find(b"\0", start, start + longest)
+        if end > start:
+            yield texts[start:end]
 
 
-def _undefined_count(records: Records, tags: Mapping[str, int]) -> int:
-    """Bound the number of undefined symbols: DT_GNU_HASH begins where they end, DT_HASH knows all."""
-    if "GNU_HASH" in tags:
-        return _word(records, tags["GNU_HASH"] + 4)
+def _symbol_count(records: Records, tags: Mapping[str, int]) -> int:
+    """Count the symbols, of which no tag tells the number.
+
+    DT_HASH knows all of them. DT_GNU_HASH has the defined ones, and in programs at a fixed address also functions
+    of libraries; GNU ld leaves it empty, and begins it at 1, where it would have none. Then the section headers
+    tell, and where they are stripped the relocations, which name whatever the loader looks up.
+    """
+    if "MIPS_SYMTABNO" in tags:
+        return tags["MIPS_SYMTABNO"]
     if "HASH" in tags:
         # Only s390x and alpha have 64-bit words there.
         wide = records.header.machine in {"S390", "ALPHA"} and records.header.bits == 64  # noqa: PLR2004
         raw = records.at(tags["HASH"] + (8 if wide else 4), 8 if wide else 4)
         return int.from_bytes(raw, records.byte_order)
-    return 0
+    if "GNU_HASH" not in tags:
+        return _counted_otherwise(records, tags)
+    buckets, first, bloom = (_word(records, tags["GNU_HASH"] + at) for at in (0, 4, 8))
+    start = tags["GNU_HASH"] + 16 + bloom * records.header.bits // 8
+    last = max(_words(records, start, min(buckets, _SYMBOLS_LIMIT)), default=0)
+    if last < first or not last:
+        return max(first, _counted_otherwise(records, tags))
+    # The last chain ends the table: its last word is odd.
+    place = start + 4 * (buckets + last - first)
+    for most in (_CHAIN, _SYMBOLS_LIMIT):
+        chain = _words(records, place, most)
+        ended = next((at for at, word in enumerate(chain) if word & 1), None)
+        if ended is not None:
+            return last + 1 + ended
+    return last + 1
+
+
+def _counted_otherwise(records: Records, tags: Mapping[str, int]) -> int:
+    wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
+    for section in sections_of(records):
+        if section.type == _DYNSYM and section.address == tags.get("SYMTAB"):
+            return section.size // (24 if wide else 16)
+    highest = 0
+    for place, size, unit in (("RELA", "RELASZ", 3), ("REL", "RELSZ", 2), ("JMPREL", "PLTRELSZ", 0)):
+        step = unit or (3 if tags.get("PLTREL") == _RELA else 2)
+        length = min(tags.get(size, 0), _RELOCATIONS_LIMIT) if place in tags else 0
+        words = _words(records, tags.get(place, 0), length // 4)
+        if wide:
+            # r_info: the symbol is its upper half.
+            symbols = words[3 if records.header.little_endian else 2 :: 2 * step]
+            highest = max(highest, max(symbols, default=0))
+        else:
+            highest = max(highest, max(words[1::step], default=0) >> 8)
+    return highest + 1
+
+
+def _words(records: Records, address: int, count: int) -> array[int]:
+    """Read up to so many words of 32 bits."""
+    data = records.at(address, 4 * count)
+    words = array("I", data[: len(data) // 4 * 4])
+    if sys.byteorder != records.byte_order:
+        words.byteswap()
+    return words
 
 
 def _chain(records: Records, address: int | None, count: int, *, next_at: int, size: int) -> Iterator[int]:

@@ -101,7 +101,7 @@ def functions_of(records: Records, *, go: bool, imports: Sequence[str] | None) -
     Of a program with a loader these are among its `imports`, of a static one (None) those that are linked into it.
     Section headers may lie: what they lead astray is not found, and nothing is raised.
     """
-    sections = tuple(_sections(records)) if go or imports is None else ()
+    sections = tuple(sections_of(records)) if go or imports is None else ()
     found = set(_linked(records, sections) if imports is None else WATCHED.intersection(imports))
     if go:
         found |= _go_functions(records, sections)
@@ -130,7 +130,7 @@ def _order(records: Records) -> str:
     return "<" if records.header.little_endian else ">"
 
 
-def _sections(records: Records) -> Iterator[_Section]:
+def sections_of(records: Records) -> Iterator[_Section]:
     """Read the section headers: where they lie stands in the last words of the ELF header, elf(5)."""
     order, wide = _order(records), records.header.bits == 64  # noqa: PLR2004 - the two word sizes
     head = records.source.read(0, 64)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import pytest
 import tinyelf
 from elftools.elf.elffile import ELFFile
 
+from rootless_scratch.elf.dynamic import undefined_symbols
 from rootless_scratch.elf.facts import read_elf
 from rootless_scratch.elf.program import read_program
+from rootless_scratch.elf.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +99,53 @@ def test_versions_and_symbols_of_this_hosts_files_are_those_that_pyelftools_read
             assert interesting & set(ours.imports) == interesting & undefined, path
         count += 1
     assert count > 20
+
+
+ADDRESS = "int main(void) { return atoi == (void *)main || system(0) || dlopen(0, RTLD_NOW) == main; }"
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("sections", [True, False], ids=["whole", "stripped"])
+@pytest.mark.parametrize("style", ["gnu", "sysv", "both"])
+@pytest.mark.parametrize("place", [["-pie"], ["-no-pie"], ["-no-pie", "-nostartfiles", "-Wl,-e,main"]])
+def test_every_import_is_seen_whatever_the_hash_tables_hold(
+    tmp_path: Path, place: list[str], style: str, *, sections: bool
+) -> None:
+    """A program at a fixed address has functions of others in its table; one that defines nothing has none."""
+    program = tmp_path / "app"
+    (tmp_path / "app.c").write_text(f"#include <dlfcn.h>\n#include <stdlib.h>\n{ADDRESS}\n")
+    code = ["-fpie"] if "-pie" in place else ["-fno-pic"]
+    linked = [*place, f"-Wl,--hash-style={style}", "-o", str(program), str(tmp_path / "app.c")]
+    subprocess.run(["gcc", "-w", *code, *linked], check=True)
+    expected = nm(program)
+    assert {b"dlopen", b"system"} <= expected
+    if not sections:
+        whole = bytearray(program.read_bytes())
+        # e_shoff; e_shnum and e_shstrndx: elf(5).
+        whole[0x28:0x30], whole[0x3C:0x40] = bytes(8), bytes(4)
+        program.write_bytes(whole)
+    assert undefined(program) == expected
+    facts = read_program(str(program)).elf
+    assert facts is not None
+    assert {"dlopen", "system"} <= set(facts.imports)
+
+
+@pytest.mark.compiler
+def test_the_imports_of_this_hosts_files_are_those_that_nm_shows() -> None:
+    for path in some_files():
+        assert undefined(path) == nm(path), path
+
+
+def undefined(path: Path) -> set[bytes]:
+    with path.open("rb") as file:
+        records = Records(file, name=str(path))
+        return set(undefined_symbols(records, dict(records.dynamic() or ())))
+
+
+def nm(path: Path) -> set[bytes]:
+    command = ["nm", "-D", "--undefined-only", "--without-symbol-versions", "-P", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    return {line.split()[0] for line in done.stdout.splitlines()}
 
 
 def some_files() -> Iterator[Path]:
