@@ -160,7 +160,7 @@ class _Loading:
             elf = self._root.elf(located.real)
         except (ElfError, SourceError):
             return "unfit", None
-        if elf is not None and not _is_for(elf, self._elf):
+        if elf is not None and not (_is_for(elf, self._elf) and elf.type in {"EXEC", "DYN"}):
             return "unfit", None
         if elf is None:
             self._incomplete.append(path)
@@ -194,9 +194,9 @@ class _Loading:
                 # Where another processor's file is passed over, this ends the search: open_verify().
                 unfit.append(place.path)
                 break
-            if elf is not None and not _fits(elf, self._elf):
+            if elf is not None and not (_is_for(elf, self._elf) and elf.type == "DYN"):
                 unfit.append(place.path)
-                if self._search.musl:
+                if self._search.musl or _is_for(elf, self._elf):
                     break
                 continue
             self._take(name, wanted_by, place, located, elf)
@@ -267,9 +267,5 @@ _SAME: Final = ("bits", "byte_order", "machine")
 
 
 def _is_for(elf: ElfFacts, program: ElfFacts) -> bool:
+    """Whether it is for the same processor; others are passed over by the loader: open_verify() of glibc."""
     return all(getattr(elf, name) == getattr(program, name) for name in _SAME)
-
-
-def _fits(elf: ElfFacts, program: ElfFacts) -> bool:
-    """Whether a loader for `program` takes the file: open_verify() of glibc."""
-    return _is_for(elf, program) and elf.type == "DYN"

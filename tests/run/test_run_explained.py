@@ -15,6 +15,8 @@ from planning import put
 import rootless_scratch as rs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Home
 
 pytestmark = [pytest.mark.podman, pytest.mark.buildah]
@@ -177,3 +179,33 @@ def test_python_is_told_the_same(shared_home: Home, tmp_path: Path, monkeypatch:
     result = rs.run(built(shared_home, "why-python-dynamic", f"{SHELL}:/app"))
     assert result.explanation is not None
     assert result.explanation.rule == "needs-loader"
+
+
+@pytest.mark.parametrize(
+    ("place", "content", "rule"),
+    [
+        (LOADER, lambda whole: whole[:100_000], "truncated"),
+        (LOADER, lambda _: b"", "loader-unusable"),
+        (LOADER, lambda _: b"no loader at all, " * 9, "loader-unusable"),
+        (LOADER, lambda _: tinyelf.elf(machine="aarch64", type=tinyelf.DYN), "loader-unusable"),
+        ("libc.so.6", lambda whole: whole[:3000], "truncated"),
+        ("libc.so.6", lambda whole: whole[: len(whole) // 2], "truncated"),
+    ],
+    ids=["half a loader", "empty loader", "text", "for arm64", "3000 bytes of libc", "half of libc"],
+)
+def test_a_loader_or_library_that_is_damaged_is_named(
+    shared_home: Home, tmp_path: Path, place: str, content: Callable[[bytes], bytes], rule: str
+) -> None:
+    loaded = subprocess.check_output(["ldd", SHELL], text=True)
+    libc = next(line.split()[2] for line in loaded.splitlines() if "libc.so.6" in line)
+    files = {each: Path(each).read_bytes() for each in (LOADER, libc)}
+    broken = LOADER if place == LOADER else libc
+    files[broken] = content(files[broken])
+    copies: list[str] = []
+    for at, data in files.items():
+        copies += ["--copy", f"{put(tmp_path, at[1:], data)}:{at}:mode=0755"]
+    image = built(shared_home, f"why-damaged-{len(files[broken])}", f"{SHELL}:/app", *copies)
+    code, finding, _ = explained(shared_home, image)
+    assert code != 0
+    assert finding["rule"] == rule
+    assert broken in finding["message"]

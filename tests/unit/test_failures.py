@@ -76,3 +76,48 @@ def test_a_limit_that_a_runtime_meets_is_told_as_one(said: str, cause: str) -> N
     assert isinstance(error, HostError)
     assert cause in error.message
     assert "Raise it" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("said", "rule", "word"),
+    [
+        ("exec /app: accessing a corrupted shared library", "loader-unusable", "/app names"),
+        ("exec /app: Accessing a corrupted shared library", "loader-unusable", "/app names"),
+        ("exec container process `/app`: Input/output error", "loader-unusable", "/app names"),
+        (
+            "/app: error while loading shared libraries: /lib/libfoo.so: file too short",
+            "library-unloadable",
+            "/lib/libfoo.so in",
+        ),
+        (
+            "/app: error while loading shared libraries: /lib/libfoo.so: invalid ELF header",
+            "library-unloadable",
+            "/lib/libfoo.so in",
+        ),
+        (
+            "/app: error while loading shared libraries: libfoo.so: wrong ELF class: ELFCLASS32",
+            "library-unloadable",
+            "libfoo.so in",
+        ),
+        (
+            "/app: error while loading shared libraries: libfoo.so: cannot dynamically load executable",
+            "library-unloadable",
+            "libfoo.so in",
+        ),
+        (
+            "Error loading shared library libfoo.so: Exec format error (needed by /app)",
+            "library-unloadable",
+            "libfoo.so in",
+        ),
+        (
+            "/app: error while loading shared libraries: libfoo.so: cannot open shared object file: No such file",
+            "library-missing",
+            "libfoo.so in",
+        ),
+    ],
+)
+def test_what_a_kernel_or_a_loader_says_of_files_that_it_cannot_load(said: str, rule: str, word: str) -> None:
+    finding = explaining.explain(127, wrote=len(said), said=said.encode())
+    assert finding is not None
+    assert finding.rule == rule
+    assert word in finding.message

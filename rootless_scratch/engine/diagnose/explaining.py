@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EXEC = re.compile(
     r"exec (?:container process )?(?:\(missing dynamic library\?\) )?[`\"]?(?P<path>/[^`\"]*?)[`\"]?: "
     r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted"
-    r"|too many levels of symbolic links)",
+    r"|too many levels of symbolic links|accessing a corrupted shared library|input/output error)",
     re.IGNORECASE,
 )
 
@@ -29,7 +29,20 @@ _OLD_PROCESSOR = "This host's processor lacks instructions of the level "
 _OLDER_LEVEL = "Build it for an older level: GOAMD64=v1, `-march=x86-64`."
 _OTHER_SYSTEM = f"{_STATIC}, or the image with {_BUNDLED} on the system on which the program was built."
 
+_NOT_LOADED = (
+    r"file too short|invalid ELF header|(?:wrong )?ELF |only ET_DYN|object file has no"
+    r"|cannot (?:dynamically load|read file data)"
+)
+
 _LOADERS = (
+    Symptom(
+        rf"error while loading shared libraries: (?P<library>[^:\n]+): (?:{_NOT_LOADED})"
+        r"|Error loading shared library (?P<musl>[^:\n]+): Exec format error",
+        "{library}{musl} in the image is no library that the program's loader can load.",
+        f"Put the whole file there, for the program's processor, or build the image with {_BUNDLED}.",
+        rule="library-unloadable",
+        subject="{library}{musl}",
+    ),
     Symptom(
         r"^(?P<path>[^\n:]+): error while loading shared libraries: (?P<library>[^:\n]+):"
         r"|Error loading shared library (?P<musl>[^:\n]+): No such file",
@@ -103,6 +116,13 @@ _EXPLANATIONS = (
         "The interpreters of {path} are scripts themselves, deeper than the kernel follows, or in a circle.",
         "Name the program at the end of the chain in the `#!` line.",
         rule="script-too-deep",
+        subject="{path}",
+    ),
+    Symptom(
+        "accessing a corrupted shared library|input/output error",
+        "The file at the place of the loader that {path} names is no loader for its processor, or not all of one.",
+        f"Put the loader there that belongs to the program, or build the image with {_BUNDLED}.",
+        rule="loader-unusable",
         subject="{path}",
     ),
     Symptom(

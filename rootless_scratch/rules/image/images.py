@@ -24,7 +24,7 @@ from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
 from rootless_scratch.rules.image.permissions import judge_execution, judge_privileges, judge_reading
 from rootless_scratch.rules.image.places import judge_places
-from rootless_scratch.rules.program.loaders import judge_incomplete
+from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
 from rootless_scratch.rules.view import ImageView
@@ -60,7 +60,8 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
         sought=plan.unresolved,
         bundling=plan.bundling,
     )
-    return (*found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
+    broken = judge_bundled(((each.path, each.facts) for each in plan.libraries), found)
+    return (*broken, *found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
 
 def judge_image(

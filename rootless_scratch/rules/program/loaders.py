@@ -13,12 +13,14 @@ from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.program.soundness import judge_soundness, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved
+    from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.rootfs import Rootfs
 
@@ -62,6 +64,8 @@ def judge_loading(
             fix="Put the loader there that belongs to the program, or leave it to `--bundle-libraries`, with "
             "`--sysroot DIR` for programs of other architectures.",
         )
+    elif broken := tuple(judge_soundness(closure, subject=subject)):
+        yield from broken
     elif closure.unresolved and not closure.list_unread:
         yield from _needs_libraries(elf, subject, path, closure.unresolved, sought)
     elif closure.missing_versions:
@@ -90,6 +94,14 @@ def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[F
                 f"this host (looked for as {_places([each])}).",
                 fix="Install the package that has it, or leave the file that needs it out.",
             )
+
+
+def judge_bundled(libraries: Iterable[tuple[str, ProgramFacts]], known: Iterable[Finding]) -> Iterator[Finding]:
+    """Refuse truncated libraries that are opened later, beside those that are refused already (`known`)."""
+    refused = {finding.subject for finding in known}
+    for path, facts in libraries:
+        if facts.elf is not None and facts.elf.truncated and path not in refused:
+            yield truncated(facts.elf, path)
 
 
 def _what_is_there(closure: Closure) -> str:

@@ -15,6 +15,7 @@ from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.program.files import judge_file
 from rootless_scratch.rules.program.loaders import judge_loading
 from rootless_scratch.rules.program.scripts import judge_script
+from rootless_scratch.rules.program.soundness import truncated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -171,13 +172,7 @@ def _broken(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
     """Refuse what lacks its bytes, or the place to begin."""
     name = shown(subject)
     if elf.truncated:
-        return Finding.error(
-            rule="truncated",
-            subject=subject,
-            message=f"{name} is truncated: it has {elf.file_size} bytes, "
-            f"and its headers announce {elf.file_size_needed}.",
-            fix="Build, copy or download it anew, and compare its size and checksum with the original's.",
-        )
+        return truncated(elf, subject)
     if elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
         return Finding.error(
             rule="shared-library",
