@@ -45,6 +45,7 @@ LARGE_PAGES: Final = {"aarch64": 0x10000, "ppc64le": 0x10000}
 _LOAD, _DYNAMIC, _INTERP, _NOTE = 1, 2, 3, 4
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _RPATH, _DEBUG, _RUNPATH, _FLAGS_1 = 1, 5, 10, 14, 15, 21, 29, 0x6FFFFFFB
 _HASH, _SYMTAB = 4, 6
+_DEPAUDIT, _AUDIT, _AUXILIARY, _FILTER = 0x6FFFFEFB, 0x6FFFFEFC, 0x7FFFFFFD, 0x7FFFFFFF
 
 
 class Machine(NamedTuple):
@@ -105,6 +106,10 @@ def elf(
     soname: str | None = None,
     rpath: str | None = None,
     runpath: str | None = None,
+    filtee: str | None = None,
+    auxiliary: str | None = None,
+    audit: str | None = None,
+    depaudit: str | None = None,
     flags_1: int = 0,
     debug_tag: bool = False,
     imports: Sequence[str] = (),
@@ -129,7 +134,8 @@ def elf(
     build = _Builder(kind)
     strings = _Strings()
     tags: list[tuple[int, int]] = [(_NEEDED, strings.add(name)) for name in needed]
-    for tag, text in ((_SONAME, soname), (_RPATH, rpath), (_RUNPATH, runpath)):
+    named = ((_FILTER, filtee), (_AUXILIARY, auxiliary), (_AUDIT, audit), (_DEPAUDIT, depaudit))
+    for tag, text in ((_SONAME, soname), (_RPATH, rpath), (_RUNPATH, runpath), *named):
         if text is not None:
             tags.append((tag, strings.add(text)))
     if flags_1:

@@ -48,6 +48,9 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     crates            those of Rust that symbols.crates_of looks for
     alignment         the smallest of its loaded segments: pages of the kernel may not be larger; 0: none is loaded
     vsyscall          a static program that calls the kernel by fixed addresses (marks.py)
+    filtees           DT_FILTER: libraries that this one stands for; glibc loads them, musl does not
+    auxiliaries       DT_AUXILIARY: likewise, and this one's own functions stay where they are absent
+    audits            DT_AUDIT and DT_DEPAUDIT of a program: libraries that watch glibc's loader
     bundle            what packed a program that unpacks itself when it starts: PyInstaller, .NET, AppImage
     """
 
@@ -89,6 +92,9 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     alignment: int = 0
     vsyscall: bool = False
     bundle: str | None = None
+    filtees: tuple[str, ...] = ()
+    auxiliaries: tuple[str, ...] = ()
+    audits: tuple[str, ...] = ()
 
     @property
     def static(self) -> bool:
@@ -187,6 +193,11 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
         vsyscall=interpreter is None and header.type == "EXEC" and go is None and marks.calls_vsyscall(records),
         bundle=marks.bundle_of(records) if go is None and rust is None else None,
+        filtees=names.all("FILTER"),
+        auxiliaries=names.all("AUXILIARY"),
+        audits=tuple(
+            name for tag in ("AUDIT", "DEPAUDIT") for text in names.all(tag) for name in text.split(":") if name
+        ),
     )
 
 

@@ -8,20 +8,30 @@ What is not found, and what a library lacks, are values; whether that is an erro
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Final, Literal
+import re
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts  # noqa: TC001 - msgspec resolves it for JSON
-from rootless_scratch.elf.roots import Link  # noqa: TC001 - likewise
-from rootless_scratch.elf.searching import How, Object, Search, SearchPath
+from rootless_scratch.elf.roots import HostRoot, Link
+from rootless_scratch.elf.searching import How, Object, Search, SearchPath, Start
 from rootless_scratch.errors import ElfError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rootless_scratch.elf.roots import Located, Root
 
+AskedBy = Literal[
+    "DT_NEEDED", "DT_FILTER", "DT_AUXILIARY", "DT_AUDIT", "LD_PRELOAD", "LD_AUDIT", "/etc/ld.so.preload", "dlopen"
+]
+"""Where a library is named; DT_AUDIT stands for DT_DEPAUDIT too."""
+
+PRELOAD_LIST: Final = "/etc/ld.so.preload"
+_NOTHING_TOLD: Final = Start()
+_NAMES_LIMIT = 100
+_FATAL: Final = frozenset({"DT_NEEDED", "DT_FILTER", "dlopen"})
 _OBJECTS_LIMIT = 4096
 _LOOKUPS_LIMIT = 20_000
 _SEARCHED_LIMIT = 40
@@ -45,8 +55,14 @@ class Library(msgspec.Struct, frozen=True, kw_only=True):
     item: str = ""
     owner: str = ""
     wanted_by: str = ""
+    asked_by: AskedBy = "DT_NEEDED"
     again: bool = False
     elf: ElfFacts | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the loader ends where it cannot load it; it goes on without the others."""
+        return self.asked_by in _FATAL
 
 
 class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +76,7 @@ class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
     wanted_by: str
     searched: tuple[str, ...]
     unfit: tuple[str, ...] = ()
+    asked_by: AskedBy = "DT_NEEDED"
 
 
 class MissingVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,15 +94,17 @@ InterpreterState = Literal["none", "missing", "unfit", "found"]
 class Closure(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is loaded, breadth first as the loader does; the loader itself is no part of `libraries`.
 
-    `interpreter` is the loader's file; `interpreter_state` tells why there is none. `incomplete` are paths of
-    files of which nothing is known, so that they may need more. `list_unread`: the root has a search list that
-    could not be read. `defaults` are the directories that this loader searches by itself.
+    `interpreter` is the loader's file; `interpreter_state` tells why there is none. `passed_over` are libraries
+    that are not found, and without which the loader goes on. `incomplete` are paths of files of which nothing is
+    known, so that they may need more. `list_unread`: the root has a search list that could not be read.
+    `defaults` are the directories that this loader searches by itself.
     """
 
     interpreter: Library | None
     interpreter_state: InterpreterState
     libraries: tuple[Library, ...]
     unresolved: tuple[Unresolved, ...]
+    passed_over: tuple[Unresolved, ...]
     missing_versions: tuple[MissingVersion, ...]
     incomplete: tuple[str, ...]
     list_unread: bool
@@ -98,22 +117,33 @@ def resolve(
     *,
     path: str,
     root: Root,
-    library_path: str = "",
+    start: Start = _NOTHING_TOLD,
     isa_level: int = 1,
     also: Sequence[str] = (),
 ) -> Closure:
     """Find what the loader would open for the program that lies at `path` of `root`.
 
-    `also` are names or absolute paths that it opens by itself with dlopen(3). See `Search` for the others.
+    `start` is what it is told by the environment; /etc/ld.so.preload is that of the root, unless this is a
+    host's, which no image gets. `also` are names or absolute paths that it opens by itself with dlopen(3). See
+    `Search` for the others.
     """
-    return _Loading(elf, path, root, library_path, isa_level).run(also)
+    return _Loading(elf, path, root, start, isa_level).run(also)
+
+
+class _Asked(NamedTuple):
+    """That a library is to be loaded, and by whom."""
+
+    name: str
+    wanted_by: Object
+    by: AskedBy
 
 
 class _Loading:
     """One program being loaded: elf/dl-deps.c and dl_main() of glibc; load_deps() of musl."""
 
-    def __init__(self, elf: ElfFacts, path: str, root: Root, library_path: str, isa_level: int) -> None:
+    def __init__(self, elf: ElfFacts, path: str, root: Root, start: Start, isa_level: int) -> None:
         self._root = root
+        self._start = start
         self._elf = elf
         located = root.locate(path)
         # The kernel tells the real path: _dl_get_origin(), readlink of /proc/self/exe.
@@ -122,7 +152,7 @@ class _Loading:
         self._incomplete: list[str] = []
         self._state, self._interpreter = self._find_interpreter()
         facts = None if self._interpreter is None else self._interpreter.elf
-        self._search = Search(root, elf, facts, library_path=library_path, isa_level=isa_level)
+        self._search = Search(root, elf, facts, start=start, isa_level=isa_level)
         self._queue: list[Object] = [self._program]
         self._loaded: list[Library] = []
         self._names: dict[str, Library | None] = {}
@@ -133,21 +163,44 @@ class _Loading:
             self._remember(self._interpreter)
 
     def run(self, also: Sequence[str]) -> Closure:
+        for name, owner, asked_by in self._told():
+            self._load(name, owner, asked_by)
         self._load_all()
         for name in also:
-            self._load(name, self._program)
+            self._load(name, self._program, "dlopen")
             self._load_all()
+        missing = self._unresolved.values()
         return Closure(
             interpreter=self._interpreter,
             interpreter_state=self._state,
             libraries=tuple(self._loaded),
-            unresolved=tuple(self._unresolved.values()),
+            unresolved=tuple(each for each in missing if each.asked_by in _FATAL),
+            passed_over=tuple(each for each in missing if each.asked_by not in _FATAL),
             missing_versions=() if self._search.musl else tuple(self._check_versions()),
             incomplete=tuple(self._incomplete),
             list_unread=self._search.list_unread,
             defaults=self._search.defaults,
             musl=self._search.musl,
         )
+
+    def _told(self) -> Iterator[tuple[str, Object, AskedBy]]:
+        """What is loaded before all that is needed: dl_main() in elf/rtld.c of glibc, load_preload() of musl."""
+        preload = re.split(r"[\s:]+", self._start.preload)[:_NAMES_LIMIT]
+        if self._search.musl:
+            # Nobody asks for these: no RPATH counts.
+            nobody = Object(path=self._program.path, origin="", elf=None, loader=None)
+            yield from ((name, nobody, "LD_PRELOAD") for name in preload if name)
+            return
+        # They are opened by the loader, for which the program's DT_RPATH counts, but no DT_RUNPATH.
+        rpath = None if self._elf.runpath is not None else self._elf.rpath
+        watched = msgspec.structs.replace(self._elf, runpath=None, rpath=rpath)
+        auditor = msgspec.structs.replace(self._program, elf=watched)
+        yield from ((name, auditor, "DT_AUDIT") for name in self._elf.audits[:_NAMES_LIMIT])
+        yield from ((name, auditor, "LD_AUDIT") for name in self._start.audit.split(":")[:_NAMES_LIMIT] if name)
+        yield from ((name, self._program, "LD_PRELOAD") for name in preload if name)
+        content = None if isinstance(self._root, HostRoot) else self._root.content(PRELOAD_LIST)
+        for name in preloaded(content or b"")[:_NAMES_LIMIT]:
+            yield name, self._program, PRELOAD_LIST
 
     def _find_interpreter(self) -> tuple[InterpreterState, Library | None]:
         path = self._elf.interpreter
@@ -171,10 +224,17 @@ class _Loading:
     def _load_all(self) -> None:
         while self._queue:
             each = self._queue.pop(0)
-            for name in dict.fromkeys(each.elf.needed if each.elf is not None else ()):
-                self._load(name, each)
+            if each.elf is None:
+                continue
+            for name in dict.fromkeys(each.elf.needed):
+                self._load(name, each, "DT_NEEDED")
+            if not self._search.musl:
+                for name in each.elf.filtees:
+                    self._load(name, each, "DT_FILTER")
+                for name in each.elf.auxiliaries:
+                    self._load(name, each, "DT_AUXILIARY")
 
-    def _load(self, name: str, wanted_by: Object) -> None:
+    def _load(self, name: str, wanted_by: Object, asked_by: AskedBy) -> None:
         if name in self._names or self._search.is_own(name):
             self._names.setdefault(name, self._interpreter)
             return
@@ -199,29 +259,31 @@ class _Loading:
                 if self._search.musl or _is_for(elf, self._elf):
                     break
                 continue
-            self._take(name, wanted_by, place, located, elf)
+            self._take(_Asked(name, wanted_by, asked_by), place, located, elf)
             return
         missing = Unresolved(
             name=name,
             wanted_by=wanted_by.path,
             searched=tuple(dict.fromkeys(searched[:_SEARCHED_LIMIT])),
             unfit=tuple(unfit),
+            asked_by=asked_by,
         )
-        self._unresolved.setdefault(name, missing)
+        known = self._unresolved.get(name)
+        if known is None or (known.asked_by not in _FATAL and asked_by in _FATAL):
+            self._unresolved[name] = missing
 
-    def _take(
-        self, name: str, wanted_by: Object, place: SearchPath, located: Located, elf: ElfFacts | None
-    ) -> None:
-        self._unresolved.pop(name, None)
+    def _take(self, asked: _Asked, place: SearchPath, located: Located, elf: ElfFacts | None) -> None:
+        self._unresolved.pop(asked.name, None)
         library = Library(
-            name=name,
+            name=asked.name,
             path=place.path,
             real=located.real,
             links=located.links,
             how=place.how,
             item=place.item,
             owner=place.owner,
-            wanted_by=wanted_by.path,
+            wanted_by=asked.wanted_by.path,
+            asked_by=asked.by,
             again=located.real in self._reals,
             elf=elf,
         )
@@ -232,7 +294,7 @@ class _Loading:
         if elf is None:
             self._incomplete.append(place.path)
         self._queue.append(
-            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=wanted_by)
+            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=asked.wanted_by)
         )
 
     def _remember(self, library: Library) -> None:
@@ -261,6 +323,12 @@ class _Loading:
                         )
                     )
         return found
+
+
+def preloaded(content: bytes) -> tuple[str, ...]:
+    """The libraries that /etc/ld.so.preload names: handle_preload_list() in elf/rtld.c of glibc."""
+    text = re.sub(rb"#[^\n]*", b" ", content).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return tuple(filter(None, re.split(r"[: \t\n]+", text)))
 
 
 _SAME: Final = ("bits", "byte_order", "machine")

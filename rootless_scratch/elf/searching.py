@@ -13,7 +13,7 @@ from rootless_scratch.elf.ldcache import by_name, read_path_file
 from rootless_scratch.elf.roots import HostRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.ldcache import CacheEntry
@@ -55,6 +55,24 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
     loader: Object | None
 
 
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What a loader is told besides the program: LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT, as they are written."""
+
+    library_path: str = ""
+    preload: str = ""
+    audit: str = ""
+
+    @classmethod
+    def of(cls, env: Iterable[tuple[str, str]]) -> Start:
+        """Take it from environment variables."""
+        known = dict(env)
+        return cls(
+            library_path=known.get("LD_LIBRARY_PATH", ""),
+            preload=known.get("LD_PRELOAD", ""),
+            audit=known.get("LD_AUDIT", ""),
+        )
+
+
 class SearchPath(msgspec.Struct, frozen=True, kw_only=True):
     """One path to try, and by which rule; `item` is the directory as its `owner` (a path) has it written."""
 
@@ -72,20 +90,20 @@ def is_musl(interpreter: str | None) -> bool:
 class Search:
     """The search of one loader in one root, for one program.
 
-    `library_path` is LD_LIBRARY_PATH. `isa_level` chooses among glibc-hwcaps subdirectories; at level 1 none
+    `isa_level` chooses among glibc-hwcaps subdirectories; at level 1 none
     counts, as on the oldest processor of the kind. `$PLATFORM` and the subdirectories of glibc before 2.37
     (`tls`, `haswell`) depend on the processor too, and only the same value for all is used.
     """
 
     def __init__(
-        self, root: Root, program: ElfFacts, interpreter: ElfFacts | None, *, library_path: str, isa_level: int
+        self, root: Root, program: ElfFacts, interpreter: ElfFacts | None, *, start: Start, isa_level: int
     ) -> None:
         self._root = root
         self._program = program
         self._loader_path = program.interpreter or ""
         self.musl = is_musl(program.interpreter)
         self.defaults = self._default_directories(interpreter)
-        self._library_path = re.split(r"[:;]", library_path) if library_path else []
+        self._library_path = re.split(r"[:;]", start.library_path) if start.library_path else []
         levels = _HWCAPS.get(program.machine, ())[: max(isa_level - 1, 0)]
         self._hwcaps = levels[::-1]
         self._by_name: Mapping[str, list[CacheEntry]] = {}

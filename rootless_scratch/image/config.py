@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from rootless_scratch.elf.searching import Start
 
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What podman and docker set for images without a PATH of their own."""
@@ -34,6 +39,12 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         path = dict(self.env).get("PATH", USUAL_PATH)
         return tuple(path.split(":")) if len(path) < _LONGEST_VARIABLE else ("",)
+
+    def start(self) -> Start:
+        """What the environment tells the loader of a program: ld.so(8)."""
+        from rootless_scratch.elf.searching import Start
+
+        return Start.of(self.env)
 
     def words(self) -> tuple[str, ...]:
         """What is started where the caller adds no arguments: entrypoint and command."""

@@ -40,7 +40,7 @@ _FREE_BYTES = 64 << 20
 _FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
 
-_KEPT_PATHS = re.compile(r"/etc/(ld\.so\.cache|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
+_KEPT_PATHS = re.compile(r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
 KEPT_LIMIT = 1 << 20
 """More than any cache that ldconfig(8) has written for real, and than lists of users have."""
 

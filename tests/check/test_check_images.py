@@ -309,7 +309,10 @@ def test_the_library_path_of_the_image_counts(bench: Bench) -> None:
     program = Copy(source=bench.put("app", tinyelf.elf(interpreter=GLIBC, needed=["libapp.so"])))
     copies = (
         Copy(source=bench.put("ld.so", tinyelf.elf()), destination=GLIBC, mode=0o755),
-        Copy(source=bench.put("libapp.so", tinyelf.elf(type=tinyelf.DYN, dynamic=True)), destination="/opt/libapp.so"),
+        Copy(
+            source=bench.put("libapp.so", tinyelf.elf(type=tinyelf.DYN, dynamic=True)),
+            destination="/opt/libapp.so",
+        ),
     )
     assert rules(bench.judge(program, copies=copies)) == ["needs-libraries"]
     env = (("LD_LIBRARY_PATH", "/opt"),)

@@ -9,6 +9,7 @@ import tinyelf
 from planning import Present
 
 from rootless_scratch.elf.program import read_program
+from rootless_scratch.elf.searching import Start
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program, verdict
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def test_a_library_in_the_images_ld_library_path_is_found(shelf: Shelf) -> None:
             facts,
             subject="./app",
             root=Present(GLIBC, "/opt/x/libz.so.1"),
-            library_path=path,
+            start=Start(library_path=path),
         )
         assert verdict(findings) == answer
 

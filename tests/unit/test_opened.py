@@ -32,6 +32,7 @@ def loaded(version: str, *names: str, musl: bool = False) -> Closure:
         interpreter_state="found",
         libraries=tuple(libraries),
         unresolved=(),
+        passed_over=(),
         missing_versions=(),
         incomplete=(),
         list_unread=False,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Library
     from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Spec
 
@@ -72,11 +73,13 @@ def bundle(
     include: Sequence[str] = (),
     root: HostRoot,
     files: HostFiles,
+    start: Start,
 ) -> Bundle:
     """Find and place what the programs among `entries` load; `programs` are those already read, by path.
 
-    `include` are further libraries, by name or by path on the host; `root` is where all is looked for. Raises
-    SpecError where there is nothing to bundle for, SourceError and ElfError for files that cannot be read.
+    `include` are further libraries, by name or by path on the host; `root` is where all is looked for; `start` is
+    what the image tells its loaders. Raises SpecError where there is nothing to bundle for, SourceError and
+    ElfError for files that cannot be read.
     """
     linked = [
         (entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs, files))
@@ -96,9 +99,13 @@ def bundle(
         others = [] if number else [other for other, elf in linked if elf.interpreter is None]
         opened = [_inside(root, other) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
-        closure = _whole_closure(facts, path, root, wanted)
+        closure = _whole_closure(facts, path, root, wanted, start)
         placing.place_all(closure, file, path, included=frozenset(wanted))
-        own = {each.name for each in resolve(facts, path=path, root=root).unresolved} if closure.unresolved else ()
+        own = (
+            {each.name for each in resolve(facts, path=path, root=root, start=start).unresolved}
+            if closure.unresolved
+            else ()
+        )
         for each in closure.unresolved:
             if each.name in wanted[: len(include)]:
                 raise _not_there(each)
@@ -154,16 +161,16 @@ def _included(root: HostRoot, word: str) -> str:
     return word if word.startswith("/") and root.locate(word) else root.inside(absolute) or absolute
 
 
-def _whole_closure(elf: ElfFacts, path: str, root: HostRoot, wanted: Sequence[str]) -> Closure:
+def _whole_closure(elf: ElfFacts, path: str, root: HostRoot, wanted: Sequence[str], start: Start) -> Closure:
     """With what it opens later, as far as that is known and there: the first of the names that is."""
-    closure = resolve(elf, path=path, root=root, also=wanted)
+    closure = resolve(elf, path=path, root=root, start=start, also=wanted)
     needs = [need for need in opened_later(elf, path, closure) if need.priority != "suggested"]
     if not needs:
         return closure
     names = [name for need in needs for name in need.names]
-    lost = {each.name for each in resolve(elf, path=path, root=root, also=names).unresolved}
+    lost = {each.name for each in resolve(elf, path=path, root=root, start=start, also=names).unresolved}
     there = [next(found, None) for need in needs for found in [(name for name in need.names if name not in lost)]]
-    return resolve(elf, path=path, root=root, also=[*wanted, *filter(None, there)])
+    return resolve(elf, path=path, root=root, start=start, also=[*wanted, *filter(None, there)])
 
 
 class _Placing:

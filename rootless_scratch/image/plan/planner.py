@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.elf.libraries import Unresolved  # noqa: TC001 - msgspec resolves it for JSON
+from rootless_scratch.elf.libraries import PRELOAD_LIST, Unresolved, preloaded
 from rootless_scratch.elf.program import ProgramFacts
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.image.config import ImageConfig
@@ -28,6 +28,8 @@ from rootless_scratch.image.tree import Tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from rootless_scratch.elf.searching import Start
+    from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.spec import Spec
 
 
@@ -99,6 +101,7 @@ def plan(
     entries.extend(symlink_entry(new) for new in spec.symlinks)
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
+    config = runtime_config(spec, entries[0].path if spec.programs else None)
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(
@@ -107,9 +110,9 @@ def plan(
             include=spec.include_libraries,
             root=root or HostRoot(spec.sysroot or "/", read=files.program),
             files=files,
+            start=_start(config, entries, files),
         )
         entries.extend(bundled.entries)
-    config = runtime_config(spec, entries[0].path if spec.programs else None)
     covered: tuple[tuple[str, str], ...] = ()
     if spec.essentials:
         from rootless_scratch.image.plan.essentials import with_essentials
@@ -146,6 +149,16 @@ def plan(
         unresolved=bundled.unresolved,
         incomplete=bundled.incomplete,
     )
+
+
+def _start(config: RuntimeConfig, entries: Iterable[Entry], files: HostFiles) -> Start:
+    """What the image will tell a loader; its list of preloaded libraries is not there yet for a host's root."""
+    start = config.start()
+    listed = next((each for each in entries if each.path == PRELOAD_LIST and isinstance(each, File)), None)
+    if listed is None:
+        return start
+    names = preloaded(files.content(listed) or b"")
+    return msgspec.structs.replace(start, preload=" ".join((start.preload, *names)))
 
 
 def _facts(file: File, files: HostFiles) -> ProgramFacts:

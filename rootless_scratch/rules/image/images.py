@@ -138,25 +138,25 @@ def _libraries(
     view: ImageView, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
 ) -> Iterator[str]:
     """List the paths of the libraries that loaders open to start the image."""
-    library_path = dict(view.config.env).get("LD_LIBRARY_PATH", "")
+    start = view.config.start()
     for file in started:
         known = facts.get(file.path)
         if known is not None and known.elf is not None and known.elf.interpreter is not None:
-            closure = resolve(known.elf, path=file.path, root=root, library_path=library_path)
+            closure = resolve(known.elf, path=file.path, root=root, start=start)
             yield from (library.path for library in closure.libraries)
 
 
 def _judge_programs(
     view: ImageView, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
 ) -> Iterator[Finding]:
-    library_path = dict(view.config.env).get("LD_LIBRARY_PATH", "")
+    start = view.config.start()
     for program in programs:
         yield from judge_program(
             program.facts,
             subject=program.facts.path,
             root=root,
             image_path=program.path,
-            library_path=library_path,
+            start=start,
             search_path=view.config.search_path(),
             working_dir=view.config.working_dir,
             sought=sought,

@@ -13,6 +13,7 @@ from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.program.preloads import judge_passed_over
 from rootless_scratch.rules.program.soundness import judge_soundness, truncated
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
+    from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.rootfs import Rootfs
 
 _LIST_LIMIT = 40
@@ -35,7 +37,7 @@ def judge_loading(
     subject: str,
     root: Root,
     image_path: str | None,
-    library_path: str,
+    start: Start,
     sought: Sequence[Unresolved] = (),
     bundling: bool = False,
 ) -> Iterator[Finding]:
@@ -45,7 +47,7 @@ def judge_loading(
     `bundling` is whether that was done at all.
     """
     path = image_path or f"/{posixpath.basename(subject)}"
-    closure = resolve(elf, path=path, root=root, library_path=library_path)
+    closure = resolve(elf, path=path, root=root, start=start)
     if closure.interpreter_state == "none":
         yield Finding.error(
             rule="no-loader-named",
@@ -79,7 +81,9 @@ def judge_loading(
             fix=f"Run the image once before you ship it, or do without: {advice.static_fix(elf)}",
         )
     else:
-        yield from _opened_later(elf, closure, root, subject=subject, path=path, library_path=library_path)
+        yield from _opened_later(elf, closure, root, subject=subject, path=path, start=start)
+    if closure.interpreter_state == "found" and not closure.list_unread:
+        yield from judge_passed_over(closure, subject=subject)
 
 
 def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[Finding]:
@@ -130,16 +134,17 @@ def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bo
 def _needs_libraries(
     elf: ElfFacts, subject: str, path: str, unresolved: Iterable[Unresolved], sought: Sequence[Unresolved]
 ) -> Iterator[Finding]:
-    by_asker: dict[str, list[Unresolved]] = {}
+    by_asker: dict[tuple[str, bool], list[Unresolved]] = {}
     for each in unresolved:
-        by_asker.setdefault(each.wanted_by, []).append(each)
+        by_asker.setdefault((each.wanted_by, each.asked_by == "DT_FILTER"), []).append(each)
     looked_for = {each.name: each for each in sought}
-    for asker, wanted in list(by_asker.items())[:_SHOWN_LIMIT]:
+    for (asker, stands_for), wanted in list(by_asker.items())[:_SHOWN_LIMIT]:
         names = tuple(each.name for each in wanted)
         who = shown(subject) if asker == path else f"{shown(asker)}, which {shown(subject)} loads,"
         on_host = [looked_for[name] for name in names if name in looked_for]
         loader = shown(elf.interpreter or "")
-        message = f"{who} needs {_libraries(names)}, which its loader {loader} would not find in the image"
+        needs = "stands for (DT_FILTER)" if stands_for else "needs"
+        message = f"{who} {needs} {_libraries(names)}, which its loader {loader} would not find in the image"
         unfit = [path for each in wanted for path in each.unfit]
         if unfit:
             message += f": {shown(unfit[0])} is no library for {elf.machine}"
@@ -190,13 +195,13 @@ def _version_missing(subject: str, path: str, missing: Sequence[MissingVersion])
 
 
 def _opened_later(
-    elf: ElfFacts, closure: Closure, root: Root, *, subject: str, path: str, library_path: str
+    elf: ElfFacts, closure: Closure, root: Root, *, subject: str, path: str, start: Start
 ) -> Iterator[Finding]:
     """Warn of libraries that will be opened by dlopen(3) and are not in the image; it starts without them."""
     needs = opened_later(elf, path, closure)
     if needs:
         names = [name for need in needs for name in need.names]
-        more = resolve(elf, path=path, root=root, library_path=library_path, also=names)
+        more = resolve(elf, path=path, root=root, start=start, also=names)
         lost = {each.name for each in more.unresolved}
         for need in needs:
             if set(need.names) <= lost:

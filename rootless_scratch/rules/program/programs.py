@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.elf.searching import Start
 from rootless_scratch.findings import Finding, Verdict
 from rootless_scratch.image.config import USUAL_PATH
 from rootless_scratch.rules import advice
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
 
+_NOTHING_TOLD: Final = Start()
 _UNDECIDED: Final = frozenset(
     {
         "upx-packed",
@@ -47,7 +49,7 @@ def judge_program(
     subject: str,
     root: Root,
     image_path: str | None = None,
-    library_path: str = "",
+    start: Start = _NOTHING_TOLD,
     search_path: Sequence[str] = tuple(USUAL_PATH.split(":")),
     working_dir: str = "/",
     sought: Sequence[Unresolved] = (),
@@ -56,7 +58,7 @@ def judge_program(
     """Say what would keep the program from starting in the image, and how this very program is mended.
 
     `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
-    `$ORIGIN` in its library path begins there. `library_path` is the image's LD_LIBRARY_PATH, `search_path` its
+    `$ORIGIN` in its library path begins there. `start` is what its environment tells the loader, `search_path` its
     PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
     """
 
@@ -67,7 +69,7 @@ def judge_program(
                 subject=subject,
                 root=root,
                 image_path=image_path,
-                library_path=library_path,
+                start=start,
                 sought=sought,
                 bundling=bundling,
             )

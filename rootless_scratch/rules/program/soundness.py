@@ -26,7 +26,7 @@ def judge_soundness(closure: Closure, *, subject: str) -> Iterator[Finding]:
         if elf.truncated:
             yield truncated(elf, library.real)
             continue
-        refusal = None if closure.musl and elf.dynamic else _refusal(elf)
+        refusal = None if (closure.musl and elf.dynamic) or not library.required else _refusal(elf)
         if refusal is not None:
             yield Finding.error(
                 rule="library-unloadable",
