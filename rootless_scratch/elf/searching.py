@@ -56,20 +56,25 @@ class Object(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a loader is told besides the program: LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT, as they are written."""
+    """What a loader is told besides the program: LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT, as they are written.
+
+    `working_dir` is an absolute path; None where nobody knows it.
+    """
 
     library_path: str = ""
     preload: str = ""
     audit: str = ""
+    working_dir: str | None = None
 
     @classmethod
-    def of(cls, env: Iterable[tuple[str, str]]) -> Start:
-        """Take it from environment variables."""
+    def of(cls, env: Iterable[tuple[str, str]], working_dir: str) -> Start:
+        """Take it from environment variables and a working directory."""
         known = dict(env)
         return cls(
             library_path=known.get("LD_LIBRARY_PATH", ""),
             preload=known.get("LD_PRELOAD", ""),
             audit=known.get("LD_AUDIT", ""),
+            working_dir=posixpath.join("/", working_dir),
         )
 
 
@@ -103,6 +108,7 @@ class Search:
         self._loader_path = program.interpreter or ""
         self.musl = is_musl(program.interpreter)
         self.defaults = self._default_directories(interpreter)
+        self._working_dir = start.working_dir
         self._library_path = re.split(r"[:;]", start.library_path) if start.library_path else []
         levels = _HWCAPS.get(program.machine, ())[: max(isa_level - 1, 0)]
         self._hwcaps = levels[::-1]
@@ -128,9 +134,8 @@ class Search:
     def places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """List the paths where it is looked for, in order."""
         if "/" in name:
-            path = self.expanded(name, wanted_by.origin)
-            if path is not None and path.startswith("/"):
-                # A relative one begins at a working directory that nobody knows.
+            path = self._absolute(self.expanded(name, wanted_by.origin))
+            if path is not None:
                 yield SearchPath(path=path, how="path", item=name, owner=wanted_by.path)
             return
         yield from self._musl_places(name, wanted_by) if self.musl else self._glibc_places(name, wanted_by)
@@ -153,7 +158,7 @@ class Search:
         if elf is None or elf.runpath is None:
             yield from self._rpath_places(name, wanted_by)
         yield from self._listed(name, self._library_path, wanted_by, "library-path")
-        if elf is not None and elf.runpath is not None:
+        if elf is not None and elf.runpath:
             yield from self._listed(name, elf.runpath.split(":"), wanted_by, "runpath")
         nodeflib = elf is not None and elf.nodeflib
         for entry in self._cached(name):
@@ -168,7 +173,7 @@ class Search:
         """DT_RPATH of the one that asks, of the one that asked for it, and so on; RUNPATH turns an own one off."""
         each: Object | None = wanted_by
         while each is not None:
-            if each.elf is not None and each.elf.rpath is not None and each.elf.runpath is None:
+            if each.elf is not None and each.elf.rpath and each.elf.runpath is None:
                 yield from self._listed(name, each.elf.rpath.split(":"), each, "rpath")
             each = each.loader
 
@@ -185,11 +190,19 @@ class Search:
 
     def _listed(self, name: str, items: Sequence[str], owner: Object, how: How) -> Iterator[SearchPath]:
         for item in items[:_ITEMS_LIMIT]:
-            directory = self.expanded(item, owner.origin)
-            # An empty or relative one begins at a working directory that nobody knows.
-            if directory is not None and directory.startswith("/"):
+            # An empty one is the working directory to glibc, and nothing to musl.
+            directory = self._absolute(self.expanded(item, owner.origin)) if item or not self.musl else None
+            if directory is not None:
                 for variant in self._variants(directory.rstrip("/")):
                     yield SearchPath(path=f"{variant}/{name}", how=how, item=item, owner=owner.path)
+
+    def _absolute(self, path: str | None) -> str | None:
+        """Let a relative path begin at the working directory; None where that is not known."""
+        if path is None or path.startswith("/"):
+            return path
+        if self._working_dir is None:
+            return None
+        return "/" + "/".join(name for name in f"{self._working_dir}/{path}".split("/") if name not in ("", "."))
 
     def _in(self, directories: Sequence[str], name: str, how: How) -> Iterator[SearchPath]:
         for directory in directories:

@@ -41,10 +41,10 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(path.split(":")) if len(path) < _LONGEST_VARIABLE else ("",)
 
     def start(self) -> Start:
-        """What the environment tells the loader of a program: ld.so(8)."""
+        """What environment and working directory tell the loader of a program: ld.so(8)."""
         from rootless_scratch.elf.searching import Start
 
-        return Start.of(self.env)
+        return Start.of(self.env, self.working_dir)
 
     def words(self) -> tuple[str, ...]:
         """What is started where the caller adds no arguments: entrypoint and command."""

@@ -179,6 +179,57 @@ def test_a_real_loader_does_what_the_verdict_says(tmp_path: Path, kind: str, who
     assert started(plan(spec, environ={}), tmp_path / "without") == without
 
 
+@pytest.mark.compiler
+@pytest.mark.parametrize("workdir", ["/", "/srv/app"])
+@pytest.mark.parametrize(
+    "linked",
+    [
+        ["./libfoo.so"],
+        ["-L.", "-lfoo", "-Wl,-rpath,."],
+        ["-L.", "-lfoo", "-Wl,-rpath,/nowhere:"],
+        ["-L.", "-lfoo", "-Wl,--disable-new-dtags,-rpath,sub/.."],
+    ],
+    ids=["path", "dot", "empty", "relative"],
+)
+def test_a_relative_path_begins_at_the_images_working_directory(
+    tmp_path: Path, workdir: str, linked: list[str]
+) -> None:
+    for name, text in SOURCES.items():
+        (tmp_path / name).write_text(text)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "libfoo.so", "real.c"], cwd=tmp_path, check=True)
+    subprocess.run(["gcc", "-o", "app", "app.c", *linked], cwd=tmp_path, check=True)
+    library = str(tmp_path / "libfoo.so")
+    wanted = f"{workdir.rstrip('/')}/libfoo.so"
+    findings: tuple[Finding, ...] = ()
+    for number, place in enumerate((wanted, "/other/libfoo.so")):
+        copies = (Copy(source=library, destination=place), Copy(source=library, destination=f"{workdir}/sub/x"))
+        spec = Spec(
+            programs=(Copy(source=str(tmp_path / "app")),), bundle_libraries=True, copies=copies, workdir=workdir
+        )
+        planned = plan(spec, environ={})
+        findings = judge_plan(planned)
+        code = started(planned, tmp_path / f"root{number}")
+        assert (verdict(findings), code) == (("starts", 42) if place == wanted else ("fails", 127))
+    (finding,) = findings
+    assert finding.rule == "needs-libraries"
+    if linked == ["./libfoo.so"]:
+        assert f"opens {wanted} for ./libfoo.so, from the image's working directory" in finding.message
+        assert f"--copy FILE:{wanted}`, or name the directory that has it by `--workdir`" in finding.fix
+
+
+def test_an_empty_search_path_and_empty_directories_of_musl_are_nothing(system: System) -> None:
+    library = system.library("/build/libstub.so")
+    copies = (Copy(source=library, destination="/libstub.so"),)
+    for loader, runpath, found in (
+        (GLIBC, "", False),
+        (GLIBC, "/x::/y", True),
+        (MUSL, "/x::/y", False),
+        (MUSL, ".", True),
+    ):
+        planned = system.planned(loader, {"runpath": runpath}, copies=copies)
+        assert (judge_plan(planned) == ()) == found
+
+
 def started(planned: Plan, root: Path) -> int:
     """How the program ends in a root that has nothing but the files of the plan."""
     for entry in planned.rootfs:

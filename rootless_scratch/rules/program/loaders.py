@@ -134,11 +134,12 @@ def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bo
 def _needs_libraries(
     elf: ElfFacts, subject: str, path: str, unresolved: Iterable[Unresolved], sought: Sequence[Unresolved]
 ) -> Iterator[Finding]:
-    by_asker: dict[tuple[str, bool], list[Unresolved]] = {}
+    by_asker: dict[tuple[str, bool, str], list[Unresolved]] = {}
     for each in unresolved:
-        by_asker.setdefault((each.wanted_by, each.asked_by == "DT_FILTER"), []).append(each)
+        path_of_its_own = each.name if "/" in each.name else ""
+        by_asker.setdefault((each.wanted_by, each.asked_by == "DT_FILTER", path_of_its_own), []).append(each)
     looked_for = {each.name: each for each in sought}
-    for (asker, stands_for), wanted in list(by_asker.items())[:_SHOWN_LIMIT]:
+    for (asker, stands_for, path_of_its_own), wanted in list(by_asker.items())[:_SHOWN_LIMIT]:
         names = tuple(each.name for each in wanted)
         who = shown(subject) if asker == path else f"{shown(asker)}, which {shown(subject)} loads,"
         on_host = [looked_for[name] for name in names if name in looked_for]
@@ -146,9 +147,11 @@ def _needs_libraries(
         needs = "stands for (DT_FILTER)" if stands_for else "needs"
         message = f"{who} {needs} {_libraries(names)}, which its loader {loader} would not find in the image"
         unfit = [path for each in wanted for path in each.unfit]
+        if path_of_its_own and wanted[0].searched and not unfit:
+            message += f": it opens {shown(wanted[0].searched[0])}{_from_where(path_of_its_own)}"
         if unfit:
             message += f": {shown(unfit[0])} is no library for {elf.machine}"
-        if on_host:
+        if on_host and not path_of_its_own:
             message += f"; it was not found on this host either (looked for as {_places(on_host)})"
         yield Finding.error(
             rule="needs-libraries",
@@ -159,6 +162,14 @@ def _needs_libraries(
 
 
 def _libraries_fix(elf: ElfFacts, wanted: Sequence[Unresolved], *, bundling: bool) -> str:
+    first = wanted[0]
+    if "/" in first.name:
+        place = (first.searched or first.unfit or (first.name,))[0]
+        other = "" if first.name.startswith(("/", "$")) else ", or name the directory that has it by `--workdir`"
+        return (
+            f"Copy the file there by `--copy FILE:{shown(place)}`{other}; or link the program with the library's "
+            "name alone, by `-L` and `-l`."
+        )
     if bundling:
         return (
             f"Install the package that has {shown(wanted[0].name)}, or name the file by `--include-library PATH`; "
@@ -170,6 +181,10 @@ def _libraries_fix(elf: ElfFacts, wanted: Sequence[Unresolved], *, bundling: boo
         f"Copy what is missing to where the loader looks{where}, build with `--bundle-libraries`, "
         f"or do without: {advice.static_fix(elf)}"
     )
+
+
+def _from_where(name: str) -> str:
+    return "" if name.startswith(("/", "$")) else f" for {shown(name)}, from the image's working directory"
 
 
 def _places(sought: Sequence[Unresolved]) -> str:
