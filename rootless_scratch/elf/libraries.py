@@ -15,7 +15,7 @@ import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.elf.roots import HostRoot, Link
-from rootless_scratch.elf.searching import How, Object, Search, SearchPath, Start
+from rootless_scratch.elf.searching import BEST_LEVEL, How, Object, Search, SearchPath, Start
 from rootless_scratch.errors import ElfError, SourceError
 
 if TYPE_CHECKING:
@@ -69,13 +69,15 @@ class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
     """A library that is not found: who wants it, and the paths that were tried.
 
     `unfit` are files of that name that the loader passes over, because they are for another processor, or which
-    are no libraries at all.
+    are no libraries at all. `variant` is one of glibc-hwcaps, where only better processors find it; of several the
+    one for the least.
     """
 
     name: str
     wanted_by: str
     searched: tuple[str, ...]
     unfit: tuple[str, ...] = ()
+    variant: str | None = None
     asked_by: AskedBy = "DT_NEEDED"
 
 
@@ -153,6 +155,7 @@ class _Loading:
         self._state, self._interpreter = self._find_interpreter()
         facts = None if self._interpreter is None else self._interpreter.elf
         self._search = Search(root, elf, facts, start=start, isa_level=isa_level)
+        self._best: Search | None = None
         self._queue: list[Object] = [self._program]
         self._loaded: list[Library] = []
         self._names: dict[str, Library | None] = {}
@@ -266,11 +269,24 @@ class _Loading:
             wanted_by=wanted_by.path,
             searched=tuple(dict.fromkeys(searched[:_SEARCHED_LIMIT])),
             unfit=tuple(unfit),
+            variant=self._variant(name, wanted_by),
             asked_by=asked_by,
         )
         known = self._unresolved.get(name)
         if known is None or (known.asked_by not in _FATAL and asked_by in _FATAL):
             self._unresolved[name] = missing
+
+    def _variant(self, name: str, wanted_by: Object) -> str | None:
+        if self._search.musl or "/" in name or self._lookups > _LOOKUPS_LIMIT:
+            return None
+        if self._best is None:
+            facts = None if self._interpreter is None else self._interpreter.elf
+            self._best = Search(self._root, self._elf, facts, start=self._start, isa_level=BEST_LEVEL)
+        every = self._best.places(name, wanted_by)
+        places = {each.path for each in every if "/glibc-hwcaps/x86-64-v" in each.path}
+        self._lookups += len(places)
+        found = [path for path in places if self._root.locate(path)]
+        return min(found, key=lambda path: path.split("/")[-2:], default=None)
 
     def _take(self, asked: _Asked, place: SearchPath, located: Located, elf: ElfFacts | None) -> None:
         self._unresolved.pop(asked.name, None)

@@ -42,6 +42,9 @@ _MUSL_OWN: Final = ("c", "pthread", "rt", "m", "dl", "util", "xnet")
 
 _HWCAPS: Final = {"x86_64": ("x86-64-v2", "x86-64-v3", "x86-64-v4")}
 _TOKEN: Final = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+BEST_LEVEL: Final = 4
+"""Of x86-64: the psABI, "Micro-Architecture Levels"."""
+
 _ITEMS_LIMIT = 100
 """A hostile file could name thousands of directories for thousands of libraries."""
 

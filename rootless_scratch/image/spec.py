@@ -87,7 +87,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What one image was asked to be; `platform` is how an index names it, None where there is only one image."""
+    """What one image was asked to be; `platform` is how an index names it, None where there is only one image.
+
+    `isa_level` is the level of x86-64 that `--platform` asks for by a variant of amd64.
+    """
 
     spec: Spec
     platform: str | None = None
+    isa_level: int = 1

@@ -51,13 +51,13 @@ def plan_all(
     findings: dict[Finding, None] = {}
     root = HostRoot(parts[0].spec.sysroot or "/", read=files.program) if parts[0].spec.bundle_libraries else None
     for part in parts:
-        planned = plan(part.spec, root=root, files=files)
+        planned = plan(part.spec, root=root, files=files, isa_level=part.isa_level)
         found = judge_plan(planned, files)
         completed = with_needed(part.spec, found)
         if completed != part.spec:
             named = {essential.name for essential in part.spec.essentials}
             added = tuple(each.name for each in completed.essentials if each.name not in named)
-            planned = replace(plan(completed, root=root, files=files), added=added)
+            planned = replace(plan(completed, root=root, files=files, isa_level=part.isa_level), added=added)
             found = judge_plan(planned, files)
         plans.append(Planned(plan=planned, platform=part.platform))
         findings |= dict.fromkeys(found)

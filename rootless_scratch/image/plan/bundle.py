@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Spec
 
+_HWCAPS: Final = re.compile(r"/glibc-hwcaps/[^/]+\Z")
 _LINKS_LIMIT = 40
 _ALWAYS_SEARCHED_BY_MUSL: Final = ("/lib", "/usr/local/lib", "/usr/lib")
 """Also without the path file, which is not taken along."""
@@ -74,18 +76,20 @@ def bundle(
     root: HostRoot,
     files: HostFiles,
     start: Start,
+    isa_level: int = 1,
 ) -> Bundle:
     """Find and place what the programs among `entries` load; `programs` are those already read, by path.
 
     `include` are further libraries, by name or by path on the host; `root` is where all is looked for; `start` is
-    what the image tells its loaders. Raises SpecError where there is nothing to bundle for, SourceError and
-    ElfError for files that cannot be read.
+    what the image tells its loaders, `isa_level` the level of x86-64 that it is for. Raises SpecError where there
+    is nothing to bundle for, SourceError and ElfError for files that cannot be read.
     """
     linked = [
         (entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs, files))
     ]
     placing = _Placing(root, entries)
     started = [(file, facts) for file, facts in linked if facts.interpreter is not None]
+    told = _Told(root=root, start=start, isa_level=isa_level)
     if include and not started:
         raise SpecError(
             "There is no dynamically linked program that could use an included library.",
@@ -99,13 +103,9 @@ def bundle(
         others = [] if number else [other for other, elf in linked if elf.interpreter is None]
         opened = [_inside(root, other) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
-        closure = _whole_closure(facts, path, root, wanted, start)
+        closure = _whole_closure(facts, path, told, wanted)
         placing.place_all(closure, file, path, included=frozenset(wanted))
-        own = (
-            {each.name for each in resolve(facts, path=path, root=root, start=start).unresolved}
-            if closure.unresolved
-            else ()
-        )
+        own = {each.name for each in told.resolve(facts, path).unresolved} if closure.unresolved else ()
         for each in closure.unresolved:
             if each.name in wanted[: len(include)]:
                 raise _not_there(each)
@@ -119,6 +119,12 @@ def bundle(
 
 
 def _not_there(library: Unresolved) -> SourceError:
+    if library.variant is not None:
+        return SourceError(
+            f"The library {library.name!r} that is to be included is there for better processors alone, as "
+            f"{library.variant!r}.",
+            fix=f"Say `--include-library {library.variant}` to have it in an image that needs such a processor.",
+        )
     if library.unfit:
         why = f"{library.unfit[0]!r} is no library for the program's processor"
     else:
@@ -161,16 +167,27 @@ def _included(root: HostRoot, word: str) -> str:
     return word if word.startswith("/") and root.locate(word) else root.inside(absolute) or absolute
 
 
-def _whole_closure(elf: ElfFacts, path: str, root: HostRoot, wanted: Sequence[str], start: Start) -> Closure:
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    """How everything of one image is looked for."""
+
+    root: HostRoot
+    start: Start
+    isa_level: int
+
+    def resolve(self, elf: ElfFacts, path: str, also: Sequence[str] = ()) -> Closure:
+        return resolve(elf, path=path, root=self.root, start=self.start, isa_level=self.isa_level, also=also)
+
+
+def _whole_closure(elf: ElfFacts, path: str, told: _Told, wanted: Sequence[str]) -> Closure:
     """With what it opens later, as far as that is known and there: the first of the names that is."""
-    closure = resolve(elf, path=path, root=root, start=start, also=wanted)
+    closure = told.resolve(elf, path, wanted)
     needs = [need for need in opened_later(elf, path, closure) if need.priority != "suggested"]
     if not needs:
         return closure
     names = [name for need in needs for name in need.names]
-    lost = {each.name for each in resolve(elf, path=path, root=root, start=start, also=names).unresolved}
+    lost = {each.name for each in told.resolve(elf, path, names).unresolved}
     there = [next(found, None) for need in needs for found in [(name for name in need.names if name not in lost)]]
-    return resolve(elf, path=path, root=root, start=start, also=[*wanted, *filter(None, there)])
+    return told.resolve(elf, path, [*wanted, *filter(None, there)])
 
 
 class _Placing:
@@ -218,7 +235,8 @@ class _Placing:
         included: frozenset[str],
     ) -> str:
         """The directory of the image in which its loader will look for the library."""
-        directory = posixpath.dirname(library.path)
+        # What better processors find in a directory of glibc-hwcaps, all of them find beside it.
+        directory = _HWCAPS.sub("", posixpath.dirname(library.path))
         searched = _ALWAYS_SEARCHED_BY_MUSL if closure.musl else closure.defaults
         if library.how in {"rpath", "runpath"} or (library.how == "path" and library.name not in included):
             origin = origins.get(library.owner)

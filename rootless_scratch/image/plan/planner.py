@@ -80,13 +80,15 @@ def plan(
     environ: Mapping[str, str] | None = None,
     root: HostRoot | None = None,
     files: HostFiles | None = None,
+    isa_level: int = 1,
 ) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 
     `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
-    may be shared by plans that are made one after the other, as may `files`, which keeps what is opened. One path
-    may be named twice if it is the same entry both times; of directories, those of `spec.directories` hold, with
-    their mode and owner, and copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
+    may be shared by plans that are made one after the other, as may `files`, which keeps what is opened.
+    `isa_level` is the level of x86-64 that was asked for. One path may be named twice if it is the same entry
+    both times; of directories, those of `spec.directories` hold, with their mode and owner, and copied ones merge
+    if they agree. Raises SpecError, SourceError, ElfError.
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
@@ -111,6 +113,7 @@ def plan(
             root=root or HostRoot(spec.sysroot or "/", read=files.program),
             files=files,
             start=_start(config, entries, files),
+            isa_level=isa_level,
         )
         entries.extend(bundled.entries)
     covered: tuple[tuple[str, str], ...] = ()

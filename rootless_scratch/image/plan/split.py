@@ -46,7 +46,9 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     placed = _with_one_destination(named, asked)
     platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
     if len(platforms) < 2 or not (asked or _collide(placed)):  # noqa: PLR2004 - likewise
-        return (Part(spec=msgspec.structs.replace(whole, programs=tuple(each.program for each in placed))),)
+        level = max((_level(each.platform) for each in asked), default=1)
+        programs = tuple(each.program for each in placed)
+        return (Part(spec=msgspec.structs.replace(whole, programs=programs), isa_level=level),)
     order = list(dict.fromkeys(program_path(each.program) for each in placed))
     parts = []
     for name in sorted(platforms):
@@ -54,8 +56,16 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
         if not asked:
             _require_all(order, own, name)
             own.sort(key=lambda program: order.index(program_path(program)))
-        parts.append(Part(spec=msgspec.structs.replace(whole, programs=tuple(own)), platform=name))
+        part = msgspec.structs.replace(whole, programs=tuple(own))
+        parts.append(Part(spec=part, platform=name, isa_level=_level(platforms[name])))
     return tuple(parts)
+
+
+def _level(platform: Platform | None) -> int:
+    """The level of x86-64 that a variant of amd64 stands for: v1 to v4 of GOAMD64."""
+    if platform is None or platform.architecture != "amd64" or platform.variant not in {"v2", "v3", "v4"}:
+        return 1
+    return int(platform.variant[1])
 
 
 def _are_alike(programs: Sequence[Copy], files: HostFiles) -> bool:

@@ -60,8 +60,9 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
         sought=plan.unresolved,
         bundling=plan.bundling,
     )
-    broken = judge_bundled(((each.path, each.facts) for each in plan.libraries), found)
-    return (*broken, *found, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
+    bundled = judge_bundled([(each.path, each.facts) for each in plan.libraries], found)
+    every = sorted((*bundled, *found), key=lambda finding: _RANK[finding.severity])
+    return (*every, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
 
 def judge_image(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.image.commands import started_path
+from rootless_scratch.rules.program.levels import needs_processor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _OLD_KERNEL: Final = (4, 18)
 """Nothing older runs containers without root: docs/hosts.md."""
 
-_WARNED_LEVEL = 3
 _LARGE_PAGES: Final = {"aarch64": "16 or 64 KiB", "ppc64le": "64 KiB"}
 _PAGE = 64 << 10
 _C_LIBRARIES: Final = ("libc.", "libm.", "libpthread.", "libdl.", "librt.", "libgcc_s.", "libstdc++.", "ld-")
@@ -50,13 +50,8 @@ def _level(subject: str, elf: ElfFacts) -> Iterator[Finding]:
     levels = [elf.isa_level or 0, int(setting[1]) if setting in {"v1", "v2", "v3", "v4"} else 0]
     level = max(levels)
     if level > 1:
-        yield Finding(
-            rule="needs-processor",
-            severity="warning" if level >= _WARNED_LEVEL else "info",
-            subject=subject,
-            message=f"{shown(subject)} starts only on processors of the level x86-64-v{level} or better.",
-            fix="Build it for all, with `GOAMD64=v1`." if setting else "Build it for all, with `-march=x86-64`.",
-        )
+        fix = "Build it for all, with `GOAMD64=v1`." if setting else "Build it for all, with `-march=x86-64`."
+        yield needs_processor(subject, level, fix=fix)
 
 
 def _kernel(subject: str, elf: ElfFacts) -> Iterator[Finding]:

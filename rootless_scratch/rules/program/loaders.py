@@ -13,6 +13,7 @@ from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.program.levels import judge_levels, judge_variants, level_of_path
 from rootless_scratch.rules.program.preloads import judge_passed_over
 from rootless_scratch.rules.program.soundness import judge_soundness, truncated
 
@@ -82,6 +83,8 @@ def judge_loading(
         )
     else:
         yield from _opened_later(elf, closure, root, subject=subject, path=path, start=start)
+    if closure.interpreter_state == "found":
+        yield from judge_levels(closure, elf)
     if closure.interpreter_state == "found" and not closure.list_unread:
         yield from judge_passed_over(closure, subject=subject)
 
@@ -100,12 +103,13 @@ def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[F
             )
 
 
-def judge_bundled(libraries: Iterable[tuple[str, ProgramFacts]], known: Iterable[Finding]) -> Iterator[Finding]:
-    """Refuse truncated libraries that are opened later, beside those that are refused already (`known`)."""
+def judge_bundled(libraries: Sequence[tuple[str, ProgramFacts]], known: Sequence[Finding]) -> Iterator[Finding]:
+    """Judge bundled libraries, those that are opened later too, beside what is `known` of them already."""
     refused = {finding.subject for finding in known}
     for path, facts in libraries:
         if facts.elf is not None and facts.elf.truncated and path not in refused:
             yield truncated(facts.elf, path)
+    yield from judge_variants(libraries, known)
 
 
 def _what_is_there(closure: Closure) -> str:
@@ -151,13 +155,23 @@ def _needs_libraries(
             message += f": it opens {shown(wanted[0].searched[0])}{_from_where(path_of_its_own)}"
         if unfit:
             message += f": {shown(unfit[0])} is no library for {elf.machine}"
-        if on_host and not path_of_its_own:
+        of_host = next((each.variant for each in on_host if each.variant), None)
+        variant = of_host or next((each.variant for each in wanted if each.variant), None)
+        if variant is not None:
+            where = "" if of_host else " in the image"
+            message += (
+                f"; {shown(variant)}{where} is found on processors of the level "
+                f"x86-64-v{level_of_path(variant)} or better alone"
+            )
+        elif on_host and not path_of_its_own:
             message += f"; it was not found on this host either (looked for as {_places(on_host)})"
         yield Finding.error(
             rule="needs-libraries",
             subject=subject,
             message=f"{message}.",
-            fix=_libraries_fix(elf, wanted, bundling=bool(on_host)),
+            fix=_libraries_fix(elf, wanted, bundling=bool(on_host))
+            if variant is None
+            else _variant_fix(variant, here=bool(of_host)),
         )
 
 
@@ -180,6 +194,16 @@ def _libraries_fix(elf: ElfFacts, wanted: Sequence[Unresolved], *, bundling: boo
     return (
         f"Copy what is missing to where the loader looks{where}, build with `--bundle-libraries`, "
         f"or do without: {advice.static_fix(elf)}"
+    )
+
+
+def _variant_fix(variant: str, *, here: bool) -> str:
+    if not here:
+        place = variant.partition("/glibc-hwcaps/")[0]
+        return f"Put it in {shown(place)}, where every processor finds it; or build with `--bundle-libraries`."
+    return (
+        f"Install the one for all processors; or take this one, by `--include-library {shown(variant)}` or by "
+        f"`--platform linux/amd64/v{level_of_path(variant)}=PROGRAM`, for an image that needs such a processor."
     )
 
 
