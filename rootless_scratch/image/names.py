@@ -16,6 +16,7 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
 _TAG = re.compile(r"[\w][\w.-]{0,127}\Z", re.ASCII)
 _NAME_MAX = 255
+_DOCKER, _DOCKER_BEFORE = "docker.io", "index.docker.io"
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _SCHEME = re.compile(r"[a-z-]+://")
 _NO_IMAGE = (
@@ -38,6 +39,22 @@ def image_name(name: str) -> str:
     if not _is_name(name):
         raise _refusal(name)
     return f"{host}/{path}:{tag}"
+
+
+def full_names(name: str) -> tuple[str, ...]:
+    """The names that `name` may mean in an archive for docker: without a host podman's comes first, then docker's.
+
+    podman loads `x/a:1` as `localhost/x/a:1`, docker as `docker.io/x/a:1`, and a name of one part as one of its
+    library (distribution/reference, ParseNormalizedNamed).
+    """
+    host, path, tag = _parts(name)
+    if host == _DOCKER_BEFORE:
+        host = _DOCKER
+    official = f"{_DOCKER}/{path if '/' in path else f'library/{path}'}:{tag}"
+    if host == _DOCKER:
+        return (official,)
+    here = f"{host}/{path}:{tag}"
+    return (here,) if name.startswith(f"{host}/") else (here, official)
 
 
 def near_names(wanted: str, names: Iterable[str]) -> tuple[str, ...]:

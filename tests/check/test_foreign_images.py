@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import tarfile
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
+from foreign import INDEX, MANIFEST, Layout
 
 import rootless_scratch as rs
 from rootless_scratch.errors import ScratchError
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Home
-
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-
-
-class Layout:
-    """A layout that is written document by document."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        (place / "blobs/sha256").mkdir(parents=True, exist_ok=True)
-        (place / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-
-    def blob(self, content: bytes | dict[str, Any], media_type: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        digest = hashlib.sha256(data).hexdigest()
-        (self.place / "blobs/sha256" / digest).write_bytes(data)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data), **more}
-
-    def index(self, *entries: dict[str, Any]) -> str:
-        (self.place / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": list(entries)}))
-        return f"oci:{self.place}"
 
 
 def faults(word: str) -> tuple[str, ...]:

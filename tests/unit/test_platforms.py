@@ -315,7 +315,7 @@ def test_two_names_in_one_layout_may_stand_for_one_index(tmp_path: Path, program
     image = rs.build(programs["x86_64"], programs["aarch64"], output=words)
     for word in words:
         assert _stored(word, "linux/amd64").image_id == image.images[0].image_id
-    refusal(lambda: _stored(f"oci:{tmp_path}/out", "linux/amd64"), ImageNotFoundError)
+    assert _stored(f"oci:{tmp_path}/out", "linux/amd64").image_id == image.images[0].image_id
     index = tmp_path / "out/blobs/sha256" / image.digest.removeprefix("sha256:")
     index.write_bytes(index.read_bytes() + b" ")
     assert any(image.digest.removeprefix("sha256:") in fault for fault in faults(words[0]))

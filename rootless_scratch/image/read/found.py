@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError
+from rootless_scratch.image.names import full_names
 from rootless_scratch.image.oci import MANIFEST, ref_of
 from rootless_scratch.image.read.reader import (
     DIGEST,
@@ -52,11 +53,15 @@ class FoundImage(NamedTuple):
 
 
 class _Named(NamedTuple):
-    """An image's descriptor (or docker's entry), its name, and the number of what names it: an index is one."""
+    """An image's descriptor (or docker's entry), its names, and the number of what names it: an index is one.
+
+    `inner` is the name that an index gives it which is named itself.
+    """
 
     number: int
-    ref: str | None
+    names: tuple[str, ...]
     item: Any
+    inner: str | None = None
 
 
 def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundImage:
@@ -79,15 +84,17 @@ def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundIm
 
 
 def names_in(reader: ImageReader) -> tuple[str, ...]:
-    """The names that a docker-archive gives its one image; () for others, which say them elsewhere."""
+    """The names that a docker-archive gives the one image that the reader's word names; () for others.
+
+    Others say them elsewhere. Where the word has a name, that is the only one.
+    """
     if not reader.is_docker:
         return ()
-    try:
-        images = list(images_of(reader))
-    except Fault as fault:
-        raise broken(reader.word, str(fault)) from fault
-    one = len({id(image.item) for image in images}) == 1
-    return tuple(image.ref for image in images if image.ref is not None) if one else ()
+    chosen = _chosen(reader)
+    tags = chosen[0].names if len(chosen) == 1 else ()
+    if reader.ref is None:
+        return tags
+    return next((tag,) for name in reader.names for tag in tags if name in full_names(tag))
 
 
 def find_all(reader: ImageReader) -> tuple[tuple[Platform, FoundImage], ...]:
@@ -113,12 +120,9 @@ def index_of(reader: ImageReader) -> bytes | None:
         return None
     try:
         index = as_dict(reader.document("index.json"), "index.json")
-        named = [
-            entry
-            for entry in as_list(index.get("manifests"), "index.json")
-            if isinstance(entry, dict) and reader.ref in (None, ref_of(entry))
-        ]
-        if len(named) != 1 or named[0].get("mediaType") not in INDEXES:
+        listed = as_list(index.get("manifests"), "index.json")
+        named = [top.item for top in _tops(listed) if reader.ref is None or reader.ref in top.names]
+        if len(named) != 1 or as_dict(named[0], "index.json").get("mediaType") not in INDEXES:
             return None
         return content_of(reader, blob_name(named[0]))
     except Fault as fault:
@@ -131,18 +135,30 @@ def _chosen(reader: ImageReader) -> list[_Named]:
         images = list(images_of(reader))
     except Fault as fault:
         raise broken(reader.word, str(fault)) from fault
-    named = [image for image in images if reader.ref is None or image.ref == reader.ref]
+    named = _named(reader, images)
     # Attestations lie in an index as images for a platform that is unknown.
     chosen = [image for image in named if not is_unknown(image.item)] or named
     count = len({image.number for image in chosen})
     if count == 1:
         return chosen
-    names = ", ".join(sorted({image.ref for image in images if image.ref}))
+    names = ", ".join(sorted({name for image in images for name in (*image.names, image.inner) if name}))
     raise ImageNotFoundError(
         f"{reader.word} names {f'{count} images' if count else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them behind another colon.",
     )
+
+
+def _named(reader: ImageReader, images: list[_Named]) -> list[_Named]:
+    """Those that have the name of the word; all where it has none."""
+    if reader.ref is None:
+        return images
+    if not reader.is_docker:
+        named = [image for image in images if reader.ref in image.names]
+        return named or [image for image in images if image.inner == reader.ref]
+    known = [(image, {full for tag in image.names for full in full_names(tag)}) for image in images]
+    every = ([image for image, names in known if name in names] for name in reader.names)
+    return next((named for named in every if named), [])
 
 
 def is_unknown(item: dict[str, Any]) -> bool:
@@ -163,29 +179,23 @@ def _platform_of(reader: ImageReader, item: dict[str, Any]) -> Platform:
 def images_of(reader: ImageReader, indexes: list[dict[str, Any]] | None = None) -> Iterator[_Named]:
     """Every image; `indexes` gets the descriptors of indexes on the way."""
     if reader.is_docker:
-        number = 0
-        for item in as_list(reader.document("manifest.json"), "manifest.json"):
+        for number, item in enumerate(as_list(reader.document("manifest.json"), "manifest.json")):
             tags = as_dict(item, "manifest.json").get("RepoTags")
-            found: list[str | None] = (
-                [tag for tag in tags or () if isinstance(tag, str)] if isinstance(tags, list) else []
-            )
+            found = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
             reader.budget.add_descriptors(1 + len(found))
-            for tag in found or [None]:
-                number += 1
-                yield _Named(number, tag, item)
+            yield _Named(number, found, item)
         return
     index = as_dict(reader.document("index.json"), "index.json")
     listed = as_list(index.get("manifests"), "index.json")
     reader.budget.add_descriptors(len(listed))
-    pending = deque((0, _Named(at, None, item)) for at, item in enumerate(listed))
+    pending = deque((0, each) for each in _tops(listed))
     known: dict[str, list[Any]] = {}
     seen: set[tuple[int, str]] = set()
     while pending:
-        depth, (number, above, item) = pending.popleft()
-        entry = as_dict(item, "index.json")
-        ref = ref_of(entry) or above
-        if entry.get("mediaType") not in INDEXES:
-            yield _Named(number, ref, entry)
+        depth, image = pending.popleft()
+        number, names, entry, inner = image
+        if as_dict(entry, "index.json").get("mediaType") not in INDEXES:
+            yield image
             continue
         name = blob_name(entry)
         if (number, name) not in seen:
@@ -196,7 +206,17 @@ def images_of(reader: ImageReader, indexes: list[dict[str, Any]] | None = None) 
             if name not in known:
                 known[name] = as_list(as_dict(reader.document(name), name).get("manifests"), name)
             reader.budget.add_descriptors(len(known[name]))
-            pending += [(depth + 1, _Named(number, ref, each)) for each in known[name]]
+            pending += [(depth + 1, _Named(number, names, each, ref_of(each) or inner)) for each in known[name]]
+
+
+def _tops(listed: list[Any]) -> Iterator[_Named]:
+    """The entries of index.json; one manifest with several names is one."""
+    known: dict[str, list[Any]] = {}
+    for at, entry in enumerate(listed):
+        same = (entry.get("digest"), entry.get("mediaType")) if isinstance(entry, dict) else None
+        known.setdefault(f"{at}" if same is None else f"{same}", []).append(entry)
+    for number, entries in enumerate(known.values()):
+        yield _Named(number, tuple(ref for ref in map(ref_of, entries) if ref is not None), entries[0])
 
 
 def _load(reader: ImageReader, item: dict[str, Any]) -> FoundImage:

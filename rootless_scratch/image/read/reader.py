@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from rootless_scratch.errors import ImageNotFoundError, SourceError
 from rootless_scratch.image.host_files import host_trouble, open_regular
 from rootless_scratch.image.limits import DEFAULTS, Budget
+from rootless_scratch.image.names import full_names
 from rootless_scratch.image.oci import INDEX
 from rootless_scratch.image.read.tarread import Member, TarFault, TarReader
 
@@ -50,6 +51,9 @@ class ImageReader:
         self.budget = Budget(output.word, DEFAULTS if limits is None else limits)
         self.ref = output.ref
         self.is_docker = output.transport == "docker-archive"
+        # In an archive for docker a name without a host has two forms, and only the word tells whether it had one.
+        asked = output.word.split(":", 2)[2] if self.is_docker and output.ref is not None else ""
+        self.names = full_names(asked) if asked else ()
         self._directory = output.path if output.transport == "oci" else None
         self._file: BinaryIO | None = None
         self._members: dict[str, Member] = {}
