@@ -11,7 +11,7 @@ from rootless_scratch.elf.platforms import chosen_platform, host_platform
 from rootless_scratch.image.finished import Layer, platform_said
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
-from rootless_scratch.image.read.faults import TAR_TYPES
+from rootless_scratch.image.read.artifacts import TAR_TYPES, is_odd
 from rootless_scratch.image.read.found import FoundLayer, find_all, index_of
 from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name, broken, content_of, parsed
 from rootless_scratch.image.read.tarread import TarFault, TarReader
@@ -94,7 +94,7 @@ def _whole_index(
     place: str,
     count: _Count,
 ) -> CopiedImage:
-    """The very index, with all that it leads to, whatever it is: attestations, indexes, formats of docker."""
+    """The very index, with all that it leads to, whatever it is: artifacts, indexes, formats of docker."""
     images: list[WrittenImage] = []
     nested: list[Blob] = []
     pending = [stored]
@@ -105,7 +105,9 @@ def _whole_index(
             if blob.digest in seen:
                 continue
             seen.add(blob.digest)
-            if entry.get("mediaType") in INDEXES:
+            if is_odd(entry):
+                nested.append(blob)
+            elif entry.get("mediaType") in INDEXES:
                 nested.append(blob)
                 pending.append(blob.content)
             else:

@@ -53,6 +53,13 @@ _KNOWN = (
         """`echo '{{"default":[{{"type":"insecureAcceptAnything"}}]}}' > ~/.config/containers/policy.json`""",
     ),
     Refusal(
+        # containers/image writes the index anew to compare it, without the fields of descriptors that it does not
+        # know or forgets (github.com/containers/image/issues/2460).
+        r"must be converted to type \\*\"application/vnd\.oci\.image\.index",
+        "The skopeo of this host cannot send the index unchanged: it loses fields such as artifactType.",
+        "Use a newer skopeo, or push an index without such entries.",
+    ),
+    Refusal(
         r"unknown flag: (\S+)",
         "The skopeo of this host is too old: it does not know {0}.",
         "Use skopeo 1.9 or later.",

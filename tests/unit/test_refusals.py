@@ -33,6 +33,11 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
         ("writing blob: uploading layer chunked: toomanyrequests: slow", "no more requests", True),
         ("unable to retrieve auth token: invalid username/password: unauthorized: no", "wants a login", False),
         ("requested access to the resource is denied", "does not let this login write", False),
+        (
+            'Manifest list must be converted to type \\"application/vnd.oci.image.index.v1+json\\" to be written',
+            "loses fields such as artifactType",
+            False,
+        ),
         ("mkdir /somewhere: permission denied", "permission denied", False),
         ("something else happened", "does not take the image: something else happened.", False),
         ("", "skopeo said nothing", False),

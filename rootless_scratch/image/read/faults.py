@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rootless_scratch.image.host_files import host_trouble
-from rootless_scratch.image.oci import CONFIG, MANIFEST
+from rootless_scratch.image.read.artifacts import CONFIGS, MANIFESTS, TAR_TYPES, Artifacts, is_odd
 from rootless_scratch.image.read.found import images_of, is_unknown, load
 from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name
 from rootless_scratch.image.read.unpacking import open_layer
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.read.reader import ImageReader
 
 _CHUNK = 1 << 20
-TAR_TYPES = re.compile(
-    r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
-    r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
-)
-_MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 _ANY = re.compile("")
-_CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
 
 
 def validate(reader: ImageReader) -> tuple[str, ...]:
@@ -44,8 +38,13 @@ def validate(reader: ImageReader) -> tuple[str, ...]:
     checked: set[str] = set()
     for index in indexes:
         faults |= dict.fromkeys(_check_blob(reader, index, INDEXES, checked))
+    artifacts = Artifacts(reader)
     for image in images:
-        faults |= dict.fromkeys(_faults(reader, image.item, checked))
+        if is_unknown(image.item) or artifacts.type_of(image.item) is not None:
+            found = _check_artifact(reader, image.item, checked)
+        else:
+            found = _faults(reader, image.item, checked)
+        faults |= dict.fromkeys(found)
     return tuple(faults)
 
 
@@ -61,10 +60,7 @@ def _check_version(reader: ImageReader) -> Iterator[str]:
 
 def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
     if not reader.is_docker:
-        yield from _check_blob(reader, item, _MANIFESTS, checked)
-        if is_unknown(item):
-            yield from _check_artifact(reader, item, checked)
-            return
+        yield from _check_blob(reader, item, MANIFESTS, checked)
     try:
         image = load(reader, item)
         if reader.is_docker:
@@ -73,7 +69,7 @@ def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Ite
                 yield f"{item['Config']} has the digest sha256:{image.image_id}"
         else:
             manifest = reader.document(blob_name(item))
-            yield from _check_blob(reader, manifest["config"], _CONFIGS, checked)
+            yield from _check_blob(reader, manifest["config"], CONFIGS, checked)
     except Fault as fault:
         yield str(fault)
         return
@@ -87,7 +83,10 @@ def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Ite
 
 
 def _check_artifact(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
-    """What lies in an index beside images (attestations): its blobs are whole, and may be of any media type."""
+    """What lies beside images, such as attestations: its blobs are whole, and may be of any media type."""
+    yield from _check_blob(reader, item, _ANY, checked)
+    if is_odd(item):
+        return
     try:
         manifest = as_dict(reader.document(blob_name(item)), blob_name(item))
         for blob in (manifest.get("config"), *(manifest.get("layers") or ())):

@@ -12,6 +12,7 @@ from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platf
 from rootless_scratch.errors import ImageNotFoundError
 from rootless_scratch.image.names import full_names
 from rootless_scratch.image.oci import MANIFEST, ref_of
+from rootless_scratch.image.read.artifacts import Artifacts, is_odd
 from rootless_scratch.image.read.reader import (
     DIGEST,
     INDEXES,
@@ -64,19 +65,30 @@ class _Named(NamedTuple):
     inner: str | None = None
 
 
+class _Chosen(NamedTuple):
+    """The images that the word names, and all entries among which they lie, in their order."""
+
+    images: list[_Named]
+    entries: list[_Named]
+    number: int
+
+
 def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundImage:
     """The image that the reader's word names; of an index that for `platform`, by default this host's.
 
     Raises ImageNotFoundError, SourceError.
     """
     chosen = _chosen(reader)
-    if platform is None and len(chosen) == 1:
-        return _load(reader, chosen[0].item)
+    images = chosen.images
+    if platform is None and len(images) == 1:
+        _refuse_hidden(reader, chosen, images[0])
+        return _load(reader, images[0].item)
     wanted = platform or host_platform(os.uname().machine)
-    platforms = [_platform_of(reader, each.item) for each in chosen]
+    platforms = [_platform_of(reader, each.item) for each in images]
     number = chosen_platform(platforms, wanted)
     if number is not None and (not wanted.variant or platforms[number].variant in (wanted.variant, None)):
-        return _load(reader, chosen[number].item)
+        _refuse_hidden(reader, chosen, images[number])
+        return _load(reader, images[number].item)
     raise ImageNotFoundError(
         f"{reader.word} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
         fix="Choose one of them, where that is wanted: `--platform OS/ARCHITECTURE`.",
@@ -90,8 +102,8 @@ def names_in(reader: ImageReader) -> tuple[str, ...]:
     """
     if not reader.is_docker:
         return ()
-    chosen = _chosen(reader)
-    tags = chosen[0].names if len(chosen) == 1 else ()
+    images = _chosen(reader).images
+    tags = images[0].names if len(images) == 1 else ()
     if reader.ref is None:
         return tags
     return next((tag,) for name in reader.names for tag in tags if name in full_names(tag))
@@ -102,7 +114,8 @@ def find_all(reader: ImageReader) -> tuple[tuple[Platform, FoundImage], ...]:
 
     Raises ImageNotFoundError, SourceError.
     """
-    return tuple((_platform_of(reader, each.item), _load(reader, each.item)) for each in _chosen(reader))
+    images = _chosen(reader).images
+    return tuple((_platform_of(reader, each.item), _load(reader, each.item)) for each in images)
 
 
 def platforms_in(reader: ImageReader) -> tuple[Platform, ...]:
@@ -110,8 +123,8 @@ def platforms_in(reader: ImageReader) -> tuple[Platform, ...]:
 
     Raises ImageNotFoundError, SourceError.
     """
-    chosen = _chosen(reader)
-    return () if len(chosen) == 1 else tuple(_platform_of(reader, each.item) for each in chosen)
+    images = _chosen(reader).images
+    return () if len(images) == 1 else tuple(_platform_of(reader, each.item) for each in images)
 
 
 def index_of(reader: ImageReader) -> bytes | None:
@@ -120,33 +133,60 @@ def index_of(reader: ImageReader) -> bytes | None:
         return None
     try:
         index = as_dict(reader.document("index.json"), "index.json")
-        listed = as_list(index.get("manifests"), "index.json")
-        named = [top.item for top in _tops(listed) if reader.ref is None or reader.ref in top.names]
-        if len(named) != 1 or as_dict(named[0], "index.json").get("mediaType") not in INDEXES:
-            return None
-        return content_of(reader, blob_name(named[0]))
+        top = list(_tops(as_list(index.get("manifests"), "index.json")))[_chosen(reader).number]
+        named = reader.ref is None or reader.ref in top.names
+        return content_of(reader, blob_name(top.item)) if named and top.item.get("mediaType") in INDEXES else None
     except Fault as fault:
         raise broken(reader.word, str(fault)) from fault
 
 
-def _chosen(reader: ImageReader) -> list[_Named]:
-    """The image that the word names, or all those of the index."""
+def _chosen(reader: ImageReader) -> _Chosen:
+    """The image that the word names, or all those of the index; what is no image is passed over."""
     try:
-        images = list(images_of(reader))
+        every = list(images_of(reader))
     except Fault as fault:
         raise broken(reader.word, str(fault)) from fault
-    named = _named(reader, images)
-    # Attestations lie in an index as images for a platform that is unknown.
-    chosen = [image for image in named if not is_unknown(image.item)] or named
-    count = len({image.number for image in chosen})
-    if count == 1:
-        return chosen
-    names = ", ".join(sorted({name for image in images for name in (*image.names, image.inner) if name}))
+    artifacts = Artifacts(reader)
+    named = sorted(_named(reader, every), key=lambda image: image.number)
+    images = [image for image in named if artifacts.type_of(image.item) is None]
+    numbers = {image.number for image in images}
+    if reader.ref is not None and not reader.is_docker:
+        # Of several manifests with one name podman and skopeo take the first, and pass over what is no manifest.
+        manifests = [entry.number for entry in named if not is_odd(entry.item)]
+        numbers &= set(manifests[:1])
+        named = [entry for entry in named if entry.number in manifests[:1]] or named
+    if len(numbers) == 1:
+        (number,) = numbers
+        images = [image for image in images if image.number == number]
+        entries = [entry for entry in named if entry.number == number]
+        return _Chosen([image for image in images if not is_unknown(image.item)] or images, entries, number)
+    if named and not numbers:
+        raise _no_image(reader, artifacts.type_of(named[0].item))
+    names = ", ".join(sorted({name for image in every for name in (*image.names, image.inner) if name}))
     raise ImageNotFoundError(
-        f"{reader.word} names {f'{count} images' if count else 'no image'}; "
+        f"{reader.word} names {f'{len(numbers)} images' if numbers else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them behind another colon.",
     )
+
+
+def _no_image(reader: ImageReader, kind: str | None) -> ImageNotFoundError:
+    return ImageNotFoundError(
+        f"{reader.word} names no image, but an artifact of the type {str(kind)[:80]!r}.",
+        fix="Name an image behind another colon: signatures and attestations are nothing that starts.",
+    )
+
+
+def _refuse_hidden(reader: ImageReader, chosen: _Chosen, image: _Named) -> None:
+    """Raise ImageNotFoundError where podman and skopeo, which see platforms alone, come upon an artifact first."""
+    artifacts, wanted = Artifacts(reader), image.item.get("platform")
+    for entry in chosen.entries[: chosen.entries.index(image)]:
+        if entry.item.get("platform") == wanted and (kind := artifacts.type_of(entry.item)) is not None:
+            raise ImageNotFoundError(
+                f"{reader.word} has an artifact of the type {kind[:80]!r} before the image for the same platform, "
+                "and podman and skopeo choose what comes first.",
+                fix="Put the image first in the index, or give the artifact the platform unknown/unknown.",
+            )
 
 
 def _named(reader: ImageReader, images: list[_Named]) -> list[_Named]:

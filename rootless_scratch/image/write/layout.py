@@ -72,7 +72,7 @@ class WrittenImage(Data):
 class WrittenIndex(Data):
     """All blobs of several images, and the index that names them by platform; `manifest` is the index itself.
 
-    `nested` are indexes that it names.
+    `nested` are indexes and other documents that it names.
     """
 
     manifest: Blob
