@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.read.artifacts import CONFIGS, MANIFESTS, TAR_TYPES, Artifacts, is_odd
 from rootless_scratch.image.read.found import images_of, is_unknown, load
+from rootless_scratch.image.read.layer_faults import LayerFacts, Strata, read_entries
 from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name
-from rootless_scratch.image.read.unpacking import open_layer
+from rootless_scratch.image.read.tarread import TarFault, TarReader
+from rootless_scratch.image.read.unpacking import open_layer, zeros_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +42,12 @@ def validate(reader: ImageReader) -> tuple[str, ...]:
     for index in indexes:
         faults |= dict.fromkeys(_check_blob(reader, index, INDEXES, checked))
     artifacts = Artifacts(reader)
+    layers: dict[str, LayerFacts | None] = {}
     for image in images:
         if is_unknown(image.item) or artifacts.type_of(image.item) is not None:
             found = _check_artifact(reader, image.item, checked)
         else:
-            found = _faults(reader, image.item, checked)
+            found = _faults(reader, image.item, checked, layers)
         faults |= dict.fromkeys(found)
     return tuple(faults)
 
@@ -58,7 +62,9 @@ def _check_version(reader: ImageReader) -> Iterator[str]:
             yield f"oci-layout is of version {version!r} and not 1.0.0"
 
 
-def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
+def _faults(
+    reader: ImageReader, item: dict[str, Any], checked: set[str], layers: dict[str, LayerFacts | None]
+) -> Iterator[str]:
     if not reader.is_docker:
         yield from _check_blob(reader, item, MANIFESTS, checked)
     try:
@@ -73,13 +79,18 @@ def _faults(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Ite
     except Fault as fault:
         yield str(fault)
         return
+    strata = Strata()
     for layer in image.layers:
         if not reader.is_docker:
             yield from _check_blob(reader, layer.descriptor, TAR_TYPES, checked)
         key = f"{layer.name} {layer.diff_id}"
-        if key not in checked:
-            checked.add(key)
-            yield from _check_diff(reader, layer)
+        if key not in layers:
+            layers[key] = None
+            yield from _check_diff(reader, layer, key, layers)
+        # What cannot be read is told, and nothing can be said of what lies over it.
+        facts = layers[key]
+        if facts is not None:
+            yield from (f"{layer.name} {fault}" for fault in strata.add(facts))
 
 
 def _check_artifact(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
@@ -122,18 +133,51 @@ def _check_blob(
         yield f"{name} has the digest {digest}"
 
 
-def _check_diff(reader: ImageReader, layer: FoundLayer) -> Iterator[str]:
+def _check_diff(
+    reader: ImageReader, layer: FoundLayer, key: str, layers: dict[str, LayerFacts | None]
+) -> Iterator[str]:
+    """What is wrong with a layer by itself; `layers` gets what it does to others, where it can be read."""
     try:
         with open_layer(reader, layer.name) as file:
-            _, digest = _sum(file)
+            summed = _Summed(file)
+            # What is no tar is told where its files are read.
+            with suppress(TarFault):
+                layers[key] = read_entries(TarReader(cast("BinaryIO", summed), reader.budget), reader.budget)
+            while summed.read(_CHUNK):
+                pass
+            zeros = zeros_behind(file)
     except Fault as fault:
         yield str(fault)
         return
     except (OSError, EOFError) as error:
         yield told(error, f"{layer.name} cannot be unpacked")
         return
-    if digest != layer.diff_id:
-        yield f"{layer.name} has the diff_id {digest}, and the config says {layer.diff_id}"
+    if summed.digest != layer.diff_id:
+        yield f"{layer.name} has the diff_id {summed.digest}, and the config says {layer.diff_id}"
+    if zeros:
+        yield f"{layer.name} has {zeros} bytes of zero behind its gzip stream, which podman refuses"
+    facts = layers[key]
+    if facts is not None:
+        yield from (f"{layer.name} {fault}" for fault in facts.faults)
+
+
+class _Summed:
+    """A file that is read once, and summed meanwhile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sum = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        block = self._file.read(size)
+        self._sum.update(block)
+        return block
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that was read."""
+        return f"sha256:{self._sum.hexdigest()}"
 
 
 def told(error: OSError | EOFError, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from rootless_scratch.image.read.reader import Fault
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.limits import Budget
     from rootless_scratch.image.read.reader import ImageReader
+
+
+_CHUNK = 256 << 10
+_GZIP = b"\x1f\x8b"
 
 
 @contextmanager
@@ -32,33 +36,81 @@ def open_layer(reader: ImageReader, name: str) -> Iterator[BinaryIO]:
 
             yield _counted(opened(file), reader.budget)
             return
-        if start[:2] != b"\x1f\x8b":
+        if start[:2] != _GZIP:
             yield _counted(file, reader.budget)
             return
-        from isal import igzip, igzip_lib
+        from isal import igzip_lib
 
         try:
-            with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:  # type: ignore[no-untyped-call]
-                yield _counted(cast("BinaryIO", unpacked), reader.budget)
+            yield _counted(_Gunzipped(file), reader.budget)
         except (gzip.BadGzipFile, cast("type[Exception]", igzip_lib.IsalError)) as error:
             raise Fault(f"{name} cannot be unpacked: {error}") from error
 
 
-def _counted(file: BinaryIO, budget: Budget) -> BinaryIO:
-    return cast("BinaryIO", _Counted(file, budget))
+def zeros_behind(file: BinaryIO) -> int:
+    """The bytes of zero that were met behind a layer's gzip stream, which gzip(1) passes over and Go refuses."""
+    inner = cast("_Counted", file).inner
+    return inner.behind if isinstance(inner, _Gunzipped) else 0
+
+
+def _counted(file: object, budget: Budget) -> BinaryIO:
+    return cast("BinaryIO", _Counted(cast("BinaryIO", file), budget))
 
 
 class _Counted:
     """A file that is only read, each byte on account."""
 
-    __slots__ = ("_budget", "_file")
+    __slots__ = ("_budget", "inner")
 
     def __init__(self, file: BinaryIO, budget: Budget) -> None:
-        self._file = file
+        self.inner: object = file
         self._budget = budget
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's."""
-        block = self._file.read(size)
+        """As a file's; it may be less than is asked for."""
+        block = cast("BinaryIO", self.inner).read(size)
         self._budget.expand(len(block))
         return block
+
+
+class _Gunzipped:
+    """What is packed in all members of a gzip file (RFC 1952, 2.2)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._rest = b""
+        self._member: Any = None
+        self.behind = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many bytes, none only at the end; raises EOFError, BadGzipFile, IsalError."""
+        while self._member is not None or self._begin():
+            given = self._rest
+            if not given and self._member.needs_input:
+                given = self._file.read(_CHUNK)
+                if not given:
+                    raise EOFError("it breaks off")
+            self._rest = b""
+            block: bytes = self._member.decompress(given, size)
+            if self._member.eof:
+                self._rest = self._member.unused_data
+                self._member = None
+            if block:
+                return block
+        return b""
+
+    def _begin(self) -> bool:
+        """Go to the next member; False at the end."""
+        from isal import igzip_lib
+
+        while True:
+            rest = self._rest.lstrip(b"\0")
+            self.behind += len(self._rest) - len(rest)
+            more = self._file.read(_CHUNK) if len(rest) < len(_GZIP) else b""
+            self._rest = rest + more
+            if not more:
+                break
+        if rest and not rest.startswith(_GZIP):
+            raise gzip.BadGzipFile(f"behind its stream stands what is no gzip ({rest[:2]!r})")
+        self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP) if rest else None
+        return bool(rest)
