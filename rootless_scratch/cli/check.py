@@ -43,8 +43,8 @@ def command(
     """Judge program files, or images, without building or running them.
 
     oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A word that is the
-    path of a file is a program, any other names an image. Exits 1 if there is a finding of
-    severity `error`, or, of several subjects, one that cannot be read.
+    path of a file is a program, any other names an image, also where a directory is called so. Exits 1 if there is
+    a finding of severity `error`, or, of several subjects, one that cannot be read.
     """
     from rootless_scratch.cli.progress import Counter
     from rootless_scratch.findings import errors_of

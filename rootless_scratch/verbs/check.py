@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch import private
-from rootless_scratch.errors import ElfError, UsageError
+from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.plan.arguments import text
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.finished import Image
+
+_OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."
 
 
 def check_subject(
@@ -45,11 +47,24 @@ def check_subject(
         )
     if isinstance(subject, str) and is_reference(word):
         return _check_layout(word, platform, limits)
-    if word.startswith(("/", ".")) or isinstance(subject, os.PathLike) or os.path.lexists(word):
+    if isinstance(subject, os.PathLike) or _is_program(word):
         if platform is not None:
             raise UsageError(f"{word!r} is a program, which has one platform.", fix="Leave `--platform` out.")
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
-    return _check_stored(word, platform, limits)
+    if not os.path.isdir(word):
+        return _check_stored(word, platform, limits)
+    try:
+        return _check_stored(word, platform, limits)
+    except ImageNotFoundError as error:
+        raise ImageNotFoundError(f"{error.message} Here {word!r} is a directory.", fix=_OF_A_DIRECTORY) from error
+    except HostError:
+        # Without storage there is only the directory.
+        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+
+
+def _is_program(word: str) -> bool:
+    """Whether a word is the path of a file; a directory is none, so its name alone is that of an image."""
+    return word.startswith(("/", ".")) or word.endswith("/") or (os.path.lexists(word) and not os.path.isdir(word))
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:

@@ -82,3 +82,25 @@ def on_terminal(home: Home, words: list[str]) -> tuple[int, bytes, bytes]:
         status = process.wait()
         stdout.seek(0)
         return status, stdout.read(), shown
+
+
+@pytest.mark.buildah
+def test_a_name_is_that_of_an_image_also_where_a_directory_is_called_so(shared_home: Home, tmp_path: Path) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    assert shared_home.cli("build", str(program), "-t", "called-so").returncode == 0
+    for name in ("called-so", "not-there"):
+        (tmp_path / name).mkdir()
+    done = shared_home.cli("check", "called-so", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"called-so: starts\n"), done.stderr.decode()
+    done = shared_home.cli("check", "not-there", cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"no image 'not-there' in local storage. Here 'not-there' is a directory." in done.stderr
+    for word in ("called-so/", "./called-so"):
+        assert b"is a directory, not a program" in shared_home.cli("check", word, cwd=tmp_path).stderr
+
+
+def test_a_directory_is_told_where_there_is_no_storage(shared_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "called-so").mkdir()
+    done = shared_home.cli("check", "called-so", cwd=tmp_path, environment={"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert b"'called-so' is a directory, not a program" in done.stderr
