@@ -240,12 +240,14 @@ def save(
     output: str | Sequence[str],
     *,
     compress: str | None = None,
+    repair: bool = False,
     limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Shipped:
     """Write an image of local storage, a layout or an archive to other places; see `push`.
 
     A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
+    With `repair` layers that storage refuses are made anew, with new digests, which are noted.
     """
     from rootless_scratch.image.references import in_words
     from rootless_scratch.verbs.ship import ship_image
@@ -254,6 +256,7 @@ def save(
         image,
         in_words(outputs_of(output)),
         compress=compress,
+        repair=flag("repair", repair),
         limits=limits_of(limits),
         progress=Progress(progress),
     )

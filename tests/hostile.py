@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1 << 20
 OCI = "application/vnd.oci.image"
-VERBS = ("check", "inspect", "verify", "save", "save-anew")
+VERBS = ("check", "inspect", "verify", "save", "save-anew", "repair")
 
 
 class Subject(NamedTuple):
@@ -588,7 +588,9 @@ def do(verb: str, word: str, place: str) -> str:
             return f"{len(read_any(word).files)} files"
         if verb == "verify":
             return rs.verify(word, f"{place}/program").verdict
-        if verb == "save":
+        if verb == "repair":
+            rs.save(word, f"oci:{place}/out-{os.getpid()}", repair=True)
+        elif verb == "save":
             rs.save(word, f"oci:{place}/out-{os.getpid()}")
         else:
             rs.save(word, f"{place}/out-{os.getpid()}.tar", compress="none")

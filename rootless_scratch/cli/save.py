@@ -21,6 +21,7 @@ from rootless_scratch.cli.ship_options import ship
     help="An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
 )
 @click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are].")
+@click.option("--repair", is_flag=True, help="Make layers that storage refuses anew; digests change.")
 @limit_option
 @common_options
 def command(
@@ -28,6 +29,7 @@ def command(
     image: str,
     outputs: tuple[str, ...],
     compress: str | None,
+    repair: bool,
     limits: dict[str, int] | None,
     show: Show,
 ) -> int:
@@ -37,7 +39,9 @@ def command(
     """
     from rootless_scratch.image.references import in_words
 
-    shipped = ship(image, in_words(outputs), compress=compress, access=None, limits=limits, show=show)
+    shipped = ship(
+        image, in_words(outputs), compress=compress, access=None, limits=limits, repair=repair, show=show
+    )
     if show.verbose:
         say(f"image ID: {shipped.image_id}")
         for output in shipped.outputs:

@@ -59,6 +59,7 @@ def ship(
     access: Access | None,
     limits: dict[str, int] | None,
     show: Show,
+    repair: bool = False,
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
     from rootless_scratch.cli.progress import Bar
@@ -71,6 +72,7 @@ def ship(
             compress=compress,
             access=access,
             limits=limits,
+            repair=repair,
             progress=progress,
         )
     if show.as_json:

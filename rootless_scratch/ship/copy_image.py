@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rootless_scratch.elf.platforms import chosen_platform, host_platform
 from rootless_scratch.image.finished import Layer, platform_said
 from rootless_scratch.image.host_files import host_trouble
-from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, index_document, manifest_document
+from rootless_scratch.image.oci import LAYERS, MANIFEST, descriptor, encode, index_document, manifest_document
 from rootless_scratch.image.read.artifacts import TAR_TYPES, is_odd
 from rootless_scratch.image.read.found import FoundLayer, find_all, index_of
 from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name, broken, content_of, parsed
 from rootless_scratch.image.read.tarread import TarFault, TarReader
 from rootless_scratch.image.read.unpacking import open_layer
-from rootless_scratch.image.write.layer import NONE, pack_layer
+from rootless_scratch.image.write.layer import NONE, pack_layer, parse_compression
 from rootless_scratch.image.write.layout import Blob, WrittenImage, WrittenIndex
 from rootless_scratch.image.write.packing import CHUNK
 from rootless_scratch.image.write.temporary import Temporary
+from rootless_scratch.ship.repair import Repair, repairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ class CopiedImage(NamedTuple):
     image_id: str
     layers: tuple[Layer, ...]
     platform: str | None
+    notes: tuple[str, ...] = ()
 
 
 def copy_image(
@@ -48,24 +50,32 @@ def copy_image(
     stack: ExitStack,
     *,
     compression: Compression | None,
+    repair: bool = False,
     progress: Progress,
 ) -> CopiedImage:
     """Copy what the reader's word names, an image or an index, into files in `place`, which `stack` removes.
 
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
-    image keeps its ID. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
+    image keeps its ID. With `repair` layers that storage refuses are made anew, and the image has another ID,
+    which is noted. Raises ImageNotFoundError, SourceError where anything is not what its digest says, OSError.
     """
     reader.budget.restart()
     stored = index_of(reader)
     found = find_all(reader)
     count = _Count(progress)
     try:
+        repairs = [repairs_of(reader, image) if repair else () for _, image in found]
+        reader.budget.restart()
+        needed = any(each.is_needed for layers in repairs for each in layers)
         progress.begin(sum(_size(reader, layer) for _, image in found for layer in image.layers))
-        if stored is not None and compression is None:
+        if stored is not None and compression is None and not needed:
             return _whole_index(reader, stored, found, stack, place=place, count=count)
-    except (Fault, EOFError) as fault:
+    except (Fault, TarFault, EOFError) as fault:
         raise broken(reader.word, str(fault)) from fault
-    copied = [_copy_one(reader, image, place, stack, compression=compression, count=count) for _, image in found]
+    copied = [
+        _copy_one(reader, image, place, stack, compression=compression, repairs=layers, count=count)
+        for (_, image), layers in zip(found, repairs, strict=True)
+    ]
     return copied[0] if stored is None else _index([platform for platform, _ in found], copied, stored)
 
 
@@ -82,6 +92,7 @@ def _index(platforms: Sequence[Platform], images: Sequence[CopiedImage], stored:
         image_id=written[here].config.name,
         layers=tuple(layer for each in images for layer in each.layers),
         platform=str(platforms[here]),
+        notes=tuple(note for each in images for note in each.notes),
     )
 
 
@@ -169,22 +180,29 @@ def _copy_one(
     stack: ExitStack,
     *,
     compression: Compression | None,
+    repairs: Sequence[Repair],
     count: _Count,
 ) -> CopiedImage:
     if found.mismatch is not None:
         raise broken(reader.word, found.mismatch)
-    kept = compression is None and found.manifest is not None
+    repaired = any(each.is_needed for each in repairs)
+    kept = compression is None and found.manifest is not None and not repaired
+    if repaired and compression is None:
+        compression = _compression_of(found)
     try:
         files = [stack.enter_context(Temporary(place)) for _ in found.layers]
         copied = [
-            _copy(reader, layer, file, count) if kept else _pack(reader, layer, file, compression or NONE, count)
-            for layer, file in zip(found.layers, files, strict=True)
+            _copy(reader, layer, file, count)
+            if kept
+            else _pack(reader, layer, file, compression=compression or NONE, count=count, repair=mended)
+            for layer, file, mended in zip(found.layers, files, repairs or (None,) * len(files), strict=True)
         ]
-        config = Blob.of(found.config)
+        is_other = any(each.is_other for each in repairs)
+        config = Blob.of(_config(found, copied) if is_other else found.config)
         manifest = found.manifest if kept else None
         if manifest is None:
             described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
-            manifest = manifest_document(found.config, described, _annotations(found.manifest))
+            manifest = manifest_document(config.content, described, _annotations(found.manifest))
     except (Fault, EOFError) as fault:
         raise broken(reader.word, str(fault)) from fault
     blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
@@ -193,6 +211,7 @@ def _copy_one(
         image_id=config.name,
         layers=tuple(copied),
         platform=_platform(found.config),
+        notes=tuple(_notes(found, copied, config.name)) if repaired else (),
     )
 
 
@@ -252,19 +271,53 @@ def _require_tar(reader: ImageReader, layer: FoundLayer) -> None:
 
 
 def _pack(
-    reader: ImageReader, layer: FoundLayer, file: Temporary, compression: Compression, count: _Count
+    reader: ImageReader,
+    layer: FoundLayer,
+    file: Temporary,
+    *,
+    compression: Compression,
+    count: _Count,
+    repair: Repair | None,
 ) -> Layer:
     _require_tar(reader, layer)
     with open_layer(reader, layer.name) as opened:
-        written = pack_layer(count.blocks(opened, layer.name), file.descriptor, compression=compression)
-    if f"sha256:{written.diff_id}" != layer.diff_id:
+        blocks = count.blocks(opened, layer.name)
+        is_other = repair is not None and repair.is_other
+        if repair is not None and is_other:
+            blocks = repair.blocks(blocks)
+        written = pack_layer(blocks, file.descriptor, compression=compression)
+    diff_id = f"sha256:{written.diff_id}"
+    if diff_id != layer.diff_id and not is_other:
         raise Fault(f"{layer.name} has the diff_id sha256:{written.diff_id}, and the config says {layer.diff_id}")
     return Layer(
-        diff_id=layer.diff_id,
+        diff_id=diff_id,
         digest=f"sha256:{written.digest}",
         size=written.size,
         media_type=LAYERS[compression.name],
     )
+
+
+def _compression_of(found: FoundImage) -> Compression:
+    """That of gzip where any layer has it: every tool reads that."""
+    packed = any(not str(layer.descriptor.get("mediaType", "tar")).endswith("tar") for layer in found.layers)
+    return parse_compression("gzip") if packed else NONE
+
+
+def _config(found: FoundImage, layers: Sequence[Layer]) -> bytes:
+    """The config with the diff_ids of new layers, all else as it was."""
+    config = json.loads(found.config)
+    config["rootfs"]["diff_ids"] = [layer.diff_id for layer in layers]
+    return encode(config)
+
+
+def _notes(found: FoundImage, layers: Sequence[Layer], image_id: str) -> Iterator[str]:
+    for old, new in zip(found.layers, layers, strict=True):
+        if new.diff_id != old.diff_id:
+            yield f"The layer {old.diff_id} was repaired, and has the diff_id {new.diff_id} now."
+        elif new.digest != old.descriptor.get("digest", new.digest):
+            yield f"The layer {old.descriptor['digest']} was packed anew, and has the digest {new.digest} now."
+    if image_id != found.image_id:
+        yield f"The image {found.image_id} was repaired, and has the ID {image_id} now."
 
 
 def _annotations(manifest: bytes | None) -> tuple[tuple[str, str], ...]:

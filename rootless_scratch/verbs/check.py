@@ -97,6 +97,7 @@ def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | N
     from rootless_scratch.elf.platforms import parse_platform
     from rootless_scratch.image.read.faults import validate
     from rootless_scratch.image.read.found import platforms_in
+    from rootless_scratch.image.read.layer_faults import Refused
     from rootless_scratch.image.read.reader import ImageReader
     from rootless_scratch.image.references import parse_reference
     from rootless_scratch.rules.program.files import broken_image
@@ -106,7 +107,7 @@ def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | N
     with ImageReader(parse_reference(word), limits) as reader:
         faults = validate(reader)
         if faults:
-            findings = tuple(broken_image(word, fault) for fault in faults)
+            findings = tuple(broken_image(word, fault, is_mendable=isinstance(fault, Refused)) for fault in faults)
             return Judgement(subject=word, verdict="fails", findings=findings)
         wanted = None if platform is None else parse_platform(platform)
         every = platforms_in(reader) if wanted is None else ()

@@ -50,6 +50,7 @@ def ship_image(
     compress: str | None = None,
     access: Access | None = None,
     limits: Mapping[str, int] | None = None,
+    repair: bool = False,
     progress: Progress = SILENT,
 ) -> Shipped:
     """What `push` and `save` do.
@@ -97,7 +98,9 @@ def ship_image(
             places = [stack.enter_context(place_of(output)) for output in destinations]
             source = stack.enter_context(ImageReader(read, limits))
             names = names or names_in(source)
-            copied = copy_image(source, places[0], stack, compression=compression, progress=progress)
+            copied = copy_image(
+                source, places[0], stack, compression=compression, repair=repair, progress=progress
+            )
             require_single(copied.image, destinations)
             write_outputs(copied.image, destinations, names)
         except OSError as error:
@@ -112,7 +115,7 @@ def ship_image(
         layers=copied.layers,
         digest=digest,
         outputs=_written(outputs, digest),
-        notes=(*notes, *pushed),
+        notes=(*notes, *copied.notes, *pushed),
     )
 
 

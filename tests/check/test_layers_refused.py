@@ -85,6 +85,7 @@ def test_what_storage_refuses_is_named(tmp_path: Path, case: str) -> None:
     assert judged.verdict == "fails"
     assert [finding.rule for finding in judged.findings] == ["broken-image"]
     assert said in judged.findings[0].message
+    assert judged.findings[0].fix.startswith("`rootless-scratch save --repair docker-archive:")
 
 
 @pytest.mark.parametrize("case", TAKEN)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.read.artifacts import CONFIGS, MANIFESTS, TAR_TYPES, Artifacts, is_odd
 from rootless_scratch.image.read.found import images_of, is_unknown, load
-from rootless_scratch.image.read.layer_faults import LayerFacts, Strata, read_entries
+from rootless_scratch.image.read.layer_faults import LayerFacts, Refused, Strata, read_entries
 from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name
 from rootless_scratch.image.read.tarread import TarFault, TarReader
-from rootless_scratch.image.read.unpacking import open_layer, zeros_behind
+from rootless_scratch.image.read.unpacking import Summed, open_layer, zeros_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,10 @@ _ANY = re.compile("")
 
 
 def validate(reader: ImageReader) -> tuple[str, ...]:
-    """Name all faults of all images that the reader holds: digests, sizes, media types, diff_ids; () for none."""
+    """Name all faults of all images that the reader holds: digests, sizes, media types, diff_ids; () for none.
+
+    A fault of layers that storage refuses is Refused (layer_faults.py).
+    """
     # A dict, because many images may have the same fault.
     faults: dict[str, None] = {}
     indexes: list[dict[str, Any]] = []
@@ -90,7 +93,7 @@ def _faults(
         # What cannot be read is told, and nothing can be said of what lies over it.
         facts = layers[key]
         if facts is not None:
-            yield from (f"{layer.name} {fault}" for fault in strata.add(facts))
+            yield from (Refused(f"{layer.name} {fault}") for fault in strata.add(facts))
 
 
 def _check_artifact(reader: ImageReader, item: dict[str, Any], checked: set[str]) -> Iterator[str]:
@@ -139,7 +142,7 @@ def _check_diff(
     """What is wrong with a layer by itself; `layers` gets what it does to others, where it can be read."""
     try:
         with open_layer(reader, layer.name) as file:
-            summed = _Summed(file)
+            summed = Summed(file)
             # What is no tar is told where its files are read.
             with suppress(TarFault):
                 layers[key] = read_entries(TarReader(cast("BinaryIO", summed), reader.budget), reader.budget)
@@ -155,29 +158,10 @@ def _check_diff(
     if summed.digest != layer.diff_id:
         yield f"{layer.name} has the diff_id {summed.digest}, and the config says {layer.diff_id}"
     if zeros:
-        yield f"{layer.name} has {zeros} bytes of zero behind its gzip stream, which podman refuses"
+        yield Refused(f"{layer.name} has {zeros} bytes of zero behind its gzip stream, which podman refuses")
     facts = layers[key]
     if facts is not None:
-        yield from (f"{layer.name} {fault}" for fault in facts.faults)
-
-
-class _Summed:
-    """A file that is read once, and summed meanwhile."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sum = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """As a file's."""
-        block = self._file.read(size)
-        self._sum.update(block)
-        return block
-
-    @property
-    def digest(self) -> str:
-        """The digest of all that was read."""
-        return f"sha256:{self._sum.hexdigest()}"
+        yield from (Refused(f"{layer.name} {fault}") for fault in facts.faults)
 
 
 def told(error: OSError | EOFError, what: str) -> str:

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.image.limits import Budget
     from rootless_scratch.image.read.tarread import Member
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _NAMELESS = ("", ".", "..")
 _DIRECTORY, _SYMBOLIC = ord("5"), ord("2")
+
+
+class Refused(str):
+    """A fault that is none of the bytes: storage refuses what they say, and `save --repair` mends it."""
+
+    __slots__ = ()
 
 
 class LayerFacts(NamedTuple):
@@ -45,8 +51,9 @@ def read_entries(members: Iterable[Member], budget: Budget) -> LayerFacts:
 class _Entries:
     """The entries of a layer by now."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, *, are_counted: bool = False) -> None:
         self._budget = budget
+        self._are_counted = are_counted
         self._seen: set[str] = set()
         self._kinds: dict[str, int] = {}
         self._hidden: set[str] = set()
@@ -56,8 +63,9 @@ class _Entries:
 
     def add(self, member: Member) -> None:
         """One more; raises LimitError."""
-        self._budget.add_entry(member.name)
-        self._budget.check_path(member.link)
+        if not self._are_counted:
+            self._budget.add_entry(member.name)
+            self._budget.check_path(member.link)
         cleaned = cleaned_path(member.name)
         if cleaned in self._seen:
             self._twice.add(member.name)
@@ -113,6 +121,36 @@ class _Entries:
         )
 
 
+def read_kept(members: Iterable[Member], budget: Budget) -> LayerFacts:
+    """The same for entries that were read, and counted, before; the directories that they imply are counted."""
+    found = _Entries(budget, are_counted=True)
+    for member in members:
+        found.add(member)
+    return found.facts()
+
+
+def dropped(members: Sequence[Member]) -> frozenset[int]:
+    """The numbers of the entries without which a layer has no fault of its own: the last of each path stays."""
+    last = {cleaned_path(member.name): number for number, member in enumerate(members)}
+    gone: set[int] = set()
+    files: dict[str, int] = {}
+    for number, member in enumerate(members):
+        path = os.path.normpath(f"/{member.name.lstrip('/')}")
+        above, _, name = path.rpartition("/")
+        is_root = path == "/" and member.kind != _DIRECTORY
+        is_nameless = name.startswith(_WHITEOUT) and name.removeprefix(_WHITEOUT) in _NAMELESS
+        if last[cleaned_path(member.name)] != number or is_root or is_nameless:
+            gone.add(number)
+            continue
+        while above:
+            if above in files:
+                gone.add(files.pop(above))
+            above = above.rpartition("/")[0]
+        if member.kind not in (_DIRECTORY, _SYMBOLIC):
+            files[path] = number
+    return frozenset(gone)
+
+
 def cleaned_path(name: str) -> str:
     """A path as Go's filepath.Clean leaves it; os.path.normpath keeps two slashes at the front."""
     cleaned = os.path.normpath(name)
@@ -157,13 +195,24 @@ class Strata:
         self._gone |= dict.fromkeys(layer.directories & self._files.keys(), self._number)
         self._opaque |= dict.fromkeys(layer.opaque, self._number)
         found = _Found()
-        for directory, what in layer.parents.items():
-            if directory in self._files and self._is_there(directory):
-                found.add(what)
+        for directory in self._under(layer):
+            found.add(layer.parents[directory])
         yield from found.told(
             "has", "below what is a file in a layer under it, which podman refuses with the storage driver vfs"
         )
         self._files |= dict.fromkeys(layer.files, self._number)
+
+    def needed(self, layer: LayerFacts) -> tuple[str, ...]:
+        """The directories that the next layer must name to put them in the place of files, from the outside in."""
+        following = self._number + 1
+        self._gone |= dict.fromkeys(layer.hidden, following)
+        self._opaque |= dict.fromkeys(layer.opaque, following)
+        return tuple(sorted(self._under(layer)))
+
+    def _under(self, layer: LayerFacts) -> Iterator[str]:
+        for directory in layer.parents:
+            if directory in self._files and self._is_there(directory):
+                yield directory
 
     def _is_there(self, path: str) -> bool:
         put = self._files[path]

@@ -78,8 +78,8 @@ class Member:
 class TarReader:
     """The members of a tar one after the other, and the content of the one that came last; see TarFault.
 
-    Every byte that is claimed but not there (a hole) counts as expanded; the file counts what it gives itself. A
-    file that can seek is not read where nobody asks for its content.
+    `start` is where the headers of that begin. What is claimed but not there (a hole) counts as expanded;
+    the file counts what it gives itself. What can seek is not read where nobody asks for its content.
     """
 
     def __init__(self, file: BinaryIO, budget: Budget, *, seekable: bool = False) -> None:
@@ -88,13 +88,14 @@ class TarReader:
         self._size = file.seek(0, os.SEEK_END) if seekable else None
         if seekable:
             file.seek(0)
-        self._at = 0
-        self._left = 0
+        self._at = self._left = self.start = 0
 
     def __iter__(self) -> Iterator[Member]:
         records: dict[str, str] = {}
         long: dict[int, str] = {}
+        start = -1
         while (block := self._header()) is not None:
+            start = self._at - BLOCK if start < 0 else start
             kind = block[156]
             size = _number(block[124:136])
             if kind in (_EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK):
@@ -107,6 +108,7 @@ class TarReader:
             member = self._member(block, records, long)
             records, long = {}, {}
             member.offset = self._at
+            self.start, start = start, -1
             self._left = member.stored
             padding = -member.stored % BLOCK
             yield member

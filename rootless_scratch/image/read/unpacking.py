@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -114,3 +115,22 @@ class _Gunzipped:
             raise gzip.BadGzipFile(f"behind its stream stands what is no gzip ({rest[:2]!r})")
         self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP) if rest else None
         return bool(rest)
+
+
+class Summed:
+    """A file that is read once, and summed meanwhile."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sum = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's."""
+        block = self._file.read(size)
+        self._sum.update(block)
+        return block
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that was read."""
+        return f"sha256:{self._sum.hexdigest()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,13 +30,15 @@ def unreadable(path: str, error: ElfError) -> Finding:
     return Finding.error(rule="unreadable-elf", subject=path, message=error.message, fix=error.fix)
 
 
-def broken_image(subject: str, fault: str) -> Finding:
-    """Refuse an image outside of local storage that is not what its own digests say."""
+def broken_image(subject: str, fault: str, *, is_mendable: bool = False) -> Finding:
+    """Refuse an image outside of local storage that is not what its own digests say, or that storage refuses."""
     return Finding.error(
         rule="broken-image",
         subject=subject,
-        message=f"{shown(subject)} is damaged: {shown(fault)}.",
-        fix="Build or copy it anew.",
+        message=f"{shown(subject)} {'cannot be loaded' if is_mendable else 'is damaged'}: {shown(fault)}.",
+        fix=f"`rootless-scratch save --repair {shown(shlex.quote(subject))} -o FILE` makes one that is taken."
+        if is_mendable
+        else "Build or copy it anew.",
     )
 
 
