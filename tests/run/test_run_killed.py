@@ -82,7 +82,8 @@ def test_at_twenty_moments_sigkill_leaves_nothing_that_the_next_call_does_not_re
         killed = [sys.executable, "-c", DYING, asked, str(later), "caller", *words]
         with subprocess.Popen(killed, env=lonely_tools.environment) as process:
             assert process.wait(timeout=30) == -signal.SIGKILL, (asked, later)
-        assert shell(lonely_tools, "echo next", "--name", "two").stdout == b"next\n", (asked, later)
+        done = shell(lonely_tools, "echo next", "--name", "two")
+        assert done.stdout == b"next\n", (asked, later, done.returncode, done.stderr)
         assert [*containers(lonely_tools), *leases(lonely_tools)] == [], (asked, later)
     ended_by = time.monotonic() + 15
     # The next call ends the service of the one that was killed. One that was killed before it listened finds its

@@ -255,7 +255,8 @@ def test_an_output_is_written_where_one_may_write_and_not_look(tmp_path: Path) -
 def test_what_serves_a_mount_and_keeps_the_lock_is_waited_for_only_where_a_tool_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_seen: bool
 ) -> None:
-    monkeypatch.setattr(orphans, "_GIVE_UP", 1.5)
+    if not is_seen:
+        monkeypatch.setattr(orphans, "_GIVE_UP", 1.5)
     made = private.make_private(str(tmp_path))
     os.set_inheritable(made.descriptor, True)  # noqa: FBT003 - os takes it so
     with subprocess.Popen(["sleep", "60"], close_fds=False) as server:

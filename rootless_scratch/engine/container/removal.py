@@ -84,9 +84,9 @@ def _take_back(client: Client, leftover: Leftover, variables: Mapping[str, str])
     owner, wanted = leftover.lease.owner, leftover.wanted
     if wanted is not None:
         end_unwatched(wanted.id)
-    found = remove_owned(client, owner)
     if wanted is None:
         # It had asked podman for nothing, or all of that was gone.
+        remove_owned(client, owner)
         return True
 
     def may_appear() -> bool:
@@ -95,15 +95,19 @@ def _take_back(client: Client, leftover: Leftover, variables: Mapping[str, str])
         return leftover.age <= _STILL_CREATING and not (here and not Client(path=wanted.socket).is_busy())
 
     deadline = time.monotonic() + _WORTH_WAITING
-    while not found and not wanted.id and may_appear() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while True:
+        # Before it is looked for: what is finished in between is found, and our own questions keep nobody busy.
+        is_awaited = may_appear()
         found = remove_owned(client, owner)
+        if found or wanted.id or not is_awaited or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
     if not found and not wanted.id:
         found = _remove_stored(client, leftover, wanted)
     made = {*found, wanted.id} - {""}
     if made:
         end_strays(made, variables)
-    return bool(made) or not may_appear()
+    return bool(made) or not is_awaited
 
 
 def _remove_stored(client: Client, leftover: Leftover, wanted: Wanted) -> list[str]:
