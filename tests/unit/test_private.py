@@ -251,6 +251,7 @@ def test_an_output_is_written_where_one_may_write_and_not_look(tmp_path: Path) -
         place.chmod(0o700)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_what_serves_a_mount_and_keeps_the_lock_is_waited_for_only_where_a_tool_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_seen: bool

@@ -38,6 +38,7 @@ def test_a_url_is_said_without_its_password(said: str, shown: str) -> None:
     assert error.argv[1] == error.stderr == error.detail == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
