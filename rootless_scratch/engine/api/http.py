@@ -172,7 +172,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             raise
 
     def _gone(self, error: OSError) -> EngineError:
-        trouble = trouble_met(error) or trouble_said(self._said())
+        trouble = trouble_met(error) or trouble_said(logged(self.log or os.devnull))
         if trouble is not None:
             return EngineError(trouble.after("The podman service cannot be used"), fix=trouble.fix)
         what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
@@ -183,12 +183,14 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             else "Run it again; `rootless-scratch doctor` says what podman lacks on this host.",
         )
 
-    def _said(self) -> str:
-        try:
-            with open(self.log or os.devnull, "rb") as log:
-                return log.read(_SAID_KEPT).decode("utf-8", "replace")
-        except OSError:
-            return ""
+
+def logged(path: str) -> str:
+    """What a service, or the way to one, has written to its log; empty where that cannot be read."""
+    try:
+        with open(path, "rb") as log:
+            return log.read(_SAID_KEPT).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def quoted(word: str) -> str:

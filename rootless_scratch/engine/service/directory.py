@@ -13,6 +13,7 @@ import os
 import time
 
 from rootless_scratch import private
+from rootless_scratch.engine.api.http import logged
 from rootless_scratch.errors import HostError
 from rootless_scratch.processes import text
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _USERS = "users"
 _TURN = "turn"
 _LOG = "log"
-_SAID_KEPT = 16_384
 _SOCKET = "s-"
 SOCKET_PATH_LIMIT = 107
 """sun_path holds 108 bytes with its NUL: unix(7)."""
@@ -63,11 +63,7 @@ class ServiceDirectory:
 
     def said(self) -> str:
         """What has been written there."""
-        try:
-            with open(self.log, "rb") as log:
-                return log.read(_SAID_KEPT).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return logged(self.log)
 
     def fresh_socket(self) -> str:
         """A path for the socket of a new service: podman's removes its own at its end, whoever has it then."""
