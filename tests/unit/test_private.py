@@ -263,13 +263,13 @@ def test_what_serves_a_mount_and_keeps_the_lock_is_waited_for_only_where_a_tool_
     with subprocess.Popen(["sleep", "60"], close_fds=False) as server:
         os.close(made.descriptor)
         if is_seen:
-            held = orphans.take_over(made.path, "rootless-scratch-0", is_seen=True)
+            held = orphans.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=True)
             assert held is not None
             held.remove()
             assert not os.path.exists(made.path)
         else:
             with pytest.raises(BlockingIOError):
-                orphans.take_over(made.path, "rootless-scratch-0", is_seen=False)
+                orphans.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=False)
         server.kill()
 
 
