@@ -1,4 +1,4 @@
-"""Write what is made of the tables of options: docs/options.md and docs/scratch.schema.json."""
+"""Write what is made of tables: docs/options.md, docs/scratch.schema.json, and the table of docs/recipes.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch.engine.request.options import GROUPS, ContainerOptions, Options
 from rootless_scratch.image.plan.options import OPTIONS
 from rootless_scratch.image.plan.specfile import schema
+from rootless_scratch.image.recipes import recipes
 from rootless_scratch.root import Root, scratch
 
 if TYPE_CHECKING:
@@ -38,6 +39,14 @@ The verb `run` takes them, and `rootless_scratch.run` by their keywords; `rootle
 
 {run}
 """
+
+
+def recipes_page() -> str:
+    """The page of the recipes, its table made anew."""
+    head, _, rest = (DOCS / "recipes.md").read_text().partition("| name |")
+    tail = rest.partition("\n\n")[2]
+    rows = ((f"`{each.name}`", each.what, ", ".join(f"`{name}`" for name in each.offers())) for each in recipes())
+    return f"{head}{_table(('name', 'brings', 'values'), rows)}\n\n{tail}"
 
 
 def options_page() -> str:
@@ -82,3 +91,4 @@ def _names(names: Iterable[str]) -> str:
 if __name__ == "__main__":
     (DOCS / "options.md").write_text(options_page())
     (DOCS / "scratch.schema.json").write_text(schema_file())
+    (DOCS / "recipes.md").write_text(recipes_page())

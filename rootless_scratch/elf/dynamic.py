@@ -15,7 +15,7 @@ import msgspec
 from rootless_scratch.elf.symbols import WATCHED, sections_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rootless_scratch.elf.records import Records, StringTable
 
@@ -84,6 +84,14 @@ def imports(records: Records, tags: Mapping[str, int]) -> tuple[str, ...]:
     """List those undefined symbols that tell of more files than the headers name, sorted."""
     names = undefined_symbols(records, tags, longest=_NAME_LIMIT)
     return tuple(sorted({name.decode("ascii") for name in names if name in _OF_INTEREST}))
+
+
+def offered(records: Records, tags: Mapping[str, int], names: Iterable[str]) -> tuple[str, ...]:
+    """List those of `names` that stand in the table of dynamic symbols, whoever defines them, sorted."""
+    texts = (
+        records.at(tags.get("STRTAB", 0), min(tags.get("STRSZ", 0), _STRINGS_LIMIT)) if "STRTAB" in tags else b""
+    )
+    return tuple(sorted(name for name in names if f"\0{name}\0".encode("ascii") in texts))
 
 
 def undefined_symbols(

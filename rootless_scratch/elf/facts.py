@@ -44,7 +44,7 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     system_directories  of a glibc loader: the directories that are compiled into it
     producers         compilers that signed in `.comment`
     platform          None for processors that OCI has no name for
-    functions         those of symbols.WATCHED and symbols.GO_WATCHED that it calls
+    functions         those of symbols.WATCHED and GO_WATCHED that it calls, and of symbols.MAIN that it offers
     crates            those of Rust that symbols.crates_of looks for
     alignment         the smallest of its loaded segments: pages of the kernel may not be larger; 0: none is loaded
     vsyscall          a static program that calls the kernel by fixed addresses (marks.py)
@@ -187,7 +187,10 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         upx=marks.is_upx(records),
         platform=platforms.platform_of(machine, system, variant),
         functions=symbols.functions_of(
-            records, go=go is not None, imports=None if interpreter is None else imports
+            records,
+            go=go is not None,
+            imports=None if interpreter is None else imports,
+            offered=() if interpreter is None else dynamic.offered(records, tags, symbols.MAIN),
         ),
         crates=symbols.crates_of(records) if rust is not None else (),
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),

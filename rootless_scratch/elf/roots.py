@@ -112,6 +112,11 @@ class HostRoot:
         except OSError:
             return ()
 
+    def directory(self, path: str) -> str | None:
+        """The real path of a directory of this root; None if there is none."""
+        reached = self._walk(path, to_directory=True)
+        return reached.real if reached else None
+
     def on_host(self, real: str) -> str:
         """Where a real path of this root lies on the host."""
         return self._prefix + real

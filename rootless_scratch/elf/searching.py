@@ -23,7 +23,7 @@ How = Literal["interpreter", "path", "rpath", "runpath", "library-path", "cache"
 
 _GLIBC_DIRECTORIES: Final = ("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/lib32", "/usr/lib32")
 _MUSL_DIRECTORIES: Final = ("/lib", "/usr/local/lib", "/usr/lib")
-_TRIPLETS: Final = {
+TRIPLETS: Final = {
     "x86_64": ("x86_64-linux-gnu",),
     "i386": ("i386-linux-gnu",),
     "x32": ("x86_64-linux-gnux32",),
@@ -231,7 +231,7 @@ class Search:
             return _MUSL_DIRECTORIES if content is None else read_path_file(content)
         if interpreter is not None and interpreter.system_directories:
             return interpreter.system_directories
-        triplets = _TRIPLETS.get(self._program.machine, ())
+        triplets = TRIPLETS.get(self._program.machine, ())
         multiarch = tuple(f"{root}/{triplet}" for triplet in triplets for root in ("/lib", "/usr/lib"))
         return (*multiarch, *_GLIBC_DIRECTORIES)
 

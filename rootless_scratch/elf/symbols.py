@@ -31,8 +31,45 @@ _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|t
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 
+MAIN: Final = frozenset(
+    {
+        *(
+            "Py_BytesMain",
+            "Py_Main",
+            "Py_RunMain",
+            "perl_run",
+            "ruby_run_node",
+            "JLI_Launch",
+            "Tcl_MainEx",
+            "Tk_MainEx",
+        ),
+        *("php_module_startup", "scm_boot_guile", "scm_shell", "Rf_initialize_R", "Rf_mainloop", "lua_newstate"),
+        *("luaL_newstate", "gsapi_init_with_args", "MagickCommandGenesis"),
+    }
+)
+"""Functions by which a program is an interpreter: it calls them in a library, or offers them to its modules."""
+
+_DATA: Final = (
+    *("iconv_open", "OSSL_PROVIDER_load", "OSSL_PROVIDER_try_load", "ENGINE_by_id", "CONF_modules_load_file"),
+    *(
+        "pam_start",
+        "sasl_server_init",
+        "sasl_client_init",
+        "magic_load",
+        "gss_init_sec_context",
+        "krb5_init_context",
+    ),
+    *("snd_pcm_open", "gst_init", "gst_init_check", "eglGetDisplay", "FcInit", "FcInitLoadConfigAndFonts"),
+    *("gdk_pixbuf_new_from_file", "gtk_init", "gtk_init_check", "XOpenIM", "XOpenDisplay", "bindtextdomain"),
+    *("udev_new", "p11_kit_modules_load_and_initialize", "u_init", "hunspell_initialize", "enchant_broker_init"),
+)
+
+RUNTIME: Final = frozenset({*MAIN, *_DATA})
+"""Those that recipes may name (recipes/*.toml): they tell of files that a program reads."""
+
 WATCHED: Final = frozenset(
     {
+        *RUNTIME,
         # TLS
         "SSL_CTX_set_default_verify_paths",
         "SSL_CTX_set_default_verify_file",
@@ -95,14 +132,17 @@ class _Section(NamedTuple):
     link: int
 
 
-def functions_of(records: Records, *, go: bool, imports: Sequence[str] | None) -> tuple[str, ...]:
+def functions_of(
+    records: Records, *, go: bool, imports: Sequence[str] | None, offered: Iterable[str] = ()
+) -> tuple[str, ...]:
     """List the watched functions that the program calls, sorted.
 
     Of a program with a loader these are among its `imports`, of a static one (None) those that are linked into it.
+    `offered` are found otherwise.
     Section headers may lie: what they lead astray is not found, and nothing is raised.
     """
     sections = tuple(sections_of(records)) if go or imports is None else ()
-    found = set(_linked(records, sections) if imports is None else WATCHED.intersection(imports))
+    found = {*offered, *(_linked(records, sections) if imports is None else WATCHED.intersection(imports))}
     if go:
         found |= _go_functions(records, sections)
     return tuple(sorted(found))

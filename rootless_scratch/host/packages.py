@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rootless_scratch import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MANAGERS: Final = {
     "apt-get": "sudo apt-get install",
@@ -34,6 +37,14 @@ _PACKAGES: Final[dict[str, dict[str, str]]] = {
     },
 }
 """By essential and manager; a package that is not named here has the essential's own name."""
+
+
+def install_command(packages: Mapping[str, str]) -> str | None:
+    """The line that installs a package here, of those named by manager; None where no manager is known."""
+    return next(
+        (f"{_MANAGERS[name]} {packages[name]}" for name in _MANAGERS if name in packages and spawn.find(name)),
+        None,
+    )
 
 
 def install_words(essential: str) -> str:

@@ -123,13 +123,15 @@ def parse_essentials(word: str) -> tuple[Essential, ...]:
     for item in word.split(","):
         name, separator, rest = item.partition("=")
         values = tuple(rest.split(":")) if separator else ()
-        if name not in ESSENTIALS:
+        if name not in ESSENTIALS and name not in _recipes():
             from difflib import get_close_matches
 
-            meant = get_close_matches(name, ESSENTIALS, n=1)
+            meant = get_close_matches(name, (*ESSENTIALS, *_recipes()), n=1)
             raise UsageError(
                 f"--with {word!r}: there is no essential {name!r}.",
-                fix=f"Did you mean {meant[0]!r}?" if meant else f"There are {', '.join(ESSENTIALS)}.",
+                fix=f"Did you mean {meant[0]!r}?"
+                if meant
+                else f"There are {', '.join((*ESSENTIALS, *_recipes()))}.",
             )
         if "" in values:
             raise UsageError(
@@ -139,6 +141,12 @@ def parse_essentials(word: str) -> tuple[Essential, ...]:
         require_values(name, values)
         found.append(Essential(name=name, values=values))
     return tuple(found)
+
+
+def _recipes() -> tuple[str, ...]:
+    from rootless_scratch.image.recipes import recipe_names
+
+    return recipe_names()
 
 
 def require_values(name: str, values: tuple[str, ...]) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rootless_scratch.image.spec import Part, Spec
 
 
+_ROUNDS = 3
+"""What `auto` brings may have needs of its own: an interpreter makes TLS connections."""
+
+
 def plan_and_judge(
     spec: Spec, files: HostFiles | None = None, *, check: bool = True
 ) -> tuple[Plan, tuple[Finding, ...]]:
@@ -53,12 +57,16 @@ def plan_all(
     for part in parts:
         planned = plan(part.spec, root=root, files=files, isa_level=part.isa_level)
         found = judge_plan(planned, files)
-        completed = with_needed(part.spec, found)
-        if completed != part.spec:
+        spec = part.spec
+        for _ in range(_ROUNDS):
+            completed = with_needed(spec, found)
+            if completed == spec:
+                break
             named = {essential.name for essential in part.spec.essentials}
             added = tuple(each.name for each in completed.essentials if each.name not in named)
             planned = replace(plan(completed, root=root, files=files, isa_level=part.isa_level), added=added)
             found = judge_plan(planned, files)
+            spec = completed
         plans.append(Planned(plan=planned, platform=part.platform))
         findings |= dict.fromkeys(found)
     if check and errors_of(tuple(findings)):

@@ -11,12 +11,18 @@ HOST = "host-"
 
 
 def source() -> str:
-    files = [file for name in ("rules", "engine") for file in (ROOT / "rootless_scratch" / name).rglob("*.py")]
+    package = ROOT / "rootless_scratch"
+    files = [
+        *(package / "rules").rglob("*.py"),
+        *(package / "engine").rglob("*.py"),
+        *package.glob("recipes/*.toml"),
+    ]
+    files.append(package / "image" / "recipes.py")
     return "\n".join(file.read_text() for file in files)
 
 
 def emitted() -> set[str]:
-    return set(re.findall(r'\brule="([^"{}]+)"', source()))
+    return set(re.findall(r'\brule ?= ?"([^"{}]+)"', source()))
 
 
 def sections() -> dict[str, str]:

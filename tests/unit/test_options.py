@@ -89,7 +89,7 @@ def test_the_schema_knows_every_key_and_no_other() -> None:
     assert schema()["additionalProperties"] is False
 
 
-MADE = {"options.md": "options_page", "scratch.schema.json": "schema_file"}
+MADE = {"options.md": "options_page", "scratch.schema.json": "schema_file", "recipes.md": "recipes_page"}
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -84,6 +84,7 @@ class Stage:
         for name in ("build", "static", "data", "amd64", "arm64"):
             (self.place / name).mkdir()
         (self.place / "static/page").write_text("x")
+        (self.place / "app.py").write_text("#!/usr/bin/python3\nprint('Hello World')\n")
         (self.place / "data").chmod(0o777)
         (self.place / "main.go").write_text(MAIN)
         (self.place / "go.mod").write_text("module example.com/hello\n")
@@ -262,6 +263,7 @@ STORIES = {
     "Programs that are not static: console": console,
     "Several platforms: console": console,
     "What it will miss: console": console,
+    "What it will miss: console 2": console,
     "Running it: console": running,
     "Running it: console 2": elsewhere,
     "Looking inside: console": debugging,

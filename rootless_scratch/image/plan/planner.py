@@ -23,6 +23,7 @@ from rootless_scratch.image.plan.entries import (
 )
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
 from rootless_scratch.image.rootfs import Entry, File, Rootfs, make_rootfs
+from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.image.tree import Tree
 
 if TYPE_CHECKING:
@@ -104,23 +105,38 @@ def plan(
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
     config = runtime_config(spec, entries[0].path if spec.programs else None)
+    root = root or HostRoot(spec.sysroot or "/", read=files.program)
+    covered: tuple[tuple[str, str], ...] = ()
+    asked = spec.essentials
+    if any(essential.name not in ESSENTIALS for essential in asked):
+        from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
+
+        asked = with_companions(asked)
+        scripts = [program.facts for program in programs.values() if program.facts.kind == "script"]
+        for named in interpreters(scripts, asked, [entry.path for entry in entries], config):
+            entry, facts = program_entry(named, files)
+            entries.append(entry)
+            programs[entry.path] = Program(path=entry.path, facts=facts)
+        known = {path: program.facts for path, program in programs.items()}
+        entries, covered = with_recipes(entries, asked, known, root, files)
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(
             entries,
             {path: program.facts for path, program in programs.items()},
             include=spec.include_libraries,
-            root=root or HostRoot(spec.sysroot or "/", read=files.program),
+            root=root,
             files=files,
             start=_start(config, entries, files),
             isa_level=isa_level,
         )
         entries.extend(bundled.entries)
-    covered: tuple[tuple[str, str], ...] = ()
-    if spec.essentials:
+    named_here = [essential for essential in asked if essential.name in ESSENTIALS]
+    if named_here:
         from rootless_scratch.image.plan.essentials import with_essentials
 
-        entries, directories, covered = with_essentials(entries, directories, spec.essentials, config.user, files)
+        entries, directories, also = with_essentials(entries, directories, named_here, config.user, files)
+        covered += also
     rootfs = make_rootfs(with_directories(entries, directories))
 
     def read(file: File) -> ProgramFacts:

@@ -24,6 +24,7 @@ from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
 from rootless_scratch.rules.image.permissions import judge_execution, judge_privileges, judge_reading
 from rootless_scratch.rules.image.places import judge_places
+from rootless_scratch.rules.image.runtimes import judge_runtimes
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.libraries import Unresolved
+    from rootless_scratch.elf.libraries import Closure, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.config import RuntimeConfig
@@ -90,7 +91,10 @@ def judge_image(
     facts = {program.path: program.facts for program in programs}
     started = _started(view, facts)
     executed = tuple(_executed(view, started, facts))
-    libraries = tuple(_libraries(view, started, facts, root))
+    closures = dict(_closures(view, programs, root))
+    libraries = tuple(
+        library.path for file in started if file.path in closures for library in closures[file.path].libraries
+    )
     findings = [
         *judge_command(view),
         *judge_healthcheck(view),
@@ -105,6 +109,7 @@ def judge_image(
         *judge_places(view),
         *judge_privileges(view, started),
         *judge_needs(view, programs),
+        *judge_runtimes(view, programs, closures),
         *judge_machines(view, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
@@ -135,16 +140,13 @@ def _executed(view: ImageView, started: Sequence[File], facts: Mapping[str, Prog
                 yield interpreter
 
 
-def _libraries(
-    view: ImageView, started: Sequence[File], facts: Mapping[str, ProgramFacts], root: Root
-) -> Iterator[str]:
-    """List the paths of the libraries that loaders open to start the image."""
+def _closures(view: ImageView, programs: Sequence[Program], root: Root) -> Iterator[tuple[str, Closure]]:
+    """The libraries that loaders open for each program, by its path."""
     start = view.config.start()
-    for file in started:
-        known = facts.get(file.path)
-        if known is not None and known.elf is not None and known.elf.interpreter is not None:
-            closure = resolve(known.elf, path=file.path, root=root, start=start)
-            yield from (library.path for library in closure.libraries)
+    for program in programs:
+        elf = program.facts.elf
+        if elf is not None and elf.interpreter is not None:
+            yield program.path, resolve(elf, path=program.path, root=root, start=start)
 
 
 def _judge_programs(

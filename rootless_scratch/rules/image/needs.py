@@ -13,6 +13,7 @@ import msgspec
 
 from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.findings import Finding
+from rootless_scratch.image.recipes import recipe_names
 from rootless_scratch.image.rootfs import Directory
 from rootless_scratch.image.spec import Essential
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
@@ -103,19 +104,25 @@ _ESSENTIAL_OF: Final = {
 }
 """By rule: the essential after which it has nothing to say any more."""
 
+_WITH: Final = re.compile(r"--with ([a-z][a-z0-9-]*)")
+
 
 def with_needed(spec: Spec, findings: Iterable[Finding]) -> Spec:
-    """Put in the place of `auto` what the findings ask for; a spec without `auto` stays."""
+    """Add to `auto` what the findings ask for; a spec without `auto` stays."""
     if not any(essential.name == "auto" for essential in spec.essentials):
         return spec
-    named = [essential for essential in spec.essentials if essential.name != "auto"]
-    wanted = dict.fromkeys(_ESSENTIAL_OF[each.rule] for each in findings if _is_met_by_essential(each))
-    missing = [Essential(name=name) for name in sorted(wanted) if name not in {each.name for each in named}]
-    return msgspec.structs.replace(spec, essentials=(*named, *missing))
+    named = {essential.name for essential in spec.essentials}
+    wanted = dict.fromkeys(name for each in findings if (name := _essential_of(each)) is not None)
+    missing = [Essential(name=name) for name in sorted(wanted) if name not in named]
+    return msgspec.structs.replace(spec, essentials=(*spec.essentials, *missing))
 
 
-def _is_met_by_essential(finding: Finding) -> bool:
-    return finding.rule in _ESSENTIAL_OF and "--with" in finding.fix
+def _essential_of(finding: Finding) -> str | None:
+    """What `--with` has for a finding; of recipes only the fix tells which."""
+    named = _WITH.search(finding.fix)
+    if named is None:
+        return None
+    return _ESSENTIAL_OF.get(finding.rule) or (named.group(1) if named.group(1) in recipe_names() else None)
 
 
 def judge_covered(plan: Plan) -> Iterator[Finding]:

@@ -254,19 +254,6 @@ def _opened_later(
                     "the image does not have it.",
                     fix=f"Add it by `--include-library {names[0]}` together with `--bundle-libraries`.",
                 )
-    places = [f"{each.rstrip('/')}/gconv" for each in closure.defaults]
-    if not closure.musl and "iconv_open" in elf.imports and not _has_gconv(places, root):
-        place = next(
-            (each for each in places if each.startswith("/usr/")), places[0] if places else "/usr/lib/gconv"
-        )
-        yield Finding.info(
-            rule="opens-gconv",
-            subject=subject,
-            message=f"{shown(subject)} converts between character sets by iconv(3), whose modules the image does "
-            "not have; UTF-8, UTF-16, UTF-32 and ASCII need none.",
-            fix=f"If it needs others, copy the gconv directory of {elf.machine} to its place, e.g. "
-            f"`--copy {place}:{place}`.",
-        )
     if "dlopen" in elf.imports:
         yield Finding.info(
             rule="opens-unknown",
@@ -275,11 +262,6 @@ def _opened_later(
             "tell.",
             fix="Run the image once with what it is for; add what is missing by `--include-library NAME`.",
         )
-
-
-def _has_gconv(places: Sequence[str], root: Root) -> bool:
-    names = ("gconv-modules.cache", "gconv-modules")
-    return any(root.locate(f"{place}/{name}") for place in places for name in names)
 
 
 def _libraries(names: Sequence[str]) -> str:

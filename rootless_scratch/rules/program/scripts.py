@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.envline import env_line, is_env
+from rootless_scratch.image.recipes import recipes
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.tree import SCRIPTS_LIMIT
 from rootless_scratch.rules.advice import shown
@@ -40,13 +41,15 @@ def judge_script(
             rule="script-interpreter-missing",
             subject=subject,
             message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
-            fix=_interpreter_fix(interpreter),
+            fix=_recipe_fix(facts) or _interpreter_fix(interpreter),
         )
     if not is_env(shebang):
         return None
     line = env_line(shebang)
     paths = () if line is None else line.candidates(search_path, working_dir)
-    return None if any(map(is_present, paths)) else _unknown_to_env(shebang[1], line, subject)
+    if any(map(is_present, paths)):
+        return None
+    return _unknown_to_env(shebang[1], line, subject, _recipe_fix(facts))
 
 
 def judge_depth(view: ImageView, started: Iterable[File], facts: Mapping[str, ProgramFacts]) -> Iterator[Finding]:
@@ -103,6 +106,16 @@ def _garbled_line(facts: ProgramFacts, subject: str) -> Finding | None:
     return None
 
 
+def _recipe_fix(facts: ProgramFacts) -> str | None:
+    """What brings the interpreter with all that it reads, where a recipe knows it."""
+    line = env_line(facts.shebang)
+    name = (facts.shebang or ("",))[0] if line is None else line.program
+    recipe = next((each for each in recipes() if name and each.for_interpreter(name)), None)
+    if recipe is None:
+        return None
+    return f"Add the interpreter and what it reads by `--bundle-libraries --with {recipe.name}`."
+
+
 def _interpreter_fix(interpreter: str) -> str:
     if not interpreter.startswith("/"):
         return "Name the interpreter by its absolute path, and add it to the image."
@@ -119,7 +132,7 @@ def _interpreter_fix(interpreter: str) -> str:
     )
 
 
-def _unknown_to_env(argument: str, line: EnvLine | None, subject: str) -> Finding:
+def _unknown_to_env(argument: str, line: EnvLine | None, subject: str, recipe_fix: str | None) -> Finding:
     name = shown(subject)
     severity: Severity = "error"
     if line is None:
@@ -141,5 +154,7 @@ def _unknown_to_env(argument: str, line: EnvLine | None, subject: str) -> Findin
         fix = f"Add {shown(line.program)} to the image, or correct the `#!` line."
     else:
         message = f"{name} asks env for {shown(line.program)}, which no directory of the image's PATH has."
-        fix = f"Add {shown(line.program)} to the image, and set PATH by `--env` if it lies elsewhere."
+        fix = (
+            recipe_fix or f"Add {shown(line.program)} to the image, and set PATH by `--env` if it lies elsewhere."
+        )
     return Finding(rule="script-env-program-missing", severity=severity, subject=subject, message=message, fix=fix)

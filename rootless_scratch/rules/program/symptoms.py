@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.diagnosis import Symptom, diagnose
+from rootless_scratch.image.recipes import recipes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rootless_scratch.findings import Finding
 
 LINES: Final = 20
@@ -182,8 +185,21 @@ def judge_ending(exit_code: int, last_words: bytes, *, out_of_memory: bool = Fal
     if exit_code == 0 or exit_code in _INTERRUPTED:
         return None
     lines = last_words.decode("utf-8", "replace").strip().splitlines()[-LINES:]
+    table = (*_of_recipes(), *SYMPTOMS)
     for line in reversed(lines):
-        symptom = diagnose(SYMPTOMS, line.strip())
+        symptom = diagnose(table, line.strip())
         if symptom is not None:
             return symptom.finding()
     return None
+
+
+def _of_recipes() -> Iterator[Symptom]:
+    """What programs say that end for want of the files of a recipe."""
+    for recipe in recipes():
+        for sign in recipe.symptoms:
+            yield Symptom(
+                sign.pattern,
+                f"The program reads {recipe.what}, which the image does not have.",
+                f"Build the image with `--with {recipe.name}`.",
+                rule=recipe.rule_id(),
+            )

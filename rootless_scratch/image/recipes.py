@@ -1,0 +1,252 @@
+"""Recipes: what programs of one kind read besides their libraries, as data (recipes/*.toml, docs/recipes.md).
+
+A recipe is recognised by facts of a program and of the libraries that it loads; nothing is executed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import os
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from rootless_scratch.elf.searching import is_musl
+from rootless_scratch.errors import SpecError
+from rootless_scratch.image.rootfs import Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.image.rootfs import Entry
+
+_DIRECTORY: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes")
+_END: Final = ".toml"
+NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
+
+
+class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a program is recognised: one of these is enough; `sonames`, `names`, `interpreters` are patterns.
+
+    functions      it calls or offers one of these (elf/symbols.py, RUNTIME)
+    sonames        it loads such a library
+    calls          it calls one of these functions; with `also_libraries` a library that it loads may, too
+    names          its file is called so, on the host or in the image
+    interpreters   as scripts name it in their first line
+    glibc          only where the C library is glibc
+    """
+
+    functions: tuple[str, ...] = ()
+    sonames: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    interpreters: tuple[str, ...] = ()
+    glibc: bool = False
+    also_libraries: bool = False
+
+
+class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Libraries by which a program has the runtime inside it, which it may or may not use: a warning."""
+
+    sonames: tuple[str, ...] = ()
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Patterns of paths in the image, of which one must lead to a file; `*` also stands for slashes.
+
+    `all` are groups, of each of which one must.
+    """
+
+    files: tuple[str, ...] = ()
+    all: tuple[tuple[str, ...], ...] = ()
+
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Every group."""
+        return (*((self.files,) if self.files else ()), *self.all)
+
+
+class Bring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of the host that go to the same place in the image: all of `paths` that exist, as glob(3) reads them.
+
+    In them `{prefix}` is the directory above the one that the program lies in, `{multiarch}` Debian's name for its
+    machine; other names in braces are `values`. `exclude` are patterns of what lies below; `when` is the value of
+    `--with NAME=VALUE` that asks for them, where they do not always come along.
+    """
+
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...] = msgspec.field(default=(), name="except")
+    when: str | None = None
+
+
+class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a program says, as a regular expression, that ends for want of the files."""
+
+    pattern: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments with which a program that has its files exits with 0, and prints `prints`."""
+
+    arguments: tuple[str, ...]
+    prints: str = ""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kind of program and its files.
+
+    kind      runtime: it does nothing without them, which forbids a build; data: a warning
+    rule      the id of the finding, where it is not that of the kind
+    what      the files, in words that follow "needs"
+    values    names that stand in paths, each with the pattern whose first group is its value; looked for in the
+              program's file name, in the names of its libraries, then in its bytes
+    also      essentials and recipes that come along
+    packages  by package manager, what has the files on a host
+    """
+
+    name: str
+    kind: Literal["runtime", "data"]
+    what: str
+    recognise: Recognition
+    needs: Needs
+    brings: tuple[Bring, ...]
+    embedded: Embedded = Embedded()
+    rule: str = ""
+    values: dict[str, str] = {}
+    also: tuple[str, ...] = ()
+    symptoms: tuple[Sign, ...] = ()
+    proof: Proof | None = None
+    packages: dict[str, str] = {}
+
+    def rule_id(self) -> str:
+        """The rule by which a finding tells that the files are not there."""
+        return self.rule or ("needs-runtime" if self.kind == "runtime" else "needs-data")
+
+    def offers(self) -> tuple[str, ...]:
+        """The values that `--with NAME=VALUE` takes."""
+        return tuple(dict.fromkeys(bring.when for bring in self.brings if bring.when is not None))
+
+    def for_interpreter(self, path: str) -> bool:
+        """Whether a script that names this interpreter is of this kind."""
+        return _matches(posixpath.basename(path), self.recognise.interpreters)
+
+
+class Recognised(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe that fits a program: by what of it, and whether the program cannot do without."""
+
+    recipe: Recipe
+    evidence: str
+    required: bool
+
+
+@functools.cache
+def recipe_names() -> tuple[str, ...]:
+    """The names of all recipes, sorted; no recipe is read for it."""
+    return tuple(sorted(recipe_files()))
+
+
+@functools.cache
+def recipes() -> tuple[Recipe, ...]:
+    """All recipes, by name; raises SpecError for one of the user's that cannot be read."""
+    return tuple(_read(recipe_files()[name], name) for name in recipe_names())
+
+
+def recipe(name: str) -> Recipe | None:
+    """The recipe of this name; None where there is none."""
+    return next((each for each in recipes() if each.name == name), None) if name in recipe_names() else None
+
+
+def recognise(
+    elf: ElfFacts, paths: Iterable[str], libraries: Sequence[tuple[str, ElfFacts]]
+) -> tuple[Recognised, ...]:
+    """The recipes that fit a program with these `paths`; `libraries` are those that it loads, by name."""
+    from rootless_scratch.elf.symbols import RUNTIME
+
+    if elf.static and not RUNTIME.intersection(elf.functions):
+        return ()
+    sonames = tuple(dict.fromkeys((*elf.needed, *(name for name, _ in libraries))))
+    names = {posixpath.basename(path) for path in paths}
+    found = []
+    for each in recipes():
+        answer = _recognised(each, elf, names, sonames, libraries)
+        if answer is not None:
+            found.append(answer)
+    return tuple(found)
+
+
+def is_met(needs: Needs, entries: Iterable[Entry]) -> bool:
+    """Whether an image has the files that are needed."""
+    paths = [entry.path for entry in entries if not isinstance(entry, Directory)]
+    return all(any(match(path) for match in map(_matcher, group) for path in paths) for group in needs.groups())
+
+
+def _recognised(
+    each: Recipe,
+    elf: ElfFacts,
+    names: Iterable[str],
+    sonames: Sequence[str],
+    libraries: Sequence[tuple[str, ElfFacts]],
+) -> Recognised | None:
+    how = each.recognise
+    if how.glibc and (is_musl(elf.interpreter) if elf.interpreter else "_nl_load_locale" not in elf.functions):
+        return None
+    required = each.kind == "runtime"
+    called = next((name for name in (*how.functions, *how.calls) if name in elf.functions), None)
+    if called is not None:
+        return Recognised(recipe=each, evidence=called, required=required)
+    soname = next((name for name in sonames if _matches(name, how.sonames)), None)
+    if soname is not None:
+        return Recognised(recipe=each, evidence=soname, required=required)
+    if any(_matches(name, how.names) for name in names):
+        return Recognised(recipe=each, evidence="", required=required)
+    for library, facts in libraries if how.also_libraries else ():
+        called = next((name for name in how.calls if name in facts.imports), None)
+        if called is not None:
+            return Recognised(recipe=each, evidence=f"{called} in {library}", required=required)
+    soname = next((name for name in sonames if _matches(name, each.embedded.sonames)), None)
+    return None if soname is None else Recognised(recipe=each, evidence=soname, required=False)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _matcher(pattern: str) -> Callable[[str], object]:
+    return re.compile(fnmatch.translate(pattern)).match
+
+
+@functools.cache
+def recipe_files() -> dict[str, str]:
+    """The path of each recipe by its name; those of the user come before ours."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    found: dict[str, str] = {}
+    for directory in (_DIRECTORY, os.path.join(home, "rootless-scratch", "recipes")):
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        found |= {
+            name.removesuffix(_END): os.path.join(directory, name)
+            for name in names
+            if name.endswith(_END) and NAME.match(name.removesuffix(_END))
+        }
+    return found
+
+
+def _read(path: str, name: str) -> Recipe:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            found = msgspec.convert({"name": name, **tomllib.load(file)}, Recipe)
+        for pattern in (*found.values.values(), *(sign.pattern for sign in found.symptoms)):
+            re.compile(pattern)
+    except (OSError, ValueError, re.error) as error:
+        raise SpecError(
+            f"The recipe {path!r} cannot be read: {error}.",
+            fix="Correct it, or move it away; docs/recipes.md has the form.",
+        ) from error
+    return found

@@ -1,0 +1,154 @@
+"""Recipes: each is sound, is recognised by what programs say, and its files bring the verdict."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import tinyelf
+from planning import put
+
+import rootless_scratch as rs
+from rootless_scratch.elf.symbols import MAIN, RUNTIME
+from rootless_scratch.errors import SourceError, SpecError, UsageError
+from rootless_scratch.image import recipes as module
+from rootless_scratch.image.plan.planner import plan
+from rootless_scratch.image.recipes import NAME, Needs, is_met, recipes
+from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.spec import Copy, Essential, Spec
+from rootless_scratch.image.syntax import ESSENTIALS
+from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.verbs.planning import plan_and_judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rootless_scratch.findings import Finding
+    from rootless_scratch.image.recipes import Recipe
+
+BY_NAME = {each.name: each for each in recipes()}
+
+
+def tool(path: Path, name: str, *, needed: tuple[str, ...] = ()) -> str:
+    return put(path, name, tinyelf.elf(interpreter="/lib64/ld-linux-x86-64.so.2", needed=list(needed)))
+
+
+def of_recipes(findings: tuple[Finding, ...]) -> list[tuple[str, str]]:
+    return [(each.rule, each.severity) for each in findings if each.rule in {"needs-runtime", "needs-data"}]
+
+
+@pytest.fixture
+def own_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of the user's own recipes."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    place = tmp_path / "config/rootless-scratch/recipes"
+    place.mkdir(parents=True)
+    forget()
+    yield place
+    forget()
+
+
+def forget() -> None:
+    for cached in (module.recipes, module.recipe_names, module.recipe_files):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.name)
+def test_a_recipe_is_sound(recipe: Recipe) -> None:
+    assert NAME.match(recipe.name)
+    assert recipe.name not in ESSENTIALS
+    assert set(recipe.recognise.functions) <= MAIN
+    assert set(recipe.recognise.calls) <= RUNTIME
+    assert recipe.needs.groups()
+    assert recipe.packages
+    assert all(name in ESSENTIALS or name in BY_NAME for name in recipe.also)
+    asked = {name for bring in recipe.brings for path in bring.paths for name in re.findall(r"\{(\w+)\}", path)}
+    assert asked <= {"prefix", "multiarch", *recipe.values}
+    assert all(re.compile(pattern).groups == 1 for pattern in recipe.values.values())
+    always = [bring for bring in recipe.brings if bring.when is None]
+    assert always, "`--with NAME` brings nothing"
+    assert recipe.kind == "data" or recipe.proof is not None
+
+
+def test_an_interpreter_without_its_library_is_refused_with_the_option_that_mends_it(tmp_path: Path) -> None:
+    app = Copy(source=tool(tmp_path, "app", needed=("libpython3.11.so.1.0",)))
+    (finding,) = [each for each in judge_plan(plan(Spec(programs=(app,)), environ={})) if "--with" in each.fix]
+    assert (finding.rule, finding.severity) == ("needs-runtime", "warning")
+    assert "libpython3.11.so.1.0" in finding.message
+    assert "`--with python`" in finding.fix
+
+
+def test_own_recipes_are_read_and_bring_their_files(tmp_path: Path, own_recipes: Path) -> None:
+    share = tmp_path / "usr/share/gadget-2.7"
+    (share / "docs").mkdir(parents=True)
+    (share / "table.dat").write_text("x")
+    (share / "docs/manual.txt").write_text("x")
+    (tmp_path / "shared.conf").write_text("x")
+    (share / "link.conf").symlink_to("../../../shared.conf")
+    (tmp_path / "usr/bin").mkdir()
+    app = tool(tmp_path, "usr/bin/gadget", needed=("libgadget-2.7.so",))
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "runtime"\nwhat = "the tables of Gadget"\nrecognise = { sonames = ["libgadget-*.so"] }\n'
+        "needs = { files = [\"*/gadget-*/table.dat\"] }\nvalues = { version = 'libgadget-([0-9.]+)\\.so' }\n"
+        'brings = [{ paths = ["{prefix}/share/gadget-{version}"], except = ["docs"] }]\n'
+    )
+    refused = judge_plan(plan(Spec(programs=(Copy(source=app),)), environ={}))
+    assert of_recipes(refused) == [("needs-runtime", "error")]
+    spec = Spec(programs=(Copy(source=app),), essentials=(Essential(name="auto"),))
+    planned, findings = plan_and_judge(spec, check=False)
+    assert of_recipes(findings) == []
+    assert planned.added == ("gadget",)
+    paths = {entry.path: entry for entry in planned.rootfs if not isinstance(entry, Directory)}
+    assert f"{share}/table.dat" in paths
+    assert isinstance(paths[f"{share}/link.conf"], Symlink)
+    assert f"{tmp_path}/shared.conf" in paths, "a link out of the tree brings its target"
+    assert not [path for path in paths if "docs" in path]
+
+
+def test_what_the_user_copied_stays(tmp_path: Path, own_recipes: Path) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text("host")
+    own = put(tmp_path, "own", b"own")
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "data"\nwhat = "data"\nrecognise = { names = ["gadget"] }\n'
+        f'needs = {{ files = ["{data}"] }}\nbrings = [{{ paths = ["{data}"] }}]\n'
+    )
+    spec = Spec(
+        programs=(Copy(source=tool(tmp_path, "gadget")),),
+        copies=(Copy(source=own, destination=str(data)),),
+        essentials=(Essential(name="gadget"),),
+    )
+    planned = plan(spec, environ={})
+    assert planned.covered == (("gadget", str(data)),)
+    assert [entry.source for entry in planned.rootfs.files if entry.path == str(data)] == [own]
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, own_recipes: Path) -> None:
+    (own_recipes / "gadget.toml").write_text("kind = 3\n")
+    with pytest.raises(SpecError, match=re.escape(str(own_recipes / "gadget.toml"))):
+        rs.check(tool(tmp_path, "gadget"))
+
+
+def test_values_that_no_recipe_offers_are_refused_and_missing_files_told(
+    tmp_path: Path, own_recipes: Path
+) -> None:
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "data"\nwhat = "data"\nrecognise = { names = ["gadget"] }\n'
+        'needs = { files = ["/nowhere/x"] }\nbrings = [{ paths = ["/nowhere/x"] }]\n'
+    )
+    app = (Copy(source=tool(tmp_path, "gadget")),)
+    with pytest.raises(UsageError, match="offers no 'all'"):
+        plan(Spec(programs=app, essentials=(Essential(name="gadget", values=("all",)),)), environ={})
+    with pytest.raises(SourceError, match="--with gadget is to bring"):
+        plan(Spec(programs=app, essentials=(Essential(name="gadget"),)), environ={})
+
+
+def test_needs_are_met_by_one_of_each_group() -> None:
+    needs = Needs(files=("/a/*", "/b"), all=(("/c",),))
+    links = {path: Symlink(path=path, target="x") for path in ("/a/deep/file", "/b", "/c")}
+    assert is_met(needs, links.values())
+    assert is_met(needs, [links["/b"], links["/c"]])
+    assert not is_met(needs, [links["/b"]])
+    assert not is_met(needs, [links["/c"], Directory(path="/b", mode=0o755, uid=0, gid=0)])

@@ -1,0 +1,56 @@
+"""Programs that read more than their libraries, built with what their recipes bring, and put to their task."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Home
+
+pytestmark = pytest.mark.podman
+
+APP = "import json, sys\nprint(json.dumps({'major': sys.version_info[0], 'words': sys.argv[1:]}))\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "recipe", "task", "printed"),
+    [
+        (
+            "/usr/bin/python3",
+            "python",
+            ["-c", "import ctypes, sqlite3, ssl, zoneinfo, decimal; print(zoneinfo.ZoneInfo('UTC'))"],
+            "UTC",
+        ),
+        ("/usr/bin/perl", "perl", ["-e", "use strict; use POSIX; use Data::Dumper; print floor(2.5)"], "2"),
+    ],
+)
+def test_an_interpreter_is_refused_alone_and_does_its_job_with_its_recipe(
+    tools: Home, program: str, recipe: str, task: list[str], printed: str
+) -> None:
+    refused = tools.cli("build", program, "-t", f"without-{recipe}", "--bundle-libraries")
+    assert refused.returncode == 1
+    assert b"[needs-runtime]" in refused.stderr
+    assert f"--with {recipe}".encode() in refused.stderr
+    name = f"with-{recipe}"
+    tools.cli("build", program, "-t", name, "--bundle-libraries", "--with", "auto,tzdata=UTC")
+    assert tools.json("check", name)["verdict"] == "starts"
+    assert tools.cli("run", name, *task).stdout.decode().strip() == printed
+    without = tools.cli("build", program, "-t", f"without-{recipe}", "--bundle-libraries", "--no-check")
+    assert b"needs-runtime" in without.stderr
+    failed = json.loads(tools.cli("run", "--json", f"without-{recipe}", *task).stdout)
+    assert failed["exit_code"] not in (0, 125)
+    assert failed["explanation"]["rule"] == "needs-runtime"
+    assert f"--with {recipe}" in failed["explanation"]["fix"]
+
+
+@pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env python3"])
+def test_a_script_brings_its_interpreter_along(tools: Home, tmp_path: Path, first: str) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(f"{first}\n{APP}")
+    tools.cli("build", str(script), "-t", "script", "--bundle-libraries", "--with", "auto")
+    assert tools.cli("run", "script", "a", "b").stdout == b'{"major": 3, "words": ["a", "b"]}\n'
