@@ -20,7 +20,7 @@ from rootless_scratch.engine.request.options import request
 from rootless_scratch.engine.request.values import parse_env, parse_port, parse_volume
 from rootless_scratch.engine.service.local import found_service
 from rootless_scratch.engine.service.remote import way_to
-from rootless_scratch.engine.stdio.streams import Output, turn
+from rootless_scratch.engine.stdio.streams import Demultiplexer, turn
 from rootless_scratch.errors import (
     CannotInvokeError,
     CommandNotFoundError,
@@ -247,7 +247,7 @@ def test_frames_are_put_together_however_they_are_cut() -> None:
     for size in (1, 7, 8, 9, 4096):
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            output = Output(ours, frames[:5], stdout=None, stderr=None)
+            output = Demultiplexer(ours, frames[:5], stdout=None, stderr=None)
             writer = threading.Thread(
                 target=lambda theirs=theirs, size=size: (
                     [theirs.sendall(frames[at : at + size]) for at in range(5, len(frames), size)]

@@ -13,7 +13,7 @@ import pytest
 
 from rootless_scratch.engine.request.values import parse_keys
 from rootless_scratch.engine.stdio.feed import Feed
-from rootless_scratch.engine.stdio.streams import Output, Sink, turn
+from rootless_scratch.engine.stdio.streams import Demultiplexer, Sink, turn
 from rootless_scratch.engine.stdio.terminal import Terminal
 from rootless_scratch.errors import UsageError
 
@@ -32,7 +32,7 @@ def received(frames: bytes) -> tuple[bytes, bytes]:
     """stdout and stderr of what the service sends."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        output = Output(ours, b"", stdout=None, stderr=None)
+        output = Demultiplexer(ours, b"", stdout=None, stderr=None)
         theirs.sendall(frames)
         theirs.shutdown(socket.SHUT_WR)
         while not output.ended:
@@ -154,7 +154,7 @@ def test_a_pipe_of_the_callers_keeps_its_own_flags() -> None:
     read, write = os.pipe()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        output = Output(ours, b"", stdout=write, stderr=None)
+        output = Demultiplexer(ours, b"", stdout=write, stderr=None)
         theirs.sendall(frame(1, b"x" * 150_000) + frame(1, b"y"))
         theirs.shutdown(socket.SHUT_WR)
         got = b""

@@ -12,7 +12,7 @@ import msgspec
 from rootless_scratch.engine.api.http import Attached
 from rootless_scratch.engine.stdio import streams
 from rootless_scratch.engine.stdio.feed import Feed
-from rootless_scratch.engine.stdio.streams import Output
+from rootless_scratch.engine.stdio.streams import Demultiplexer
 from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, EngineError, EngineTimeoutError
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def execute(
         raise _refused(attached)
     with (
         attached.connection as connection,
-        contextlib.closing(Output(connection, attached.early, stdout=None, stderr=None)) as output,
+        contextlib.closing(Demultiplexer(connection, attached.early, stdout=None, stderr=None)) as output,
     ):
-        parts: list[Output | Feed] = [output] if stdin is None else [output, Feed(stdin, connection)]
+        parts: list[Demultiplexer | Feed] = [output] if stdin is None else [output, Feed(stdin, connection)]
         while not output.ended:
             streams.turn(parts, _left(deadline, argv), None)
     code = _exit_code(client, session, deadline, argv)

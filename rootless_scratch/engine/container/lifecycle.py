@@ -21,7 +21,7 @@ from rootless_scratch.engine.container.watch import DRAIN, Watch
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.stdio import streams
 from rootless_scratch.engine.stdio.feed import Feed
-from rootless_scratch.engine.stdio.streams import Output
+from rootless_scratch.engine.stdio.streams import Demultiplexer
 from rootless_scratch.engine.stdio.terminal import Terminal
 from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
 from rootless_scratch.host.cgroups import cgroup_mode
@@ -48,7 +48,7 @@ _LATE = 0.1
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     """What connects us with a program: its output, what it reads, and the terminal that it sees."""
 
-    output: Output
+    output: Demultiplexer
     feed: Feed | None
     terminal: Terminal
 
@@ -162,7 +162,7 @@ class Lifecycle:
                 only = self.connect(asked, streams="stdout=false&stderr=false&stdin=true")
                 writing = stack.enter_context(only.connection)
                 writing.settimeout(0)
-            output = Output(reading, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
+            output = Demultiplexer(reading, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
             feed = None
             if asked.interactive:
                 feed = Feed(stdin, writing, keys=asked.detach_keys if asked.tty else b"")
@@ -249,7 +249,7 @@ class Lifecycle:
     def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
         """The exit code; None where the user has detached, or the watch has given up."""
         output, feed = attachment.output, attachment.feed
-        parts: list[Output | Feed] = [output] if feed is None else [output, feed]
+        parts: list[Demultiplexer | Feed] = [output] if feed is None else [output, feed]
         pause = 0.001
         while not watch.given_up:
             watch.look(signals.take())

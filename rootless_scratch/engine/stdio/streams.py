@@ -89,7 +89,7 @@ class Frames:
                 yield self._stream, content
 
 
-class Output:
+class Demultiplexer:
     """Reads the frames of an attached connection and writes their content.
 
     Where the program has a terminal (`framed` False) there are no frames, and all is stdout. It reads on only when
@@ -208,7 +208,7 @@ def _opened_again(descriptor: int) -> int | None:
         return None
 
 
-def turn(parts: Iterable[Output | Feed], timeout: float | None, wake: int | None) -> None:
+def turn(parts: Iterable[Demultiplexer | Feed], timeout: float | None, wake: int | None) -> None:
     """Move what can be moved; wait for that `timeout` seconds at most, or until `wake` is readable.
 
     Raises OSError from writing output.
