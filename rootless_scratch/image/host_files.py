@@ -62,6 +62,8 @@ class HostFiles:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        # Once is enough; what is read afterwards is not kept, as nobody would close it.
+        self._room = 0
         self._close()
 
     def program(self, path: str) -> ProgramFacts:

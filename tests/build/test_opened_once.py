@@ -240,6 +240,18 @@ def test_nothing_stays_open(host: Host) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_whoever_ends_it_first_ends_it(host: Host) -> None:
+    """The block of `rs.scratch` and the build at its end have one and the same."""
+    before = os.listdir("/proc/self/fd")
+    with HostFiles() as files:
+        with files:
+            files.program(host.static())
+        assert os.listdir("/proc/self/fd") == before
+        files.program(host.static("other"))
+        assert os.listdir("/proc/self/fd") == before
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_block_that_is_dropped_keeps_nothing_open(host: Host) -> None:
     before = os.listdir("/proc/self/fd")
     rs.scratch(tag="x").__enter__().add(host.static())
