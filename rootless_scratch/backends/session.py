@@ -7,6 +7,7 @@ import os
 import sys
 
 from rootless_scratch import command
+from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import BuildError, CommandError, HostError, ScratchError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.environment import (
@@ -39,7 +40,14 @@ _END_PATIENCE = 20.0
 _STORAGE_PATIENCE = 3600.0
 """Seconds; what works is another process inside the namespace, which is not always seen at work."""
 
-_ABOUT_NAMESPACES = r"unshare|uid_map|gid_map|newuidmap|newgidmap|user namespace|unknown userid|clone"
+_NO_NAMESPACE = (
+    Diagnosis(
+        r"(?m)^(.*(?:unshare|uid_map|gid_map|newuidmap|newgidmap|user namespace|unknown userid|clone).*)$",
+        "buildah cannot make a user namespace here: {0}.",
+        "Run `rootless-scratch doctor`, which says what this host lacks and how to mend it.",
+    ),
+)
+"""What buildah, skopeo and the tools below them say of it."""
 
 
 class Session:
@@ -159,8 +167,7 @@ def ask_storage(
 
 def about_namespaces(error: CommandError) -> CommandError | HostError:
     """The HostError where a tool failed for want of a user namespace, else the error itself."""
-    found = _broken_off(error.stderr)
-    return found if isinstance(found, HostError) else error
+    return _no_namespace(error.stderr) or error
 
 
 def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
@@ -220,20 +227,16 @@ def _of_host(error: ScratchError) -> ScratchError:
     return error if trouble is None else trouble.error(error.detail)
 
 
+def _no_namespace(said: str) -> HostError | None:
+    lines = "\n".join(command.plain_lines(said))
+    found = diagnose(_NO_NAMESPACE, lines, tidy=lambda line: line.rstrip("."))
+    return None if found is None else HostError(found.cause, fix=found.fix, detail=said)
+
+
 def _broken_off(said: str) -> ScratchError:
     """The worker has ended without an answer: mostly because there is no namespace for it."""
-    import re
-
-    texts = command.plain_lines(said)
-    telling = [text for text in texts if re.search(_ABOUT_NAMESPACES, text)]
-    cause = (telling or texts[-1:] or ["it said nothing"])[0].rstrip(".")
-    if telling:
-        return HostError(
-            f"buildah cannot make a user namespace here: {cause}.",
-            fix="Run `rootless-scratch doctor`, which says what this host lacks and how to mend it.",
-            detail=said,
-        )
-    return BuildError(
+    cause = (command.plain_lines(said) or ["it said nothing"])[-1].rstrip(".")
+    return _no_namespace(said) or BuildError(
         f"The session in buildah's user namespace broke off: {cause}.",
         fix="Run it again; `rootless-scratch doctor` says whether this host is fit; -v shows more.",
         detail=said,
