@@ -7,6 +7,8 @@ strictly, so these use posix_spawn(3) directly (docs/performance.md has the figu
 
 from __future__ import annotations
 
+import os
+
 from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
 from rootless_scratch.private import WORKS_IN
@@ -97,6 +99,8 @@ def ask(
             _timeout=timeout,
             _new_session=True,
             _ok_code=list(range(-64, 256)),
+            # Where the caller has closed its stdin, sh's pipe has that number already, and would be closed.
+            _preexec_fn=lambda: os.set_inheritable(0, True),  # noqa: FBT003 - a name is not taken
         )
     except sh.TimeoutException as error:
         raise CommandTimeoutError(
@@ -162,7 +166,6 @@ def tethered(argv: Sequence[str]) -> list[str]:
 
     Its stdin must be a pipe to this process. Raises ToolMissingError.
     """
-    import os
     import sys
 
     tether = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tether.py")

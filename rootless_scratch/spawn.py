@@ -11,6 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
 _ADMINISTRATORS = "/usr/local/sbin:/usr/sbin:/sbin"
 _USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -130,9 +131,15 @@ def spawn(
                 mine, given = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end
                 ours.append(mine)
                 theirs.append(given)
+                _lift(ours)
+            elif given in (0, 1, 2) and given != number:
+                ours.append(None)
+                theirs.append(os.dup(given))
             else:
                 ours.append(None)
-            actions.append((os.POSIX_SPAWN_DUP2, given, number))
+                actions.append((os.POSIX_SPAWN_DUP2, given, number))
+                continue
+            actions.append((os.POSIX_SPAWN_DUP2, _lift(theirs), number))
         pid = os.posix_spawn(
             argv[0],
             list(argv),
@@ -152,6 +159,21 @@ def spawn(
         for descriptor in theirs:
             os.close(descriptor)
     return Child(pid, *ours)
+
+
+def _lift(descriptors: list[Any]) -> int:
+    """Give the last one a number above those of the streams, and return it.
+
+    Where our caller has closed some of these, the kernel gives their numbers to what is opened next. A stream of
+    the child would take its place there, and what the caller prints would go into it here.
+    """
+    low: int = descriptors[-1]
+    if low <= 2:  # noqa: PLR2004 - stderr
+        from fcntl import F_DUPFD_CLOEXEC, fcntl
+
+        descriptors[-1] = fcntl(low, F_DUPFD_CLOEXEC, 3)
+        os.close(low)
+    return int(descriptors[-1])
 
 
 def _socket_pair() -> tuple[int, int]:
