@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
     from rootless_scratch.engine.container.running import RunningContainer
-    from rootless_scratch.engine.keep_alive import service
     from rootless_scratch.errors import (
         BuildError,
         CannotInvokeError,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
+    from rootless_scratch.verbs.service import service
 
 __version__ = "0.2.0"
 
@@ -93,7 +93,7 @@ _HOMES = {
     "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
-    "engine.keep_alive": ("service",),
+    "verbs.service": ("service",),
     "engine.container.executing": ("ExecResult",),
     "engine.container.ending": ("RunResult",),
     "findings": ("Finding", "Judgement"),

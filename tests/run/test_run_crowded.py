@@ -14,9 +14,9 @@ import pytest
 from containers import Home, left, running, service_processes, services
 
 import rootless_scratch as rs
-from rootless_scratch.engine import keep_alive
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.service import local as service_module
+from rootless_scratch.verbs import service as service_verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ def test_calls_inside_a_block_of_a_service_use_that_one_however_long_they_come_a
     tools: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "IDLE", 1)
-    monkeypatch.setattr(keep_alive, "IDLE", 1)
+    monkeypatch.setattr(service_verb, "IDLE", 1)
     with rs.service():
         [service] = set(services(tools))
         assert rs.run("tools", ["true"], network="none").exit_code == 0
