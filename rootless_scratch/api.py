@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.image.plan.arguments import flag, image_id, maybe, text, texts
+from rootless_scratch.image.plan.arguments import flag, maybe, text
 from rootless_scratch.image.plan.arguments import limits as limits_of
 from rootless_scratch.image.plan.arguments import outputs as outputs_of
 from rootless_scratch.image.plan.options import options_among, spec_of
@@ -14,7 +13,8 @@ from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
     from rootless_scratch.elf.roots import HostRoot
@@ -106,22 +106,11 @@ def run(
     or of the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is
     promised and raised.
     """
-    from rootless_scratch.engine.request.destination import destination_of
-    from rootless_scratch.engine.run import run as run_image
-    from rootless_scratch.verbs.explain import explained
+    from rootless_scratch.verbs.run import run_image
 
-    name = image if isinstance(image, str) else image_id(image)
-    words = texts("arguments", arguments)
-    account = maybe(text, "user", options.get("user"))
-
-    def call() -> RunResult:
-        return run_image(name, words, stdin=input, **options)
-
-    named = destination_of(options.get("url"), options.get("connection")) is not None
-    return explained(call, name, arguments=words, user=account, elsewhere=named)
+    return run_image(image, arguments, options, stdin=input)
 
 
-@contextmanager
 def container(
     image: str | Image,
     arguments: Sequence[str] = (),
@@ -129,7 +118,7 @@ def container(
     ready: Ready | None = None,
     ready_timeout: float = 30.0,
     **options: Unpack[ContainerOptions],
-) -> Iterator[RunningContainer]:
+) -> AbstractContextManager[RunningContainer]:
     """A container of an image that is ready when the block begins, and gone when it ends, whatever happens.
 
     `publish={8080: None}` publishes a port on a free one of this host, which `port(8080)` tells. `ready` is
@@ -137,18 +126,9 @@ def container(
     content), a compiled expression that matches a line of its output, or a function. See
     rootless_scratch.engine.container.block for all that is promised and raised.
     """
-    from rootless_scratch.engine.container.block import container as beside
-    from rootless_scratch.engine.request.destination import destination_of
-    from rootless_scratch.verbs.explain import explaining
+    from rootless_scratch.verbs.container import hold_container
 
-    name = image if isinstance(image, str) else image_id(image)
-    words = texts("arguments", arguments)
-    account = maybe(text, "user", options.get("user"))
-    named = destination_of(options.get("url"), options.get("connection")) is not None
-    with ExitStack() as stack:
-        with explaining(name, arguments=words, user=account, elsewhere=named):
-            running = stack.enter_context(beside(name, words, ready=ready, ready_timeout=ready_timeout, **options))
-        yield running
+    return hold_container(image, arguments, options, ready=ready, ready_timeout=ready_timeout)
 
 
 def check(

@@ -55,33 +55,25 @@ def command(
     The exit code is the container's; 124: the timeout ran out; 125: rootless-scratch or podman failed; 126: the
     program cannot be invoked; 127: it was not found.
     """
-    from rootless_scratch.engine.request.destination import destination_of
-    from rootless_scratch.engine.run import run
-    from rootless_scratch.verbs.explain import explained
+    from rootless_scratch.verbs.run import run_image
 
     options = options_from(words)
     if show.as_json and options.get("tty") and not options.get("detach"):
         raise UsageError("--json keeps the output, and --tty shows it.", fix="Leave out one of them.")
 
-    named = destination_of(words["url"], words["connection"]) is not None
-
     def call() -> RunResult:
-        return run(
+        return run_image(
             image,
             arguments,
+            options,
             stdout=None if show.as_json else 1,
             stderr=None if show.as_json else 2,
             forward_signals=True,
             say=None if show.quiet else note,
             opening=click.get_current_context().find_root().obj,
-            **options,
         )
 
-    return run_and_tell(
-        lambda: explained(call, image, arguments=arguments, user=words["user"], elsewhere=named),
-        as_json=show.as_json,
-        print_id=bool(options.get("detach")),
-    )
+    return run_and_tell(call, as_json=show.as_json, print_id=bool(options.get("detach")))
 
 
 def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool = False) -> int:

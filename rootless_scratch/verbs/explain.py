@@ -7,14 +7,18 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EndedEarlyError, EngineError, ScratchError
 from rootless_scratch.findings import Finding
+from rootless_scratch.image.plan.arguments import image_id, maybe, text, texts
 from rootless_scratch.verbs.judge import judge_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rootless_scratch.engine.container.ending import RunResult
+    from rootless_scratch.engine.request.options import ContainerOptions
+    from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Program
 
 _CRASHES: Final = {
@@ -27,37 +31,42 @@ _CRASHES: Final = {
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def explained(
-    call: Callable[[], RunResult],
-    image: str,
-    *,
-    arguments: Sequence[str] = (),
-    user: str | None = None,
-    elsewhere: bool = False,
-) -> RunResult:
+class Started(NamedTuple):
+    """What was to be started; `elsewhere`: by a service that the caller named, which may have another storage."""
+
+    image: str
+    arguments: Sequence[str]
+    user: str | None
+    elsewhere: bool
+
+    @classmethod
+    def of(cls, image: str | Image, arguments: object, options: ContainerOptions) -> Started:
+        """By what a caller says of it; raises UsageError."""
+        return cls(
+            image=image if isinstance(image, str) else image_id(image),
+            arguments=texts("arguments", arguments),
+            user=maybe(text, "user", options.get("user")),
+            elsewhere=destination_of(options.get("url"), options.get("connection")) is not None,
+        )
+
+
+def explained(result: RunResult, started: Started) -> RunResult:
     """The result of a run; where its start or its program failed, with the rules' word on why.
 
     Of a start that failed, and of a crash, the image is read, and the first finding of severity `error` is the
-    explanation, in the result or in the EngineError that is raised. Where the rules see none, what the engine
-    understood stays. Of a program that failed its last words are looked at. `elsewhere` says that the service is
-    one that the caller named, which may have another storage.
+    explanation. Where the rules see none, what the engine understood stays. Of a program that failed its last
+    words are looked at.
     """
-    import msgspec
-
-    with explaining(image, arguments=arguments, user=user, elsewhere=elsewhere):
-        result = call()
     if result.timed_out or result.exit_code == 0:
         return result
-    found = _why(result, _Started(image, arguments, user, elsewhere))
-    return msgspec.structs.replace(result, explanation=found)
+    import msgspec
+
+    return msgspec.structs.replace(result, explanation=_why(result, started))
 
 
 @contextmanager
-def explaining(
-    image: str, *, arguments: Sequence[str] = (), user: str | None = None, elsewhere: bool = False
-) -> Iterator[None]:
+def explaining(started: Started) -> Iterator[None]:
     """Give an EngineError of a start that failed the rules' word on why."""
-    started = _Started(image, arguments, user, elsewhere)
     try:
         yield
     except EndedEarlyError as error:
@@ -68,16 +77,7 @@ def explaining(
         raise
 
 
-class _Started(NamedTuple):
-    """What was to be started."""
-
-    image: str
-    arguments: Sequence[str]
-    user: str | None
-    elsewhere: bool
-
-
-def _why(ended: RunResult | EndedEarlyError, started: _Started) -> Finding | None:
+def _why(ended: RunResult | EndedEarlyError, started: Started) -> Finding | None:
     """Why a program ended as it did, as far as that can be told."""
     from rootless_scratch.rules.program.symptoms import judge_ending
 
@@ -89,7 +89,7 @@ def _why(ended: RunResult | EndedEarlyError, started: _Started) -> Finding | Non
     return symptom
 
 
-def _cause(started: _Started, said: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
+def _cause(started: Started, said: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
     """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image.
 
     `suspects` are rules whose warnings tell enough.

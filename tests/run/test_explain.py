@@ -12,7 +12,7 @@ from containers import Home, shell
 
 import rootless_scratch as rs
 from rootless_scratch.rules.program.symptoms import LINES, SYMPTOMS, judge_ending
-from rootless_scratch.verbs.explain import explained
+from rootless_scratch.verbs.explain import Started, explained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,12 +136,13 @@ def result(**more: Any) -> rs.RunResult:  # noqa: ANN401 - a RunResult's
 
 
 def test_one_that_the_kernel_killed_for_its_limit_is_told_by_podmans_word_alone() -> None:
-    found = explained(lambda: result(out_of_memory=True), "image").explanation
+    started = Started.of("image", (), {})
+    found = explained(result(out_of_memory=True), started).explanation
     assert found is not None
     assert (found.rule, "--memory" in found.fix) == ("memory-limit", True)
-    assert explained(result, "image").explanation is None
+    assert explained(result(), started).explanation is None
     words = b"unknown time zone A/B"
-    assert explained(lambda: result(timed_out=True, last_words=words), "image").explanation is None
+    assert explained(result(timed_out=True, last_words=words), started).explanation is None
 
 
 def answer(home: Home, script: str, *options: str) -> dict[str, Any]:
