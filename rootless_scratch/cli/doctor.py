@@ -31,12 +31,9 @@ def command(*, show: Show) -> int:
     Exits 1 if there is a finding of severity `error`.
     """
     from rootless_scratch.findings import errors_of
-    from rootless_scratch.host.environment import tool_environment
-    from rootless_scratch.host.facts import read_host
-    from rootless_scratch.rules.host.hosts import judge_host
+    from rootless_scratch.verbs.doctor import examine_host
 
-    facts = read_host(environment=tool_environment().variables)
-    judgement = judge_host(facts)
+    facts, judgement = examine_host()
     if show.as_json:
         operations = {each.name: {"works": each.works, "findings": each.findings} for each in judgement.operations}
         print_json({"operations": operations, "findings": judgement.findings, "facts": facts})

@@ -32,12 +32,9 @@ def command(
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
-    from rootless_scratch.backends.open_image import read_any
-    from rootless_scratch.elf.platforms import parse_platform
-    from rootless_scratch.verbs.subject import require_utf8
+    from rootless_scratch.verbs.inspect import inspect_image
 
-    require_utf8()
-    stored = read_any(image, None if platform is None else parse_platform(platform), limits=limits)
+    stored = inspect_image(image, platform, limits=limits)
     if show.as_json:
         print_json(
             {

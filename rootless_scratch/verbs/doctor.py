@@ -1,0 +1,19 @@
+"""`doctor`: what this host has, and what works by that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.facts import read_host
+from rootless_scratch.rules.host.hosts import judge_host
+
+if TYPE_CHECKING:
+    from rootless_scratch.host.facts import HostFacts
+    from rootless_scratch.rules.host.hosts import HostJudgement
+
+
+def examine_host() -> tuple[HostFacts, HostJudgement]:
+    """Read this host, with the environment that tools get, and judge it."""
+    facts = read_host(environment=tool_environment().variables)
+    return facts, judge_host(facts)
