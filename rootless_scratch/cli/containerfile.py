@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say, showable
+
+if TYPE_CHECKING:
+    from rootless_scratch.findings import Finding
 
 
 @click.command("containerfile")
@@ -28,19 +31,18 @@ def command(
     With -o also the files that it copies are written, so that `buildah build`, `podman build` or
     `docker build` can build it; its first lines show the command.
     """
-    from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.write.containerfile import containerfile, write_context
-    from rootless_scratch.verbs.planning import plan_and_judge
+    from rootless_scratch.verbs.containerfile import write_spec
 
     spec = spec_from(words)
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
-    with HostFiles() as files:
-        planned, findings = plan_and_judge(spec, files, check=not no_check)
-        print_findings((finding for finding in findings if finding.severity != "info"), quiet=show.quiet)
-        text = containerfile(planned)
-        if directory is not None:
-            write_context(planned, directory, files)
+    findings: list[Finding] = []
+
+    def judged(found: tuple[Finding, ...]) -> None:
+        findings.extend(found)
+        print_findings((finding for finding in found if finding.severity != "info"), quiet=show.quiet)
+
+    text = write_spec(spec, directory, check=not no_check, judged=judged)
     if show.as_json:
         print_json({"containerfile": text, "directory": directory, "findings": findings})
     elif directory is None:
