@@ -12,12 +12,9 @@ from rootless_scratch.cli.ship_options import access_from, access_options
 from rootless_scratch.image.references import is_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.spec import Part, Spec
+    from rootless_scratch.image.spec import Spec
 
 
 @click.command("build")
@@ -63,14 +60,14 @@ def command(
     if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:
-        from rootless_scratch.image.host_files import HostFiles
-        from rootless_scratch.image.plan.parts import parts_of
-        from rootless_scratch.verbs.build import read_way
+        from rootless_scratch.cli.plans import plan_as_json
+        from rootless_scratch.verbs.build import plan_spec
 
-        with HostFiles() as files:
-            parts = parts_of(spec, files)
-            read_way(spec, parts, output=outputs, backend=backend, compress=compress)
-            return _dry_run(parts, files, check=not no_check, quiet=show.quiet)
+        plans, findings = plan_spec(spec, check=not no_check, output=outputs, backend=backend, compress=compress)
+        _report(findings, quiet=show.quiet, forced=no_check)
+        shown = [plan_as_json(each.plan) for each in plans]
+        print_json({"plan": shown[0], "plans": shown, "findings": findings})
+        return 0
     how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
     image = _build(spec, how, check=not no_check, quiet=show.quiet or show.as_json)
     if show.as_json:
@@ -112,17 +109,6 @@ def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Imag
     session = click.get_current_context().find_root().obj
     with Bar(quiet=quiet) as progress:
         return build_spec(spec, check=check, session=session, progress=progress, **how)
-
-
-def _dry_run(parts: Sequence[Part], files: HostFiles, *, check: bool, quiet: bool) -> int:
-    from rootless_scratch.cli.plans import plan_as_json
-    from rootless_scratch.verbs.planning import plan_all
-
-    plans, findings = plan_all(parts, files, check=check)
-    _report(findings, quiet=quiet, forced=not check)
-    shown = [plan_as_json(each.plan) for each in plans]
-    print_json({"plan": shown[0], "plans": shown, "findings": findings})
-    return 0
 
 
 def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None:

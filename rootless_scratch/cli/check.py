@@ -19,8 +19,6 @@ from rootless_scratch.cli.output import (
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rootless_scratch.findings import Judgement
 
 
@@ -48,10 +46,11 @@ def command(
     """
     from rootless_scratch.cli.progress import Counter
     from rootless_scratch.findings import errors_of
+    from rootless_scratch.verbs.check import check_subjects
 
     failed = False
     answers: list[dict[str, object]] = []
-    judgements = _judgements(
+    judgements = check_subjects(
         subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, limits=limits
     )
     with Counter(total=len(subjects), quiet=show.quiet or show.as_json or len(subjects) == 1) as counter:
@@ -73,39 +72,6 @@ def command(
     if show.as_json:
         print_json(answers[0] if len(subjects) == 1 else {"subjects": answers})
     return 1 if failed else 0
-
-
-def _judgements(
-    subjects: tuple[str, ...],
-    *,
-    bundle_libraries: bool,
-    sysroot: str | None,
-    platform: str | None,
-    limits: dict[str, int] | None,
-) -> Iterator[Judgement | ScratchError]:
-    """The answers one by one; of several, the error of one that cannot be judged."""
-    from rootless_scratch.api import check
-    from rootless_scratch.elf.roots import HostRoot
-    from rootless_scratch.errors import HostError, UsageError
-
-    root = HostRoot(sysroot or "/")
-    for subject in subjects:
-        try:
-            yield check(
-                subject,
-                bundle_libraries=bundle_libraries,
-                sysroot=sysroot,
-                platform=platform,
-                root=root,
-                limits=limits,
-            )
-        except (UsageError, HostError):
-            # The same for every subject.
-            raise
-        except ScratchError as error:
-            if len(subjects) == 1:
-                raise
-            yield error
 
 
 def _show(judgement: Judgement, *, quiet: bool) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.plan.planner import Plan
+    from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.ship.registry import Access
@@ -89,6 +90,16 @@ def build_spec(
     shipped = ship_image(image, output, compress=compress, access=access, progress=progress.steps())
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def plan_spec(
+    spec: Spec, *, check: bool, output: Sequence[str], backend: str | None, compress: str | None
+) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
+    """What `build_spec` with the same words would build, and the findings about it; raises what that does."""
+    with HostFiles() as files:
+        parts = parts_of(spec, files)
+        read_way(spec, parts, output=output, backend=backend, compress=compress)
+        return plan_all(parts, files, check=check)
 
 
 def _with_added(image: Image, plans: Iterable[Plan]) -> Image:

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch import private
-from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, UsageError
+from rootless_scratch.elf.roots import HostRoot
+from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, ScratchError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.plan.arguments import text
@@ -16,10 +17,9 @@ from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.finished import Image
 
 _OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."
@@ -60,6 +60,37 @@ def check_subject(
     except HostError:
         # Without storage there is only the directory.
         return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+
+
+def check_subjects(
+    subjects: Sequence[str],
+    *,
+    bundle_libraries: bool,
+    sysroot: str | None,
+    platform: str | None,
+    limits: Mapping[str, int] | None,
+) -> Iterator[Judgement | ScratchError]:
+    """The answers one by one; of several subjects, the error of one that cannot be judged.
+
+    UsageError and HostError are raised, as they are the same for every subject.
+    """
+    root = HostRoot(sysroot or "/")
+    for subject in subjects:
+        try:
+            yield check_subject(
+                subject,
+                bundle_libraries=bundle_libraries,
+                sysroot=sysroot,
+                platform=platform,
+                root=root,
+                limits=limits,
+            )
+        except (UsageError, HostError):
+            raise
+        except ScratchError as error:
+            if len(subjects) == 1:
+                raise
+            yield error
 
 
 def _is_program(word: str) -> bool:
