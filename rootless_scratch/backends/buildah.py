@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rootless_scratch.backends.flags import config_flags
-from rootless_scratch.backends.jobs import BuildJob, JobEntry
+from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, JobEntry, Written
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
@@ -18,6 +18,7 @@ from rootless_scratch.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rootless_scratch.backends.jobs import FoundFile
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.findings import Finding
@@ -46,9 +47,9 @@ def build_image(
     if not plan.names:
         raise SpecError("The image has no name.", fix="Give it one with --tag, e.g. `-t hello:latest`.")
 
-    def told(message: dict[str, Any]) -> None:
-        if "progress" in message:
-            progress.show(message["progress"])
+    def told(answer: Written | FoundFile) -> None:
+        if isinstance(answer, Written):
+            progress.show(answer.count)
 
     flags, values = config_flags(plan)
     kept = {} if files is None else files.kept
@@ -60,7 +61,13 @@ def build_image(
         timestamp=None if plan.config.created is None else plan.mtime,
         config=flags,
         config_environment=values,
-        expected=plan.config.as_oci(),
+        expected=ExpectedConfig(
+            plan.config.created,
+            plan.config.architecture,
+            plan.config.variant,
+            plan.config.os,
+            plan.config.config.as_oci(),
+        ),
     )
     done = session.do(job, told=told)
     import hashlib

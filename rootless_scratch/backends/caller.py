@@ -5,13 +5,13 @@ from __future__ import annotations
 import select
 from array import array
 
-from rootless_scratch.backends.jobs import unpacked
+from rootless_scratch.backends.jobs import Failure, packed_answer, unpacked
 from rootless_scratch.data import Data
 from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.backends.jobs import Job
+    from rootless_scratch.backends.jobs import Answer, Job
 
 STDIN = 0
 _SIZE = 8
@@ -24,11 +24,11 @@ class Cancelled(Exception):  # noqa: N818 - not an error: the caller went away
 
 
 class Failed(Exception):  # noqa: N818 - carries an error of the caller's to it
-    """What the user is told about; `kind` is that of an error of rootless_scratch.errors."""
+    """A Failure, which the caller is to be answered."""
 
     def __init__(self, kind: str, message: str, fix: str, detail: str = "") -> None:
         super().__init__(message)
-        self.answer = {"kind": kind, "message": message, "fix": fix, "detail": detail}
+        self.answer = Failure(kind, message, fix, detail)
 
 
 class WorkerPaths(Data):
@@ -59,12 +59,10 @@ def read_job(kind: type[Job]) -> Job:
     return unpacked(kind, received[_SIZE:], descriptors)
 
 
-def tell(answer: dict[str, object]) -> None:
-    """One line of JSON to the caller; raises Cancelled where nobody hears it."""
-    import json
-
+def tell(answer: Answer) -> None:
+    """One line to the caller; raises Cancelled where nobody hears it."""
     try:
-        write_all(1, json.dumps(answer).encode("ascii") + b"\n")
+        write_all(1, packed_answer(answer))
     except BrokenPipeError as error:
         raise Cancelled from error
 

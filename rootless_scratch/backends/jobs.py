@@ -1,6 +1,7 @@
 """What a worker in the namespace is asked for and answers, as both sides have it.
 
 A job goes over as marshal writes it: the very Python that has written it reads it, and no import is needed.
+Answers come as lines of JSON, each with the name of its class.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from rootless_scratch.data import Data
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, Literal, TypeVar
+    from typing import Literal, TypeAlias, TypeVar
 
     Job = TypeVar("Job", "BuildJob", "ReadJob")
+    Answer: TypeAlias = "Written | FoundFile | Failure | Done"
 
 
 class JobEntry(Data):
@@ -37,6 +39,16 @@ class JobEntry(Data):
     capabilities: str | None = None
 
 
+class ExpectedConfig(Data):
+    """The config of an image without its layers, by the keys of OCI; `created` None: the moment of the build."""
+
+    created: str | None
+    architecture: str
+    variant: str | None
+    os: str
+    config: Mapping[str, object]
+
+
 class BuildJob(Data):
     """An image to be built: `config` are words for `buildah config`, `expected` is what must come of them.
 
@@ -50,7 +62,7 @@ class BuildJob(Data):
     timestamp: int | None
     config: Sequence[str]
     config_environment: Mapping[str, str]
-    expected: dict[str, Any]
+    expected: ExpectedConfig
     opened: Mapping[int, int] = {}
 
 
@@ -59,6 +71,21 @@ class ReadJob(Data):
 
     image: str
     limits: Mapping[str, int]
+
+
+class Written(Data):
+    """How many bytes of a build are written by now."""
+
+    count: int
+
+
+class Failure(Data):
+    """What the user is told about; `kind` is that of an error of rootless_scratch.errors."""
+
+    kind: str
+    message: str
+    fix: str
+    detail: str = ""
 
 
 class Done(Data):
@@ -92,6 +119,7 @@ def packed(job: BuildJob | ReadJob) -> bytes:
     fields = dict(job.__dict__)
     if isinstance(job, BuildJob):
         fields["entries"] = [entry.__dict__ for entry in job.entries]
+        fields["expected"] = job.expected.__dict__
     return marshal.dumps(fields)
 
 
@@ -100,6 +128,25 @@ def unpacked(kind: type[Job], content: bytes | bytearray, descriptors: Iterable[
     fields = marshal.loads(content)  # noqa: S302 - from our own parent, over a socket
     if "entries" in fields:
         fields["entries"] = [JobEntry(**entry) for entry in fields["entries"]]
+        fields["expected"] = ExpectedConfig(**fields["expected"])
         # Fewer have come where a limit is in the way.
         fields["opened"] = dict(zip(fields["descriptors"], descriptors, strict=False))
     return kind(**fields)
+
+
+def packed_answer(answer: Answer) -> bytes:
+    """An answer as the line that goes over."""
+    import json
+
+    return json.dumps({type(answer).__name__: answer.__dict__}).encode("ascii") + b"\n"
+
+
+def unpacked_answer(line: bytes) -> Answer:
+    """The answer that came."""
+    import json
+
+    [(name, fields)] = json.loads(line).items()
+    return _ANSWERS[name](**fields)
+
+
+_ANSWERS: Mapping[str, type[Answer]] = {kind.__name__: kind for kind in (Written, FoundFile, Failure, Done)}

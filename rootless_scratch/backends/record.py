@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless_scratch.backends.caller import WorkerPaths
+    from rootless_scratch.backends.jobs import ExpectedConfig
 
 _PREFIX = "rootless-scratch-"
 _NEW = ".new"
@@ -86,11 +87,11 @@ class Record:
         os.pwrite(self.descriptor, content, 0)
         os.ftruncate(self.descriptor, len(content))
 
-    def commits(self, images: str | None, expected: dict[str, Any]) -> None:
+    def commits(self, images: str | None, expected: ExpectedConfig) -> None:
         """From here on an image without a name may stay behind: note which were there before, and its config."""
         if images is not None:
             self.content["images"] = images
-            self.content["expected"] = expected
+            self.content["expected"] = expected.__dict__
             self.content["before"] = os.listdir(images)
             self.write()
 

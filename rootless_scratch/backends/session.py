@@ -21,9 +21,9 @@ from rootless_scratch.troubles import trouble_said
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Literal, Self
+    from typing import Literal, Self
 
-    from rootless_scratch.backends.jobs import BuildJob, Done, ReadJob
+    from rootless_scratch.backends.jobs import BuildJob, Done, FoundFile, ReadJob, Written
 
     Purpose = Literal["build", "read", "read-programs"]
 
@@ -92,15 +92,13 @@ class Session:
             self._worker.kill_session()
             self._worker.close()
 
-    def do(self, job: BuildJob | ReadJob, *, told: Callable[[dict[str, Any]], None]) -> Done:
-        """Give the worker its job and return the answer; `told` gets each line that comes before it.
+    def do(self, job: BuildJob | ReadJob, *, told: Callable[[Written | FoundFile], None]) -> Done:
+        """Give the worker its job and return the answer; `told` gets what comes before it.
 
         Raises what the worker reports, as the error of that kind; HostError where it cannot even begin, and where
         buildah or the worker met a limit or a full disk.
         """
-        import json
-
-        from rootless_scratch.backends.jobs import Done
+        from rootless_scratch.backends.jobs import Done, Failure, unpacked_answer
 
         self._send(job)
         buffer = said = b""
@@ -110,15 +108,15 @@ class Session:
                 continue
             *lines, buffer = (buffer + block).split(b"\n")
             for line in lines:
-                answer: dict[str, Any] = json.loads(line)
-                if "done" in answer or "failed" in answer:
-                    # All is done and taken back by then; its end is not worth waiting for.
-                    self._ended = True
-                if "failed" in answer:
-                    raise _of_host(_error(**answer["failed"]))
-                if "done" in answer:
-                    return Done(**answer["done"])
-                told(answer)
+                answer = unpacked_answer(line)
+                if not isinstance(answer, (Done, Failure)):
+                    told(answer)
+                    continue
+                # All is done and taken back by then; its end is not worth waiting for.
+                self._ended = True
+                if isinstance(answer, Done):
+                    return answer
+                raise _of_host(_error(**answer.__dict__))
         # Where it was killed its tools may still be at work: they are in its session, and end with it.
         self._worker.kill_session()
         self._ended = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from rootless_scratch.backends.jobs import ReadJob
+from rootless_scratch.backends.jobs import FoundFile, ReadJob
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - likewise
 from rootless_scratch.image.capabilities import decode_capabilities
@@ -19,6 +19,7 @@ from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rootless_scratch.backends.jobs import Written
     from rootless_scratch.backends.session import Session
     from rootless_scratch.image.rootfs import Entry
 
@@ -85,9 +86,9 @@ def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None 
     """
     files: list[StoredFile] = []
 
-    def told(message: dict[str, Any]) -> None:
-        if "file" in message:
-            files.append(msgspec.convert(message["file"], StoredFile))
+    def told(answer: Written | FoundFile) -> None:
+        if isinstance(answer, FoundFile):
+            files.append(msgspec.convert(answer.__dict__, StoredFile))
 
     done = session.do(ReadJob(name, dict(limits or DEFAULTS)), told=told)
     return StoredImage(

@@ -15,6 +15,7 @@ from rootless_scratch.private import remove_below
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from rootless_scratch.backends.caller import WorkerPaths
 
@@ -77,11 +78,11 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
         """Nothing is to be done before."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Failed) and "closed pipe" in error.answer["detail"]:
+        if isinstance(error, Failed) and "closed pipe" in error.answer.detail:
             for place in self._places:
                 room = os.statvfs(place)
                 if room.f_bavail * room.f_frsize < self._size:
-                    raise no_space("buildah wrote the image", error.answer["detail"]) from error
+                    raise no_space("buildah wrote the image", error.answer.detail) from error
 
 
 def commit(places: WorkerPaths, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
@@ -180,9 +181,8 @@ def verify(job: BuildJob, config_text: str) -> None:
     found = json.loads(config_text)
     found.pop("rootfs", None)
     found.pop("history", None)
-    wanted = dict(job.expected)
-    if wanted["created"] is None:
-        wanted["created"] = found.get("created")
+    wanted: dict[str, Any] = {key: value for key, value in job.expected.__dict__.items() if value is not None}
+    wanted.setdefault("created", found.get("created"))
     if found != wanted:
         # The keys alone: values of variables may be secrets, and what is told goes into logs.
         ours, theirs = ({**each, **(each.get("config") or {}), "config": None} for each in (found, wanted))

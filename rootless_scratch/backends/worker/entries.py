@@ -8,6 +8,7 @@ import os
 import stat
 
 from rootless_scratch.backends.caller import Failed, check_caller, tell
+from rootless_scratch.backends.jobs import Written
 from rootless_scratch.sparse import copy_sparse, write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -150,7 +151,7 @@ class Writer:
             check_caller()
             if self.written - self._shown >= CHUNK:
                 self._shown = self.written
-                tell({"progress": self.written})
+                tell(Written(self.written))
 
 
 def _open_source(source: str, opened: int | None) -> tuple[int, os.stat_result]:

@@ -1,8 +1,7 @@
 """The part that runs inside the user namespace, where image storage can be mounted.
 
 Run by path (`python -I`), for a build with the standard library alone, and of that only what loads fast. Reads
-its job from stdin (caller.py); writes lines of JSON to stdout: `{"progress": bytes}` and the like, and at
-last `{"done": ...}` or `{"failed": {"kind", "message", "fix", "detail"}}`.
+its job from stdin and writes its answers to stdout, at last Done or Failure (jobs.py).
 
 The caller keeps stdin open. When it closes before the end, the caller is gone or has changed its mind: what was
 begun is taken back. A worker that could not even do that (SIGKILL) leaves its record behind, unlocked, and the
@@ -37,13 +36,13 @@ def main() -> int:
             from rootless_scratch.backends.worker.reading import read
 
             done = read(places, programs=purpose == "read-programs")
-        tell({"done": done.__dict__})
+        tell(done)
     except Cancelled:
         return 1
     except Failed as failure:
-        tell({"failed": failure.answer})
+        tell(failure.answer)
     except OSError as error:
-        tell({"failed": refusal(error).answer})
+        tell(refusal(error).answer)
     return 0
 
 

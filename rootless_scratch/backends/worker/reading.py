@@ -50,7 +50,7 @@ def read(places: WorkerPaths, *, programs: bool) -> Done:
                 add_facts(file, mountpoint)
             if programs and file.type == "file" and budget.may_keep(file.path, file.size):
                 add_content(file, mountpoint)
-            tell({"file": file.__dict__})
+            tell(file)
     except LimitError as error:
         raise Failed(error.kind, error.message, error.fix) from error
     finally:
