@@ -2,7 +2,7 @@
 
 Each is made by a mkdir(2) that must not find anything, has the mode 0700, and is locked for as long as its maker
 or a program that got its descriptor lives. What others have put beside it is never followed and never removed.
-Only builtin modules are imported here: a build's worker loads it before anything else.
+Of the standard library only builtin modules are imported here: a build's worker loads it before anything else.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import os
 import stat
 import time
 
+from rootless_scratch.locks import is_at, lock
+
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Self
 
 PREFIX, HIDDEN_PREFIX = "rootless-scratch.", ".rootless-scratch."
@@ -25,7 +27,6 @@ FORGETS = "ROOTLESS_SCRATCH_FORGETS"
 """Variables that tell tether.py of a private directory: argument lists are everybody's to read."""
 
 _DIGITS = 32
-_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MAPPED_ALL = "4294967295"
@@ -157,55 +158,6 @@ def _make(path: str) -> None:
         _make(os.path.dirname(path))
         if not os.path.isdir(path):
             os.mkdir(path, 0o700)
-
-
-def is_at(descriptor: int, path: str, *, above: int | None = None) -> bool:
-    """Whether what was opened still has this path, below the directory `above`, which is not followed."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path, dir_fd=above))
-    except OSError:
-        return False
-
-
-def lock_file(
-    path: str,
-    flags: int,
-    *,
-    kind: int = _AT_ONCE,
-    above: int | None = None,
-    again: Callable[[int], bool] | None = None,
-) -> int | None:
-    """A descriptor of a file of this user's, opened with these flags of open(2), locked, and still at its path.
-
-    None where another process has removed it meanwhile, or holds it, unless `again`, which gets the descriptor,
-    says to try once more. `above` as for `is_at`. Raises OSError.
-    """
-    safely = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags | safely, 0o600, dir_fd=above)
-    try:
-        status = os.fstat(descriptor)
-        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        if ours and lock(descriptor, kind, again=again) and is_at(descriptor, path, above=above):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    if not ours:
-        raise PermissionError(errno.EPERM, "it is no file, or belongs to another user", path)
-    return None
-
-
-def lock(descriptor: int, kind: int = _AT_ONCE, *, again: Callable[[int], bool] | None = None) -> bool:
-    """Lock what was opened, by flock(2); False where another process holds it, and `again` is tired of that."""
-    while True:
-        try:
-            fcntl.flock(descriptor, kind)
-        except BlockingIOError:
-            if again is None or not again(descriptor):
-                return False
-        else:
-            return True
 
 
 def exchangeable(path: str) -> str | None:

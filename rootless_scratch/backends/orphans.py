@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from rootless_scratch import private, processes
+from rootless_scratch import locks, private, processes
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def take_over(scratch: str, name: str, *, is_seen: bool) -> private.PrivateDirec
         return True
 
     try:
-        private.lock(descriptor, again=again)
+        locks.lock(descriptor, again=again)
     except BaseException:
         os.close(descriptor)
         raise

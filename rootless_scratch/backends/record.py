@@ -8,7 +8,7 @@ import marshal
 import os
 import time
 
-from rootless_scratch import private
+from rootless_scratch import locks, private
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def sweep(places: WorkerPaths) -> None:
 def _sweep_one(places: WorkerPaths, name: str) -> None:
     path = os.path.join(places.records, name)
     deadline = time.monotonic() + _ENDING_PATIENCE
-    descriptor = private.lock_file(path, os.O_RDWR, again=lambda held: _is_ending(held, deadline))
+    descriptor = locks.lock_file(path, os.O_RDWR, again=lambda held: _is_ending(held, deadline))
     if descriptor is None:
         return
     taken = False
@@ -234,7 +234,7 @@ def _is_elsewhere(content: dict[str, Any], written: float) -> bool:
 def _create_locked(path: str) -> int:
     """A new file under this lock, which a sweep between its creation and its locking may have removed."""
     while True:
-        descriptor = private.lock_file(path, os.O_RDWR | os.O_CREAT, kind=fcntl.LOCK_EX)
+        descriptor = locks.lock_file(path, os.O_RDWR | os.O_CREAT, kind=fcntl.LOCK_EX)
         if descriptor is not None:
             return descriptor
 

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
-    {"errors", "findings", "data", "diagnosis"},
+    {"errors", "findings", "data", "diagnosis", "locks"},
     {"progress", "spawn", "private", "processes", "sparse", "troubles"},
     {"tether"},
     {"command"},

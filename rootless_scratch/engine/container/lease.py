@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from rootless_scratch import private
+from rootless_scratch import locks, private
 from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import resolved_state
@@ -183,7 +183,7 @@ def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:
 def _lock(path: str, flags: int) -> Lease | None:
     """Open and lock, or None where another process holds it, has just removed it, or it is not ours."""
     try:
-        descriptor = private.lock_file(path, os.O_RDWR | flags)
+        descriptor = locks.lock_file(path, os.O_RDWR | flags)
     except OSError as error:
         # flock(2) names no file: where there are no locks, that is said otherwise.
         if flags and error.filename is not None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from rootless_scratch import private
+from rootless_scratch import locks, private
 from rootless_scratch.engine.api.http import logged
 from rootless_scratch.errors import HostError
 from rootless_scratch.processes import text
@@ -205,7 +205,7 @@ def _make(directory: str) -> None:
 def _locked(opened: int, name: str, flags: int, kind: int) -> int | None:
     """A descriptor of a file of the directory, locked, or None where another has locked or removed it."""
     try:
-        return private.lock_file(name, os.O_RDWR | flags, kind=kind | fcntl.LOCK_NB, above=opened)
+        return locks.lock_file(name, os.O_RDWR | flags, kind=kind | fcntl.LOCK_NB, above=opened)
     except FileNotFoundError:
         return None
 
@@ -226,7 +226,7 @@ def _remove(directory: str, opened: int) -> None:
         except OSError:
             continue
     try:
-        if private.is_at(opened, directory):
+        if locks.is_at(opened, directory):
             os.rmdir(directory)
     except OSError:
         # Somebody has put something there that is not ours to remove.

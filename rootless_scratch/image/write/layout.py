@@ -18,7 +18,8 @@ from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.image.oci import INDEX, MANIFEST, REF_NAME, descriptor, digest_of, encode, ref_of
 from rootless_scratch.image.write.tarheader import DIRECTORY, END, header, padding
 from rootless_scratch.image.write.temporary import PREFIX, Temporary, sync_directory
-from rootless_scratch.private import foreign_link, lock
+from rootless_scratch.locks import lock
+from rootless_scratch.private import foreign_link
 from rootless_scratch.sparse import copy_range
 
 TYPE_CHECKING = False  # importing typing costs 8 ms

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 
-from rootless_scratch import private
+from rootless_scratch import locks
 from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -122,7 +122,7 @@ def sweep(directory: str) -> None:
         return
     for path, inode in signs:
         try:
-            descriptor = private.lock_file(path, os.O_RDONLY)
+            descriptor = locks.lock_file(path, os.O_RDONLY)
         except OSError:
             continue  # gone meanwhile, or another user's
         if descriptor is None:
