@@ -12,9 +12,13 @@ import stat
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+def _is_file(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode)
 
 
 def is_at(descriptor: int, path: str, *, above: int | None = None) -> bool:
@@ -32,17 +36,18 @@ def lock_file(
     kind: int = _AT_ONCE,
     above: int | None = None,
     again: Callable[[int], bool] | None = None,
+    is_fit: Callable[[os.stat_result], bool] = _is_file,
 ) -> int | None:
     """A descriptor of a file of this user's, opened with these flags of open(2), locked, and still at its path.
 
     None where another process has removed it meanwhile, or holds it, unless `again`, which gets the descriptor,
-    says to try once more. `above` as for `is_at`. Raises OSError.
+    says to try once more. `above` as for `is_at`. Raises OSError, also for what is no file, or not `is_fit`.
     """
     safely = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags | safely, 0o600, dir_fd=above)
     try:
         status = os.fstat(descriptor)
-        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        ours = is_fit(status) and status.st_uid == os.geteuid()
         if ours and lock(descriptor, kind, again=again) and is_at(descriptor, path, above=above):
             return descriptor
     except BaseException:
@@ -64,3 +69,32 @@ def lock(descriptor: int, kind: int = _AT_ONCE, *, again: Callable[[int], bool] 
                 return False
         else:
             return True
+
+
+def left_over(
+    directory: str,
+    is_ours: Callable[[str], object],
+    flags: int = os.O_RDWR,
+    *,
+    again: Callable[[int], bool] | None = None,
+    is_fit: Callable[[os.stat_result], bool] = _is_file,
+) -> Iterator[tuple[str, int]]:
+    """What dead owners have left in a directory: each path, and a descriptor that holds its lock until the next.
+
+    Those whose names `is_ours` and that `lock_file` opens and locks with the rest; what is not there, another
+    user's, or in the hands of a process that lives, is passed over.
+    """
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for path in (f"{directory}/{name}" for name in names if is_ours(name)):
+        try:
+            descriptor = lock_file(path, flags, again=again, is_fit=is_fit)
+        except OSError:
+            continue
+        if descriptor is not None:
+            try:
+                yield path, descriptor
+            finally:
+                os.close(descriptor)

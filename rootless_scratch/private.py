@@ -14,7 +14,7 @@ import os
 import stat
 import time
 
-from rootless_scratch.locks import is_at, lock
+from rootless_scratch.locks import is_at, left_over
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -300,22 +300,14 @@ def sweep(base: str) -> None:
     Of live ones the lock is held. Nothing is removed where another user could have given a directory of this
     user's such a name. What another kernel made, whose locks may not be seen here (flock(2)), stays for a day.
     """
-    found = list(_candidates(base))
-    if not found or exchangeable(base) is not None:
-        return
-    for path in found:
+    for path, descriptor in left_over(base, _is_name, _DIRECTORY, is_fit=_is_exact):
         try:
-            descriptor = open_private(path)
-        except OSError:
-            continue
-        try:
-            here = os.path.basename(path).removeprefix(".").startswith(f"{PREFIX}{_kernel()}")
-            if (here or time.time() - os.fstat(descriptor).st_mtime > _ELSEWHERE) and lock(descriptor):
+            its_lock_is_seen = os.path.basename(path).removeprefix(".").startswith(f"{PREFIX}{_kernel()}")
+            is_old = time.time() - os.fstat(descriptor).st_mtime > _ELSEWHERE
+            if (its_lock_is_seen or is_old) and exchangeable(base) is None:
                 remove_held(path, descriptor)
         except OSError:
             continue
-        finally:
-            os.close(descriptor)
 
 
 def _kernel() -> str:
@@ -327,14 +319,13 @@ def _kernel() -> str:
         return "0" * 8
 
 
-def _candidates(base: str) -> Iterator[str]:
-    try:
-        names = os.listdir(base)
-    except OSError:
-        return
-    for name in names:
-        if name.removeprefix(".").startswith(PREFIX) and len(name.removeprefix(".")) == len(PREFIX) + _DIGITS:
-            yield f"{base}/{name}"
+def _is_name(name: str) -> bool:
+    bare = name.removeprefix(".")
+    return bare.startswith(PREFIX) and len(bare) == len(PREFIX) + _DIGITS
+
+
+def _is_exact(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
 
 
 def _overflow_ids(kind: str) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PREFIX = "rootless-scratch-"
 _NEW = ".new"
 _LOCK = "name-"
+_OURS = (_PREFIX, _LOCK)
 _ENDING_PATIENCE = 20.0
 """Seconds for another worker to take back what it was told to; it needs well under one."""
 
@@ -168,41 +169,37 @@ def sweep(places: WorkerPaths) -> None:
     One that is just taking back its own is waited for, so that nothing of a cancelled build is there afterwards.
     What is no record of ours is passed over, and what cannot be taken back now stays for the next sweep.
     """
-    for name in sorted(os.listdir(places.records)):
-        if name.startswith((_PREFIX, _LOCK)):
-            try:
-                _sweep_one(places, name)
-            except OSError:
-                continue
+    began: dict[int, float] = {}
+
+    def again(held: int) -> bool:
+        since = began.setdefault(os.fstat(held).st_ino, time.monotonic())
+        return _is_ending(held, since + _ENDING_PATIENCE)
+
+    for path, descriptor in locks.left_over(places.records, lambda name: name.startswith(_OURS), again=again):
+        try:
+            _sweep_one(places, path, descriptor)
+        except OSError:
+            continue
     private.sweep(places.base)
 
 
-def _sweep_one(places: WorkerPaths, name: str) -> None:
-    path = os.path.join(places.records, name)
-    deadline = time.monotonic() + _ENDING_PATIENCE
-    descriptor = locks.lock_file(path, os.O_RDWR, again=lambda held: _is_ending(held, deadline))
-    if descriptor is None:
+def _sweep_one(places: WorkerPaths, path: str, descriptor: int) -> None:
+    name = os.path.basename(path).removesuffix(_NEW)
+    if name.startswith(_LOCK):
+        os.unlink(path)
         return
-    taken = False
-    try:
-        if name.startswith(_LOCK):
-            os.unlink(path)
-            return
-        content = _read(descriptor)
-        if _is_elsewhere(content, os.fstat(descriptor).st_mtime):
-            return
-        from rootless_scratch.backends.orphans import take_over
+    content = _read(descriptor)
+    if _is_elsewhere(content, os.fstat(descriptor).st_mtime):
+        return
+    from rootless_scratch.backends.orphans import take_over
 
-        own = name.removesuffix(_NEW)
-        scratch = content.get("scratch")
-        is_seen = content.get("processes") == _processes()
-        held = take_over(scratch, own, is_seen=is_seen) if isinstance(scratch, str) else None
-        taken = True
-    finally:
-        # Where tools that outlived their worker do not end (BlockingIOError), the record outlives them.
-        if not taken:
-            os.close(descriptor)
-    Record(path, descriptor, {"expected": {}, "before": [], **content, "name": own}, held).take_back(places)
+    scratch = content.get("scratch")
+    is_seen = content.get("processes") == _processes()
+    # Where tools that outlived their worker do not end (BlockingIOError), the record outlives them.
+    held = take_over(scratch, name, is_seen=is_seen) if isinstance(scratch, str) else None
+    content = {"expected": {}, "before": [], **content, "name": name}
+    # It closes its own, as it does when its worker lives.
+    Record(path, os.dup(descriptor), content, held).take_back(places)
 
 
 def _host() -> dict[str, str]:

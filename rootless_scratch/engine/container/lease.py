@@ -141,17 +141,20 @@ def lease_directory(variables: Mapping[str, str]) -> str:
 
 def hold(directory: str) -> Lease:
     """Own a fresh container name until `release`; raises HostError where no lease can be written."""
+    problem = OSError(0, "files cannot be locked there")
     try:
         state, runs = os.path.split(directory)
         private.make_own(*os.path.split(state), runs)
         for _attempt in range(5):
             # Another call may have locked and removed the file between its creation and our lock.
-            lease = _lock(f"{directory}/{os.urandom(8).hex()}", os.O_CREAT | os.O_EXCL)
-            if lease is not None:
-                return lease
+            path = f"{directory}/{os.urandom(8).hex()}"
+            descriptor = locks.lock_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            if descriptor is not None:
+                return Lease(path=path, descriptor=descriptor)
     except OSError as error:
-        raise _unusable(directory, error) from error
-    raise _unusable(directory, OSError(0, "files cannot be locked there"))
+        # flock(2) names no file.
+        problem = problem if error.filename is None else error
+    raise _unusable(directory, problem) from problem
 
 
 def _unusable(directory: str, error: OSError) -> HostError:
@@ -164,32 +167,11 @@ def _unusable(directory: str, error: OSError) -> HostError:
 
 def leftovers(directory: str, *, living: Lease) -> Iterator[Leftover]:
     """What dead owners may have left, each locked for the caller until it asks for the next."""
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return
-    for name in names:
-        lease = None if name == living.owner else _lock(f"{directory}/{name}", 0)
-        if lease is None:
-            continue
-        try:
-            age = time.time() - os.fstat(lease.descriptor).st_mtime
-            engine, private, wanted = _recorded(lease.descriptor)
-            yield Leftover(lease=lease, age=age, engine=engine, directory=private, wanted=wanted)
-        finally:
-            lease.release()
-
-
-def _lock(path: str, flags: int) -> Lease | None:
-    """Open and lock, or None where another process holds it, has just removed it, or it is not ours."""
-    try:
-        descriptor = locks.lock_file(path, os.O_RDWR | flags)
-    except OSError as error:
-        # flock(2) names no file: where there are no locks, that is said otherwise.
-        if flags and error.filename is not None:
-            raise
-        return None
-    return None if descriptor is None else Lease(path=path, descriptor=descriptor)
+    for path, descriptor in locks.left_over(directory, lambda name: name != living.owner):
+        age = time.time() - os.fstat(descriptor).st_mtime
+        engine, private, wanted = _recorded(descriptor)
+        lease = Lease(path=path, descriptor=descriptor)
+        yield Leftover(lease=lease, age=age, engine=engine, directory=private, wanted=wanted)
 
 
 def _recorded(descriptor: int) -> tuple[str, str | None, Wanted | None]:

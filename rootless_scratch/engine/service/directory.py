@@ -89,10 +89,8 @@ class ServiceDirectory:
         """Use it no more; where nobody else does, `end` what is there and remove it. Whether that was so."""
         try:
             self.end_turn()
-            try:
-                # Of two who leave at once the kernel lets one have it: flock(2) drops the old lock first.
-                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            # Of two who leave at once the kernel lets one have it: flock(2) drops the old lock first.
+            if not locks.lock(self._users):
                 return False
             try:
                 end()

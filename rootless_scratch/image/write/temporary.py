@@ -114,27 +114,13 @@ def sweep(directory: str) -> None:
 
     A file is theirs if its name holds its own inode number, it is this user's, and has no other name.
     """
-    try:
-        with os.scandir(directory) as found:
-            signs = [(entry.path, int(sign[1], 16)) for entry in found if (sign := _OURS.match(entry.name))]
-    except PermissionError:
-        # One may write to it and not list it.
-        return
-    for path, inode in signs:
+    for path, descriptor in locks.left_over(directory, _OURS.match, os.O_RDONLY):
+        sign, status = _OURS.match(os.path.basename(path)), os.fstat(descriptor)
         try:
-            descriptor = locks.lock_file(path, os.O_RDONLY)
-        except OSError:
-            continue  # gone meanwhile, or another user's
-        if descriptor is None:
-            continue
-        try:
-            status = os.fstat(descriptor)
-            if status.st_nlink == 1 and status.st_ino == inode:
+            if sign is not None and status.st_nlink == 1 and status.st_ino == int(sign[1], 16):
                 os.unlink(path)
         except OSError:
             continue
-        finally:
-            os.close(descriptor)
 
 
 def _own_name(descriptor: int) -> str:
