@@ -61,13 +61,7 @@ def build_image(
         timestamp=None if plan.config.created is None else plan.mtime,
         config=flags,
         config_environment=values,
-        expected=ExpectedConfig(
-            plan.config.created,
-            plan.config.architecture,
-            plan.config.variant,
-            plan.config.os,
-            plan.config.config.as_oci(),
-        ),
+        expected=ExpectedConfig(**msgspec.structs.asdict(plan.config) | {"config": plan.config.config.as_oci()}),
     )
     done = session.do(job, told=told)
     import hashlib

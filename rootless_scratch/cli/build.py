@@ -55,8 +55,6 @@ def command(
     """
     access = access_from(words)
     spec = spec_from(words)
-    if not (spec.programs or spec.platforms or spec.copies):
-        raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     if dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 def command(
     *,
     subjects: tuple[str, ...],
-    bundle_libraries: bool,
-    sysroot: str | None,
-    platform: str | None,
-    limits: dict[str, int] | None,
     show: Show,
+    **how: Any,  # noqa: ANN401 - the other keywords of check_subjects
 ) -> int:
     """Judge program files, or images, without building or running them.
 
@@ -50,9 +47,7 @@ def command(
 
     failed = False
     answers: list[dict[str, object]] = []
-    judgements = check_subjects(
-        subjects, bundle_libraries=bundle_libraries, sysroot=sysroot, platform=platform, limits=limits
-    )
+    judgements = check_subjects(subjects, **how)
     with Counter(total=len(subjects), quiet=show.quiet or show.as_json or len(subjects) == 1) as counter:
         for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()

@@ -34,8 +34,6 @@ def command(
     from rootless_scratch.verbs.containerfile import write_spec
 
     spec = spec_from(words)
-    if not (spec.programs or spec.platforms or spec.copies):
-        raise click.UsageError("Nothing to put into the image: name a PROGRAM, or use --copy.")
     findings: list[Finding] = []
 
     def judged(found: tuple[Finding, ...]) -> None:

@@ -29,11 +29,24 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("programs", metavar=OPTIONS[0].metavar, nargs=-1, required=False)(file(function))
 
 
-def spec_from(words: dict[str, Any]) -> Spec:
-    """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError."""
-    given = given_by(OPTIONS, words)
-    if words["spec_file"] is None:
+def spec_from(
+    words: dict[str, Any],
+    *,
+    empty: str = "Nothing to put into the image: name a PROGRAM, or use --copy.",
+) -> Spec:
+    """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError.
+
+    `empty` is said where they name no file.
+    """
+    spec = _spec(given_by(OPTIONS, words), words["spec_file"])
+    if not (spec.programs or spec.platforms or spec.copies):
+        raise click.UsageError(empty)
+    return spec
+
+
+def _spec(given: dict[str, Any], file: str | None) -> Spec:
+    if file is None:
         return spec_of(given)
     from rootless_scratch.image.plan.specfile import combined, read_spec
 
-    return combined(read_spec(words["spec_file"]), given)
+    return combined(read_spec(file), given)

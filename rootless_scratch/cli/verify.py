@@ -37,10 +37,8 @@ def command(
     """
     from rootless_scratch.verbs.verify import verify_spec
 
-    spec = spec_from(words)
-    if not (spec.programs or spec.platforms or spec.copies):
-        raise click.UsageError("Nothing to compare the image with: name its PROGRAMs and options, as for `build`.")
-    found = verify_spec(image, spec, limits=limits)
+    empty = "Nothing to compare the image with: name its PROGRAMs and options, as for `build`."
+    found = verify_spec(image, spec_from(words, empty=empty), limits=limits)
     if show.as_json:
         print_json(
             {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.request.request import Beside, Request
 
 
-class HasImageId(Protocol):
-    """An image as `build` returns it."""
-
-    @property
-    def image_id(self) -> str:
-        """The sha256 of its config."""
-
-
 class _Streams(msgspec.Struct, frozen=True, kw_only=True):
     """What the program reads and where its output goes, and the signals that are meant for it."""
 
@@ -43,7 +35,7 @@ class _Streams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(
-    image: str | HasImageId,
+    image: str,
     arguments: Sequence[str] = (),
     *,
     stdin: int | bytes | None = None,
@@ -67,7 +59,7 @@ def run(
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
     """
-    asked = request(image if isinstance(image, str) else image.image_id, arguments, options)
+    asked = request(image, arguments, options)
     if stdin is not None:
         asked = msgspec.structs.replace(asked, interactive=True)
     if beside is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import private
 from rootless_scratch.elf.roots import HostRoot
@@ -65,10 +65,8 @@ def check_subject(
 def check_subjects(
     subjects: Sequence[str],
     *,
-    bundle_libraries: bool,
     sysroot: str | None,
-    platform: str | None,
-    limits: Mapping[str, int] | None,
+    **how: Any,  # noqa: ANN401 - the other keywords of check_subject
 ) -> Iterator[Judgement | ScratchError]:
     """The answers one by one; of several subjects, the error of one that cannot be judged.
 
@@ -77,14 +75,7 @@ def check_subjects(
     root = HostRoot(sysroot or "/")
     for subject in subjects:
         try:
-            yield check_subject(
-                subject,
-                bundle_libraries=bundle_libraries,
-                sysroot=sysroot,
-                platform=platform,
-                root=root,
-                limits=limits,
-            )
+            yield check_subject(subject, sysroot=sysroot, root=root, **how)
         except (UsageError, HostError):
             raise
         except ScratchError as error:
