@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootless_scratch.cli.verbs import VERBS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,6 +47,9 @@ ROOMS = {
     "rules": ("", "host", "program", "image"),
 }
 """The packages within packages, from the ground up; "" is what lies in none of them."""
+
+ROADS = {"push": "ship", "save": "ship"}
+"""Verbs that are one work."""
 
 LINES = 400
 
@@ -168,6 +173,19 @@ def test_nothing_below_the_command_line_prints_or_exits(path: Path) -> None:
     forbidden = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"}
     found = [f"{name_of(path)}:{line} {name}" for line, name in calls(path) if name in forbidden]
     assert not found
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_work_of_a_verb_has_a_module(verb: str) -> None:
+    assert (PACKAGE / "verbs" / f"{ROADS.get(verb, verb)}.py").is_file()
+
+
+def test_the_python_surface_hands_its_arguments_on_and_does_no_work() -> None:
+    work = (ast.For, ast.While, ast.With, ast.Try, ast.Lambda, ast.Yield)
+    for function in ast.parse((PACKAGE / "api.py").read_bytes()).body:
+        if isinstance(function, ast.FunctionDef):
+            assert ast.get_docstring(function), function.name
+            assert not [node for node in ast.walk(function) if isinstance(node, work)], function.name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
