@@ -14,7 +14,6 @@ from rootless_scratch.image.references import is_reference
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.spec import Spec
 
 
 @click.command("build")
@@ -57,17 +56,22 @@ def command(
     spec = spec_from(words)
     if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
+    how: dict[str, Any] = {"check": not no_check, "output": outputs, "backend": backend, "compress": compress}
     if dry_run:
         from rootless_scratch.cli.plans import plan_as_json
         from rootless_scratch.verbs.build import plan_spec
 
-        plans, findings = plan_spec(spec, check=not no_check, output=outputs, backend=backend, compress=compress)
+        plans, findings = plan_spec(spec, **how)
         _report(findings, quiet=show.quiet, forced=no_check)
         shown = [plan_as_json(each.plan) for each in plans]
         print_json({"plan": shown[0], "plans": shown, "findings": findings})
         return 0
-    how = {"output": outputs, "backend": backend, "compress": compress, "access": access}
-    image = _build(spec, how, check=not no_check, quiet=show.quiet or show.as_json)
+    from rootless_scratch.cli.progress import Bar
+    from rootless_scratch.verbs.build import build_spec
+
+    session = click.get_current_context().find_root().obj
+    with Bar(quiet=show.quiet or show.as_json) as progress:
+        image = build_spec(spec, session=session, access=access, progress=progress, **how)
     if show.as_json:
         print_json(
             {
@@ -98,15 +102,6 @@ def command(
     if show.verbose:
         _describe(image)
     return 0
-
-
-def _build(spec: Spec, how: dict[str, Any], *, check: bool, quiet: bool) -> Image:
-    from rootless_scratch.cli.progress import Bar
-    from rootless_scratch.verbs.build import build_spec
-
-    session = click.get_current_context().find_root().obj
-    with Bar(quiet=quiet) as progress:
-        return build_spec(spec, check=check, session=session, progress=progress, **how)
 
 
 def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None:
