@@ -386,7 +386,7 @@ def test_a_service_of_ours_that_was_started_too_soon_makes_room(python_near: Rem
 
     with closing(Opening()) as early:
         assert early.starting is not None
-        directory = Path(early.starting.place.directory)
+        directory = Path(early.starting.directory.path)
         result = run("tools", ["echo", "hi"], network="none", url=python_near.url, opening=early)
     assert (result.stdout, directory.exists()) == (b"hi\n", False)
     deadline = time.monotonic() + 5

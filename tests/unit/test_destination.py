@@ -40,7 +40,7 @@ def test_words_come_before_the_environment_and_an_address_there_before_a_name(
 ) -> None:
     destination = destination_of(url, connection, variables)
     assert destination is not None
-    assert (destination.word, destination.said, destination.is_name) == found
+    assert (destination.value, destination.origin, destination.is_name) == found
 
 
 def test_where_nothing_is_named_it_is_this_host_and_two_words_are_one_too_many() -> None:
@@ -60,13 +60,13 @@ def test_where_nothing_is_named_it_is_this_host_and_two_words_are_one_too_many()
     ],
 )
 def test_an_address_is_user_host_port_and_socket(rest: str, address: Address, words: list[str] | None) -> None:
-    assert parse_address(rest, said="--url") == address
-    assert words is None or address.words == words
+    assert parse_address(rest, origin="--url") == address
+    assert words is None or address.arguments == words
 
 
 def test_an_address_is_written_in_one_way() -> None:
     assert str(BUILDER) == "ssh://me@builder:2222/run/podman.sock"
-    assert str(parse_address("[::1]:22/x", said="--url")) == "ssh://[::1]:22/x"
+    assert str(parse_address("[::1]:22/x", origin="--url")) == "ssh://[::1]:22/x"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_an_address_is_written_in_one_way() -> None:
 )
 def test_what_ssh_or_a_shell_would_take_for_its_own_is_refused(rest: str) -> None:
     with pytest.raises(EngineError) as caught:
-        parse_address(rest, said="--url")
+        parse_address(rest, origin="--url")
     assert caught.value.message.startswith("--url ")
 
 

@@ -194,11 +194,11 @@ def test_a_link_of_a_neighbour_does_not_choose_what_an_output_replaces(hosts: Ho
 
 def test_a_service_of_podman_listens_nowhere_that_a_neighbour_has_made(hosts: Hosts) -> None:
     """Without a runtime directory the socket lies in /tmp, where anybody may have been first."""
-    from rootless_scratch.engine.service.directory import abandoned, private_place
+    from rootless_scratch.engine.service.directory import abandoned, private_directory
 
     hosts.shared.chmod(0o777)
-    used = private_place({"TMPDIR": str(hosts.shared)})
-    assert used.directory.startswith("/tmp/rootless-scratch-")
+    used = private_directory({"TMPDIR": str(hosts.shared)})
+    assert used.path.startswith("/tmp/rootless-scratch-")
     used.leave(lambda: None)
     theirs = hosts.shared / "rootless-scratch-0123456789abcdef"
     theirs.symlink_to(hosts.precious)

@@ -196,16 +196,16 @@ class Lifecycle:
         found = self.inspect()["NetworkSettings"]["Ports"] or {}
         return tuple(
             # The address that podman leaves out is any of the host's.
-            (inside, place["HostIp"] or "0.0.0.0", int(place["HostPort"]))  # noqa: S104 - said, not bound
-            for inside, places in found.items()
-            for place in places or ()
+            (inside, binding["HostIp"] or "0.0.0.0", int(binding["HostPort"]))  # noqa: S104 - said, not bound
+            for inside, bindings in found.items()
+            for binding in bindings or ()
         )
 
     def published(self) -> Iterator[str]:
         """One sentence for each of its ports that the host answers on."""
-        place = self.service.host or "this host"
+        host = self.service.host or "this host"
         for inside, address, port in self.ports():
-            yield f"Port {inside} of the container is {address}:{port} on {place}."
+            yield f"Port {inside} of the container is {address}:{port} on {host}."
 
     def follow(
         self,

@@ -90,7 +90,7 @@ class Opening:
         if choice.name is not None:
             self.notes.append(f"The runtime is {choice.name}, because {choice.reason}.")
         self.starting = Starting(self.variables, runtime=choice.name)
-        self.lease.record(engine=local_engine(self.variables), directory=self.starting.place.directory)
+        self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting
 
     def ready(self) -> Service:

@@ -24,42 +24,42 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
 
     def __str__(self) -> str:
-        """The URL, the same for the same words."""
+        """The URL, the same for the same address."""
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         return f"ssh://{user}{host}{port}{self.path}"
 
     @property
-    def words(self) -> list[str]:
-        """The words of ssh that say where to go; they end its options."""
+    def arguments(self) -> list[str]:
+        """The arguments of ssh that say where to go; they end its options."""
         user = ["-l", self.user] if self.user else []
         port = [] if self.port is None else ["-p", str(self.port)]
         return [*user, *port, "--", self.host]
 
 
-def parse_address(rest: str, *, said: str) -> Address:
-    """`[USER@]HOST[:PORT][/PATH]`, what stands behind `ssh://`; raises EngineError. `said` is what said it."""
+def parse_address(rest: str, *, origin: str) -> Address:
+    """`[USER@]HOST[:PORT][/PATH]`, what stands behind `ssh://`; raises EngineError. `origin` is what names it."""
     # podman writes `?secure=...` behind some of its own, which is no matter here.
-    place, slash, path = rest.partition("?")[0].partition("/")
-    account, _, machine = place.rpartition("@")
+    authority, slash, path = rest.partition("?")[0].partition("/")
+    account, _, machine = authority.rpartition("@")
     user, colon, _ = account.partition(":")
     if colon:
         raise EngineError(
-            f"{said} has a password in it, which other users of this host could see.",
+            f"{origin} has a password in it, which other users of this host could see.",
             fix="Leave it out, and log in with a key (`ssh-copy-id`).",
         )
     match = re.fullmatch(r"(?:\[(?P<six>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>\d{1,5})?)?", machine)
     host = unquote((match["six"] or match["name"] or "") if match else "")
     port = int(match["port"]) if match and match["port"] else None
     user, path = unquote(user), unquote(slash + path).rstrip("/")
-    for what, word, allowed in (("host", host, _HOST), ("user", user, _USER), ("path", path, PATH)):
-        if (word or what == "host") and allowed.fullmatch(word) is None:
+    for what, value, allowed in (("host", host, _HOST), ("user", user, _USER), ("path", path, PATH)):
+        if (value or what == "host") and allowed.fullmatch(value) is None:
             raise EngineError(
-                f"{said} names no {what} that ssh can be given: {word or rest!r}.",
+                f"{origin} names no {what} that ssh can be given: {value or rest!r}.",
                 fix="Write ssh://user@host:port/path/to/podman.sock, in letters, digits and `._-`; what else a "
                 "host needs goes into ~/.ssh/config.",
             )
     if port is not None and not 0 < port < 1 << 16:
-        raise EngineError(f"{said} has the port {port}.", fix="Name one from 1 to 65535, mostly 22.")
+        raise EngineError(f"{origin} has the port {port}.", fix="Name one from 1 to 65535, mostly 22.")
     return Address(host=host, user=user, port=port, path=path)

@@ -19,30 +19,30 @@ _VARIABLES = ("CONTAINER_HOST", "CONTAINER_CONNECTION")
 
 
 class Destination(Data):
-    """The `word` of the caller, an address or with `is_name` a connection, and by what it was `said`."""
+    """An address or with `is_name` a connection, and its `origin`: the option or the variable that names it."""
 
-    word: str
-    said: str
+    value: str
+    origin: str
     is_name: bool
 
     @property
     def key(self) -> tuple[str, bool]:
         """The same for destinations that are one."""
-        return self.word, self.is_name
+        return self.value, self.is_name
 
 
 def destination_of(
     url: str | None, connection: str | None, environ: Mapping[str, str] | None = None
 ) -> Destination | None:
-    """Where these words lead, else the environment; None where nothing is named. Raises UsageError for both."""
+    """Where these options lead, else the environment; None where nothing is named. Raises UsageError for both."""
     if url is not None and connection is not None:
         raise UsageError("--url and --connection both say which service to use.", fix="Leave out one of them.")
     if url is not None:
-        return Destination(url, said="--url", is_name=False)
+        return Destination(url, origin="--url", is_name=False)
     if connection is not None:
-        return Destination(connection, said="--connection", is_name=True)
+        return Destination(connection, origin="--connection", is_name=True)
     variables = os.environ if environ is None else environ
     for name in _VARIABLES:
         if variables.get(name):
-            return Destination(variables[name], said=name, is_name=name == "CONTAINER_CONNECTION")
+            return Destination(variables[name], origin=name, is_name=name == "CONTAINER_CONNECTION")
     return None

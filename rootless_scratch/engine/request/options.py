@@ -30,10 +30,10 @@ _LEAST_CPUS = 0.01
 
 
 class ContainerOptions(TypedDict, total=False):
-    """The words that any container may be asked for by; all have a default.
+    """The options of any container; all have a default.
 
     `url` and `connection` name the podman service; else the environment does, or it is one of this host. `publish`
-    has words as `--publish`, or ports of the container, each with where the host answers for it: a port,
+    has values as `--publish`, or ports of the container, each with where the host listens for it: a port,
     `(address, port)`, or None for a free one.
     """
 
@@ -44,7 +44,7 @@ class ContainerOptions(TypedDict, total=False):
     volumes: Sequence[str]
     tmpfs: Sequence[str]
     secrets: Sequence[str]
-    publish: Sequence[str] | Mapping[int | str, values.Place]
+    publish: Sequence[str] | Mapping[int | str, values.Listen]
     user: int | str | None
     userns: str | None
     workdir: str | None
@@ -68,7 +68,7 @@ class ContainerOptions(TypedDict, total=False):
 
 
 class Options(ContainerOptions, total=False):
-    """The words of a run, as `rootless_scratch.run` and `rootless-scratch run` take them; all have a default."""
+    """The options of a run, as `rootless_scratch.run` and `rootless-scratch run` take them; all have a default."""
 
     timeout: float | None
     keep: bool
@@ -78,30 +78,30 @@ class Options(ContainerOptions, total=False):
     detach_keys: str
 
 
-def _entrypoint(_name: str, given: object) -> tuple[str, ...]:
+def _entrypoint(_name: str, value: object) -> tuple[str, ...]:
     """One path, a JSON array in a string, or a list; a path is not split."""
-    if isinstance(given, (list, tuple)):
-        found = texts("entrypoint", given)
+    if isinstance(value, (list, tuple)):
+        found = texts("entrypoint", value)
     else:
-        word = text("entrypoint", given)
-        found = values.parse_words("--entrypoint", word) if word.lstrip().startswith("[") else (word,)
+        path = text("entrypoint", value)
+        found = values.parse_command("--entrypoint", path) if path.lstrip().startswith("[") else (path,)
     if not (found and found[0]):
         raise UsageError("The entrypoint is empty.", fix="Name a program of the image: --entrypoint /program.")
     return found
 
 
-def _user(word: str) -> str:
+def _user(value: str) -> str:
     from rootless_scratch.image.plan.settings import require_user
 
-    return require_user(word)
+    return require_user(value)
 
 
-def _seccomp(word: str) -> str:
-    return word if word == "unconfined" else os.path.abspath(word)
+def _seccomp(value: str) -> str:
+    return value if value == "unconfined" else os.path.abspath(value)
 
 
-def _health_cmd(_name: str, word: object) -> tuple[str, ...]:
-    return values.parse_words("--health-cmd", text("--health-cmd", word))
+def _health_cmd(_name: str, value: object) -> tuple[str, ...]:
+    return values.parse_command("--health-cmd", text("--health-cmd", value))
 
 
 def _number(*, least: float, most: float) -> Kind:
@@ -125,15 +125,15 @@ def _pids(_name: str, value: object) -> int:
     return value
 
 
-def _platform(word: str) -> Platform:
+def _platform(value: str) -> Platform:
     from rootless_scratch.elf.platforms import parse_platform
 
-    return parse_platform(word)
+    return parse_platform(value)
 
 
 _ON = FLAG.but(value=lambda _name, value: bool(value))
-_ENV = PAIRS.but(words=lambda _flag, words: values.parse_env(words, os.environ))
-_LABELS = PAIRS.but(words=lambda _flag, words: values.parse_labels(words))
+_ENV = PAIRS.but(from_flag=lambda _flag, pairs: values.parse_env(pairs, os.environ))
+_LABELS = PAIRS.but(from_flag=lambda _flag, pairs: values.parse_labels(pairs))
 _ENTRYPOINT = TEXT.but(value=_entrypoint)
 _HEALTH_CMD = TEXT.but(value=_health_cmd)
 _LIMITS = each(values.parse_limit)
@@ -251,7 +251,7 @@ def _check(asked: Request) -> None:
     if asked.workdir is not None and not asked.workdir.startswith("/"):
         raise UsageError(f"--workdir {asked.workdir!r} is no absolute path.", fix="Begin it with `/`.")
     _check_places(asked)
-    _check_words(asked)
+    _check_strings(asked)
 
 
 def _check_places(asked: Request) -> None:
@@ -262,31 +262,31 @@ def _check_places(asked: Request) -> None:
         raise UsageError(f"Two things are to be mounted at {twice}.", fix="Name each place in the container once.")
 
 
-def _check_words(asked: Request) -> None:
+def _check_strings(asked: Request) -> None:
     from msgspec import to_builtins
 
-    for word in _words(to_builtins(asked)):
-        check_text(word)
+    for string in _strings(to_builtins(asked)):
+        check_text(string)
     for name, _ in asked.env:
         if not name or "=" in name:
             raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
 
 
-def _words(plain: object) -> Iterator[str]:
+def _strings(plain: object) -> Iterator[str]:
     if isinstance(plain, str):
         yield plain
     elif isinstance(plain, (dict, list, tuple)):
         for each in plain.values() if isinstance(plain, dict) else plain:
-            yield from _words(each)
+            yield from _strings(each)
 
 
-def check_text(word: str) -> None:
+def check_text(string: str) -> None:
     """What goes into JSON must be text: the service would turn other bytes into question marks unasked."""
     try:
-        word.encode()
+        string.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{word!r} is not UTF-8, and podman's API can carry nothing else.", fix="Use names in UTF-8."
+            f"{string!r} is not UTF-8, and podman's API can carry nothing else.", fix="Use names in UTF-8."
         ) from error
-    if "\0" in word:
-        raise UsageError(f"{word!r} has a NUL byte in it.", fix="Leave the NUL byte out.")
+    if "\0" in string:
+        raise UsageError(f"{string!r} has a NUL byte in it.", fix="Leave the NUL byte out.")

@@ -111,7 +111,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def destination(self) -> Destination | None:
-        """The service that is named by these words or by the environment; raises UsageError for two at once."""
+        """The service that is named by these options or by the environment; raises UsageError for two at once."""
         return destination_of(self.url, self.connection)
 
     @property

@@ -1,4 +1,4 @@
-"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys.
+"""Values of the options of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys.
 
 What a Request is made of is imported by those that make it: the help needs these functions too, and not msgspec.
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
 
-Place: TypeAlias = "int | tuple[str, int | None] | None"
-"""Where the host answers for a port: its own port, its address and port, None for a free one."""
+Listen: TypeAlias = "int | tuple[str, int | None] | None"
+"""Where the host listens for a port: its own port, its address and port, None for a free one."""
 
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -33,13 +33,13 @@ _LIMITS = (
 """The resources of setrlimit(2), as `podman run --ulimit` names them."""
 
 
-def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+def parse_env(pairs: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
     """`K=V`, or `K` for the caller's own value (nothing where the caller has none, as podman does it)."""
     env: dict[str, str] = {}
-    for word in words:
-        name, separator, value = word.partition("=")
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
         if not name:
-            raise UsageError(f"--env {word!r} names no variable.", fix="Write NAME=VALUE, or NAME alone.")
+            raise UsageError(f"--env {pair!r} names no variable.", fix="Write NAME=VALUE, or NAME alone.")
         if separator:
             env[name] = value
         elif name in caller:
@@ -47,70 +47,70 @@ def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]
     return env
 
 
-def parse_labels(words: Iterable[str]) -> dict[str, str]:
+def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     """`K=V`, or `K` for an empty value."""
     labels: dict[str, str] = {}
-    for word in words:
-        name, _, value = word.partition("=")
+    for pair in pairs:
+        name, _, value = pair.partition("=")
         if not name:
-            raise UsageError(f"--label {word!r} has no name.", fix="Write NAME=VALUE.")
+            raise UsageError(f"--label {pair!r} has no name.", fix="Write NAME=VALUE.")
         labels[name] = value
     return labels
 
 
-def parse_volume(word: str) -> Mount:
+def parse_volume(value: str) -> Mount:
     """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
     from rootless_scratch.engine.request.request import Mount
 
-    source, target, *options = word.split(":") if ":" in word else (word, "")
+    source, target, *options = value.split(":") if ":" in value else (value, "")
     mode = options[0] if options else "rw"
     if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
         raise UsageError(
-            f"--volume {word!r} cannot be understood.",
+            f"--volume {value!r} cannot be understood.",
             fix="Write HOST:CONTAINER, or the same with :ro or :rw behind; CONTAINER is an absolute path.",
         )
     if source.startswith((".", "/")):
         source = os.path.abspath(source)
     elif re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", source) is None:
         raise UsageError(
-            f"--volume {word!r}: {source!r} is neither a path nor the name of a volume.",
+            f"--volume {value!r}: {source!r} is neither a path nor the name of a volume.",
             fix="Start a path with `/` or `./`; a volume's name has letters, digits and `_.-` only.",
         )
     return Mount(source=source, target=target, read_only=mode == "ro")
 
 
-def parse_tmpfs(word: str) -> Memory:
+def parse_tmpfs(value: str) -> Memory:
     """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
     from rootless_scratch.engine.request.request import Memory
 
-    target, _, options = word.partition(":")
-    given = tuple(option for option in options.split(",") if option)
+    target, _, options = value.partition(":")
+    found = tuple(option for option in options.split(",") if option)
     known = all(
         re.fullmatch(
             r"r[ow]|(no)?(exec|suid|dev)|size=\d+[kmg%]?|mode=[0-7]{3,4}|[ug]id=\d+", option, re.IGNORECASE
         )
-        for option in given
+        for option in found
     )
     if not target.startswith("/") or target.strip("/") == "" or not known:
         raise UsageError(
-            f"--tmpfs {word!r} cannot be understood.",
+            f"--tmpfs {value!r} cannot be understood.",
             fix="Write CONTAINER, an absolute path, or the same with options: /cache:size=64m,mode=0700,noexec.",
         )
-    return Memory(target=target, options=given)
+    return Memory(target=target, options=found)
 
 
-def parse_port(word: str) -> Port:
+def parse_port(value: str) -> Port:
     """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
     from rootless_scratch.engine.request.request import Port
 
     match = re.fullmatch(
         r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
-        word,
+        value,
     )
     numbers = [] if match is None else [int(match["host"] or 0), int(match["container"])]
     if match is None or max(numbers) > _PORT_LIMIT or numbers[1] == 0:
         raise UsageError(
-            f"--publish {word!r} cannot be understood.",
+            f"--publish {value!r} cannot be understood.",
             fix="Write CONTAINER, HOST:CONTAINER or IP:HOST:CONTAINER (ports from 1 to 65535), then /tcp or "
             "/udp if needed; repeat the option for more ports.",
         )
@@ -122,93 +122,93 @@ def parse_port(word: str) -> Port:
     )
 
 
-def parse_ports(given: object) -> tuple[Port, ...]:
-    """The words of `--publish`, or ports of the container with their places on the host (`Place`)."""
-    if not isinstance(given, Mapping):
-        return tuple(parse_port(word) for word in texts("publish", given))
+def parse_ports(value: object) -> tuple[Port, ...]:
+    """The values of `--publish`, or ports of the container, each with where the host listens for it."""
+    if not isinstance(value, Mapping):
+        return tuple(parse_port(each) for each in texts("publish", value))
     ports = []
-    for inside, place in given.items():
-        address, port = place if isinstance(place, tuple) and len(place) == 2 else ("", place)  # noqa: PLR2004
+    for inside, listen in value.items():
+        address, port = listen if isinstance(listen, tuple) and len(listen) == 2 else ("", listen)  # noqa: PLR2004
         address = f"[{address}]" if ":" in str(address) else address
-        front = ":".join(str(word) for word in (address, "" if port is None else port) if word != "" or address)
+        front = ":".join(str(each) for each in (address, "" if port is None else port) if each != "" or address)
         ports.append(parse_port(f"{front}:{inside}" if front else str(inside)))
     return tuple(ports)
 
 
-def parse_secret(word: str) -> Secret:
+def parse_secret(value: str) -> Secret:
     """`NAME[,type=mount|env][,target=PATH|VARIABLE][,uid=N][,gid=N][,mode=0444]`, as `podman run --secret`."""
     from rootless_scratch.engine.request.request import Secret
 
-    name, *fields = word.split(",")
-    given = dict(field.split("=", 1) for field in fields if "=" in field)
-    numbers = all(re.fullmatch(r"\d{1,9}", given.get(key, "0")) for key in ("uid", "gid"))
-    octal = re.fullmatch(r"[0-7]{3,4}", given.get("mode", "0444"))
-    kind = given.get("type", "mount")
+    name, *fields = value.split(",")
+    settings = dict(field.split("=", 1) for field in fields if "=" in field)
+    numbers = all(re.fullmatch(r"\d{1,9}", settings.get(key, "0")) for key in ("uid", "gid"))
+    octal = re.fullmatch(r"[0-7]{3,4}", settings.get("mode", "0444"))
+    kind = settings.get("type", "mount")
     if (
         not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name)
-        or len(given) != len(fields)
-        or not _SECRET_KEYS.issuperset(given)
+        or len(settings) != len(fields)
+        or not _SECRET_KEYS.issuperset(settings)
         or kind not in ("mount", "env")
         or not (numbers and octal)
     ):
         raise UsageError(
-            f"--secret {word!r} cannot be understood.",
+            f"--secret {value!r} cannot be understood.",
             fix="Write NAME, or NAME,type=env,target=VARIABLE, or NAME,target=FILE,uid=65532,mode=0400; "
             "`podman secret create` makes one.",
         )
     return Secret(
         name=name,
-        target=given.get("target", name),
+        target=settings.get("target", name),
         variable=kind == "env",
-        uid=int(given.get("uid", "0")),
-        gid=int(given.get("gid", "0")),
-        mode=int(given.get("mode", "0444"), 8),
+        uid=int(settings.get("uid", "0")),
+        gid=int(settings.get("gid", "0")),
+        mode=int(settings.get("mode", "0444"), 8),
     )
 
 
-def parse_limit(word: str) -> Limit:
+def parse_limit(value: str) -> Limit:
     """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
     from rootless_scratch.engine.request.request import Limit
 
-    match = re.fullmatch(_LIMITS, word)
+    match = re.fullmatch(_LIMITS, value)
     if match is None:
         raise UsageError(
-            f"--ulimit {word!r} cannot be understood.",
+            f"--ulimit {value!r} cannot be understood.",
             fix="Write NAME=SOFT or NAME=SOFT:HARD, for example nofile=1024:4096 or core=0.",
         )
     soft, hard = (-1 if number == "unlimited" else int(number) for number in (match[2], match[3] or match[2]))
     if hard != -1 and (soft == -1 or soft > hard):
-        raise UsageError(f"--ulimit {word!r}: the soft limit is above the hard one.", fix="Write SOFT:HARD.")
+        raise UsageError(f"--ulimit {value!r}: the soft limit is above the hard one.", fix="Write SOFT:HARD.")
     return Limit(name=match[1], soft=soft, hard=hard)
 
 
-def parse_memory(word: str) -> int:
+def parse_memory(value: str) -> int:
     """Bytes of `512m`, `1.5g`, `1048576`; units are powers of 1024, as podman's."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([bkmgt]?)(?:ib|b)?", word.strip().lower())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([bkmgt]?)(?:ib|b)?", value.strip().lower())
     size = 0 if match is None else int(float(match[1]) * _UNITS[match[2]])
     if not 0 < size < 1 << 62:
-        raise UsageError(f"--memory {word!r} is no size above 0.", fix="Write it as 64m, 1.5g, or in bytes.")
+        raise UsageError(f"--memory {value!r} is no size above 0.", fix="Write it as 64m, 1.5g, or in bytes.")
     return size
 
 
-def parse_words(option: str, word: str) -> tuple[str, ...]:
-    """A command: a JSON array, or words as a shell splits them; no shell ever runs it."""
+def parse_command(option: str, value: str) -> tuple[str, ...]:
+    """A command: a JSON array, or a line that is split as a shell does; no shell ever runs it."""
     try:
-        found = json.loads(word) if word.lstrip().startswith("[") else shlex.split(word)
+        found = json.loads(value) if value.lstrip().startswith("[") else shlex.split(value)
     except ValueError:
         found = None
     if not isinstance(found, list) or not found or not found[0] or not all(isinstance(one, str) for one in found):
         raise UsageError(
-            f"{option} {word!r} cannot be understood.",
+            f"{option} {value!r} cannot be understood.",
             fix=f"""Write {option} /program, or with arguments: {option} '["/program", "--flag"]'.""",
         )
     return tuple(found)
 
 
-def parse_keys(word: str) -> bytes:
-    """`ctrl-p,ctrl-q` as the bytes that a terminal sends for them; an empty word is no bytes."""
+def parse_keys(value: str) -> bytes:
+    """`ctrl-p,ctrl-q` as the bytes that a terminal sends for them; an empty value is no bytes."""
     keys = bytearray()
-    for key in word.split(",") if word else ():
+    for key in value.split(",") if value else ():
         match = re.fullmatch(r"ctrl-([a-z@\[\\\]^_])", key)
         if match is not None:
             keys.append(ord(match[1].upper()) & 0x1F)
@@ -216,18 +216,18 @@ def parse_keys(word: str) -> bytes:
             keys += key.encode()
         else:
             raise UsageError(
-                f"--detach-keys {word!r} cannot be understood.",
+                f"--detach-keys {value!r} cannot be understood.",
                 fix="Write letters, or ctrl- and a letter, with commas between: ctrl-p,ctrl-q.",
             )
     return bytes(keys)
 
 
-def parse_capability(word: str) -> str:
+def parse_capability(value: str) -> str:
     """A name of capabilities(7), with or without CAP_, or ALL; as podman names it."""
-    name = word.upper().removeprefix("CAP_")
+    name = value.upper().removeprefix("CAP_")
     if re.fullmatch(r"[A-Z][A-Z_]*", name) is None:
         raise UsageError(
-            f"--cap-add {word!r} is no name of a capability.",
+            f"--cap-add {value!r} is no name of a capability.",
             fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
         )
     return name if name == "ALL" else f"CAP_{name}"

@@ -47,10 +47,10 @@ _RIGHTS = ("Umask:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
 class ServiceDirectory:
     """A directory that only its user may enter, held until `leave`."""
 
-    __slots__ = ("_opened", "_turn", "_users", "directory")
+    __slots__ = ("_opened", "_turn", "_users", "path")
 
-    def __init__(self, directory: str, opened: int, users: int) -> None:
-        self.directory = directory
+    def __init__(self, path: str, opened: int, users: int) -> None:
+        self.path = path
         # What is done in it is done by its descriptor, which nobody can exchange.
         self._opened = opened
         self._users = users
@@ -59,7 +59,7 @@ class ServiceDirectory:
     @property
     def log(self) -> str:
         """Where a service writes what it has to say."""
-        return f"{self.directory}/{_LOG}"
+        return f"{self.path}/{_LOG}"
 
     def said(self) -> str:
         """What has been written there."""
@@ -67,11 +67,11 @@ class ServiceDirectory:
 
     def fresh_socket(self) -> str:
         """A path for the socket of a new service: podman's removes its own at its end, whoever has it then."""
-        return f"{self.directory}/{_SOCKET}{os.urandom(2).hex()}"
+        return f"{self.path}/{_SOCKET}{os.urandom(2).hex()}"
 
     def sockets(self) -> list[str]:
         """The sockets that are there, listened to or not."""
-        return [f"{self.directory}/{name}" for name in _names(self._opened) if name.startswith(_SOCKET)]
+        return [f"{self.path}/{name}" for name in _names(self._opened) if name.startswith(_SOCKET)]
 
     def take_turn(self) -> bool:
         """Be the one who starts a service, until `end_turn`; False while another is."""
@@ -95,7 +95,7 @@ class ServiceDirectory:
             try:
                 end()
             finally:
-                _remove(self.directory, self._opened)
+                _remove(self.path, self._opened)
             return True
         finally:
             os.close(self._users)
@@ -103,25 +103,25 @@ class ServiceDirectory:
 
 
 def meet(variables: Mapping[str, str], *, runtime: str | None) -> ServiceDirectory:
-    """The place of all calls whose service would be the same one; raises HostError where there is none.
+    """The directory of all calls whose service would be the same one; raises HostError where there is none.
 
-    Where that is somebody else's, or its last user does not get done, it is a place that nobody shares.
+    Where that is somebody else's, or its last user does not get done, it is one that nobody shares.
     """
     return _first((_shared_name(variables, runtime), _own_name()), variables)
 
 
-def private_place(variables: Mapping[str, str]) -> ServiceDirectory:
-    """A place that nobody shares; raises HostError."""
+def private_directory(variables: Mapping[str, str]) -> ServiceDirectory:
+    """A directory that nobody shares; raises HostError."""
     return _first((_own_name(),), variables)
 
 
 def abandoned(directory: str) -> ServiceDirectory | None:
-    """The place of a user who was killed, if it is still there, to be left at once; raises OSError."""
+    """The directory of a user who was killed, if it is still there, to be left at once; raises OSError."""
     return _used(directory, 0)
 
 
 def _used(directory: str, flags: int) -> ServiceDirectory | None:
-    """The place, used from now on; None where another is about to remove it, or has. Raises OSError."""
+    """The directory, used from now on; None where another is about to remove it, or has. Raises OSError."""
     opened, users = private.open_private(directory), None
     try:
         users = _locked(opened, _USERS, flags, fcntl.LOCK_SH)
@@ -148,7 +148,7 @@ def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> ServiceDirec
             except OSError as error:
                 problem = f"{base}: {error.strerror}"
     raise HostError(
-        f"There is no place for the socket of the podman service ({problem}).",
+        f"There is no directory for the socket of the podman service ({problem}).",
         fix="Set XDG_RUNTIME_DIR or TMPDIR to a directory that you, and nobody else, can write to.",
     )
 
@@ -158,15 +158,15 @@ def _own_name() -> str:
 
 
 def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
-    """A word for all that decides what a service does: environment, namespaces, limits."""
+    """A name that stands for all that decides what a service does: environment, namespaces, limits."""
     # hashlib loads OpenSSL, which takes 2 ms; this is the same function, built in.
     from _blake2 import blake2b
 
-    said = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
+    environment = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
     rights = [line for line in text("/proc/self/status").splitlines() if line.startswith(_RIGHTS)]
     around = [*map(_link, _SURROUNDINGS), *(text(f"/proc/self/{name}") for name in _INHERITED), *rights]
-    words = "\0".join([str(os.geteuid()), runtime or "", *said, *around])
-    return str(blake2b(os.fsencode(words), digest_size=8).hexdigest())
+    settings = "\0".join([str(os.geteuid()), runtime or "", *environment, *around])
+    return str(blake2b(os.fsencode(settings), digest_size=8).hexdigest())
 
 
 def _link(name: str) -> str:
@@ -182,12 +182,12 @@ def _enter(directory: str) -> ServiceDirectory:
     while time.monotonic() < deadline:
         _make(directory)
         try:
-            place = _used(directory, os.O_CREAT)
+            entered = _used(directory, os.O_CREAT)
         except FileNotFoundError:
             # Its last user has removed it meanwhile.
-            place = None
-        if place is not None:
-            return place
+            entered = None
+        if entered is not None:
+            return entered
         time.sleep(0.002)
     raise BlockingIOError(errno.EWOULDBLOCK, "another call does not end its service")
 
@@ -217,7 +217,7 @@ def _names(opened: int) -> list[str]:
 
 def _remove(directory: str, opened: int) -> None:
     sockets = [name for name in _names(opened) if name.startswith(_SOCKET)]
-    # As soon as the lock's file is gone, others may make the place anew.
+    # As soon as the lock's file is gone, others may make the directory anew.
     for name in (*sockets, _LOG, _TURN, _USERS):
         try:
             os.unlink(name, dir_fd=opened)

@@ -1,7 +1,7 @@
 """Find the podman service or start one, and end what was started.
 
-A service of our own listens on a socket in a directory that only we may enter (`place.py`), and ends by itself a
-few seconds after its last request, so that nothing stays behind even if this process is killed.
+A service of our own listens on a socket in a directory that only we may enter (`directory.py`), and ends by itself
+a few seconds after its last request, so that nothing stays behind even if this process is killed.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class Starting:
         self._closed = False
         self.process: Child | None = None
         """The service, where it is this call that has started it."""
-        self.place = meet(variables, runtime=runtime)
+        self.directory = meet(variables, runtime=runtime)
         try:
-            if not self.place.sockets():
+            if not self.directory.sockets():
                 self.begin()
         except BaseException:
             self.close()
@@ -86,17 +86,17 @@ class Starting:
     def begin(self) -> None:
         """Start it, unless another call is about to, or has."""
         try:
-            if not self.place.take_turn():
+            if not self.directory.take_turn():
                 return
             # Whoever had the turn before has started one.
-            if any(_client(path).listens() for path in self.place.sockets()):
-                self.place.end_turn()
+            if any(_client(path).listens() for path in self.directory.sockets()):
+                self.directory.end_turn()
                 return
             self.began = time.monotonic()
-            self.process = _start(self.place, self._environment, self._runtime)
+            self.process = _start(self.directory, self._environment, self._runtime)
         except OSError as error:
             raise limit_met(error) or HostError(
-                f"The podman service cannot be started: {self.place.directory}: {error.strerror}.",
+                f"The podman service cannot be started: {self.directory.path}: {error.strerror}.",
                 fix="Make room there, or set XDG_RUNTIME_DIR to another directory that you can write to.",
             ) from error
 
@@ -111,7 +111,7 @@ class Starting:
             return
         self._closed = True
         process = self.process
-        if not self.place.leave(lambda: _end(self.place, process)) and process is not None:
+        if not self.directory.leave(lambda: _end(self.directory, process)) and process is not None:
             _reap_later(process)
 
 
@@ -146,11 +146,11 @@ def wait_until_ready(starting: Starting) -> Service:
     deadline = time.monotonic() + _START_PATIENCE
     pause = 0.002
     while True:
-        for path in starting.place.sockets():
-            client = _client(path, log=starting.place.log)
+        for path in starting.directory.sockets():
+            client = _client(path, log=starting.directory.log)
             # A request makes one stay that is about to leave.
             if client.listens() and (starting.is_fresh or _answers(client)):
-                starting.place.end_turn()
+                starting.directory.end_turn()
                 return Service(client=client, origin="own")
         if starting.process is None:
             starting.begin()
@@ -165,14 +165,14 @@ def wait_until_ready(starting: Starting) -> Service:
         time.sleep(pause)
 
 
-def end_abandoned(directory: str) -> None:
+def end_abandoned(path: str) -> None:
     """End the service of a call that was killed, and remove its directory, unless somebody uses it."""
     try:
-        place = abandoned(directory)
+        directory = abandoned(path)
     except OSError:
         return
-    if place is not None:
-        place.leave(lambda: _end(place, None))
+    if directory is not None:
+        directory.leave(lambda: _end(directory, None))
 
 
 def _user_socket(variables: Mapping[str, str]) -> str:
@@ -205,20 +205,20 @@ def _answers(client: Client) -> bool:
     return True
 
 
-def _start(place: ServiceDirectory, environment: Mapping[str, str], runtime: str | None) -> Child:
+def _start(directory: ServiceDirectory, environment: Mapping[str, str], runtime: str | None) -> Child:
     chosen = () if runtime is None else ("--runtime", runtime)
     # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
     moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
-    argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{place.fresh_socket()}")
+    argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{directory.fresh_socket()}")
     # A file, for a pipe that nobody reads would fill up and stop the service.
-    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = os.open(directory.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return command.start(argv, environment=environment, stdin=NULL, stdout=NULL, stderr=log)
     finally:
         os.close(log)
 
 
-def _end(place: ServiceDirectory, process: Child | None) -> None:
+def _end(directory: ServiceDirectory, process: Child | None) -> None:
     """SIGTERM, and SIGKILL where that is not heeded: the service waits for streams that are still open.
 
     A rootless podman is a pair, of which the child listens; the parent now and then ends on SIGTERM without
@@ -226,7 +226,7 @@ def _end(place: ServiceDirectory, process: Child | None) -> None:
     """
     import signal
 
-    listeners = [pid for path in place.sockets() if (pid := _listener(path, place.directory))]
+    listeners = [pid for path in directory.sockets() if (pid := _listener(path, directory.path))]
     groups = {group for pid in listeners if (group := _group_of(pid))}
     groups |= {process.pid} if process else set()
     for group in groups:
@@ -278,7 +278,7 @@ def _signal(group: int, number: int) -> None:
 
 
 def _died(starting: Starting, process: Child) -> HostError:
-    said = starting.place.said()
+    said = starting.directory.said()
     trouble = trouble_said(said)
     if trouble is not None:
         return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)

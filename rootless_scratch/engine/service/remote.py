@@ -44,9 +44,9 @@ class Socket:
 
     directory: str | None = None
 
-    def __init__(self, path: str, said: str) -> None:
+    def __init__(self, path: str, origin: str) -> None:
         self._path = path
-        self._said = said
+        self._origin = origin
 
     def service(self) -> Service:
         """See Way."""
@@ -55,7 +55,7 @@ class Socket:
             ping(client, patience=10.0)
         except EngineError as error:
             raise EngineError(
-                f"{self._said} names {self._path}: {error.message}",
+                f"{self._origin} names {self._path}: {error.message}",
                 fix=f"Start that service (`{socket_unit('start', uid=os.geteuid())}`), or name another; with none "
                 "named, podman on this machine is used.",
             ) from error
@@ -70,27 +70,27 @@ def way_to(destination: Destination, variables: Mapping[str, str]) -> Way:
 
     Raises EngineError, and ToolMissingError where there is no podman that knows connections, or no ssh.
     """
-    url, said, identity = destination.word, destination.said, os.environ.get("CONTAINER_SSHKEY") or None
+    url, origin, identity = destination.value, destination.origin, os.environ.get("CONTAINER_SSHKEY") or None
     if destination.is_name:
-        found = _connection(url, said, variables)
-        said = f"The connection {url}"
+        found = _connection(url, origin, variables)
+        origin = f"The connection {url}"
         url, identity = str(found["URI"]), str(found.get("Identity") or "") or identity
     scheme, separator, rest = url.partition("://")
     if separator and scheme in ("unix", "http+unix") and rest.startswith("/"):
-        return Socket(_short_enough(rest, said), said)
+        return Socket(_short_enough(rest, origin), origin)
     if separator and scheme == "ssh":
         from rootless_scratch.engine.request.address import parse_address
         from rootless_scratch.engine.service.ssh import Tunnel
 
-        return Tunnel(parse_address(rest, said=said), identity=identity, variables=variables)
+        return Tunnel(parse_address(rest, origin=origin), identity=identity, variables=variables)
     raise EngineError(
-        f"{said} is {url!r}, and only a unix socket can be used, here or by ssh.",
+        f"{origin} is {url!r}, and only a unix socket can be used, here or by ssh.",
         fix="Write unix:///path/to/podman.sock or ssh://user@host/path/to/podman.sock, or leave it out to use "
         "podman on this machine.",
     )
 
 
-def _connection(name: str, said: str, variables: Mapping[str, str]) -> dict[str, Any]:
+def _connection(name: str, origin: str, variables: Mapping[str, str]) -> dict[str, Any]:
     """What podman has noted of a connection; it knows itself where that is written."""
     answer = command.ask(_LIST, environment=variables)
     try:
@@ -107,15 +107,15 @@ def _connection(name: str, said: str, variables: Mapping[str, str]) -> dict[str,
         return known[name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     raise EngineError(
-        f"{said} is {name!r}, and podman knows no connection of this name.",
+        f"{origin} is {name!r}, and podman knows no connection of this name.",
         fix=f"Did you mean {' or '.join(near)}? {_LISTED}" if near else f"{_LISTED} {_ADD}",
     )
 
 
-def _short_enough(path: str, said: str) -> str:
+def _short_enough(path: str, origin: str) -> str:
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         raise EngineError(
-            f"The socket path in {said} is longer than {SOCKET_PATH_LIMIT} bytes: {path}.",
+            f"The socket path in {origin} is longer than {SOCKET_PATH_LIMIT} bytes: {path}.",
             fix="Make a shorter path to it, for example a symbolic link in /tmp, and name that one.",
         )
     return path

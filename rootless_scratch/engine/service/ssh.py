@@ -16,7 +16,7 @@ from rootless_scratch import command
 from rootless_scratch.engine.api.http import Client
 from rootless_scratch.engine.diagnose import ssh_refusals as refusals
 from rootless_scratch.engine.request.address import PATH
-from rootless_scratch.engine.service.directory import private_place
+from rootless_scratch.engine.service.directory import private_directory
 from rootless_scratch.engine.service.local import Service, ping
 from rootless_scratch.errors import EngineError
 from rootless_scratch.private import FORGETS
@@ -56,14 +56,14 @@ class Tunnel:
     def __init__(self, address: Address, *, identity: str | None, variables: Mapping[str, str]) -> None:
         self._program = command.require("ssh")
         self._variables = dict(variables)
-        self._words = [word for option in _OPTIONS for word in ("-o", option)]
+        self._options = [part for option in _OPTIONS for part in ("-o", option)]
         if identity:
             # ssh expands `%` in names of keys.
             key = os.path.abspath(os.path.expanduser(identity)).replace("%", "%%")
-            self._words += ["-i", key, "-o", "IdentitiesOnly=yes"]
+            self._options += ["-i", key, "-o", "IdentitiesOnly=yes"]
         self._service: Service | None = None
-        self._place = private_place(_plain(variables))
-        self._socket = self._place.fresh_socket()
+        self._directory = private_directory(_plain(variables))
+        self._socket = self._directory.fresh_socket()
         self._closed = False
         try:
             self._address = address if address.path else self._with_path(address)
@@ -75,7 +75,7 @@ class Tunnel:
     @property
     def directory(self) -> str:
         """See Way."""
-        return self._place.directory
+        return self._directory.path
 
     def service(self) -> Service:
         """See Way."""
@@ -89,7 +89,7 @@ class Tunnel:
         deadline = time.monotonic() + _PATIENCE
         while not client.listens():
             if self._tether.poll() is not None:
-                raise refusals.refusal(self._place.said(), self._address)
+                raise refusals.refusal(self._directory.said(), self._address)
             if time.monotonic() > deadline:
                 raise refusals.silence(self._address, _PATIENCE)
             time.sleep(0.005)
@@ -110,16 +110,16 @@ class Tunnel:
 
     def _leave(self) -> None:
         self._closed = True
-        self._place.leave(lambda: None)
+        self._directory.leave(lambda: None)
 
     def _forwarding(self) -> Child:
         forward = f"{self._socket}:{self._address.path}"
         options = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindMask=0177", "-L", forward]
-        return self._tethered(["-N", *options, *self._address.words], stdout=NULL)
+        return self._tethered(["-N", *options, *self._address.arguments], stdout=NULL)
 
     def _with_path(self, address: Address) -> Address:
         """The same with the path of podman's socket: podman there is asked, as where it lies is its own choice."""
-        child = self._tethered([*address.words, _ASK_PATH], stdout=None)
+        child = self._tethered([*address.arguments, _ASK_PATH], stdout=None)
         answer, deadline = b"", time.monotonic() + _PATIENCE
         try:
             for _, block in child.blocks(pause=0.5):
@@ -133,18 +133,18 @@ class Tunnel:
         lines = answer.decode("utf-8", "replace").split()
         path = lines[-1].removeprefix("unix://") if lines else ""
         if code == refusals.OWN_CODE:
-            raise refusals.refusal(self._place.said(), address)
+            raise refusals.refusal(self._directory.said(), address)
         if code != 0 or PATH.fullmatch(path) is None:
-            raise refusals.no_path(self._place.said(), address, exit_code=code)
+            raise refusals.no_path(self._directory.said(), address, exit_code=code)
         return msgspec.structs.replace(address, path=path)
 
-    def _tethered(self, words: list[str], *, stdout: int | None) -> Child:
+    def _tethered(self, arguments: list[str], *, stdout: int | None) -> Child:
         """Start ssh so that it ends with us; what it says goes into the directory."""
-        argv = command.tethered([self._program, "-T", *self._words, *words])
+        argv = command.tethered([self._program, "-T", *self._options, *arguments])
         variables = {**self._variables, FORGETS: self.directory}
         # A file, for a pipe that nobody reads would fill up and stop it.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        log = os.open(self._place.log, flags, 0o600)
+        log = os.open(self._directory.log, flags, 0o600)
         try:
             return command.start(argv, environment=variables, stdout=stdout, stderr=log)
         finally:
@@ -152,7 +152,7 @@ class Tunnel:
 
     def _host_name(self) -> str:
         """The name of the host, which may be another than that of its entry in ~/.ssh/config."""
-        argv = [self._program, "-G", *self._words, *self._address.words]
+        argv = [self._program, "-G", *self._options, *self._address.arguments]
         answer = command.follow(argv, environment=self._variables, idle=_CONNECT)
         found = re.search(r"^hostname (\S+)$", answer.text, re.MULTILINE)
         return found[1] if found else self._address.host
@@ -161,11 +161,11 @@ class Tunnel:
         """Why ssh has closed a connection that it had accepted; None where it does not say."""
         deadline = time.monotonic() + _COMPLAINT
         while time.monotonic() < deadline:
-            found = refusals.closed(self._place.said(), self._address)
+            found = refusals.closed(self._directory.said(), self._address)
             if found is not None:
                 return found
             if self._tether.poll() is not None:
-                return refusals.refusal(self._place.said(), self._address)
+                return refusals.refusal(self._directory.said(), self._address)
             time.sleep(0.02)
         return None
 
