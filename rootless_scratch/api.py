@@ -61,7 +61,7 @@ def build(
     check: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Image:
-    """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
+    """Build an image of programs; every value reads as on the command line (`PROGRAM[:DEST]`).
 
     Programs for several platforms with one DEST, or `platforms` such as `{"linux/arm64": "hello"}`, make an index
     with an image for each (`Image.images`).
@@ -146,7 +146,7 @@ def check(
     is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
     `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
-    checked; of an index every image is judged, or that for `platform` (`linux/arm64`). A word that is the path of
+    checked; of an index every image is judged, or that for `platform` (`linux/arm64`). A name that is the path of
     a file, or begins with `/` or `.`, is a program; any other names an image. `limits={"expanded": 2 << 40}`
     raises what reading an image may cost (docs/limits.md).
     Iterating over the answer gives its findings. Raises SourceError, LimitError, ImageNotFoundError, HostError.
@@ -229,12 +229,12 @@ def save(
     A path alone is an archive that `docker load` and `podman load` read. An output is there whole or as it was.
     With `repair` layers that storage refuses are made anew, with new digests, which are noted.
     """
-    from rootless_scratch.image.references import in_words
+    from rootless_scratch.image.references import with_transports
     from rootless_scratch.verbs.ship import ship_image
 
     return ship_image(
         image,
-        in_words(outputs_of(output)),
+        with_transports(outputs_of(output)),
         compress=compress,
         repair=flag("repair", repair),
         limits=limits_of(limits),

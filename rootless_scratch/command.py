@@ -162,7 +162,7 @@ def start(
 
 
 def tethered(argv: Sequence[str]) -> list[str]:
-    """The words that start a program so that it ends with this process, however that ends; see tether.py.
+    """The arguments that start a program so that it ends with this process, however that ends; see tether.py.
 
     Its stdin must be a pipe to this process. Raises ToolMissingError.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Diagnosis(Data):
-    """A row of a table: words as a regular expression, and one sentence each of cause and fix.
+    """A row of a table: a regular expression, and one sentence each of cause and fix.
 
     In these `{0}`, `{1}` are the groups that matched; names are those of groups, empty where they did not,
     or of what the reader of the table knows beside.
@@ -45,7 +45,7 @@ class Symptom(Diagnosis):
 def diagnose(
     table: Iterable[_Row], text: str, *, tidy: Callable[[str], str] = str, **known: object
 ) -> _Row | None:
-    """The first row whose words the text has, filled in with its groups, made tidy; None where there is none.
+    """The first row that matches the text, filled in with its groups, made tidy; None where none does.
 
     What explains the rest stands above it.
     """

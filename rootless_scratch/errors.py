@@ -1,7 +1,7 @@
 """Every error of this package; each carries one sentence of cause and one of fix.
 
 ScratchError
-├── UsageError             the words of a call are off (command line: exit 2)
+├── UsageError             the arguments of a call are wrong (command line: exit 2)
 ├── SpecError              what was asked for contradicts itself or the rules of image content
 ├── SourceError            a file of the host is missing, unreadable, or changed while it was read
 │   └── LimitError           ... or an image costs more to read than a limit allows
@@ -58,7 +58,7 @@ class ScratchError(Exception):
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as it is, so that it crosses from a process of a pool: the constructors take other words."""
+        """Pickled as it is, so that it crosses from a process of a pool: the constructors take other arguments."""
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -69,7 +69,7 @@ def _restored(kind: type[ScratchError], args: tuple[str, ...], state: dict[str, 
 
 
 class UsageError(ScratchError):
-    """The words of a call are off."""
+    """The arguments of a call are wrong."""
 
     kind = "usage"
 
@@ -133,7 +133,7 @@ class CommandError(ScratchError):
         self, message: str, *, fix: str, argv: Sequence[str] = (), exit_code: int = 0, stderr: str = ""
     ) -> None:
         super().__init__(message, fix=fix, detail=stderr)
-        self.argv = tuple(redacted(word) for word in argv)
+        self.argv = tuple(redacted(argument) for argument in argv)
         self.exit_code = exit_code
         self.stderr = self.detail
 
@@ -171,7 +171,7 @@ class ImageNotFoundError(ScratchError):
 class EngineError(ScratchError):
     """The podman service cannot be reached, or refused.
 
-    `explanation` is the rules' word on why, where they have one.
+    `explanation` is what the rules say on why, where they have one.
     """
 
     kind = "engine"

@@ -62,7 +62,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def words_of(pid: int) -> list[bytes]:
+def arguments_of(pid: int) -> list[bytes]:
     """Its command line; empty for one that has ended and was not reaped yet. Raises OSError."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         return file.read().split(b"\0")[:-1]

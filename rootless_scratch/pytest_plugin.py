@@ -24,8 +24,8 @@ _REMOVAL_PATIENCE = 120.0
 class ImageFactory(Protocol):
     """What the fixture `scratch_image` is."""
 
-    def __call__(self, *programs: str | os.PathLike[str], **words: Any) -> Image:  # noqa: ANN401 - those of build
-        """Build an image of programs, with the words of `rootless_scratch.build`, under a name of its own."""
+    def __call__(self, *programs: str | os.PathLike[str], **options: Any) -> Image:  # noqa: ANN401 - those of build
+        """Build an image of programs, with the options of `rootless_scratch.build`, under a name of its own."""
 
 
 class ContainerFactory(Protocol):
@@ -37,26 +37,26 @@ class ContainerFactory(Protocol):
         arguments: Sequence[str] = (),
         **options: Any,  # noqa: ANN401 - those of container
     ) -> RunningContainer:
-        """Start a container, with the words of `rootless_scratch.container`; it is ready when this returns."""
+        """Start a container, with the options of `rootless_scratch.container`; it is ready when this returns."""
 
 
 @pytest.fixture(scope="session")
 def scratch_image() -> Iterator[ImageFactory]:
     """Build images of programs into local storage; they are removed at the end of the session.
 
-    `scratch_image("build/server", essentials=["tmp"])` takes the words of `rootless_scratch.build` but for `tag`.
+    `scratch_image("build/server", essentials=["tmp"])` takes the options of `rootless_scratch.build` but `tag`.
     """
     family = f"scratch-pytest-{os.urandom(6).hex()}"
     built: list[tuple[str, dict[str, str]]] = []
 
-    def build_image(*programs: str | os.PathLike[str], **words: Any) -> Image:  # noqa: ANN401 - those of build
+    def build_image(*programs: str | os.PathLike[str], **options: Any) -> Image:  # noqa: ANN401 - those of build
         from rootless_scratch.api import build
         from rootless_scratch.host.environment import tool_environment
 
         name = f"{family}:{len(built) + 1}"
         # The store is that of this moment, whatever a test makes of the environment later.
         built.append((name, tool_environment().variables))
-        return build(*programs, tag=name, **words)
+        return build(*programs, tag=name, **options)
 
     yield build_image
     for name, variables in reversed(built):
@@ -67,7 +67,7 @@ def scratch_image() -> Iterator[ImageFactory]:
 def scratch_container(request: pytest.FixtureRequest) -> Iterator[ContainerFactory]:
     """Start containers, which are ended and removed at the end of the test, the last one first.
 
-    `scratch_container(image, publish={8080: None})` takes the words of `rootless_scratch.container`. Where the
+    `scratch_container(image, publish={8080: None})` takes the options of `rootless_scratch.container`. Where the
     test fails, the end of what they said is shown.
     """
     with ExitStack() as stack:

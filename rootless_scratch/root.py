@@ -115,9 +115,9 @@ class Root:
         """Make a symbolic link at `path`; `target` is kept as it is."""
         self._add("symlinks", NewSymlink(path=text("path", path), target=text("target", target)))
 
-    def add_essential(self, *words: str) -> None:
-        """Add what programs expect, by the words of `--with`: `tzdata=Europe/Berlin`, `auto`."""
-        self._add("essentials", *spec_of({"essentials": words}).essentials)
+    def add_essential(self, *values: str) -> None:
+        """Add what programs expect, by the values of `--with`: `tzdata=Europe/Berlin`, `auto`."""
+        self._add("essentials", *spec_of({"essentials": values}).essentials)
 
     def config(
         self,

@@ -1,6 +1,6 @@
 """Limits and disks: what they do to any program is told alike, whoever meets it, with what can be done.
 
-Python meets it as an exception, other programs say it in words of their own; the text is read for both. Standard
+Python meets it as an exception, other programs say it in their own messages; the text is read for both. Standard
 library only, for the worker reads it too, and nothing is opened here: there may be no descriptor left for it.
 """
 

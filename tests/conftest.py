@@ -56,7 +56,7 @@ int main(int count, char **words) {
 
 def is_pause(pid: int) -> bool:
     """Whether this is what keeps podman's user namespace: catatonit, or podman itself."""
-    return os.path.basename(b"".join(processes.words_of(pid)[:1])) in (b"catatonit", b"podman")
+    return os.path.basename(b"".join(processes.arguments_of(pid)[:1])) in (b"catatonit", b"podman")
 
 
 class Home:

@@ -52,8 +52,8 @@ def read_job(kind: type[Job]) -> Job:
             if not more:
                 raise Cancelled
             received += more
-            for _, _, words in passed:
-                descriptors.frombytes(words)
+            for _, _, data in passed:
+                descriptors.frombytes(data)
     finally:
         channel.detach()
     return unpacked(kind, received[_SIZE:], descriptors)

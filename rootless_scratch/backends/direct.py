@@ -104,7 +104,7 @@ def build_index(
     return msgspec.structs.replace(
         finished,
         digest=index.digest,
-        outputs=tuple(WrittenOutput(ref=output.word, digest=index.digest) for output in outputs),
+        outputs=tuple(WrittenOutput(ref=output.text, digest=index.digest) for output in outputs),
         images=tuple(
             PlatformImage(platform=str(platform), image_id=image.config.name, digest=image.manifest.digest)
             for platform, (image, _) in zip(platforms, written, strict=True)
@@ -130,7 +130,7 @@ def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
         source = sources.get((status.st_dev, status.st_ino))
         if source is not None:
             raise UsageError(
-                f"{output.word!r} would be written over {source!r}, which goes into the image.",
+                f"{output.text!r} would be written over {source!r}, which goes into the image.",
                 fix="Name another file.",
             )
 
@@ -142,7 +142,7 @@ def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[
     for output in outputs:
         if output.transport == "docker-archive":
             raise UsageError(
-                f"{output.word!r} cannot hold images for several platforms.",
+                f"{output.text!r} cannot hold images for several platforms.",
                 fix="Write them to `oci-archive:FILE` or `oci:DIR`, or build one image per platform.",
             )
 
@@ -234,7 +234,7 @@ def _finished(
         files=len(plan.rootfs.files),
         backend="direct",
         findings=tuple(findings),
-        outputs=tuple(WrittenOutput(ref=output.word, digest=image.manifest.digest) for output in outputs),
+        outputs=tuple(WrittenOutput(ref=output.text, digest=image.manifest.digest) for output in outputs),
     )
 
 
@@ -288,7 +288,7 @@ def _archive(output: Reference) -> str:
 
 def unwritable(error: OSError, outputs: Sequence[Reference]) -> BuildError:
     """The error for outputs that cannot be written."""
-    where = ", ".join(output.word for output in outputs)
+    where = ", ".join(output.text for output in outputs)
     trouble = trouble_met(error)
     if trouble is not None:
         return BuildError(trouble.after(f"The image cannot be written to {where}"), fix=trouble.fix)

@@ -1,4 +1,4 @@
-"""From a plan's config to the words of `buildah config`.
+"""From a plan's config to the arguments of `buildah config`.
 
 Their syntax was tried out on buildah 1.28 and 1.39: `--cmd` is split as by a shell, `--entrypoint` is JSON,
 `--volume` is a line of CSV, `--env` expands variables of the container in its value, all else is taken as it is.
@@ -31,8 +31,8 @@ def config_flags(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
     if plan.config.variant is not None:
         flags += ["--variant", plan.config.variant]
     flags += ["--user", config.user, "--workingdir", config.working_dir]
-    words, values = _environment(config.env)
-    flags += words
+    arguments, values = _environment(config.env)
+    flags += arguments
     if config.entrypoint is not None:
         flags += ["--entrypoint", json.dumps(config.entrypoint)]
     if config.cmd is not None:
@@ -70,7 +70,7 @@ def _csv(volume: str) -> str:
 
 
 def _environment(env: tuple[tuple[str, str], ...]) -> tuple[list[str], dict[str, str]]:
-    """The words for the variables, and what buildah itself must have in its environment.
+    """The arguments for the variables, and what buildah itself must have in its environment.
 
     A variable without a value is taken from there (buildah-config(1)), and another one of the container can be
     made of it, whatever its own name would do to buildah. What is expanded once is not expanded again.

@@ -50,7 +50,7 @@ class ExpectedConfig(Data):
 
 
 class BuildJob(Data):
-    """An image to be built: `config` are words for `buildah config`, `expected` is what must come of them.
+    """An image to be built: `config` are arguments for `buildah config`, `expected` is what must come of them.
 
     `descriptors` are files that the caller has open, `opened` the worker's copies by the caller's numbers.
     """

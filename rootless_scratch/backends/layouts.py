@@ -49,7 +49,7 @@ _TYPES: dict[int, FileType] = {
 
 
 class LayoutImage:
-    """The image that a source's word names; raises ImageNotFoundError, SourceError, LimitError as `find_image`."""
+    """The image that a reference names; raises ImageNotFoundError, SourceError, LimitError as `find_image`."""
 
     def __init__(self, source: ImageReader, platform: Platform | None = None) -> None:
         self._source = source
@@ -80,7 +80,7 @@ class LayoutImage:
                 yield TarReader(file, self._source.budget)
         except (Fault, TarFault, OSError, EOFError) as error:
             trouble = host_trouble(error, layer.name) if isinstance(error, OSError) else None
-            raise trouble or broken(self._source.word, f"{layer.name}: {error}") from error
+            raise trouble or broken(self._source.subject, f"{layer.name}: {error}") from error
 
     def _read(self, found: FoundImage) -> StoredImage:
         overlay = Overlay()

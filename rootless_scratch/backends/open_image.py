@@ -1,4 +1,4 @@
-"""An image by its word, wherever it lies: local storage, a layout or an archive."""
+"""An image by its name or reference, wherever it lies: local storage, a layout or an archive."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ if TYPE_CHECKING:
 
 
 def read_any(
-    word: str, platform: Platform | None = None, *, limits: Mapping[str, int] | None = None
+    name: str, platform: Platform | None = None, *, limits: Mapping[str, int] | None = None
 ) -> StoredImage:
-    """Read config, layers and files of the image that a word names; of an index, that for `platform`.
+    """Read config, layers and files of a named image; of an index, of the image for `platform`.
 
     By default that is this host's. `limits` are those of limits.py, by default the usual ones. Raises
     ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
-    if is_reference(word):
+    if is_reference(name):
         from rootless_scratch.backends.layouts import LayoutImage
         from rootless_scratch.image.read.reader import ImageReader
 
         private.sweep(temporary_directory(os.environ))
-        with ImageReader(parse_reference(word), limits) as reader:
+        with ImageReader(parse_reference(name), limits) as reader:
             return LayoutImage(reader, platform).stored
     if platform is not None:
-        refuse_local_choice(word)
+        refuse_local_choice(name)
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.stored import read_image
 
     try:
         with Session("read") as session:
-            return read_image(word, session, limits=limits)
+            return read_image(name, session, limits=limits)
     except ImageNotFoundError as error:
-        if "/" in word and os.path.isfile(word):
+        if "/" in name and os.path.isfile(name):
             raise ImageNotFoundError(
-                f"{word!r} is a file, and no image of local storage.",
-                fix=f"`rootless-scratch check {word}` judges programs; an archive is named as oci-archive:{word}.",
+                f"{name!r} is a file, and no image of local storage.",
+                fix=f"`rootless-scratch check {name}` judges programs; an archive is named as oci-archive:{name}.",
             ) from error
         raise
 
 
-def refuse_local_choice(word: str) -> NoReturn:
+def refuse_local_choice(name: str) -> NoReturn:
     """Refuse other platforms for a name of local storage, which stands for this host's image: UsageError."""
     raise UsageError(
-        f"{word!r} lies in local storage, where a name stands for this host's image.",
+        f"{name!r} lies in local storage, where a name stands for this host's image.",
         fix="Name the image ID of the other platform, or a layout or an archive.",
     )
 
 
-def platforms_at(word: str, *, limits: Mapping[str, int] | None = None) -> tuple[Platform, ...]:
-    """The platforms of the index that a word names; () for an image, and in local storage. Raises as read_any."""
-    if not is_reference(word):
+def platforms_at(name: str, *, limits: Mapping[str, int] | None = None) -> tuple[Platform, ...]:
+    """The platforms of a named index; () for an image, and in local storage. Raises as read_any."""
+    if not is_reference(name):
         return ()
     from rootless_scratch.image.read.found import platforms_in
     from rootless_scratch.image.read.reader import ImageReader
 
-    with ImageReader(parse_reference(word), limits) as reader:
+    with ImageReader(parse_reference(name), limits) as reader:
         return platforms_in(reader)

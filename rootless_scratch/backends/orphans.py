@@ -26,7 +26,7 @@ _GIVE_UP = 6.0
 def take_over(scratch: str, name: str, *, is_seen: bool) -> private.PrivateDirectory | None:
     """The private directory of a worker that has ended, under our lock; None where there is none of ours.
 
-    What still holds its lock was started by that worker, and is ended if its words have the worker's `name`,
+    What still holds its lock was started by that worker, and is ended if its arguments have the worker's `name`,
     which is random. What else holds it serves a mount (fuse-overlayfs), and is not waited for where all processes
     of that worker are seen from here, `is_seen`. Raises BlockingIOError where a tool does not end, and OSError.
     """
@@ -63,11 +63,11 @@ def _signal(name: str, *, by_force: bool) -> int:
     import signal
 
     def is_tool(pid: int) -> bool:
-        return processes.belongs_to_us(pid) and _is_tool_of(processes.words_of(pid), name.encode())
+        return processes.belongs_to_us(pid) and _is_tool_of(processes.arguments_of(pid), name.encode())
 
     return processes.signal_those(is_tool, signal.SIGKILL if by_force else signal.SIGTERM)
 
 
-def _is_tool_of(words: Sequence[bytes], name: bytes) -> bool:
+def _is_tool_of(argv: Sequence[bytes], name: bytes) -> bool:
     # buildah calls itself `buildah-in-a-user-namespace` there.
-    return os.path.basename(b"".join(words[:1])).startswith(_TOOLS) and any(name in word for word in words[1:])
+    return os.path.basename(b"".join(argv[:1])).startswith(_TOOLS) and any(name in each for each in argv[1:])

@@ -170,20 +170,20 @@ def about_namespaces(error: CommandError) -> CommandError | HostError:
 
 def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
     """Where workers of this store note what they have begun, and where their temporary files lie."""
-    word = _store_word(variables)
+    key = _store_key(variables)
     try:
-        records = own_state(variables, "builds", word)
+        records = own_state(variables, "builds", key)
     except OSError as error:
         raise HostError(
-            f"{state_directory(variables)}/builds/{word}, where builds under way are noted, cannot be made: "
+            f"{state_directory(variables)}/builds/{key}, where builds under way are noted, cannot be made: "
             f"{error.strerror}.",
             fix="Set XDG_STATE_HOME to a directory of your own that you can write to.",
         ) from error
     return records, temporary_directory(variables)
 
 
-def _store_word(variables: Mapping[str, str]) -> str:
-    """A word for the image store that these settings select: what is in another one is not ours to sweep."""
+def _store_key(variables: Mapping[str, str]) -> str:
+    """A key for the image store that these settings select: what is in another one is not ours to sweep."""
     settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if variables.get(name)]
     if not settings:
         return "default"
@@ -196,12 +196,12 @@ def _pass_on(stdin: int, line: memoryview, descriptors: Sequence[int]) -> int:
     """Write the beginning of `line`, and copies of the descriptors with it; how much was written (unix(7))."""
     import _socket
 
-    words = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
+    packed = b"".join(each.to_bytes(4, sys.byteorder) for each in descriptors)
     channel = _socket.socket(fileno=stdin)
     # socket.setdefaulttimeout of the caller's would have made it non-blocking.
     channel.setblocking(True)  # noqa: FBT003 - a name is not taken
     try:
-        return channel.sendmsg([line], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, words)] if words else [])
+        return channel.sendmsg([line], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if packed else [])
     except OSError as error:
         if error.errno != errno.ETOOMANYREFS:
             raise

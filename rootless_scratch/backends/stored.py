@@ -121,7 +121,7 @@ def _entry(file: StoredFile) -> Entry | None:
 def _runtime_config(said: object) -> RuntimeConfig:
     """The object `config` of anybody's JSON; what has not the type of the specification is not there."""
     config = _object(said)
-    pairs = (word.partition("=") for word in _texts(config.get("Env")))
+    pairs = (text.partition("=") for text in _texts(config.get("Env")))
     return RuntimeConfig(
         user=_text(config.get("User")),
         env=tuple((name, value) for name, _, value in pairs),
@@ -145,4 +145,4 @@ def _text(value: object) -> str:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()

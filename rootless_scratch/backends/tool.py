@@ -33,14 +33,14 @@ class Tool:
     def __init__(
         self,
         places: WorkerPaths,
-        words: Sequence[str],
+        arguments: Sequence[str],
         *,
         program: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.words = words
+        self.arguments = arguments
         self.exit_code: int | None = None
-        argv = [program or places.buildah, *words]
+        argv = [program or places.buildah, *arguments]
         self._child = spawn(argv, environment=environment or os.environ, stdin=NULL)
 
     def finish(self, *, check: bool = True, cancel: bool = True) -> str:
@@ -59,7 +59,7 @@ class Tool:
             self._child.close()
         code = self.exit_code = self._child.wait()
         if check and code != 0:
-            raise failure(self.words, code, err.decode("utf-8", "replace").strip())
+            raise failure(self.arguments, code, err.decode("utf-8", "replace").strip())
         return out.decode("utf-8", "surrogateescape")
 
     def _end(self) -> None:
@@ -70,7 +70,7 @@ class Tool:
         import signal
         import time
 
-        if self.words[0] == "commit":
+        if self.arguments[0] == "commit":
             os.kill(self._child.pid, signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline:
@@ -81,11 +81,11 @@ class Tool:
         self._child.wait()
 
 
-def failure(words: Sequence[str], code: int, text: str) -> Failed:
+def failure(arguments: Sequence[str], code: int, text: str) -> Failed:
     """What a failed call means: the end of what it said tells."""
     lowered = text.lower()
     if "no space left on device" in lowered or "disk quota exceeded" in lowered:
-        return no_space(f"`buildah {words[0]}` wrote the image", text)
+        return no_space(f"`buildah {arguments[0]}` wrote the image", text)
     if "bzip2 data invalid" in text:
         return Failed(
             "build",
@@ -95,14 +95,14 @@ def failure(words: Sequence[str], code: int, text: str) -> Failed:
         )
     trouble = trouble_said(text) if code != -_SIGXFSZ else trouble_said("file too large")
     if trouble is not None:
-        return Failed("host", trouble.after(f"`buildah {words[0]}` failed"), trouble.fix, text)
+        return Failed("host", trouble.after(f"`buildah {arguments[0]}` failed"), trouble.fix, text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
     cause = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
     ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return Failed(
         "build",
-        f"`buildah {words[0]}` {ended}: {cause}.",
+        f"`buildah {arguments[0]}` {ended}: {cause}.",
         "See what `rootless-scratch doctor` says about this host; -v shows all that buildah said.",
         text,
     )
@@ -119,6 +119,6 @@ def no_space(when: str, detail: str = "") -> Failed:
     )
 
 
-def call(places: WorkerPaths, *words: str) -> str:
+def call(places: WorkerPaths, *arguments: str) -> str:
     """Run one buildah command to its end and return its stdout."""
-    return Tool(places, words).finish()
+    return Tool(places, arguments).finish()

@@ -67,18 +67,18 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify_all(
-    plans: Sequence[Planned], word: str, files: HostFiles, *, limits: Mapping[str, int] | None = None
+    plans: Sequence[Planned], image: str, files: HostFiles, *, limits: Mapping[str, int] | None = None
 ) -> Verification:
-    """Compare with the image that a word names, or each of an index; raises what `verify` and reading do."""
-    there = platforms_at(word, limits=limits)
+    """Compare with an image, or each of an index; raises what `verify` and reading do."""
+    there = platforms_at(image, limits=limits)
     if len(plans) == 1:
         own = parse_platform(plans[0].plan.platform) if there and plans[0].plan.platform else None
-        return verify(plans[0].plan, read_any(word, own, limits=limits), files)
+        return verify(plans[0].plan, read_any(image, own, limits=limits), files)
     if not there:
-        if not is_reference(word):
-            refuse_local_choice(word)
+        if not is_reference(image):
+            refuse_local_choice(image)
         raise UsageError(
-            f"{word!r} is one image, and the programs are for several platforms.",
+            f"{image!r} is one image, and the programs are for several platforms.",
             fix="Name a layout or an archive with an index, or the programs for one platform.",
         )
     planned = {str(each.platform): each.plan for each in plans}
@@ -87,7 +87,7 @@ def verify_all(
     compared = []
     for name in sorted({*planned, *found}):
         if name in planned and name in found:
-            each = verify(planned[name], read_any(word, found[name], limits=limits), files)
+            each = verify(planned[name], read_any(image, found[name], limits=limits), files)
             compared.append(each)
             differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
         else:
@@ -103,7 +103,7 @@ def verify_all(
             )
     if not compared:
         raise ImageNotFoundError(
-            f"{word} has no image for {' or '.join(planned)}.", fix=f"There are {', '.join(found)}."
+            f"{image} has no image for {' or '.join(planned)}.", fix=f"There are {', '.join(found)}."
         )
     here = chosen_platform(
         [parse_platform(each.platform or "") for each in compared], host_platform(os.uname().machine)

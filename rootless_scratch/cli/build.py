@@ -45,15 +45,15 @@ def command(
     dry_run: bool,
     no_check: bool,
     show: Show,
-    **words: Any,  # noqa: ANN401 - click's values of image_options
+    **values: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Turn PROGRAMs into an image of one layer that holds them and nothing else.
 
     DEST is `/` and the file's name unless given. The first program is the entrypoint. A program that would
     not start in an empty image is refused, with the reason and the fix.
     """
-    access = access_from(words)
-    spec = spec_from(words)
+    access = access_from(values)
+    spec = spec_from(values)
     if not (spec.names or outputs or dry_run):
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
     how: dict[str, Any] = {"check": not no_check, "output": outputs, "backend": backend, "compress": compress}

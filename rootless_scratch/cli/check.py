@@ -37,7 +37,7 @@ def command(
 ) -> int:
     """Judge program files, or images, without building or running them.
 
-    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A word that is the
+    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A name that is the
     path of a file is a program, any other names an image, also where a directory is called so. Exits 1 if there is
     a finding of severity `error`, or, of several subjects, one that cannot be read.
     """

@@ -24,7 +24,7 @@ def command(
     directory: str | None,
     no_check: bool,
     show: Show,
-    **words: Any,  # noqa: ANN401 - click's values of image_options
+    **values: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Print the Containerfile that gives the same files and the same config as `build`.
 
@@ -33,7 +33,7 @@ def command(
     """
     from rootless_scratch.verbs.containerfile import write_spec
 
-    spec = spec_from(words)
+    spec = spec_from(values)
     findings: list[Finding] = []
 
     def judged(found: tuple[Finding, ...]) -> None:

@@ -30,15 +30,15 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def spec_from(
-    words: dict[str, Any],
+    values: dict[str, Any],
     *,
     empty: str = "Nothing to put into the image: name a PROGRAM, or use --copy.",
 ) -> Spec:
-    """Read the words of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError.
+    """Read the values of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError.
 
     `empty` is said where they name no file.
     """
-    spec = _spec(given_by(OPTIONS, words), words["spec_file"])
+    spec = _spec(given_by(OPTIONS, values), values["spec_file"])
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError(empty)
     return spec

@@ -40,23 +40,23 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What a write to stdout fails with; other errors have nothing to do with what is printed."""
 
 _NAMING = ("--url", "--connection")
-"""They name a service, so that none of ours is needed; the same words of a program only cost it the head start."""
+"""They name a service, so that none of ours is needed; a program that has such an option only starts later."""
 
 _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that the contract names."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _heed_interrupts()
         # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
         gc.set_threshold(50_000)
         _open_standard_streams()
         _read_names_as_utf8()
-        begun = _begin_early(words)
+        begun = _begin_early(argv)
         try:
-            code = _run(words, begun)
+            code = _run(argv, begun)
         finally:
             if begun is not None:
                 begun.close()
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         code = EXIT_INTERRUPTED
     except (OSError, MemoryError, RuntimeError) as error:
-        code = _out_of(error, words)
+        code = _out_of(error, argv)
     _leave(code)
 
 
@@ -75,7 +75,7 @@ def _heed_interrupts() -> None:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
-def _run(words: list[str], begun: Session | Opening | None) -> int:
+def _run(argv: list[str], begun: Session | Opening | None) -> int:
     import signal
 
     import click
@@ -86,7 +86,7 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
     # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        outcome = cli.main(words, prog_name="rootless-scratch", standalone_mode=False, obj=begun)
+        outcome = cli.main(argv, prog_name="rootless-scratch", standalone_mode=False, obj=begun)
         code = outcome if isinstance(outcome, int) else 0
         sys.stdout.flush()
     except click.exceptions.Exit as leave:
@@ -97,14 +97,14 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
         is_said = trouble is None or trouble.cause[1:] in failed.error.message
         told = failed.error if trouble is None or is_said else trouble.error(failed.error.message)
         print_error(told, as_json=failed.show.as_json, verbose=failed.show.verbose)
-        code = _exit_code(told, words)
+        code = _exit_code(told, argv)
     except click.exceptions.NoArgsIsHelpError as asked:
         tell(asked.format_message())
         code = EXIT_USAGE
     except click.ClickException as error:
-        code = _usage(error, words)
+        code = _usage(error, argv)
     except ScratchError as error:
-        code = _report(error, words)
+        code = _report(error, argv)
     except (KeyboardInterrupt, click.exceptions.Abort):
         code = EXIT_INTERRUPTED
     except (BrokenPipeError, SystemExit):
@@ -114,21 +114,21 @@ def _run(words: list[str], begun: Session | Opening | None) -> int:
     except OSError as error:
         if error.errno not in _NO_OUTPUT or error.filename is not None:
             raise
-        code = _unwritable(error, words)
+        code = _unwritable(error, argv)
     return code
 
 
-def _out_of(error: OSError | MemoryError | RuntimeError, words: list[str]) -> int:
+def _out_of(error: OSError | MemoryError | RuntimeError, argv: list[str]) -> int:
     """The host stood in the way of something that no verb answers for."""
     told = limit_met(error) or (_of_host(error) if isinstance(error, OSError) else None)
     if told is None:
         raise error
     try:
-        return _report(told, words)
+        return _report(told, argv)
     except OSError:
         # There is no descriptor left to load anything.
         os.write(2, f"rootless-scratch: {told.message}\n  fix: {told.fix}\n".encode(errors="replace"))
-        return 125 if _CONTAINED.intersection(words[:1]) else 1
+        return 125 if _CONTAINED.intersection(argv[:1]) else 1
 
 
 def _of_host(error: OSError) -> HostError:
@@ -143,7 +143,7 @@ def _of_host(error: OSError) -> HostError:
     )
 
 
-def _unwritable(error: OSError, words: list[str]) -> int:
+def _unwritable(error: OSError, argv: list[str]) -> int:
     """What is printed found no room; whoever reads stderr, if anybody can, is told."""
     sentence = (
         f"rootless-scratch: The output cannot be written: {error.strerror}.\n  fix: Make room where it goes.\n"
@@ -154,7 +154,7 @@ def _unwritable(error: OSError, words: list[str]) -> int:
         os.write(2, sentence.encode())
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    return 125 if _CONTAINED.intersection(words[:1]) else 1
+    return 125 if _CONTAINED.intersection(argv[:1]) else 1
 
 
 def _leave(code: int) -> NoReturn:
@@ -171,16 +171,16 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _begin_early(words: list[str]) -> Session | Opening | None:
+def _begin_early(argv: list[str]) -> Session | Opening | None:
     """What takes long comes up while click and the program are read; what hinders it is told later."""
-    if not words or _NOTHING_BEGUN.intersection(words):
+    if not argv or _NOTHING_BEGUN.intersection(argv):
         return None
     try:
-        if words[0] == "build" and not _is_direct(words):
+        if argv[0] == "build" and not _is_direct(argv):
             from rootless_scratch.backends.session import Session
 
             return Session("build")
-        if words[0] in _CONTAINED and not any(word.startswith(_NAMING) for word in words):
+        if argv[0] in _CONTAINED and not any(argument.startswith(_NAMING) for argument in argv):
             from rootless_scratch.engine.container.opening import Opening
 
             return Opening()
@@ -189,12 +189,12 @@ def _begin_early(words: list[str]) -> Session | Opening | None:
     return None
 
 
-def _is_direct(words: list[str]) -> bool:
+def _is_direct(argv: list[str]) -> bool:
     """Whether this build, as far as can be seen, needs no worker; one that is missing then is started later."""
-    if "--backend" in words[:-1]:
-        return words[words.index("--backend") + 1] == "direct"
-    return "--backend=direct" in words or any(
-        word.startswith("--output") or (word.startswith("-o") and not word.startswith("--")) for word in words
+    if "--backend" in argv[:-1]:
+        return argv[argv.index("--backend") + 1] == "direct"
+    return "--backend=direct" in argv or any(
+        each.startswith("--output") or (each.startswith("-o") and not each.startswith("--")) for each in argv
     )
 
 
@@ -210,35 +210,35 @@ def _open_standard_streams() -> None:
 def _read_names_as_utf8() -> None:
     """Names in images are bytes, and no locale may change them: start once more with UTF-8 where it is another.
 
-    By the very words that started us: `-m` would import from the working directory where a script does not.
+    By the very arguments that started us: `-m` would import from the working directory where a script does not.
     """
     if sys.getfilesystemencoding().lower() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
         return
     argv = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
     os.execve(  # noqa: S606 - this very program
-        sys.executable, [os.fsencode(word) for word in argv], os.environ | {"PYTHONUTF8": "1"}
+        sys.executable, [os.fsencode(argument) for argument in argv], os.environ | {"PYTHONUTF8": "1"}
     )
 
 
-def _usage(error: ClickException, words: Sequence[str]) -> int:
+def _usage(error: ClickException, argv: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "rootless-scratch"
-    return _report(UsageError(error.format_message(), fix=f"See `{where} --help`."), words)
+    return _report(UsageError(error.format_message(), fix=f"See `{where} --help`."), argv)
 
 
-def _report(error: ScratchError, words: Sequence[str]) -> int:
-    """Show an error of the words themselves: those behind the image of a `run` are not for us."""
+def _report(error: ScratchError, argv: Sequence[str]) -> int:
+    """Show an error of the arguments themselves: those behind the image of a `run` are not for us."""
     from rootless_scratch.cli.output import print_error
 
-    own = _own_words(words)
+    own = _own_arguments(argv)
     print_error(error, as_json="--json" in own, verbose="-v" in own or "--verbose" in own)
-    return _exit_code(error, words)
+    return _exit_code(error, argv)
 
 
-def _own_words(words: Sequence[str]) -> list[str]:
-    """The words up to `--`, or up to the image of a `run`."""
-    own = list(words[: words.index("--")] if "--" in words else words)
-    if words[:1] != ["run"]:
+def _own_arguments(argv: Sequence[str]) -> list[str]:
+    """The arguments up to `--`, or up to the image of a `run`."""
+    own = list(argv[: argv.index("--")] if "--" in argv else argv)
+    if argv[:1] != ["run"]:
         return own
     from rootless_scratch.cli.run import command
 
@@ -250,10 +250,10 @@ def _own_words(words: Sequence[str]) -> list[str]:
     return own[:at]
 
 
-def _exit_code(error: ScratchError, words: Sequence[str]) -> int:
+def _exit_code(error: ScratchError, argv: Sequence[str]) -> int:
     if isinstance(error, UsageError):
         return EXIT_USAGE
-    if _CONTAINED.intersection(words[:1]):
+    if _CONTAINED.intersection(argv[:1]):
         from rootless_scratch.cli.run import exit_code_of
 
         return exit_code_of(error)

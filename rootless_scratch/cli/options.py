@@ -20,13 +20,13 @@ def click_option(option: Option) -> Callable[[Any], Any]:
     return click.option(option.name, *option.flags, is_flag=is_flag, help=option.help, **how)
 
 
-def given_by(options: Iterable[Option], words: Mapping[str, Any]) -> dict[str, Any]:
+def given_by(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line gave, as Python would; raises UsageError."""
     given = {}
     for option in options:
-        word = words.get(option.name)
-        if word is not None and option.kind.words is not None:
-            word = option.kind.words(option.flags[-1], word)
-        if word is not None and word is not False:
-            given[option.name] = word
+        value = values.get(option.name)
+        if value is not None and option.kind.from_flag is not None:
+            value = option.kind.from_flag(option.flags[-1], value)
+        if value is not None and value is not False:
+            given[option.name] = value
     return given

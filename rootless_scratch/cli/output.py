@@ -50,10 +50,10 @@ def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has, --json, -q, -v, as `show`; errors of the verb leave it as VerbError."""
 
     @wraps(verb)
-    def function(**words: Any) -> Any:  # noqa: ANN401 - click's values
-        show = Show(words.pop("as_json"), words.pop("quiet"), words.pop("verbose"))
+    def function(**values: Any) -> Any:  # noqa: ANN401 - click's values
+        show = Show(values.pop("as_json"), values.pop("quiet"), values.pop("verbose"))
         try:
-            return verb(show=show, **words)
+            return verb(show=show, **values)
         except ScratchError as error:
             raise VerbError(error, show) from error
 
@@ -101,9 +101,9 @@ def showable(text: str) -> str:
 
 
 def print_verdict(subject: str, verdict: str, hint: str = "") -> None:
-    """Show the word that a verb comes to about its subject, as its result."""
-    word = click.style(verdict, fg=_COLOURS[verdict], bold=True)
-    click.echo(f"{showable(subject)}: {word}{hint}", color=colour())
+    """Show the verdict of a verb on its subject, as its result."""
+    styled = click.style(verdict, fg=_COLOURS[verdict], bold=True)
+    click.echo(f"{showable(subject)}: {styled}{hint}", color=colour())
 
 
 def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_result: bool = False) -> None:
@@ -111,8 +111,8 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_resul
     for finding in findings:
         if quiet and finding.severity != "error":
             continue
-        word = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        text = f"{word} {showable(finding.message)} [{finding.rule}]\n  fix: {showable(finding.fix)}"
+        styled = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
+        text = f"{styled} {showable(finding.message)} [{finding.rule}]\n  fix: {showable(finding.fix)}"
         if as_result:
             click.echo(f"\n{text}", color=colour())
         else:

@@ -29,7 +29,7 @@ def command(
     compress: str | None,
     limits: dict[str, int] | None,
     show: Show,
-    **words: Any,  # noqa: ANN401 - click's values of access_options
+    **values: Any,  # noqa: ANN401 - click's values of access_options
 ) -> int:
     """Send IMAGE to DEST, and print the digest that it has there.
 
@@ -40,7 +40,7 @@ def command(
         image,
         (destination,),
         compress=compress,
-        access=access_from(words),
+        access=access_from(values),
         limits=limits,
         show=show,
     )

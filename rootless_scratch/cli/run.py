@@ -44,7 +44,7 @@ def command(
     image: str,
     arguments: tuple[str, ...],
     show: Show,
-    **words: Any,  # noqa: ANN401 - click's values of run_options
+    **values: Any,  # noqa: ANN401 - click's values of run_options
 ) -> int:
     """Run IMAGE of local storage through the podman API, hardened.
 
@@ -57,7 +57,7 @@ def command(
     """
     from rootless_scratch.verbs.run import run_image
 
-    options = options_from(words)
+    options = options_from(values)
     if show.as_json and options.get("tty") and not options.get("detach"):
         raise UsageError("--json keeps the output, and --tty shows it.", fix="Leave out one of them.")
 

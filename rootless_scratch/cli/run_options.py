@@ -24,14 +24,14 @@ def run_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--privileged", is_flag=True, hidden=True)(verb)
 
 
-def options_from(words: dict[str, Any]) -> Options:
-    """The words of the command line as those of Python; raises UsageError."""
-    if words.pop("privileged"):
+def options_from(values: dict[str, Any]) -> Options:
+    """The values of the command line as those of Python; raises UsageError."""
+    if values.pop("privileged"):
         raise UsageError(
             "There is no --privileged.",
             fix="Open only what the program needs: --cap-add NAME, --writable, --allow-new-privileges, --seccomp.",
         )
-    given = given_by((option for options in GROUPS.values() for option in options), words)
+    given = given_by((option for options in GROUPS.values() for option in options), values)
     options: Options = given  # type: ignore[assignment] # their names are those of GROUPS, which a test compares
     return options
 

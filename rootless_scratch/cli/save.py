@@ -37,10 +37,10 @@ def command(
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
-    from rootless_scratch.image.references import in_words
+    from rootless_scratch.image.references import with_transports
 
     shipped = ship(
-        image, in_words(outputs), compress=compress, access=None, limits=limits, repair=repair, show=show
+        image, with_transports(outputs), compress=compress, access=None, limits=limits, repair=repair, show=show
     )
     if show.verbose:
         say(f"image ID: {shipped.image_id}")

@@ -44,11 +44,11 @@ def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def access_from(words: dict[str, Any]) -> Access:
-    """Take the words of `access_options` out of the others."""
+def access_from(values: dict[str, Any]) -> Access:
+    """Take the values of `access_options` out of the others."""
     from rootless_scratch.ship.registry import Access
 
-    return Access(**{name: words.pop(name) for name in ACCESS})
+    return Access(**{name: values.pop(name) for name in ACCESS})
 
 
 def ship(

@@ -16,7 +16,7 @@ VERBS = {
     "check": "Judge programs and images without building or running.",
     "doctor": "Say what works on this host, and what to do about what does not.",
     "containerfile": "Print the Containerfile that gives the same image.",
-    "verify": "Say whether an image is what these words build, and what differs.",
+    "verify": "Say whether an image is what these options build, and what differs.",
     "inspect": "Show config, layers and every file of an image.",
 }
 

@@ -1,4 +1,4 @@
-"""`rootless-scratch verify`: is this image what these words build, and if not, what differs."""
+"""`rootless-scratch verify`: is this image what these options build, and if not, what differs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(
     image: str,
     limits: dict[str, int] | None,
     show: Show,
-    **words: Any,  # noqa: ANN401 - click's values of image_options
+    **values: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
     """Make the image of PROGRAMs and options, those of `build`, in memory, and compare IMAGE with it.
 
@@ -38,7 +38,7 @@ def command(
     from rootless_scratch.verbs.verify import verify_spec
 
     empty = "Nothing to compare the image with: name its PROGRAMs and options, as for `build`."
-    found = verify_spec(image, spec_from(words, empty=empty), limits=limits)
+    found = verify_spec(image, spec_from(values, empty=empty), limits=limits)
     if show.as_json:
         print_json(
             {

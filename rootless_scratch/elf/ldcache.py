@@ -143,13 +143,13 @@ def read_conf(root: Files) -> tuple[str, ...]:
             continue
         seen.add(path)
         for line in (root.content(path) or b"").decode("utf-8", "surrogateescape").splitlines()[:_CONF_LIMIT]:
-            words = line.partition("#")[0].split()
-            if words[:1] == ["include"]:
-                for pattern in words[1:]:
+            fields = line.partition("#")[0].split()
+            if fields[:1] == ["include"]:
+                for pattern in fields[1:]:
                     pending += _matching(root, posixpath.join(posixpath.dirname(path), pattern))
-            elif words and words[0] != "hwcap":
-                for word in re.split(r"[\s:,]+", " ".join(words)):
-                    directory = word.partition("=")[0]
+            elif fields and fields[0] != "hwcap":
+                for item in re.split(r"[\s:,]+", " ".join(fields)):
+                    directory = item.partition("=")[0]
                     if directory.startswith("/"):
                         found[directory.rstrip("/")] = None
     return tuple(found)

@@ -68,7 +68,7 @@ _MACHINES_OF_KERNELS: Final = {
     "armv7l": ("arm", "v7"),
     "armv8l": ("arm", "v8"),
 }
-"""Words of uname(2) that no ELF header says."""
+"""Names of uname(2) that no ELF header says."""
 
 _WORD: Final = re.compile(r"[a-z0-9._-]+\Z")
 
@@ -88,12 +88,12 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-def parse_platform(word: str) -> Platform:
+def parse_platform(text: str) -> Platform:
     """Read `OS/ARCHITECTURE[/VARIANT]`; raises UsageError."""
-    parts = word.split("/")
+    parts = text.split("/")
     if len(parts) not in (2, 3) or not all(_WORD.match(part) for part in parts):
         raise UsageError(
-            f"{word!r} is not a platform.", fix="Write it as linux/amd64, linux/arm64 or linux/arm/v7."
+            f"{text!r} is not a platform.", fix="Write it as linux/amd64, linux/arm64 or linux/arm/v7."
         )
     return Platform(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) > 2 else None)  # noqa: PLR2004
 
@@ -129,7 +129,7 @@ def machine_name(header: Header) -> str:
 
 
 def system_name(os_abi: int, note_owners: frozenset[str], go_os: str | None) -> str:
-    """Name the operating system that the program was made for, in the words of GOOS."""
+    """Name the operating system that the program was made for, as GOOS does."""
     if go_os:
         return go_os
     for owner, system in _OWNERS.items():

@@ -137,13 +137,13 @@ def _with_shebang(facts: ProgramFacts, head: bytes) -> ProgramFacts:
     if not newline:
         line = buffer.partition(b"\0")[0]
     crlf = bool(newline) and line.endswith(b"\r")
-    words = line[2:].rstrip(b"\r" if crlf else b"").strip(b" \t")
-    interpreter, *rest = re.split(rb"[ \t\0]", words, maxsplit=1)
+    stripped = line[2:].rstrip(b"\r" if crlf else b"").strip(b" \t")
+    interpreter, *rest = re.split(rb"[ \t\0]", stripped, maxsplit=1)
     argument = b"".join(rest).strip(b" \t")
     unended = not newline and len(head) > _SHEBANG
     return msgspec.structs.replace(
         facts,
-        shebang=tuple(os.fsdecode(word) for word in (interpreter, argument) if word),
+        shebang=tuple(os.fsdecode(part) for part in (interpreter, argument) if part),
         shebang_crlf=crlf,
         shebang_bom=bom,
         shebang_cut=unended and not rest and not line.endswith((b" ", b"\t")),

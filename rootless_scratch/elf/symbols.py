@@ -205,13 +205,13 @@ def _linked(records: Records, sections: tuple[_Section, ...]) -> Iterator[str]:
 def _places(text: bytes) -> Iterator[tuple[int, str]]:
     """Where watched names stand in a string table, also as the end of another: linkers share them."""
     for name in WATCHED:
-        word = name.encode("ascii") + b"\0"
-        at = text.find(word)
+        wanted = name.encode("ascii") + b"\0"
+        at = text.find(wanted)
         for _ in range(_PLACES_LIMIT):
             if at < 0:
                 break
             yield at, name
-            at = text.find(word, at + len(word))
+            at = text.find(wanted, at + len(wanted))
 
 
 def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:

@@ -110,9 +110,9 @@ def read_subordinate_ids(
     names = {str(identity.uid)} | ({identity.user} if identity.user else set())
     path = f"/etc/{kind}"
     if identity.user and _other_source() and find("getsubids"):
-        words = ["getsubids", *(["-g"] if kind == "subgid" else []), identity.user]
+        argv = ["getsubids", *(["-g"] if kind == "subgid" else []), identity.user]
         try:
-            answer = ask(words, environment=environment, check=False)
+            answer = ask(argv, environment=environment, check=False)
         except (CommandError, HostError):
             answer = None
         if answer is not None:

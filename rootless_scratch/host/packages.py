@@ -1,4 +1,4 @@
-"""Which package has what an essential needs, in the words of this host's own package manager."""
+"""Which package has what an essential needs, as this host's own package manager calls it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def install_command(packages: Mapping[str, str]) -> str | None:
     )
 
 
-def install_words(essential: str) -> str:
+def install_advice(essential: str) -> str:
     """One sentence that says how what `essential` needs is installed here."""
     manager = next((name for name in _MANAGERS if spawn.find(name)), None)
     if manager is None:

@@ -31,7 +31,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
-    """Local image storage as buildah sees it; `problem` is its own word where it cannot open it.
+    """Local image storage as buildah sees it; `problem` is its own message where it cannot open it.
 
     `state` is where this package notes what is under way.
     """

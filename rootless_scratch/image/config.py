@@ -46,7 +46,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
         return Start.of(self.env, self.working_dir)
 
-    def words(self) -> tuple[str, ...]:
+    def argv(self) -> tuple[str, ...]:
         """What is started where the caller adds no arguments: entrypoint and command."""
         return (self.entrypoint or ()) + (self.cmd or ())
 

@@ -38,7 +38,7 @@ class EnvLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def env_line(shebang: Sequence[str] | None) -> EnvLine | None:
-    """Read the words of a `#!` line that begin with a path to env; None for others, and for what nobody can tell.
+    """Read the arguments of a `#!` line that begin with a path to env; None for others, and where nobody can tell.
 
     The kernel hands over all behind the interpreter as one argument, and only `-S` splits it: execve(2), env(1).
     """
@@ -54,10 +54,10 @@ def env_line(shebang: Sequence[str] | None) -> EnvLine | None:
     if "$" in rest or "\\" in rest:
         return None
     try:
-        words = shlex.split(rest, comments=True)
+        arguments = shlex.split(rest, comments=True)
     except ValueError:
         return None
-    return _words("-i" in argument[: split.end()].replace("v", "").replace("0", ""), words)
+    return _env_line("-i" in argument[: split.end()].replace("v", "").replace("0", ""), arguments)
 
 
 def is_env(shebang: Sequence[str] | None) -> bool:
@@ -65,23 +65,23 @@ def is_env(shebang: Sequence[str] | None) -> bool:
     return shebang is not None and len(shebang) > 1 and posixpath.basename(shebang[0]) == "env"
 
 
-def _words(emptied: bool, words: Sequence[str]) -> EnvLine | None:
+def _env_line(emptied: bool, arguments: Sequence[str]) -> EnvLine | None:
     path: tuple[str, ...] | None = _NO_PATH if emptied else None
     directory: str | None = None
-    pending = list(words)
+    pending = list(arguments)
     while pending and pending[0].startswith("-"):
-        word = pending.pop(0)
-        if word == "--":
+        argument = pending.pop(0)
+        if argument == "--":
             break
-        if word in {"-", "-i", "--ignore-environment"}:
+        if argument in {"-", "-i", "--ignore-environment"}:
             path = _NO_PATH
-        elif word in _WITH_VALUE and pending:
+        elif argument in _WITH_VALUE and pending:
             value = pending.pop(0)
-            if word in {"-C", "--chdir"}:
+            if argument in {"-C", "--chdir"}:
                 directory = value
             elif value == "PATH":
                 path = _NO_PATH
-        elif word not in _WITHOUT:
+        elif argument not in _WITHOUT:
             return None
     while pending and "=" in pending[0]:
         name, _, value = pending.pop(0).partition("=")

@@ -17,7 +17,7 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WrittenOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """An output that was written: its word, `TRANSPORT:PATH[:REF]`, and the digest of the manifest there."""
+    """An output that was written: its reference, `TRANSPORT:PATH[:REF]`, and the digest of the manifest there."""
 
     ref: str
     digest: str
@@ -102,6 +102,6 @@ def layers_of(config: dict[str, object], manifest: dict[str, object]) -> tuple[L
 def platform_said(config: dict[str, object]) -> str | None:
     """The platform of a config, as in `linux/arm64/v8`; None where it says none in texts."""
     said = (config.get("os"), config.get("architecture"), config.get("variant") or "")
-    if not all(isinstance(word, str) for word in said) or not all(said[:2]):
+    if not all(isinstance(part, str) for part in said) or not all(said[:2]):
         return None
-    return "/".join(str(word) for word in said if word)
+    return "/".join(str(part) for part in said if part)

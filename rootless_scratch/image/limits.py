@@ -52,18 +52,18 @@ _VALUE = re.compile(r"(\d{1,18})([kmgt]?)b?\Z", re.IGNORECASE)
 _MEGABYTE = 1 << 20
 
 
-def parse_limits(words: Iterable[str]) -> dict[str, int]:
+def parse_limits(values: Iterable[str]) -> dict[str, int]:
     """All limits, those of `NAME=VALUE` (with k, m, g or t behind the number) in place of their defaults.
 
     Raises UsageError.
     """
     found = dict(DEFAULTS)
-    for word in words:
-        name, _, value = word.partition("=")
+    for text in values:
+        name, _, value = text.partition("=")
         match = _VALUE.match(value)
         if name not in DEFAULTS or match is None:
             raise UsageError(
-                f"{word!r} is not a limit.",
+                f"{text!r} is not a limit.",
                 fix=f"Write NAME=VALUE, e.g. `expanded=2t`; the names are {', '.join(DEFAULTS)}.",
             )
         found[name] = int(match[1]) * _UNITS[match[2].lower()]
@@ -71,13 +71,13 @@ def parse_limits(words: Iterable[str]) -> dict[str, int]:
 
 
 class Budget:
-    """The account of one image that is read, `word` by name: what it has used of its limits.
+    """The account of one image that is read, `subject` by name: what it has used of its limits.
 
     Each method raises LimitError, which names the limit, once that is exceeded.
     """
 
-    def __init__(self, word: str, limits: Mapping[str, int]) -> None:
-        self._word = word
+    def __init__(self, subject: str, limits: Mapping[str, int]) -> None:
+        self._subject = subject
         self._limits = limits
         self._layers: set[str] = set()
         self._stored = 0
@@ -195,6 +195,6 @@ class Budget:
 
     def _exceeded(self, name: str, what: str) -> LimitError:
         return LimitError(
-            f"{self._word} {what}: the limit {name!r} is exceeded.",
+            f"{self._subject} {what}: the limit {name!r} is exceeded.",
             fix=f"Where you trust the image, raise it: `--limit {name}=VALUE` (now {self._limits[name]}).",
         )

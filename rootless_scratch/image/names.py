@@ -63,7 +63,7 @@ def near_names(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
 
     # A user leaves out what podman adds: the host of local images, and the tag.
     short = {name.removeprefix("localhost/").removesuffix(":latest"): name for name in names}
-    return tuple(short[word] for word in get_close_matches(wanted, short, n=2))
+    return tuple(short[match] for match in get_close_matches(wanted, short, n=2))
 
 
 def is_unknown(said: str) -> bool:

@@ -21,34 +21,34 @@ _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 
 
 class Reference(Data):
-    """One place; `word` is as it was given, `path` absolute, `ref` the image's name in there or None.
+    """A reference; `text` is as the user wrote it, `path` absolute, `ref` the image's name in there or None.
 
     Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag.
     """
 
-    word: str
+    text: str
     transport: str
     path: str
     ref: str | None
 
 
-def is_reference(word: str) -> bool:
-    """Whether a word names an image by one of the transports of files."""
-    return word.partition(":")[0] in TRANSPORTS and ":" in word
+def is_reference(text: str) -> bool:
+    """Whether a text names an image by one of the transports of files."""
+    return text.partition(":")[0] in TRANSPORTS and ":" in text
 
 
-def parse_reference(word: str) -> Reference:
+def parse_reference(text: str) -> Reference:
     """Read `oci:DIR[:REF]`, `oci-archive:FILE[:REF]`, `docker-archive:FILE[:REF]` or `docker://HOST/NAME[:TAG]`.
 
     Raises UsageError.
     """
-    transport, _, rest = word.partition(":")
+    transport, _, rest = text.partition(":")
     if transport == REGISTRY:
-        return _registry(word, rest)
+        return _registry(text, rest)
     path, colon, ref = rest.partition(":")
     if transport not in TRANSPORTS or not path or "\0" in path:
         raise UsageError(
-            f"{word!r} does not name a place for an image.",
+            f"{text!r} does not name a place for an image.",
             fix="Write `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `docker://HOST/NAME:TAG`.",
         )
     if transport == "docker-archive" and colon:
@@ -57,19 +57,19 @@ def parse_reference(word: str) -> Reference:
         ref = image_name(ref)
     elif colon and not _REF.match(ref):
         raise UsageError(
-            f"{ref!r} in {word!r} is not a name for an image in a layout.",
+            f"{ref!r} in {text!r} is not a name for an image in a layout.",
             fix="Write letters and digits with single `-._:@+/` between them, e.g. `:latest`.",
         )
-    return Reference(word=word, transport=transport, path=os.path.abspath(path), ref=ref if colon else None)
+    return Reference(text=text, transport=transport, path=os.path.abspath(path), ref=ref if colon else None)
 
 
-def in_words(words: Iterable[str]) -> tuple[str, ...]:
-    """Words of `save`, where a path alone is an archive that `docker load` and `podman load` read."""
+def with_transports(paths: Iterable[str]) -> tuple[str, ...]:
+    """References for `save`, where a path alone is an archive that `docker load` and `podman load` read."""
     known = (*TRANSPORTS, REGISTRY)
-    return tuple(word if word.partition(":")[0] in known else f"docker-archive:{word}" for word in words)
+    return tuple(path if path.partition(":")[0] in known else f"docker-archive:{path}" for path in paths)
 
 
-def _registry(word: str, rest: str) -> Reference:
+def _registry(text: str, rest: str) -> Reference:
     from rootless_scratch.image.names import image_name
 
     name = rest.removeprefix("//")
@@ -77,29 +77,29 @@ def _registry(word: str, rest: str) -> Reference:
     # Nothing is ever sent to a registry that was not named.
     if not rest.startswith("//") or not slash or not ("." in host or ":" in host or host == "localhost"):
         raise UsageError(
-            f"{word!r} does not name a registry and an image there.",
+            f"{text!r} does not name a registry and an image there.",
             fix="Write `docker://HOST/NAME:TAG`, e.g. `docker://registry.example.com/team/hello:1.0`.",
         )
     if "@" in host:
         raise UsageError(
-            "A login has no place in the word for a registry, where everybody sees it.",
+            "A reference to a registry must not contain a login, which everybody could read.",
             fix="Log in by `skopeo login HOST`, and write `docker://HOST/NAME:TAG`.",
         )
     full = image_name(name)
-    return Reference(word=word, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
+    return Reference(text=text, transport=REGISTRY, path=full, ref=full.rpartition(":")[2])
 
 
-def parse_references(words: Iterable[str]) -> tuple[Reference, ...]:
-    """Read all of them; raises UsageError, also where two go to one place."""
-    outputs = tuple(parse_reference(word) for word in words)
-    places: dict[str, Reference] = {}
-    for output in outputs:
+def parse_references(texts: Iterable[str]) -> tuple[Reference, ...]:
+    """Read all of them; raises UsageError, also where two name one location."""
+    references = tuple(parse_reference(text) for text in texts)
+    locations: dict[str, Reference] = {}
+    for reference in references:
         # One layout may hold several images; whatever else is written twice would be lost once.
-        place = output.path if output.transport == REGISTRY else os.path.realpath(output.path)
-        known = places.setdefault(place, output)
-        both_layouts = known.transport == output.transport == "oci" and known.ref != output.ref
-        if known is not output and not both_layouts:
+        location = reference.path if reference.transport == REGISTRY else os.path.realpath(reference.path)
+        known = locations.setdefault(location, reference)
+        both_layouts = known.transport == reference.transport == "oci" and known.ref != reference.ref
+        if known is not reference and not both_layouts:
             raise UsageError(
-                f"{known.word!r} and {output.word!r} are one place.", fix="Write each output to its own."
+                f"{known.text!r} and {reference.text!r} are the same.", fix="Write each output to its own."
             )
-    return outputs
+    return references

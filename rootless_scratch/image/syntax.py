@@ -1,4 +1,4 @@
-"""The syntax of words that say what goes into an image, read one by one.
+"""The syntax of the values that say what goes into an image, read one by one.
 
 What a Spec is made of is imported by those that make it: the help needs these functions too, and not msgspec.
 """
@@ -37,28 +37,28 @@ _MODE_LIMIT = 0o7777
 _SHOWN = 200
 
 
-def parse_program(word: str) -> Copy:
+def parse_program(text: str) -> Copy:
     """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
     from rootless_scratch.image.spec import Copy
 
-    source, separator, rest = word.rpartition(":/")
+    source, separator, rest = text.rpartition(":/")
     if not separator or not source:
-        return Copy(source=word)
-    place, separator, last = rest.rpartition(":")
+        return Copy(source=text)
+    destination, separator, last = rest.rpartition(":")
     if separator and re.match(_OPTIONS, last) and last.startswith(_KEYS):
         raise UsageError(
-            f"{last!r} in {word!r} is an option of an entry, and a program has none.",
-            fix=f"Add it by `--copy {word}`, and name it in --entrypoint: '[\"/{place}\"]'.",
+            f"{last!r} in {text!r} is an option of an entry, and a program has none.",
+            fix=f"Add it by `--copy {text}`, and name it in --entrypoint: '[\"/{destination}\"]'.",
         )
     return Copy(source=source, destination="/" + rest)
 
 
-def parse_platform_program(word: str) -> tuple[str, Copy]:
+def parse_platform_program(text: str) -> tuple[str, Copy]:
     """Read `OS/ARCH[/VARIANT]=PROGRAM[:DEST]`; raises UsageError."""
-    platform, separator, program = word.partition("=")
+    platform, separator, program = text.partition("=")
     if not separator or not program:
         raise UsageError(
-            f"--platform {word!r} does not name a program.",
+            f"--platform {text!r} does not name a program.",
             fix="Write it as `--platform linux/arm64=PROGRAM`; `:DEST` may follow.",
         )
     from rootless_scratch.elf.platforms import parse_platform
@@ -66,21 +66,21 @@ def parse_platform_program(word: str) -> tuple[str, Copy]:
     return str(parse_platform(platform)), parse_program(program)
 
 
-def parse_copy(word: str) -> Copy:
+def parse_copy(text: str) -> Copy:
     """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
     from rootless_scratch.image.spec import Copy
 
-    body, options = _split_options(word)
+    body, options = _split_options(text)
     source, separator, rest = body.rpartition(":/")
     if not separator or not source:
         raise UsageError(
-            f"--copy {word!r} does not say where the copy goes.",
+            f"--copy {text!r} does not say where the copy goes.",
             fix="Write it as SRC:/absolute/path/in/the/image, e.g. `--copy conf:/etc/app.conf`.",
         )
     capabilities = options.get("cap")
     if capabilities is not None:
-        _require_capabilities(word, capabilities)
-    mode, uid, gid = _numbers(word, options)
+        _require_capabilities(text, capabilities)
+    mode, uid, gid = _numbers(text, options)
     return Copy(
         source=source,
         destination="/" + rest,
@@ -91,36 +91,36 @@ def parse_copy(word: str) -> Copy:
     )
 
 
-def parse_directory(word: str) -> NewDirectory:
+def parse_directory(text: str) -> NewDirectory:
     """Read `PATH[:mode=1777,uid=0,gid=0]`; raises UsageError."""
     from rootless_scratch.image.spec import NewDirectory
 
-    path, options = _split_options(word)
+    path, options = _split_options(text)
     if "cap" in options:
-        raise UsageError(f"--mkdir {word!r}: directories have no capabilities.", fix="Leave `cap=` out.")
-    mode, uid, gid = _numbers(word, options)
+        raise UsageError(f"--mkdir {text!r}: directories have no capabilities.", fix="Leave `cap=` out.")
+    mode, uid, gid = _numbers(text, options)
     return NewDirectory(path=path, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
 
 
-def parse_symlink(word: str) -> NewSymlink:
+def parse_symlink(text: str) -> NewSymlink:
     """Read `TARGET:PATH`; PATH is absolute, so the last `:/` separates. Raises UsageError."""
     from rootless_scratch.image.spec import NewSymlink
 
-    target, separator, rest = word.rpartition(":/")
+    target, separator, rest = text.rpartition(":/")
     if not separator or not target:
         raise UsageError(
-            f"--symlink {word!r} does not say where the link goes.",
+            f"--symlink {text!r} does not say where the link goes.",
             fix="Write it as TARGET:/absolute/path/of/the/link, e.g. `--symlink /usr/bin/busybox:/bin/sh`.",
         )
     return NewSymlink(path="/" + rest, target=target)
 
 
-def parse_essentials(word: str) -> tuple[Essential, ...]:
+def parse_essentials(value: str) -> tuple[Essential, ...]:
     """Read `NAME[=VALUE[:VALUE]...][,NAME...]`; raises UsageError."""
     from rootless_scratch.image.spec import Essential
 
     found = []
-    for item in word.split(","):
+    for item in value.split(","):
         name, separator, rest = item.partition("=")
         values = tuple(rest.split(":")) if separator else ()
         if name not in ESSENTIALS and name not in _recipes():
@@ -128,14 +128,14 @@ def parse_essentials(word: str) -> tuple[Essential, ...]:
 
             meant = get_close_matches(name, (*ESSENTIALS, *_recipes()), n=1)
             raise UsageError(
-                f"--with {word!r}: there is no essential {name!r}.",
+                f"--with {value!r}: there is no essential {name!r}.",
                 fix=f"Did you mean {meant[0]!r}?"
                 if meant
                 else f"There are {', '.join((*ESSENTIALS, *_recipes()))}.",
             )
         if "" in values:
             raise UsageError(
-                f"--with {word!r}: a value of {name} is empty.",
+                f"--with {value!r}: a value of {name} is empty.",
                 fix=f"Write it as `--with {name}=VALUE:VALUE`, or leave the `=` out.",
             )
         require_values(name, values)
@@ -160,15 +160,15 @@ def require_values(name: str, values: tuple[str, ...]) -> None:
         )
 
 
-def parse_pair(flag: str, word: str) -> tuple[str, str]:
+def parse_pair(flag: str, pair: str) -> tuple[str, str]:
     """Read `K=V`; raises UsageError."""
-    key, separator, value = word.partition("=")
+    key, separator, value = pair.partition("=")
     if not separator or not key:
-        raise UsageError(f"{flag} {word!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
+        raise UsageError(f"{flag} {pair!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
     return key, value
 
 
-def parse_words(flag: str, text: str) -> tuple[str, ...]:
+def parse_exec_form(flag: str, text: str) -> tuple[str, ...]:
     """Read a JSON array of strings, the exec form; raises UsageError, also for the shell form."""
     import msgspec
 
@@ -179,15 +179,15 @@ def parse_words(flag: str, text: str) -> tuple[str, ...]:
         import shlex
 
         try:
-            said = json.loads(text)
+            decoded = json.loads(text)
         except (ValueError, RecursionError):
-            said = None
-        words = ["/program", "--option"] if text.lstrip().startswith(("[", "{")) else _split(text)
-        if isinstance(said, list):
-            words = [word if isinstance(word, str) else json.dumps(word) for word in said]
+            decoded = None
+        argv = ["/program", "--option"] if text.lstrip().startswith(("[", "{")) else _split(text)
+        if isinstance(decoded, list):
+            argv = [argument if isinstance(argument, str) else json.dumps(argument) for argument in decoded]
         raise UsageError(
             f"{flag} {text!r} is not a JSON array of strings; a scratch image has no shell to split a line.",
-            fix=f"Write it in exec form: {flag} {shlex.quote(json.dumps(words))}",
+            fix=f"Write it in exec form: {flag} {shlex.quote(json.dumps(argv))}",
         ) from error
 
 
@@ -200,15 +200,15 @@ def _split(text: str) -> list[str]:
         return [text]
 
 
-def _split_options(word: str) -> tuple[str, dict[str, str]]:
+def _split_options(text: str) -> tuple[str, dict[str, str]]:
     """Names may hold colons and equals signs; what looks like an option at the end is one, or is refused."""
-    body, separator, last = word.rpartition(":")
+    body, separator, last = text.rpartition(":")
     if not separator or not re.match(_OPTIONS, last):
-        return word, {}
+        return text, {}
     before = body.rpartition(":")[2]
     if re.match(_OPTIONS, before) and before.startswith(_KEYS):
         raise UsageError(
-            f"{before!r} and {last!r} in {word!r} are not separated by commas.",
+            f"{before!r} and {last!r} in {text!r} are not separated by commas.",
             fix=f"Write them as {f'{before},{last}'!r}.",
         )
     options: dict[str, str] = {}
@@ -216,7 +216,7 @@ def _split_options(word: str) -> tuple[str, dict[str, str]]:
         key, separator, value = item.partition("=")
         if key + separator not in _KEYS or key in options:
             raise UsageError(
-                f"{item!r} in {word!r} is not an option of an entry, or stands there twice.",
+                f"{item!r} in {text!r} is not an option of an entry, or stands there twice.",
                 fix="The options are mode=, uid=, gid= and cap=, separated by commas; after a name that looks "
                 "like one, say e.g. `:mode=0644`.",
             )
@@ -229,31 +229,31 @@ def _items(text: str) -> list[str]:
     return re.split(r",(?!(?i:cap_))", text)
 
 
-def _require_capabilities(word: str, text: str) -> None:
+def _require_capabilities(text: str, capabilities: str) -> None:
     from rootless_scratch.image.capabilities import encode_capabilities
 
     try:
-        encode_capabilities(text)
+        encode_capabilities(capabilities)
     except SpecError as error:
-        raise UsageError(f"In {word!r}: {error.message}", fix=error.fix) from error
+        raise UsageError(f"In {text!r}: {error.message}", fix=error.fix) from error
 
 
-def _numbers(word: str, options: dict[str, str]) -> tuple[int | None, int, int]:
+def _numbers(text: str, options: dict[str, str]) -> tuple[int | None, int, int]:
     mode = options.get("mode")
     return (
-        None if mode is None else _number(word, "mode", mode, base=8, limit=_MODE_LIMIT),
-        _number(word, "uid", options.get("uid", "0"), base=10, limit=_ID_LIMIT - 1),
-        _number(word, "gid", options.get("gid", "0"), base=10, limit=_ID_LIMIT - 1),
+        None if mode is None else _number(text, "mode", mode, base=8, limit=_MODE_LIMIT),
+        _number(text, "uid", options.get("uid", "0"), base=10, limit=_ID_LIMIT - 1),
+        _number(text, "gid", options.get("gid", "0"), base=10, limit=_ID_LIMIT - 1),
     )
 
 
-def _number(word: str, key: str, text: str, *, base: int, limit: int) -> int:
+def _number(text: str, key: str, digits: str, *, base: int, limit: int) -> int:
     try:
-        number = int(text, base) if text.isascii() and text.isdecimal() else -1
+        number = int(digits, base) if digits.isascii() and digits.isdecimal() else -1
     except ValueError:
         number = -1
     if not 0 <= number <= limit:
         kind, example = ("an octal mode", "0755") if key == "mode" else ("a numeric id", "65532")
-        shown = word if len(word) <= _SHOWN else word[:_SHOWN] + "..."
+        shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
         raise UsageError(f"{key}= in {shown!r} is not {kind}.", fix=f"Write it as {key}={example}.")
     return number

@@ -95,23 +95,23 @@ class Tree:
             )
 
     def command_path(
-        self, config: RuntimeConfig, word: str, *, usable: Callable[[str], bool] | None = None
+        self, config: RuntimeConfig, program: str, *, usable: Callable[[str], bool] | None = None
     ) -> str | None:
-        """The path that a runtime starts for the first word of a command; None where PATH has it not.
+        """The path that a runtime starts for the first argument of a command; None where PATH has it not.
 
         As it is, below the working directory, or in PATH: runc and crun use the image's, else the usual one. A
         file that is not `usable` (by default: without an execute bit) is found only where PATH has no better.
         """
-        if len(word) > _PATH_LIMIT or len(config.working_dir) > _PATH_LIMIT:
+        if len(program) > _PATH_LIMIT or len(config.working_dir) > _PATH_LIMIT:
             # The kernel looks for neither.
             return None
-        if "/" in word:
-            return posixpath.join("/", config.working_dir, word)
+        if "/" in program:
+            return posixpath.join("/", config.working_dir, program)
         directories = config.search_path()
         found: dict[str, File] = {}
         for directory in () if directories == ("",) else dict.fromkeys(directories):
-            candidate = posixpath.join("/", config.working_dir, directory, word)
-            entry = self.resolve(candidate) if word else None
+            candidate = posixpath.join("/", config.working_dir, directory, program)
+            entry = self.resolve(candidate) if program else None
             if isinstance(entry, File):
                 found[candidate] = entry
         executable = (path for path, entry in found.items() if (usable(path) if usable else entry.mode & _EXECUTE))
@@ -125,8 +125,8 @@ class Tree:
         Where the interpreter is env(1), what that starts is the next one. An interpreter without a directory is
         looked for in the working directory, never in PATH.
         """
-        words = config.words()
-        path = self.command_path(config, words[0]) if words else None
+        argv = config.argv()
+        path = self.command_path(config, argv[0]) if argv else None
         files: list[File] = []
         scripts = 0
         while path is not None and scripts <= SCRIPTS_LIMIT and len(files) < _STARTED_LIMIT:

@@ -35,9 +35,9 @@ def shown(text: str) -> str:
     return text if text.isprintable() and text else ascii(text)
 
 
-def listed(words: Sequence[str]) -> str:
-    """Join words for a sentence: `a`, `a and b`, `a, b and c`."""
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+def listed(parts: Sequence[str]) -> str:
+    """Join parts for a sentence: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def static_fix(elf: ElfFacts) -> str:

@@ -43,23 +43,23 @@ class ImageView(msgspec.Struct, frozen=True, kw_only=True):
         return next((each for each in self.rootfs if isinstance(each, Symlink) and each.path == path), None)
 
     def flag(self) -> str:
-        """Give the flag of `build` that holds the first word of the command."""
+        """Give the flag of `build` that holds the first argument of the command."""
         return "--entrypoint" if self.config.entrypoint else "--cmd"
 
     def started_as(self, path: str) -> str:
-        """Write the flag of `build` that starts `path` in place of the present first word."""
-        words = self.config.entrypoint or self.config.cmd or ()
-        return in_flag(self.flag(), (path, *words[1:]))
+        """Write the flag of `build` that starts `path` in place of the present first argument."""
+        argv = self.config.entrypoint or self.config.cmd or ()
+        return in_flag(self.flag(), (path, *argv[1:]))
 
 
-def in_flag(flag: str, words: Sequence[str]) -> str:
+def in_flag(flag: str, argv: Sequence[str]) -> str:
     """Write a command as a shell takes it: `--cmd '["/hello"]'`."""
     import json
     import shlex
 
-    text = json.dumps(list(words), ensure_ascii=not all(word.isprintable() for word in words))
+    text = json.dumps(list(argv), ensure_ascii=not all(argument.isprintable() for argument in argv))
     if len(text) > _FLAG_LIMIT:
-        return f"{flag}, beginning with {shown(words[0])}"
+        return f"{flag}, beginning with {shown(argv[0])}"
     return f"`{flag} {shlex.quote(text)}`"
 
 

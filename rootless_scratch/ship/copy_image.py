@@ -53,7 +53,7 @@ def copy_image(
     repair: bool = False,
     progress: Progress,
 ) -> CopiedImage:
-    """Copy what the reader's word names, an image or an index, into files in `place`, which `stack` removes.
+    """Copy what the reader's reference names, an image or an index, into files in `place`, which `stack` removes.
 
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
     image keeps its ID. With `repair` layers that storage refuses are made anew, and the image has another ID,
@@ -71,7 +71,7 @@ def copy_image(
         if stored is not None and compression is None and not needed:
             return _whole_index(reader, stored, found, stack, place=place, count=count)
     except (Fault, TarFault, EOFError) as fault:
-        raise broken(reader.word, str(fault)) from fault
+        raise broken(reader.subject, str(fault)) from fault
     copied = [
         _copy_one(reader, image, place, stack, compression=compression, repairs=layers, count=count)
         for (_, image), layers in zip(found, repairs, strict=True)
@@ -111,7 +111,7 @@ def _whole_index(
     pending = [stored]
     seen: set[str] = set()
     while pending:
-        for entry in _entries(pending.pop(), "manifests", reader.word):
+        for entry in _entries(pending.pop(), "manifests", reader.subject):
             blob = _document(reader, entry)
             if blob.digest in seen:
                 continue
@@ -184,7 +184,7 @@ def _copy_one(
     count: _Count,
 ) -> CopiedImage:
     if found.mismatch is not None:
-        raise broken(reader.word, found.mismatch)
+        raise broken(reader.subject, found.mismatch)
     repaired = any(each.is_needed for each in repairs)
     kept = compression is None and found.manifest is not None and not repaired
     if repaired and compression is None:
@@ -204,7 +204,7 @@ def _copy_one(
             described = [descriptor(layer.media_type, layer.digest, layer.size) for layer in copied]
             manifest = manifest_document(config.content, described, _annotations(found.manifest))
     except (Fault, EOFError) as fault:
-        raise broken(reader.word, str(fault)) from fault
+        raise broken(reader.subject, str(fault)) from fault
     blobs = [Blob(layer.digest, layer.size, source=file) for layer, file in zip(copied, files, strict=True)]
     return CopiedImage(
         image=WrittenImage(Blob.of(manifest), config, tuple(blobs)),

@@ -141,7 +141,7 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     asked = _ASKED.search(cause)
     host = registry if asked is None else asked[1]
     last = cause.rpartition(": ")[2]
-    known = diagnose(_KNOWN, cause, tidy=lambda word: word.strip(' "\\:.'), host=host, name=name, last=last)
+    known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
     if known is None:
         said = f"{host} does not take the image: {cause or 'skopeo said nothing'}."
         return Refusal("", said, "Say -v to see all that skopeo said.")

@@ -61,7 +61,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"{self.retries} is no number of retries.", fix="Write 0 for none.")
 
     def flags(self, *, prefix: str) -> tuple[str, ...]:
-        """The words for skopeo, which works elsewhere: with the `prefix` dest- for `copy`, none for `inspect`."""
+        """Arguments for skopeo, which works elsewhere: with the `prefix` dest- for `copy`, none for `inspect`."""
         # Without it registries.conf decides, as for the user's other tools.
         verify = () if self.tls_verify is None else (f"--{prefix}tls-verify={str(self.tls_verify).lower()}",)
         authfile = () if self.authfile is None else (f"--{prefix}authfile", os.path.abspath(self.authfile))
@@ -70,7 +70,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push_layout(
-    word: str,
+    source: str,
     outputs: Sequence[Reference],
     *,
     digest: str,
@@ -78,7 +78,7 @@ def push_layout(
     environment: Mapping[str, str],
     progress: Progress,
 ) -> tuple[str, ...]:
-    """Copy what skopeo reads by `word`, with the `digest` of its manifest; return what was tried again, and why.
+    """Copy what skopeo reads by `source`, with the `digest` of its manifest; return what was tried again, and why.
 
     skopeo works in TMPDIR of `environment`, a private directory with that layout. It writes the manifest last, so
     a tag never names a part of an image. What the registry then has under that name is asked for, and compared.
@@ -91,7 +91,7 @@ def push_layout(
         logins = reachable_logins(environment, place)
         attempts = _Attempts(output.path, place, logins, access.retries, progress, notes)
         progress.step(f"pushing {output.path}")
-        attempts.follow(*copying, *access.flags(prefix="dest-"), word, there)
+        attempts.follow(*copying, *access.flags(prefix="dest-"), source, there)
         with open(os.path.join(place, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
             _compare(file.read().strip(), digest, output)
         progress.step(f"comparing {output.path}")
@@ -116,17 +116,17 @@ class _Attempts(Data, frozen=False):
     notes: list[str]
     wait: float = _FIRST_WAIT
 
-    def follow(self, *words: str) -> bytes:
+    def follow(self, *arguments: str) -> bytes:
         """What skopeo prints on success; raises RegistryError."""
         tried = 1
         while True:
             # What a registry asks for by Retry-After is said in debug lines alone.
             done = command.follow(
-                [*command.SKOPEO, "--debug", *words],
+                [*command.SKOPEO, "--debug", *arguments],
                 environment=self.environment,
                 idle=_IDLE,
                 place=self.place,
-                told=self._tell if words[0] == "copy" else None,
+                told=self._tell if arguments[0] == "copy" else None,
                 heard=self._hear,
             )
             if done.exit_code == 0:

@@ -14,7 +14,7 @@ from rootless_scratch.image.plan.arguments import text
 from rootless_scratch.image.references import is_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored
-from rootless_scratch.verbs.subject import require_utf8, word_of
+from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,32 +34,32 @@ def check_subject(
     root: HostRoot | None,
     limits: Mapping[str, int] | None,
 ) -> Judgement:
-    """Judge what a word, or an image, stands for; see rootless_scratch.api.check."""
+    """Judge what a name, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, bytes, os.PathLike)):
-        word = word_of(subject)
-        check = _check_layout if is_reference(word) else _check_stored
-        return check(word, platform, limits)
-    word = text("the subject", subject)
-    if not word or "\0" in word:
+        name = subject_of(subject)
+        check = _check_layout if is_reference(name) else _check_stored
+        return check(name, platform, limits)
+    name = text("the subject", subject)
+    if not name or "\0" in name:
         raise UsageError(
-            f"{word!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
+            f"{name!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
-    if isinstance(subject, str) and is_reference(word):
-        return _check_layout(word, platform, limits)
-    if isinstance(subject, os.PathLike) or _is_program(word):
+    if isinstance(subject, str) and is_reference(name):
+        return _check_layout(name, platform, limits)
+    if isinstance(subject, os.PathLike) or _is_program(name):
         if platform is not None:
-            raise UsageError(f"{word!r} is a program, which has one platform.", fix="Leave `--platform` out.")
-        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
-    if not os.path.isdir(word):
-        return _check_stored(word, platform, limits)
+            raise UsageError(f"{name!r} is a program, which has one platform.", fix="Leave `--platform` out.")
+        return _check_program(name, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+    if not os.path.isdir(name):
+        return _check_stored(name, platform, limits)
     try:
-        return _check_stored(word, platform, limits)
+        return _check_stored(name, platform, limits)
     except ImageNotFoundError as error:
-        raise ImageNotFoundError(f"{error.message} Here {word!r} is a directory.", fix=_OF_A_DIRECTORY) from error
+        raise ImageNotFoundError(f"{error.message} Here {name!r} is a directory.", fix=_OF_A_DIRECTORY) from error
     except HostError:
         # Without storage there is only the directory.
-        return _check_program(word, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+        return _check_program(name, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
 
 
 def check_subjects(
@@ -84,9 +84,9 @@ def check_subjects(
             yield error
 
 
-def _is_program(word: str) -> bool:
-    """Whether a word is the path of a file; a directory is none, so its name alone is that of an image."""
-    return word.startswith(("/", ".")) or word.endswith("/") or (os.path.lexists(word) and not os.path.isdir(word))
+def _is_program(name: str) -> bool:
+    """Whether a name is the path of a file; a directory is none, so its name alone is that of an image."""
+    return name.startswith(("/", ".")) or name.endswith("/") or (os.path.lexists(name) and not os.path.isdir(name))
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
@@ -114,7 +114,7 @@ def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | N
     return judge_stored(name, limits=limits)[0]
 
 
-def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
+def _check_layout(name: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     from rootless_scratch.backends.layouts import LayoutImage
     from rootless_scratch.elf.platforms import parse_platform
     from rootless_scratch.image.read.faults import validate
@@ -126,22 +126,22 @@ def _check_layout(word: str, platform: str | None, limits: Mapping[str, int] | N
     from rootless_scratch.rules.program.programs import verdict
 
     private.sweep(temporary_directory(os.environ))
-    with ImageReader(parse_reference(word), limits) as reader:
+    with ImageReader(parse_reference(name), limits) as reader:
         faults = validate(reader)
         if faults:
-            findings = tuple(broken_image(word, fault, is_mendable=isinstance(fault, Refused)) for fault in faults)
-            return Judgement(subject=word, verdict="fails", findings=findings)
+            findings = tuple(broken_image(name, fault, is_mendable=isinstance(fault, Refused)) for fault in faults)
+            return Judgement(subject=name, verdict="fails", findings=findings)
         wanted = None if platform is None else parse_platform(platform)
         every = platforms_in(reader) if wanted is None else ()
         if not every:
             image = LayoutImage(reader, wanted)
-            return judge_content(word, image.stored, image.program)[0]
+            return judge_content(name, image.stored, image.program)[0]
         found: list[Finding] = []
         for each in every:
             image = LayoutImage(reader, each)
-            judged = judge_content(word, image.stored, image.program)[0]
+            judged = judge_content(name, image.stored, image.program)[0]
             found += [_told_of(each, finding) for finding in judged.findings]
-        return Judgement(subject=word, verdict=verdict(found), findings=tuple(found))
+        return Judgement(subject=name, verdict=verdict(found), findings=tuple(found))
 
 
 def _told_of(platform: Platform, finding: Finding) -> Finding:

@@ -1,4 +1,4 @@
-"""Why a run did not do what it should: the rules' word on an image that did not start, or on a program's end."""
+"""Why a run failed: what the rules say on an image that did not start, or on a program's end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Started(NamedTuple):
 
 
 def explained(result: RunResult, started: Started) -> RunResult:
-    """The result of a run; where its start or its program failed, with the rules' word on why.
+    """The result of a run; where its start or its program failed, with what the rules say on why.
 
     Of a start that failed, and of a crash, the image is read, and the first finding of severity `error` is the
     explanation. Where the rules see none, what the engine understood stays. Of a program that failed its last
@@ -66,7 +66,7 @@ def explained(result: RunResult, started: Started) -> RunResult:
 
 @contextmanager
 def explaining(started: Started) -> Iterator[None]:
-    """Give an EngineError of a start that failed the rules' word on why."""
+    """Give an EngineError of a start that failed what the rules say on why."""
     try:
         yield
     except EndedEarlyError as error:

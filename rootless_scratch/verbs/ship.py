@@ -28,7 +28,7 @@ from rootless_scratch.image.references import REGISTRY, Reference, is_reference,
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.registry import Access, push_layout
-from rootless_scratch.verbs.subject import require_utf8, word_of
+from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,11 +62,11 @@ def ship_image(
     outputs = read_outputs(output, compress)
     if not outputs:
         raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
-    word, access = word_of(image), access or Access()
+    subject, access = subject_of(image), access or Access()
     names: Sequence[str] = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
     environment = tool_environment()
     local, remote = _divided(outputs)
-    stored = not is_reference(word)
+    stored = not is_reference(subject)
     if remote:
         command.require("skopeo")
         access.check()
@@ -75,14 +75,14 @@ def ship_image(
         place, stage = stack.enter_context(_stage(environment.variables))
         # What tools leave there when they are killed goes with it.
         variables = {**environment.variables, "TMPDIR": place}
-        read = parse_reference(word) if not stored else stage
+        read = parse_reference(subject) if not stored else stage
         if stored:
-            progress.step(f"reading {word}")
+            progress.step(f"reading {subject}")
             from rootless_scratch.ship.storage import export_image
 
-            read = Reference(word=word, transport="oci", path=os.path.join(place, "stored"), ref=None)
+            read = Reference(text=subject, transport="oci", path=os.path.join(place, "stored"), ref=None)
             try:
-                name = export_image(word, read.path, environment=variables)
+                name = export_image(subject, read.path, environment=variables)
             except CommandError as error:
                 raise about_namespaces(error) from error
             names = names or ((name,) if name else ())
@@ -129,9 +129,9 @@ def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, re
     )
 
 
-def read_outputs(words: Sequence[str], compress: str | None) -> tuple[Reference, ...]:
-    """The words of `-o` and `--compress` read, and refused, before anything is done."""
-    outputs = parse_references(words)
+def read_outputs(references: Sequence[str], compress: str | None) -> tuple[Reference, ...]:
+    """The values of `-o` and `--compress` read, and refused, before anything is done."""
+    outputs = parse_references(references)
     _compression_for(compress, outputs)
     return outputs
 
@@ -187,8 +187,8 @@ def build_direct(
             if len(plans) > 1:
                 load_index(stage.path, image, record, variables)
             for name in () if len(plans) > 1 else names:
-                words = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
-                ask_storage(words, variables, place=os.path.dirname(stage.path))
+                argv = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
+                ask_storage(argv, variables, place=os.path.dirname(stage.path))
         notes = push_layout(
             _staged(stage), remote, digest=image.digest, access=access, environment=variables, progress=progress
         )
@@ -221,13 +221,13 @@ def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Refe
 
 
 def _stage_in(place: str) -> Reference:
-    return Reference(word=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
+    return Reference(text=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
 
 
 def _staged(stage: Reference) -> str:
-    """The word by which skopeo, which works in the private directory, reads what was staged there."""
+    """The reference by which skopeo, which works in the private directory, reads what was staged there."""
     return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
 
 
 def _written(outputs: Sequence[Reference], digest: str) -> tuple[WrittenOutput, ...]:
-    return tuple(WrittenOutput(ref=output.word, digest=digest) for output in outputs)
+    return tuple(WrittenOutput(ref=output.text, digest=digest) for output in outputs)

@@ -1,4 +1,4 @@
-"""What a verb is asked about, found by its word."""
+"""What a verb is asked about."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
 
 
-def word_of(image: str | Image) -> str:
-    """The word by which an image is found that `build` returned, or that is named; raises UsageError."""
+def subject_of(image: str | Image) -> str:
+    """The name or reference of an image that `build` returned, or that is named; raises UsageError."""
     if isinstance(image, str):
         return image
     found = image_id(image)

@@ -15,10 +15,10 @@ from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.image.syntax import (
     parse_copy,
     parse_directory,
+    parse_exec_form,
     parse_pair,
     parse_program,
     parse_symlink,
-    parse_words,
 )
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def test_a_pair_is_split_at_its_first_equals_sign() -> None:
 
 
 def test_commands_are_json_arrays_of_strings() -> None:
-    assert parse_words("--cmd", '["/hello", "--name", "a b"]') == ("/hello", "--name", "a b")
-    assert parse_words("--entrypoint", "[]") == ()
-    assert parse_words("--cmd", json.dumps(["ü", "\n"])) == ("ü", "\n")
+    assert parse_exec_form("--cmd", '["/hello", "--name", "a b"]') == ("/hello", "--name", "a b")
+    assert parse_exec_form("--entrypoint", "[]") == ()
+    assert parse_exec_form("--cmd", json.dumps(["ü", "\n"])) == ("ü", "\n")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_commands_are_json_arrays_of_strings() -> None:
     ],
 )
 def test_a_line_for_a_shell_is_answered_with_the_array_that_was_meant(text: str, meant: str | None) -> None:
-    error = refusal(lambda: parse_words("--cmd", text))
+    error = refusal(lambda: parse_exec_form("--cmd", text))
     assert "JSON array" in error.message
     if meant is not None:
         assert error.fix.endswith(f"--cmd {shlex.quote(meant)}")

@@ -100,7 +100,7 @@ def commit(places: WorkerPaths, job: BuildJob, record: Record, images: str | Non
         before = stored_names(images)
         committing = Tool(places, ("commit", *flags, record.name, first))
         warm_up()
-        # Its last word is the image's ID: a file for that would be one more place.
+        # The last line of its output is the image's ID: a file for that would be one more place.
         image_id = (committing.finish().split() or [""])[-1].removeprefix("sha256:")
         try:
             config_text, manifest_text = image_texts(places, images, image_id)

@@ -22,7 +22,7 @@ from rootless_scratch.backends.worker.entries import refusal
 
 
 def main() -> int:
-    """Do the job of stdin; the words name its purpose and its places."""
+    """Do the job of stdin; the arguments name its purpose and its places."""
     os.umask(0o022)
     purpose, records, base, buildah = sys.argv[1:]
     places = WorkerPaths(records=records, base=base, buildah=buildah)

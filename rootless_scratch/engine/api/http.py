@@ -64,7 +64,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
             raise EngineError(f"{failure}: {self.refusal().rstrip('.')}.", fix=fix)
 
     def refusal(self) -> str:
-        """Why the service refused, in its own words."""
+        """Why the service refused, in its own message."""
         try:
             said = json.loads(self.body)
             return str(said["message"] or said["cause"])
@@ -193,10 +193,10 @@ def logged(path: str) -> str:
         return ""
 
 
-def quoted(word: str) -> str:
-    """A word as part of a request's target: RFC 3986, 2.1; loading urllib.parse would take longer."""
+def quoted(text: str) -> str:
+    """A text as part of a request's target: RFC 3986, 2.1; loading urllib.parse would take longer."""
     safe = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@"
-    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in word.encode())
+    return "".join(chr(byte) if byte in safe else f"%{byte:02X}" for byte in text.encode())
 
 
 def _head(method: str, target: str, body: object, extra: str) -> bytes:

@@ -118,11 +118,11 @@ def _hold(container: Lifecycle) -> socket.socket:
 
 
 def _check_lasting(options: ContainerOptions) -> None:
-    """Refuse the words of a run that contradict a container that lives as long as a block."""
-    words = (Options.__annotations__.keys() - ContainerOptions.__annotations__.keys()) & set(options)
-    if words:
+    """Refuse the options of a run that contradict a container that lives as long as a block."""
+    excess = (Options.__annotations__.keys() - ContainerOptions.__annotations__.keys()) & set(options)
+    if excess:
         raise UsageError(
-            f"A container of a block has no option {min(words)!r}.",
+            f"A container of a block has no option {min(excess)!r}.",
             fix="It lives until the block ends, without a stdin and a terminal; `wait(timeout=...)` waits for its "
             "end, and rs.run has all of these.",
         )

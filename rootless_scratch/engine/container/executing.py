@@ -98,7 +98,7 @@ def _refused(response: Response) -> EngineError:
         return EngineError(
             "The container has ended, so nothing can be started in it.", fix="Read what it said: `logs()`."
         )
-    return EngineError(f"podman could not start the program: {said}.", fix="See that its words are right.")
+    return EngineError(f"podman could not start the program: {said}.", fix="Check the program's path.")
 
 
 def _exit_code(client: Client, session: str, deadline: float | None, argv: Sequence[str]) -> int:

@@ -129,7 +129,7 @@ def container_name(owner: str) -> str:
 
 
 def local_engine(variables: Mapping[str, str]) -> str:
-    """A word for the user's own store, the same for all calls that see the same containers."""
+    """A name for the user's own store, the same for all calls that see the same containers."""
     settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if name in variables]
     return " ".join(["local", *settings])
 

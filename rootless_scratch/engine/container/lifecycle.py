@@ -280,7 +280,7 @@ class Lifecycle:
         if self.service.elsewhere:
             return
         conmon = self.inspect()["State"].get("ConmonPid")
-        # Its last word may have come just before its end.
+        # Its last output may have come just before its end.
         if not conmon or processes.lives(conmon) or self.exit_code() is not None:
             return
         from rootless_scratch.engine.container.strays import end_unwatched

@@ -33,7 +33,7 @@ _TRIES = 5
 class Opening:
     """A lease, and a service that is coming up, or None where one may be found; raises HostError.
 
-    `destination` is the service that the caller's words name, else the environment counts. `used` is set by
+    `destination` is the service that the caller's options name, else the environment counts. `used` is set by
     whoever asks for a container of that lease.
     """
 
@@ -73,7 +73,7 @@ class Opening:
         return None if self._way is None else self._way.directory
 
     def turn_to(self, destination: Destination | None) -> None:
-        """Go where the caller's words lead, if they lead anywhere; what was begun elsewhere is ended."""
+        """Go where the caller's options lead, if they lead anywhere; what was begun elsewhere is ended."""
         before = None if self.destination is None else self.destination.key
         if destination is not None and destination.key != before:
             self.close_service()

@@ -23,7 +23,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is published o
 
 
 class RunningContainer:
-    """A container that was started; `id` and `name` are podman's words for it.
+    """A container that was started; `id` and `name` are what podman calls it.
 
     `notes` has one sentence for each thing that was chosen because something else does not work on this host.
     """
@@ -118,13 +118,13 @@ class RunningContainer:
         """
         from rootless_scratch.engine.container.executing import execute
 
-        words = texts("argv", argv)
-        if not words:
+        command = texts("argv", argv)
+        if not command:
             raise UsageError("No program was named.", fix='Name one: exec(["/program", "--argument"]).')
         return execute(
             self._container.client,
             self.id,
-            words,
+            command,
             stdin=input,
             env=dict(pairs("env", env)),
             user=maybe(text, "user", user),
@@ -168,13 +168,13 @@ class RunningContainer:
 
     def signal(self, signal: int | str) -> None:
         """Send it a signal, by its number or its name (`HUP`); raises EngineError, also where it has ended."""
-        word = str(signal.value if hasattr(signal, "value") else signal)
-        client, target = self._container.client, self._container.target(f"/kill?signal={word}")
-        response = client.request("POST", target) if word.isalnum() else None
+        name = str(signal.value if hasattr(signal, "value") else signal)
+        client, target = self._container.client, self._container.target(f"/kill?signal={name}")
+        response = client.request("POST", target) if name.isalnum() else None
         if response is None:
-            raise UsageError(f"{word!r} is no signal.", fix="Name one: HUP, SIGUSR1, or a number.")
+            raise UsageError(f"{name!r} is no signal.", fix="Name one: HUP, SIGUSR1, or a number.")
         fix = "See whether it has ended (`ended()`), and that the signal's name is right."
-        response.expect(f"The signal {word} could not be sent", fix=fix)
+        response.expect(f"The signal {name} could not be sent", fix=fix)
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> int:
         """End it by the image's stop signal, after `timeout` seconds by SIGKILL; its exit code."""

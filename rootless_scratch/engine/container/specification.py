@@ -51,7 +51,7 @@ def generator(asked: Request, *, name: str, owner: str, network: str) -> dict[st
         "no_new_privileges": not asked.allow_new_privileges,
         "netns": {"nsmode": network if network in NETWORKS else "bridge"},
         "mounts": [_in_memory(path) for path in _writable(asked) if path not in taken]
-        + [_memory(place) for place in asked.memories]
+        + [_memory(memory) for memory in asked.memories]
         + [_bind(mount) for mount in asked.mounts if mount.source.startswith("/")],
         "volumes": [_volume(mount) for mount in asked.mounts if not mount.source.startswith("/")],
         # What is attached is the output; conmon need not write it to the disk unless somebody may ask for it.
@@ -139,12 +139,12 @@ def _in_memory(path: str) -> dict[str, Any]:
     return _tmpfs(path, ["rw", "nosuid", "nodev", "tmpcopyup", mode])
 
 
-def _memory(place: Memory) -> dict[str, Any]:
+def _memory(memory: Memory) -> dict[str, Any]:
     """As `podman run --tmpfs`: writable by all unless said otherwise, and what the image has there is copied."""
-    options = ["nosuid", "nodev", "tmpcopyup", *(word for word in place.options if word not in ("suid", "dev"))]
-    if not any(option.startswith("mode=") for option in place.options):
+    options = ["nosuid", "nodev", "tmpcopyup", *(each for each in memory.options if each not in ("suid", "dev"))]
+    if not any(option.startswith("mode=") for option in memory.options):
         options.append("mode=1777")
-    return _tmpfs(place.target, list(dict.fromkeys(options)))
+    return _tmpfs(memory.target, list(dict.fromkeys(options)))
 
 
 def _tmpfs(path: str, options: list[str]) -> dict[str, Any]:

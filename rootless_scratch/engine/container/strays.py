@@ -41,7 +41,7 @@ def end_strays(numbers: Collection[str], variables: Mapping[str, str]) -> None:
 
 
 def end_unwatched(number: str) -> None:
-    """End the processes of a container whose conmon was killed: podman would wait for its word on their end."""
+    """End the processes of a container whose conmon was killed: podman would wait for its message on their end."""
     if number and not _has_conmon([number]):
         _end([number])
 
@@ -52,12 +52,12 @@ def any_runs(variables: Mapping[str, str]) -> bool:
 
 
 def _has_conmon(telling: Collection[str]) -> bool:
-    """Whether a conmon of this user's has one of these words."""
+    """Whether a conmon of this user's has one of these arguments."""
     wanted = set(map(os.fsencode, telling))
 
     def is_it(pid: int) -> bool:
-        program, *words = processes.words_of(pid) or [b""]
-        named = os.path.basename(program) == b"conmon" and not wanted.isdisjoint(words)
+        program, *argv = processes.arguments_of(pid) or [b""]
+        named = os.path.basename(program) == b"conmon" and not wanted.isdisjoint(argv)
         return named and processes.belongs_to_us(pid)
 
     return processes.signal_those(is_it, 0) > 0
@@ -75,9 +75,9 @@ def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
     for runtime in _RUNTIMES:
         if os.path.isdir(f"{base}/{runtime}/{number}"):
             # It removes the cgroup too, and what a start that was broken off has left.
-            words = [runtime, "delete", "--force", number]
+            argv = [runtime, "delete", "--force", number]
             with contextlib.suppress(CommandError, HostError):
-                command.ask(words, environment={**variables, "XDG_RUNTIME_DIR": base}, check=False)
+                command.ask(argv, environment={**variables, "XDG_RUNTIME_DIR": base}, check=False)
     for place in _EXITS:
         # conmon writes under a name with random letters at its end, and renames.
         for path in glob.iglob(f"{glob.escape(f'{base}/{place}/{number}')}*"):
@@ -87,16 +87,16 @@ def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
 
 def _is_part(pid: int, numbers: Collection[bytes]) -> bool:
     """Whether conmon, the runtime or a program of such a container is this process; raises OSError."""
-    words = processes.words_of(pid)
-    if not words:
+    argv = processes.arguments_of(pid)
+    if not argv:
         return False
-    if processes.belongs_to_us(pid) and os.path.basename(words[0]).startswith(_PARTS):
-        return any(number in words for number in numbers) or _is_init_of(pid, numbers)
+    if processes.belongs_to_us(pid) and os.path.basename(argv[0]).startswith(_PARTS):
+        return any(number in argv for number in numbers) or _is_init_of(pid, numbers)
     return _is_inside(pid, numbers)
 
 
 def _is_init_of(pid: int, numbers: Collection[bytes]) -> bool:
-    """Whether it is about to become the program: `runc init`, whose words do not tell."""
+    """Whether it is about to become the program: `runc init`, whose arguments do not tell."""
     with open(f"/proc/{pid}/environ", "rb") as file:
         places = [each for each in file.read().split(b"\0") if each.startswith(_NAMED_BY_RUNC)]
     return any(os.path.basename(place) in numbers for place in places)

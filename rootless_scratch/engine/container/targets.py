@@ -192,10 +192,10 @@ def _user_of(pid: int) -> str | None:
 
 
 def _field(pid: int, name: str) -> list[str]:
-    """The words of one line of `/proc/PID/status`; none where it cannot be read."""
-    for words in _lines(f"/proc/{pid}/status"):
-        if words[0] == f"{name}:":
-            return words[1:]
+    """The fields of one line of `/proc/PID/status`; none where it cannot be read."""
+    for fields in _lines(f"/proc/{pid}/status"):
+        if fields[0] == f"{name}:":
+            return fields[1:]
     return []
 
 
@@ -204,7 +204,7 @@ def _inside(number: int, table: str, ours: str) -> int | None:
     if lines == _lines(ours):
         # The same namespace: its own table leads to its parent.
         return number if lines else None
-    for inside, outside, count in ([int(word) for word in words] for words in lines):
+    for inside, outside, count in ([int(field) for field in fields] for fields in lines):
         if outside <= number < outside + count:
             return inside + number - outside
     return None

@@ -79,7 +79,7 @@ def refusal(said: str, address: Address) -> EngineError:
     known = diagnose(
         _REFUSALS,
         said,
-        tidy=lambda word: word.strip().rstrip("."),
+        tidy=lambda text: text.strip().rstrip("."),
         at=_at(address),
         host=address.host,
         login=_login(address),

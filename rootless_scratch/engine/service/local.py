@@ -237,7 +237,7 @@ def _end(directory: ServiceDirectory, process: Child | None) -> None:
             break
         time.sleep(0.001)
     for group in groups:
-        # A child that was still waiting for its parent's word has its signals blocked, and would wait for ever.
+        # A child that was still waiting for its parent's message has its signals blocked, and would wait for ever.
         _signal(group, signal.SIGKILL)
     if process is not None:
         process.wait()

@@ -20,9 +20,9 @@ def account_files(user: str) -> tuple[bytes, bytes, tuple[tuple[str, int, int], 
     A name that is none of these gets the id of nonroot. A numeric id gets the name `user`, its group `group`.
     Raises SpecError for names that no such file can hold.
     """
-    word, _, group_word = user.partition(":")
-    uid, name = _account(word, "user")
-    gid, group = _account(group_word, "group") if group_word else (uid, name)
+    text, _, group_text = user.partition(":")
+    uid, name = _account(text, "user")
+    gid, group = _account(group_text, "group") if group_text else (uid, name)
     accounts = {"root": (0, 0, "/root"), "nonroot": (_NONROOT_ID, _NONROOT_ID, "/home/nonroot")}
     if name not in accounts or accounts[name][:2] != (uid, gid):
         # The first line of an id gives the name of it.
@@ -42,16 +42,16 @@ def account_files(user: str) -> tuple[bytes, bytes, tuple[tuple[str, int, int], 
     )
 
 
-def _account(word: str, unnamed: str) -> tuple[int, str]:
-    """The id and the name that a word of `--user` stands for; no word is root."""
+def _account(text: str, unnamed: str) -> tuple[int, str]:
+    """The id and the name that a part of `--user` stands for; an empty one is root."""
     known = {0: "root", _NONROOT_ID: "nonroot", _NOBODY_ID: "nobody"}
-    if not word:
+    if not text:
         return 0, "root"
-    if word.isascii() and word.isdecimal():
-        return int(word), known.get(int(word), unnamed)
-    if not _NAME.fullmatch(word):
+    if text.isascii() and text.isdecimal():
+        return int(text), known.get(int(text), unnamed)
+    if not _NAME.fullmatch(text):
         raise SpecError(
-            f"{word!r} is no name that /etc/passwd or /etc/group can hold.",
+            f"{text!r} is no name that /etc/passwd or /etc/group can hold.",
             fix="Use letters, digits, `-`, `_` and `.`, or numbers such as 65532:65532.",
         )
-    return next((number for number, name in known.items() if name == word), _NONROOT_ID), word
+    return next((number for number, name in known.items() if name == text), _NONROOT_ID), text

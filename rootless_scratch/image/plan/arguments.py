@@ -36,13 +36,13 @@ def texts(what: str, values: object, *, one: str = "") -> tuple[str, ...]:
     """Several of what `text` reads; raises UsageError for a single one, and for what cannot be gone through."""
     if isinstance(values, (str, bytes, os.PathLike, int)):
         raise UsageError(
-            f"{what} is {_shown(values)} and not a list of words.", fix=f"Write it as {what}=[{values!r}]."
+            f"{what} is {_shown(values)} and not a list of strings.", fix=f"Write it as {what}=[{values!r}]."
         )
     if isinstance(values, Mapping) or not isinstance(values, Iterable):
         raise UsageError(
-            f"{what} is {_shown(values)} and not a list of words.", fix="Write it as a list of strings."
+            f"{what} is {_shown(values)} and not a list of strings.", fix=f'Write it as {what}=["..."].'
         )
-    return tuple(text(one or f"a word of {what}", value) for value in values)
+    return tuple(text(one or f"an item of {what}", value) for value in values)
 
 
 def pairs(what: str, values: object) -> tuple[tuple[str, str], ...]:
@@ -78,9 +78,9 @@ def names(tag: object) -> tuple[str, ...]:
     return given
 
 
-def outputs(words: object) -> tuple[str, ...]:
-    """The words of `-o`, one or several; raises UsageError."""
-    return (words,) if isinstance(words, str) else texts("output", words)
+def outputs(references: object) -> tuple[str, ...]:
+    """The references of `-o`, one or several; raises UsageError."""
+    return (references,) if isinstance(references, str) else texts("output", references)
 
 
 def image_id(image: object) -> str:

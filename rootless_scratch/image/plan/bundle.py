@@ -55,7 +55,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def require_bundle(spec: Spec) -> None:
-    """Raise UsageError for words without sense if nothing is bundled, SpecError for what is no sysroot."""
+    """Raise UsageError for options without effect if nothing is bundled, SpecError for what is no sysroot."""
     for flag, given in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
         if given and not spec.bundle_libraries:
             raise UsageError(
@@ -159,12 +159,12 @@ def _inside(root: HostRoot, file: File) -> str | None:
     return None if file.source is None else root.inside(file.source)
 
 
-def _included(root: HostRoot, word: str) -> str:
+def _included(root: HostRoot, library: str) -> str:
     """A name is looked for like any other; a path is one of the host, or of the sysroot."""
-    if "/" not in word:
-        return word
-    absolute = os.path.abspath(word)
-    return word if word.startswith("/") and root.locate(word) else root.inside(absolute) or absolute
+    if "/" not in library:
+        return library
+    absolute = os.path.abspath(library)
+    return library if library.startswith("/") and root.locate(library) else root.inside(absolute) or absolute
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,7 +120,7 @@ def _facts(program: Copy, files: HostFiles) -> ProgramFacts:
         if program.destination is not None and place.startswith("/") and os.path.lexists(source):
             raise SourceError(
                 error.message,
-                fix=f"One word names one place in the image: write {program.source!r}, or name the program twice.",
+                fix=f"One path names one program: write {program.source!r}, or name the program twice.",
             ) from error
         if program.destination is not None or not colon or not place or not os.path.lexists(source):
             raise

@@ -12,7 +12,7 @@ import msgspec
 
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.errors import SourceError, SpecError
-from rootless_scratch.host.packages import install_words
+from rootless_scratch.host.packages import install_advice
 from rootless_scratch.image.plan import certificates
 from rootless_scratch.image.plan.accounts import account_files
 from rootless_scratch.image.plan.entries import copied_entries
@@ -91,14 +91,14 @@ def with_essentials(
 
 def _merged(essentials: Iterable[Essential]) -> Iterator[Essential]:
     """One of each name; a name without values stands for the host's own, beside those that are named."""
-    values: dict[str, list[str]] = {}
+    merged: dict[str, list[str]] = {}
     for essential in essentials:
         require_values(essential.name, essential.values)
         if essential.name != "auto":
-            values.setdefault(essential.name, []).extend(essential.values or ("",))
-    for name, found in values.items():
-        words = tuple(dict.fromkeys(found))
-        yield msgspec.structs.replace(_plain(name), values=() if words == ("",) else words)
+            merged.setdefault(essential.name, []).extend(essential.values or ("",))
+    for name, found in merged.items():
+        values = tuple(dict.fromkeys(found))
+        yield msgspec.structs.replace(_plain(name), values=() if values == ("",) else values)
 
 
 def _plain(name: str) -> Essential:
@@ -263,7 +263,7 @@ def _missing(name: str, what: str, paths: Sequence[str], *, named: str | None = 
         return SourceError(f"{named!r} has no {what}: there is no {lacking}.", fix="Name another place, or none.")
     return SourceError(
         f"This host has no {what} for --with {name}: there is no {lacking}.",
-        fix=install_words(name),
+        fix=install_advice(name),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.arguments import flag, pairs, text, texts
-from rootless_scratch.image.syntax import parse_pair, parse_words
+from rootless_scratch.image.syntax import parse_exec_form, parse_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class Kind(Data):
     """What values an option takes.
 
-    `value` reads one of Python or of a file, by the option's name. `words` makes such a value of what the command
-    line gave, by the flag; None where that is one already. Both raise UsageError. `schema` is for files, in JSON
-    Schema. With `many` the flag is repeated; `type` is what its word is for click, text by default.
+    `value` reads one of Python or of a file, by the option's name. `from_flag` makes such a value of those of
+    the command line, by the flag; None where that is one already. Both raise UsageError. `schema` is for files, in
+    JSON Schema. With `many` the flag is repeated; `type` is what its value is for click, text by default.
     """
 
     value: Callable[[str, Any], Any]
     schema: Mapping[str, Any]
-    words: Callable[[str, Any], Any] | None = None
+    from_flag: Callable[[str, Any], Any] | None = None
     many: bool = False
     type: type | None = None
 
@@ -49,12 +49,12 @@ class Option(Data):
     @property
     def flags(self) -> list[str]:
         """The long one last."""
-        return [word.rstrip(",") for word in self.usage.split() if word.startswith("-")]
+        return [part.rstrip(",") for part in self.usage.split() if part.startswith("-")]
 
     @property
     def metavar(self) -> str | None:
-        """The word that stands for a value."""
-        return next((word for word in self.usage.split() if not word.startswith("-")), None)
+        """What stands for a value in the help."""
+        return next((part for part in self.usage.split() if not part.startswith("-")), None)
 
     @property
     def name(self) -> str:
@@ -72,29 +72,29 @@ class Option(Data):
         return self.kept_as or self.name
 
 
-_WORD = {"type": ["string", "integer"]}
+_STRING = {"type": ["string", "integer"]}
 """A number stands for its digits."""
 
 FLAG = Kind(flag, {"type": "boolean"})
-TEXT = Kind(text, _WORD)
-COMMAND = Kind(texts, {"type": "array", "items": _WORD}, parse_words)
-TEXTS = Kind(texts, {"type": "array", "items": _WORD}, many=True)
+TEXT = Kind(text, _STRING)
+COMMAND = Kind(texts, {"type": "array", "items": _STRING}, parse_exec_form)
+TEXTS = Kind(texts, {"type": "array", "items": _STRING}, many=True)
 PAIRS = Kind(
     pairs,
-    {"type": "object", "additionalProperties": _WORD},
-    lambda flag, words: dict(parse_pair(flag, word) for word in words),
+    {"type": "object", "additionalProperties": _STRING},
+    lambda flag, values: dict(parse_pair(flag, value) for value in values),
     many=True,
 )
 
 
 def each(parse: Callable[[str], Any], *, one: str = "") -> Kind:
-    """Several words, each of which has a syntax; an error calls it `one`."""
-    return TEXTS.but(value=lambda name, words: tuple(parse(word) for word in texts(name, words, one=one)))
+    """Several values, each of which has a syntax; an error calls it `one`."""
+    return TEXTS.but(value=lambda name, values: tuple(parse(value) for value in texts(name, values, one=one)))
 
 
 def parsed(parse: Callable[[str], Any]) -> Kind:
-    """A word that has a syntax."""
-    return TEXT.but(value=lambda name, word: parse(text(name, word)))
+    """A value that has a syntax."""
+    return TEXT.but(value=lambda name, value: parse(text(name, value)))
 
 
 def fields_of(

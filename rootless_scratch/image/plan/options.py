@@ -42,29 +42,29 @@ class ImageOptions(TypedDict, total=False):
     created: int | str | None
 
 
-class _Said(tuple[str, ...]):
-    """Words of the command line, where Python and files have a mapping."""
+class _FlagValues(tuple[str, ...]):
+    """Values of the command line, where Python and files have a mapping."""
 
     __slots__ = ()
 
 
 def _platforms(name: str, given: Any) -> tuple[tuple[str, Copy], ...]:  # noqa: ANN401 - a caller's value
-    words = given if isinstance(given, _Said) else (f"{key}={word}" for key, word in pairs(name, given))
-    return tuple(syntax.parse_platform_program(word) for word in words)
+    values = given if isinstance(given, _FlagValues) else (f"{key}={path}" for key, path in pairs(name, given))
+    return tuple(syntax.parse_platform_program(value) for value in values)
 
 
 def _essentials(name: str, given: Any) -> tuple[Essential, ...]:  # noqa: ANN401 - a caller's value
-    words = (given,) if isinstance(given, str) else texts(name, given)
-    return tuple(found for word in words for found in syntax.parse_essentials(word))
+    values = (given,) if isinstance(given, str) else texts(name, given)
+    return tuple(found for value in values for found in syntax.parse_essentials(value))
 
 
 _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
 _TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
 _ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
 _DIRECTORIES = each(syntax.parse_directory)
-_PLATFORMS = PAIRS.but(value=_platforms, words=lambda _flag, words: _Said(words))
-_USER = TEXT.but(words=lambda _flag, word: word or None)
-"""An empty word on the command line, as an unset variable of a script makes it, is none."""
+_PLATFORMS = PAIRS.but(value=_platforms, from_flag=lambda _flag, values: _FlagValues(values))
+_USER = TEXT.but(from_flag=lambda _flag, value: value or None)
+"""An empty value on the command line, as an unset variable of a script makes it, is none."""
 
 TAG = Option("-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", kept_as="names")
 

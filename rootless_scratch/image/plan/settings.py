@@ -36,10 +36,10 @@ def runtime_config(spec: Spec, first_program: str | None) -> RuntimeConfig:
     entrypoint = spec.entrypoint
     if entrypoint is None and first_program is not None:
         entrypoint = (first_program,)
-    for word in entrypoint or ():
-        _config_text("The entrypoint", word, fix="Give the file a name in the image that is: PROGRAM:/name.")
-    for word in spec.cmd or ():
-        _config_text("The command", word)
+    for argument in entrypoint or ():
+        _config_text("The entrypoint", argument, fix="Give the file a name in the image that is: PROGRAM:/name.")
+    for argument in spec.cmd or ():
+        _config_text("The command", argument)
     return RuntimeConfig(
         user=require_user(spec.user),
         env=pairs("--env", spec.env),

@@ -1,4 +1,4 @@
-"""`scratch.toml`: the words of a build in a file, by the names of the command line's options."""
+"""`scratch.toml`: the options of a build in a file, by the names of the command line's options."""
 
 from __future__ import annotations
 

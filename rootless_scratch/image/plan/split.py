@@ -42,7 +42,7 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
     named = [_Named(program=program, platform=_platform_of(program, files)) for program in spec.programs]
-    asked = [_asked(word, program, files) for word, program in spec.platforms]
+    asked = [_asked(text, program, files) for text, program in spec.platforms]
     placed = _with_one_destination(named, asked)
     platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
     if len(platforms) < 2 or not (asked or _collide(placed)):  # noqa: PLR2004 - likewise
@@ -85,19 +85,19 @@ def _platform_of(program: Copy, files: HostFiles) -> Platform | None:
     return None if elf is None else elf.exact_platform
 
 
-def _asked(word: str, program: Copy, files: HostFiles) -> _Named:
+def _asked(text: str, program: Copy, files: HostFiles) -> _Named:
     """A program of --platform, which must be what it is said to be; a higher variant is the user's to say."""
-    wanted, found = parse_platform(word), _platform_of(program, files)
+    wanted, found = parse_platform(text), _platform_of(program, files)
     if found is None:
         raise SpecError(
-            f"{program.source!r} does not say for which platform it is, so it may not be one for {word}.",
+            f"{program.source!r} does not say for which platform it is, so it may not be one for {text}.",
             fix="Name an ELF program behind `--platform`; what goes into every image comes by --copy.",
         )
     same = (wanted.os, wanted.architecture) == (found.os, found.architecture)
     if not same or (wanted.variant or found.variant or "") < (found.variant or ""):
         raise SpecError(
-            f"{program.source!r} is for {found}, and not for {word}.",
-            fix=f"Write `--platform {found}={program.source}`, or name the program that was built for {word}.",
+            f"{program.source!r} is for {found}, and not for {text}.",
+            fix=f"Write `--platform {found}={program.source}`, or name the program that was built for {text}.",
         )
     return _Named(
         program=program, platform=msgspec.structs.replace(wanted, variant=wanted.variant or found.variant)

@@ -84,4 +84,4 @@ def _applets(program: str) -> Iterable[str]:
     said = command.follow(argv, environment=tool_environment().variables, idle=_PATIENCE)
     if said.exit_code != 0:
         raise command.failed(argv, exit_code=said.exit_code, stderr=said.stderr)
-    return [word for word in said.text.split() if "/" not in word]
+    return [name for name in said.text.split() if "/" not in name]

@@ -66,7 +66,7 @@ class _Named(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """The images that the word names, and all entries among which they lie, in their order."""
+    """The images that the reference names, and all entries among which they lie, in their order."""
 
     images: list[_Named]
     entries: list[_Named]
@@ -74,7 +74,7 @@ class _Chosen(NamedTuple):
 
 
 def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundImage:
-    """The image that the reader's word names; of an index that for `platform`, by default this host's.
+    """The image that the reader's reference names; of an index that for `platform`, by default this host's.
 
     Raises ImageNotFoundError, SourceError.
     """
@@ -90,15 +90,15 @@ def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundIm
         _refuse_hidden(reader, chosen, images[number])
         return _load(reader, images[number].item)
     raise ImageNotFoundError(
-        f"{reader.word} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
+        f"{reader.subject} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
         fix="Choose one of them, where that is wanted: `--platform OS/ARCHITECTURE`.",
     )
 
 
 def names_in(reader: ImageReader) -> tuple[str, ...]:
-    """The names that a docker-archive gives the one image that the reader's word names; () for others.
+    """The names that a docker-archive gives the one image that the reader's reference names; () for others.
 
-    Others say them elsewhere. Where the word has a name, that is the only one.
+    Others say them elsewhere. Where the reference has a name, that is the only one.
     """
     if not reader.is_docker:
         return ()
@@ -110,7 +110,7 @@ def names_in(reader: ImageReader) -> tuple[str, ...]:
 
 
 def find_all(reader: ImageReader) -> tuple[tuple[Platform, FoundImage], ...]:
-    """Every image of the index that the reader's word names, with its platform; what is for none is left out.
+    """Every image of the index that the reader's reference names, with its platform; what is for none is left out.
 
     Raises ImageNotFoundError, SourceError.
     """
@@ -119,7 +119,7 @@ def find_all(reader: ImageReader) -> tuple[tuple[Platform, FoundImage], ...]:
 
 
 def platforms_in(reader: ImageReader) -> tuple[Platform, ...]:
-    """The platforms of the index that the reader's word names; () where it names one image.
+    """The platforms of the index that the reader's reference names; () where it names one image.
 
     Raises ImageNotFoundError, SourceError.
     """
@@ -128,7 +128,7 @@ def platforms_in(reader: ImageReader) -> tuple[Platform, ...]:
 
 
 def index_of(reader: ImageReader) -> bytes | None:
-    """The index that the reader's word names, as it is stored; None where it is not one document of its own."""
+    """The index that the reader's reference names, as it is stored; None where it is no document of its own."""
     if reader.is_docker:
         return None
     try:
@@ -137,15 +137,15 @@ def index_of(reader: ImageReader) -> bytes | None:
         named = reader.ref is None or reader.ref in top.names
         return content_of(reader, blob_name(top.item)) if named and top.item.get("mediaType") in INDEXES else None
     except Fault as fault:
-        raise broken(reader.word, str(fault)) from fault
+        raise broken(reader.subject, str(fault)) from fault
 
 
 def _chosen(reader: ImageReader) -> _Chosen:
-    """The image that the word names, or all those of the index; what is no image is passed over."""
+    """The image that the reference names, or all those of the index; what is no image is passed over."""
     try:
         every = list(images_of(reader))
     except Fault as fault:
-        raise broken(reader.word, str(fault)) from fault
+        raise broken(reader.subject, str(fault)) from fault
     artifacts = Artifacts(reader)
     named = sorted(_named(reader, every), key=lambda image: image.number)
     images = [image for image in named if artifacts.type_of(image.item) is None]
@@ -164,7 +164,7 @@ def _chosen(reader: ImageReader) -> _Chosen:
         raise _no_image(reader, artifacts.type_of(named[0].item))
     names = ", ".join(sorted({name for image in every for name in (*image.names, image.inner) if name}))
     raise ImageNotFoundError(
-        f"{reader.word} names {f'{len(numbers)} images' if numbers else 'no image'}; "
+        f"{reader.subject} names {f'{len(numbers)} images' if numbers else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them behind another colon.",
     )
@@ -172,7 +172,7 @@ def _chosen(reader: ImageReader) -> _Chosen:
 
 def _no_image(reader: ImageReader, kind: str | None) -> ImageNotFoundError:
     return ImageNotFoundError(
-        f"{reader.word} names no image, but an artifact of the type {str(kind)[:80]!r}.",
+        f"{reader.subject} names no image, but an artifact of the type {str(kind)[:80]!r}.",
         fix="Name an image behind another colon: signatures and attestations are nothing that starts.",
     )
 
@@ -183,14 +183,14 @@ def _refuse_hidden(reader: ImageReader, chosen: _Chosen, image: _Named) -> None:
     for entry in chosen.entries[: chosen.entries.index(image)]:
         if entry.item.get("platform") == wanted and (kind := artifacts.type_of(entry.item)) is not None:
             raise ImageNotFoundError(
-                f"{reader.word} has an artifact of the type {kind[:80]!r} before the image for the same platform, "
-                "and podman and skopeo choose what comes first.",
+                f"{reader.subject} has an artifact of the type {kind[:80]!r} before the image for the same "
+                "platform, and podman and skopeo choose what comes first.",
                 fix="Put the image first in the index, or give the artifact the platform unknown/unknown.",
             )
 
 
 def _named(reader: ImageReader, images: list[_Named]) -> list[_Named]:
-    """Those that have the name of the word; all where it has none."""
+    """Those that have the name of the reference; all where it has none."""
     if reader.ref is None:
         return images
     if not reader.is_docker:
@@ -263,7 +263,7 @@ def _load(reader: ImageReader, item: dict[str, Any]) -> FoundImage:
     try:
         return load(reader, item)
     except Fault as fault:
-        raise broken(reader.word, str(fault)) from fault
+        raise broken(reader.subject, str(fault)) from fault
 
 
 def load(reader: ImageReader, item: dict[str, Any]) -> FoundImage:

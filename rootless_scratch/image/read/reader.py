@@ -47,12 +47,12 @@ class ImageReader:
     """
 
     def __init__(self, output: Reference, limits: Mapping[str, int] | None = None) -> None:
-        self.word = output.word
-        self.budget = Budget(output.word, DEFAULTS if limits is None else limits)
+        self.subject = output.text
+        self.budget = Budget(output.text, DEFAULTS if limits is None else limits)
         self.ref = output.ref
         self.is_docker = output.transport == "docker-archive"
-        # In an archive for docker a name without a host has two forms, and only the word tells whether it had one.
-        asked = output.word.split(":", 2)[2] if self.is_docker and output.ref is not None else ""
+        # In an archive for docker a name without a host has two forms, and only the reference tells which it was.
+        asked = output.text.split(":", 2)[2] if self.is_docker and output.ref is not None else ""
         self.names = full_names(asked) if asked else ()
         self._directory = output.path if output.transport == "oci" else None
         self._file: BinaryIO | None = None
@@ -60,7 +60,7 @@ class ImageReader:
         if not os.path.exists(output.path):
             raise ImageNotFoundError(
                 f"There is no {output.path!r}.",
-                fix=f"Build it with `rootless-scratch build PROGRAM -o {output.word}`.",
+                fix=f"Build it with `rootless-scratch build PROGRAM -o {output.text}`.",
             )
         if self._directory is None:
             self._open_archive(output.path)
@@ -164,9 +164,9 @@ class _Part(io.RawIOBase):
         return count
 
 
-def broken(word: str, what: str) -> SourceError:
+def broken(subject: str, what: str) -> SourceError:
     """The error for an image that cannot be read."""
-    return SourceError(f"{word} is not a whole image: {what}.", fix="Build or copy it anew.")
+    return SourceError(f"{subject} is not a whole image: {what}.", fix="Build or copy it anew.")
 
 
 def content_of(source: ImageReader, name: str) -> bytes:

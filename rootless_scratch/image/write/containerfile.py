@@ -36,7 +36,7 @@ _LISTED = 200
 """Entries that the comment names; who wants to see more looks into the context."""
 
 _LINE_MAX = 65535
-"""buildah ends at a longer line without a word, and what follows is lost (bufio.MaxScanTokenSize of Go)."""
+"""buildah ends at a longer line without a message, and what follows is lost (bufio.MaxScanTokenSize of Go)."""
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.:@%+,=-]*")
 _SET_ID = 0o6000
@@ -177,25 +177,25 @@ def _copies(plain: Sequence[Entry], packed: Sequence[Entry]) -> Iterator[str]:
 def _config(plan: Plan, newline: str | None) -> Iterator[str]:
     config = plan.config.config
 
-    def word(text: str) -> str:
-        return _word(text, newline)
+    def quoted(text: str) -> str:
+        return _quoted(text, newline)
 
     if newline is not None:
         yield f"ARG {newline}"
-    yield from (f"LABEL {word(key)}={word(value)}" for key, value in config.labels)
-    yield from (f"ENV {word(key)}={word(value)}" for key, value in config.env)
+    yield from (f"LABEL {quoted(key)}={quoted(value)}" for key, value in config.labels)
+    yield from (f"ENV {quoted(key)}={quoted(value)}" for key, value in config.env)
     yield from (f"EXPOSE {port}" for port in config.ports)
-    # The JSON form alone keeps white space, and its words are expanded like all others.
-    yield from (f"VOLUME {_json_words([word(volume)])}" for volume in config.volumes)
-    yield f"WORKDIR {word(config.working_dir)}"
+    # The JSON form alone keeps white space, and its strings are expanded like all others.
+    yield from (f"VOLUME {_json_array([quoted(volume)])}" for volume in config.volumes)
+    yield f"WORKDIR {quoted(config.working_dir)}"
     if config.user:
-        yield f"USER {word(config.user)}"
+        yield f"USER {quoted(config.user)}"
     if config.stop_signal:
         yield f"STOPSIGNAL {config.stop_signal}"
     if config.entrypoint:
-        yield f"ENTRYPOINT {_json_words(config.entrypoint)}"
+        yield f"ENTRYPOINT {_json_array(config.entrypoint)}"
     if config.cmd:
-        yield f"CMD {_json_words(config.cmd)}"
+        yield f"CMD {_json_array(config.cmd)}"
 
 
 def _newline_argument(plan: Plan) -> str | None:
@@ -212,7 +212,7 @@ def _newline_argument(plan: Plan) -> str | None:
     return name
 
 
-def _word(text: str, newline: str | None) -> str:
+def _quoted(text: str, newline: str | None) -> str:
     """`text` as one word of an instruction that expands variables."""
     if _PLAIN_WORD.fullmatch(text):
         return text
@@ -220,28 +220,28 @@ def _word(text: str, newline: str | None) -> str:
     return '"' + escaped.replace("\n", f"${{{newline}}}") + '"'
 
 
-def _json_words(words: Iterable[str]) -> str:
-    return "[" + ", ".join(msgspec.json.encode(word).decode() for word in words) + "]"
+def _json_array(strings: Iterable[str]) -> str:
+    return "[" + ", ".join(msgspec.json.encode(string).decode() for string in strings) + "]"
 
 
 def _build_command(plan: Plan, newline: str | None) -> str:
-    words = ["buildah", "build"]
+    argv = ["buildah", "build"]
     if plan.config.created is not None:
-        words += ["--timestamp", str(plan.mtime)]
-    words += ["--platform", str(plan.platform), "--identity-label=false"]
+        argv += ["--timestamp", str(plan.mtime)]
+    argv += ["--platform", str(plan.platform), "--identity-label=false"]
     if "PATH" not in dict(plan.config.config.env):
         # For FROM scratch too, builders set the usual PATH.
-        words += ["--unsetenv", "PATH"]
+        argv += ["--unsetenv", "PATH"]
     if newline is not None:
-        words += ["--build-arg", f"{newline}=\n"]
+        argv += ["--build-arg", f"{newline}=\n"]
     for key, value in plan.annotations:
-        words += ["--annotation", f"{key}={value}"]
+        argv += ["--annotation", f"{key}={value}"]
     for name in plan.names:
-        words += ["-t", name]
-    return " ".join(_shell_word(word) for word in (*words, "."))
+        argv += ["-t", name]
+    return " ".join(_shell_quoted(argument) for argument in (*argv, "."))
 
 
-def _shell_word(text: str) -> str:
+def _shell_quoted(text: str) -> str:
     """`text` as one word of a shell, on one line and visible to the last byte: POSIX.1-2024, 2.2.4."""
     if text.isprintable():
         return shlex.quote(text)
@@ -279,13 +279,13 @@ def _rows(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> str:
-    path = _shell_word(entry.path)
+    path = _shell_quoted(entry.path)
     if isinstance(entry, Directory):
         return f"{path}/"
     if isinstance(entry, Symlink):
-        return f"{path} -> {_shell_word(entry.target)}"
+        return f"{path} -> {_shell_quoted(entry.target)}"
     rights = f" with {entry.capabilities}" if entry.capabilities else ""
-    return path if entry.source is None else f"{path}{rights} from {_shell_word(entry.source)}"
+    return path if entry.source is None else f"{path}{rights} from {_shell_quoted(entry.source)}"
 
 
 def _is_empty_directory(target: str) -> bool:

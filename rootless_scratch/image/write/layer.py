@@ -48,12 +48,12 @@ class Compression(Data):
 NONE = Compression("none")
 
 
-def parse_compression(word: str) -> Compression:
+def parse_compression(value: str) -> Compression:
     """Read `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`; raises UsageError, HostError where zstd is not installed."""
-    name, colon, level = word.partition(":")
+    name, colon, level = value.partition(":")
     if name == "gzip" and (not colon or level in map(str, GZIP_LEVELS)):
         return Compression(name, int(level) if colon else _GZIP_LEVEL)
-    if word == "none":
+    if value == "none":
         return NONE
     if name == "zstd" and (not colon or level in map(str, ZSTD_LEVELS)):
         from rootless_scratch.image.zstd import require_zstd
@@ -61,7 +61,7 @@ def parse_compression(word: str) -> Compression:
         require_zstd()
         return Compression(name, int(level) if colon else _ZSTD_LEVEL)
     raise UsageError(
-        f"{word!r} is not a compression.",
+        f"{value!r} is not a compression.",
         fix="Write `none`, `gzip`, `zstd`, `gzip:LEVEL` with a level from 0 to 3, or `zstd:LEVEL`, 1 to 19.",
     )
 

@@ -124,14 +124,14 @@ def _subordinate_ids(facts: HostFacts) -> Iterator[Judged]:
     span = f"{first}-{first + USUAL_COUNT - 1}"
     lacking = [ids for ids in (facts.subuids, facts.subgids) if ids.total < NONROOT]
     if lacking:
-        words = " ".join(f"--add-{ids.kind}s {span}" for ids in lacking)
+        options = " ".join(f"--add-{ids.kind}s {span}" for ids in lacking)
         seen = " and ".join(_seen(ids) for ids in lacking)
         yield forbid(
             "run",
             rule="host-subids",
             subject=who,
             message=f"{seen}; a container's user {NONROOT} needs at least {NONROOT} of both.",
-            fix=f"`sudo usermod {words} {who} && podman system migrate`.",
+            fix=f"`sudo usermod {options} {who} && podman system migrate`.",
         )
     own = {"subuid": facts.identity.uid, "subgid": facts.identity.gid}
     for ids in (facts.subuids, facts.subgids):

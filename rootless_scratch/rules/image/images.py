@@ -194,7 +194,7 @@ def _judge_platform(
 def _no_platform(config: RuntimeConfig) -> Finding:
     return Finding.error(
         rule="no-platform",
-        subject=next(iter(config.words()), ""),
+        subject=next(iter(config.argv()), ""),
         message="Nothing in the image tells the processor that it is for, which every image must name.",
         fix="Name the compiled program that the image is to start.",
     )
