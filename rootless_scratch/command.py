@@ -13,7 +13,7 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, CommandTimeoutError, HostError, ToolMissingError
 from rootless_scratch.private import WORKS_IN
 from rootless_scratch.spawn import Child, find, spawn
-from rootless_scratch.troubles import limit_met, trouble_said
+from rootless_scratch.troubles import limit_met, trouble_in
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -177,11 +177,11 @@ def follow(
     *,
     environment: Mapping[str, str],
     idle: float,
-    told: Callable[[str], None] | None = None,
-    heard: Callable[[str], None] | None = None,
+    on_stdout: Callable[[str], None] | None = None,
+    on_stderr: Callable[[str], None] | None = None,
     place: str | None = None,
 ) -> Output:
-    """Run a program that takes long to its end; `told` gets each line of its stdout at once, `heard` of stderr.
+    """Run a program that takes long to its end; `on_stdout` gets each of its lines at once, so does `on_stderr`.
 
     What they raise ends it. One that reads and writes next to nothing for `idle` seconds, files and sockets
     alike, hangs and is ended. Whatever happens meanwhile, it does not outlive this call, nor this process
@@ -192,23 +192,23 @@ def follow(
 
     variables = environment if place is None else {**environment, WORKS_IN: place}
     child = start(tethered(argv), environment=variables)
-    said, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
+    kept, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
     moved, since = 0, time.monotonic()
     try:
         for number, block in child.blocks(pause=min(idle, 5.0)):
-            teller = (None, told, heard)[number]
+            receive = (None, on_stdout, on_stderr)[number]
             if number:
-                said[number] += block
-            if teller is not None:
+                kept[number] += block
+            if receive is not None:
                 *lines, rests[number] = (rests[number] + block).split(b"\n")
                 for line in lines:
-                    teller(line.decode("utf-8", "replace"))
+                    receive(line.decode("utf-8", "replace"))
             now = _bytes_moved(child.pid)
             if now is None or now - moved > _STANDSTILL:
                 moved, since = now or moved, time.monotonic()
             elif time.monotonic() - since > idle:
                 raise _hangs(argv, idle)
-        return Output(exit_code=child.wait(), stdout=bytes(said[1]), stderr=bytes(said[2]))
+        return Output(exit_code=child.wait(), stdout=bytes(kept[1]), stderr=bytes(kept[2]))
     finally:
         child.kill_session()
         child.close()
@@ -247,18 +247,18 @@ def failed(argv: Sequence[str], *, exit_code: int, stderr: bytes) -> CommandErro
     """The error for a program that ended badly: its last cause first, the whole of it kept for `-v`."""
     import shlex
 
-    said = stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
+    text = stderr[-STDERR_KEPT:].decode("utf-8", "replace").strip()
     how = f"was ended by signal {-exit_code}" if exit_code < 0 else f"failed with exit code {exit_code}"
-    trouble = trouble_said(said) if exit_code != -_SIGXFSZ else trouble_said("file too large")
+    trouble = trouble_in(text) if exit_code != -_SIGXFSZ else trouble_in("file too large")
     if trouble is not None:
         what = f"`{' '.join(argv[:2])}` {how}"
-        return CommandError(trouble.after(what), fix=trouble.fix, argv=argv, exit_code=exit_code, stderr=said)
+        return CommandError(trouble.after(what), fix=trouble.fix, argv=argv, exit_code=exit_code, stderr=text)
     return CommandError(
-        f"`{shlex.join(argv)}` {how}: {last_cause(said) or 'it said nothing'}.",
+        f"`{shlex.join(argv)}` {how}: {last_cause(text) or 'it said nothing'}.",
         fix="Run the same command by hand to see all that it says.",
         argv=argv,
         exit_code=exit_code,
-        stderr=said,
+        stderr=text,
     )
 
 

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 class Progress:
     """What is told as work goes on; here only the bytes that are done, to a callable, if to anybody at all."""
 
-    def __init__(self, told: Callable[[int], None] | None = None) -> None:
-        self._told = told
+    def __init__(self, on_bytes: Callable[[int], None] | None = None) -> None:
+        self._on_bytes = on_bytes
 
     def begin(self, total: int) -> None:
         """Bytes that there are in all."""
 
     def show(self, done: int) -> None:
         """Bytes that are done."""
-        if self._told is not None:
-            self._told(done)
+        if self._on_bytes is not None:
+            self._on_bytes(done)
 
     def step(self, text: str) -> None:
         """What is being done now that has no measure."""

@@ -136,12 +136,12 @@ class Root:
     ) -> None:
         """Set what the image says to a runtime; what is not named here keeps its value."""
         self._require_open()
-        given = options_among(locals())
-        self._spec = spec_of({name: value for name, value in given.items() if value is not None}, self._spec)
+        options = options_among(locals())
+        self._spec = spec_of({name: value for name, value in options.items() if value is not None}, self._spec)
 
 
-def _numbers(**given: object) -> dict[str, Any]:
-    return {name: integer(name, value) for name, value in given.items()}
+def _numbers(**values: object) -> dict[str, Any]:
+    return {name: integer(name, value) for name, value in values.items()}
 
 
 def scratch(

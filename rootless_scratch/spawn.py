@@ -121,23 +121,23 @@ def spawn(
     theirs: list[int] = []
     actions: list[tuple[object, ...]] = []
     try:
-        for number, given in enumerate((stdin, stdout, stderr)):
-            if given == NULL:
+        for number, stream in enumerate((stdin, stdout, stderr)):
+            if stream == NULL:
                 ours.append(None)
                 actions.append((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0))
                 continue
-            if given is None:
+            if stream is None:
                 read, write = _socket_pair() if socket and number == 0 else os.pipe()
-                mine, given = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end
+                mine, stream = (write, read) if number == 0 else (read, write)  # noqa: PLW2901 - the pipe's end
                 ours.append(mine)
-                theirs.append(given)
+                theirs.append(stream)
                 _lift(ours)
-            elif given in (0, 1, 2) and given != number:
+            elif stream in (0, 1, 2) and stream != number:
                 ours.append(None)
-                theirs.append(os.dup(given))
+                theirs.append(os.dup(stream))
             else:
                 ours.append(None)
-                actions.append((os.POSIX_SPAWN_DUP2, given, number))
+                actions.append((os.POSIX_SPAWN_DUP2, stream, number))
                 continue
             actions.append((os.POSIX_SPAWN_DUP2, _lift(theirs), number))
         pid = os.posix_spawn(

@@ -80,7 +80,7 @@ _MET = {
 """What no other cause than a limit has."""
 
 
-def trouble_said(text: str) -> Trouble | None:
+def trouble_in(text: str) -> Trouble | None:
     """What a program met that says this and failed; None where it says nothing of limits or disks."""
     return diagnose(_SAID, text)
 

@@ -47,7 +47,7 @@ def build_image(
     if not plan.names:
         raise SpecError("The image has no name.", fix="Give it one with --tag, e.g. `-t hello:latest`.")
 
-    def told(answer: Written | FoundFile) -> None:
+    def on_message(answer: Written | FoundFile) -> None:
         if isinstance(answer, Written):
             progress.show(answer.count)
 
@@ -63,7 +63,7 @@ def build_image(
         config_environment=values,
         expected=ExpectedConfig(**msgspec.structs.asdict(plan.config) | {"config": plan.config.config.as_oci()}),
     )
-    done = session.do(job, told=told)
+    done = session.do(job, on_message=on_message)
     import hashlib
 
     return Image(

@@ -46,9 +46,9 @@ def _is_stored(places: WorkerPaths, name: str) -> bool:
     """Whether storage itself has a container of this name, whoever else knows it."""
     import json
 
-    asked = Tool(places, ("info",)).finish(check=False, cancel=False)
+    info = Tool(places, ("info",)).finish(check=False, cancel=False)
     try:
-        store = json.loads(asked)["store"]
+        store = json.loads(info)["store"]
         place = os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-containers")
     except (ValueError, KeyError, TypeError):
         # A storage that does not answer now may have it: the next sweep asks again.
@@ -80,9 +80,9 @@ def remove_list(places: WorkerPaths, name: str, loaded: Iterable[str]) -> None:
     """Remove a manifest list of ours by its name, and its images unless the list has got a user's name by then."""
     lines = _listed(places)
     own = {number for number, each in lines if each == name}
-    given = any(number in own and each != name for number, each in lines)
+    is_used = any(number in own and each != name for number, each in lines)
     Tool(places, ("manifest", "rm", name)).finish(check=False, cancel=False)
-    for image_id in () if given else loaded:
+    for image_id in () if is_used else loaded:
         if _names(places, image_id) == []:
             Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
 

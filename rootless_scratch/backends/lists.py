@@ -50,8 +50,8 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
             where = (f"oci:{os.path.basename(layout)}:{each.image_id}", f"containers-storage:@{each.image_id}")
             ask_storage([*command.SKOPEO, "copy", "--quiet", *where], environment, place=os.path.dirname(layout))
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
-        for given in image.names:
-            ask_storage(["buildah", "tag", name, given], environment)
+        for tag in image.names:
+            ask_storage(["buildah", "tag", name, tag], environment)
             # They belong to a list of the user's now.
             added.clear()
             record.lists(name, ())
@@ -85,8 +85,8 @@ def staging(environment: Mapping[str, str]) -> Iterator[Record]:
 def _images(environment: Mapping[str, str]) -> frozenset[str]:
     """The IDs of all images in storage."""
     argv = ["buildah", "images", "--all", "--quiet", "--no-trunc"]
-    said = ask_storage(argv, environment).stdout.decode("utf-8", "replace")
-    return frozenset(line.removeprefix("sha256:") for line in said.split())
+    listed = ask_storage(argv, environment).stdout.decode("utf-8", "replace")
+    return frozenset(line.removeprefix("sha256:") for line in listed.split())
 
 
 def _remove(argv: Iterable[str], environment: Mapping[str, str]) -> None:

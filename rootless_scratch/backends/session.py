@@ -16,7 +16,7 @@ from rootless_scratch.host.environment import (
     temporary_directory,
     tool_environment,
 )
-from rootless_scratch.troubles import trouble_said
+from rootless_scratch.troubles import trouble_in
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Session:
             self._worker.kill_session()
             self._worker.close()
 
-    def do(self, job: BuildJob | ReadJob, *, told: Callable[[Written | FoundFile], None]) -> Done:
-        """Give the worker its job and return the answer; `told` gets what comes before it.
+    def do(self, job: BuildJob | ReadJob, *, on_message: Callable[[Written | FoundFile], None]) -> Done:
+        """Give the worker its job and return the answer; `on_message` gets what comes before it.
 
         Raises what the worker reports, as the error of that kind; HostError where it cannot even begin, and where
         buildah or the worker met a limit or a full disk.
@@ -101,16 +101,16 @@ class Session:
         from rootless_scratch.backends.jobs import Done, Failure, unpacked_answer
 
         self._send(job)
-        buffer = said = b""
+        buffer = stderr = b""
         for number, block in self._worker.blocks():
             if number == 2:  # noqa: PLR2004 - stderr
-                said = (said + block)[-command.STDERR_KEPT :]
+                stderr = (stderr + block)[-command.STDERR_KEPT :]
                 continue
             *lines, buffer = (buffer + block).split(b"\n")
             for line in lines:
                 answer = unpacked_answer(line)
                 if not isinstance(answer, (Done, Failure)):
-                    told(answer)
+                    on_message(answer)
                     continue
                 # All is done and taken back by then; its end is not worth waiting for.
                 self._ended = True
@@ -120,7 +120,7 @@ class Session:
         # Where it was killed its tools may still be at work: they are in its session, and end with it.
         self._worker.kill_session()
         self._ended = True
-        raise _of_host(_broken_off(said.decode("utf-8", "replace")))
+        raise _of_host(_broken_off(stderr.decode("utf-8", "replace")))
 
     def _send(self, job: BuildJob | ReadJob) -> None:
         """The job's size in 8 bytes, then the job.
@@ -221,7 +221,7 @@ def _error(*, kind: str, message: str, fix: str, detail: str) -> ScratchError:
 
 
 def _of_host(error: ScratchError) -> ScratchError:
-    trouble = trouble_said(error.message) if isinstance(error, BuildError) else None
+    trouble = trouble_in(error.message) if isinstance(error, BuildError) else None
     return error if trouble is None else trouble.error(error.detail)
 
 
@@ -237,5 +237,5 @@ def _broken_off(said: str) -> ScratchError:
     return _no_namespace(said) or BuildError(
         f"The session in buildah's user namespace broke off: {cause}.",
         fix="Run it again; `rootless-scratch doctor` says whether this host is fit; -v shows more.",
-        detail=said,
+        detail=stderr,
     )

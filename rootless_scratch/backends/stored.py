@@ -86,11 +86,11 @@ def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None 
     """
     files: list[StoredFile] = []
 
-    def told(answer: Written | FoundFile) -> None:
+    def on_message(answer: Written | FoundFile) -> None:
         if isinstance(answer, FoundFile):
             files.append(msgspec.convert(answer.__dict__, StoredFile))
 
-    done = session.do(ReadJob(name, dict(limits or DEFAULTS)), told=told)
+    done = session.do(ReadJob(name, dict(limits or DEFAULTS)), on_message=on_message)
     return StoredImage(
         image_id=done.image_id,
         config=done.config,
@@ -118,9 +118,9 @@ def _entry(file: StoredFile) -> Entry | None:
     )
 
 
-def _runtime_config(said: object) -> RuntimeConfig:
+def _runtime_config(found: object) -> RuntimeConfig:
     """The object `config` of anybody's JSON; what has not the type of the specification is not there."""
-    config = _object(said)
+    config = _object(found)
     pairs = (text.partition("=") for text in _texts(config.get("Env")))
     return RuntimeConfig(
         user=_text(config.get("User")),

@@ -6,7 +6,7 @@ import os
 
 from rootless_scratch.backends.caller import STDIN, Cancelled, Failed
 from rootless_scratch.spawn import NULL, spawn
-from rootless_scratch.troubles import trouble_said
+from rootless_scratch.troubles import trouble_in
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def failure(arguments: Sequence[str], code: int, text: str) -> Failed:
             "Give that file another name in the image, or add one that sorts before it.",
             text,
         )
-    trouble = trouble_said(text) if code != -_SIGXFSZ else trouble_said("file too large")
+    trouble = trouble_in(text) if code != -_SIGXFSZ else trouble_in("file too large")
     if trouble is not None:
         return Failed("host", trouble.after(f"`buildah {arguments[0]}` failed"), trouble.fix, text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

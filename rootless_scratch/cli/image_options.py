@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import click_option, given_by
+from rootless_scratch.cli.options import click_option, options_set
 from rootless_scratch.image.plan.options import OPTIONS, TAG, spec_of
 
 if TYPE_CHECKING:
@@ -38,15 +38,15 @@ def spec_from(
 
     `empty` is said where they name no file.
     """
-    spec = _spec(given_by(OPTIONS, values), values["spec_file"])
+    spec = _spec(options_set(OPTIONS, values), values["spec_file"])
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError(empty)
     return spec
 
 
-def _spec(given: dict[str, Any], file: str | None) -> Spec:
+def _spec(options: dict[str, Any], file: str | None) -> Spec:
     if file is None:
-        return spec_of(given)
+        return spec_of(options)
     from rootless_scratch.image.plan.specfile import combined, read_spec
 
-    return combined(read_spec(file), given)
+    return combined(read_spec(file), options)

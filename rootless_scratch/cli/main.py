@@ -94,12 +94,12 @@ def _run(argv: list[str], begun: Session | Opening | None) -> int:
     except VerbError as failed:
         # A limit of this process tells more than whatever could not be done because of it.
         trouble = trouble_met(failed.error)
-        is_said = trouble is None or trouble.cause[1:] in failed.error.message
-        told = failed.error if trouble is None or is_said else trouble.error(failed.error.message)
-        print_error(told, as_json=failed.show.as_json, verbose=failed.show.verbose)
-        code = _exit_code(told, argv)
-    except click.exceptions.NoArgsIsHelpError as asked:
-        tell(asked.format_message())
+        is_named = trouble is None or trouble.cause[1:] in failed.error.message
+        shown = failed.error if trouble is None or is_named else trouble.error(failed.error.message)
+        print_error(shown, as_json=failed.show.as_json, verbose=failed.show.verbose)
+        code = _exit_code(shown, argv)
+    except click.exceptions.NoArgsIsHelpError as help_asked:
+        tell(help_asked.format_message())
         code = EXIT_USAGE
     except click.ClickException as error:
         code = _usage(error, argv)
@@ -120,14 +120,14 @@ def _run(argv: list[str], begun: Session | Opening | None) -> int:
 
 def _out_of(error: OSError | MemoryError | RuntimeError, argv: list[str]) -> int:
     """The host stood in the way of something that no verb answers for."""
-    told = limit_met(error) or (_of_host(error) if isinstance(error, OSError) else None)
-    if told is None:
+    found = limit_met(error) or (_of_host(error) if isinstance(error, OSError) else None)
+    if found is None:
         raise error
     try:
-        return _report(told, argv)
+        return _report(found, argv)
     except OSError:
         # There is no descriptor left to load anything.
-        os.write(2, f"rootless-scratch: {told.message}\n  fix: {told.fix}\n".encode(errors="replace"))
+        os.write(2, f"rootless-scratch: {found.message}\n  fix: {found.fix}\n".encode(errors="replace"))
         return 125 if _CONTAINED.intersection(argv[:1]) else 1
 
 

@@ -1,4 +1,4 @@
-"""The options of a table for click, and what was given by them."""
+"""The options of a table for click, and their values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def click_option(option: Option) -> Callable[[Any], Any]:
     return click.option(option.name, *option.flags, is_flag=is_flag, help=option.help, **how)
 
 
-def given_by(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
+def options_set(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line gave, as Python would; raises UsageError."""
-    given = {}
+    found = {}
     for option in options:
         value = values.get(option.name)
         if value is not None and option.kind.from_flag is not None:
             value = option.kind.from_flag(option.flags[-1], value)
         if value is not None and value is not False:
-            given[option.name] = value
-    return given
+            found[option.name] = value
+    return found

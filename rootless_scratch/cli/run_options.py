@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import click_option, given_by
+from rootless_scratch.cli.options import click_option, options_set
 from rootless_scratch.engine.request.options import GROUPS
 from rootless_scratch.errors import UsageError
 
@@ -31,8 +31,8 @@ def options_from(values: dict[str, Any]) -> Options:
             "There is no --privileged.",
             fix="Open only what the program needs: --cap-add NAME, --writable, --allow-new-privileges, --seccomp.",
         )
-    given = given_by((option for options in GROUPS.values() for option in options), values)
-    options: Options = given  # type: ignore[assignment] # their names are those of GROUPS, which a test compares
+    found = options_set((option for options in GROUPS.values() for option in options), values)
+    options: Options = found  # type: ignore[assignment] # their names are those of GROUPS, which a test compares
     return options
 
 

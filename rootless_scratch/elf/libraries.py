@@ -132,7 +132,7 @@ def resolve(
     return _Loading(elf, path, root, start, isa_level).run(also)
 
 
-class _Asked(NamedTuple):
+class _Wanted(NamedTuple):
     """That a library is to be loaded, and by whom."""
 
     name: str
@@ -166,7 +166,7 @@ class _Loading:
             self._remember(self._interpreter)
 
     def run(self, also: Sequence[str]) -> Closure:
-        for name, owner, asked_by in self._told():
+        for name, owner, asked_by in self._preloaded():
             self._load(name, owner, asked_by)
         self._load_all()
         for name in also:
@@ -186,7 +186,7 @@ class _Loading:
             musl=self._search.musl,
         )
 
-    def _told(self) -> Iterator[tuple[str, Object, AskedBy]]:
+    def _preloaded(self) -> Iterator[tuple[str, Object, AskedBy]]:
         """What is loaded before all that is needed: dl_main() in elf/rtld.c of glibc, load_preload() of musl."""
         preload = re.split(r"[\s:]+", self._start.preload)[:_NAMES_LIMIT]
         if self._search.musl:
@@ -262,7 +262,7 @@ class _Loading:
                 if self._search.musl or _is_for(elf, self._elf):
                     break
                 continue
-            self._take(_Asked(name, wanted_by, asked_by), place, located, elf)
+            self._take(_Wanted(name, wanted_by, asked_by), place, located, elf)
             return
         missing = Unresolved(
             name=name,
@@ -288,18 +288,18 @@ class _Loading:
         found = [path for path in places if self._root.locate(path)]
         return min(found, key=lambda path: path.split("/")[-2:], default=None)
 
-    def _take(self, asked: _Asked, place: SearchPath, located: Located, elf: ElfFacts | None) -> None:
-        self._unresolved.pop(asked.name, None)
+    def _take(self, wanted: _Wanted, place: SearchPath, located: Located, elf: ElfFacts | None) -> None:
+        self._unresolved.pop(wanted.name, None)
         library = Library(
-            name=asked.name,
+            name=wanted.name,
             path=place.path,
             real=located.real,
             links=located.links,
             how=place.how,
             item=place.item,
             owner=place.owner,
-            wanted_by=asked.wanted_by.path,
-            asked_by=asked.by,
+            wanted_by=wanted.wanted_by.path,
+            asked_by=wanted.by,
             again=located.real in self._reals,
             elf=elf,
         )
@@ -310,7 +310,7 @@ class _Loading:
         if elf is None:
             self._incomplete.append(place.path)
         self._queue.append(
-            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=asked.wanted_by)
+            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=wanted.wanted_by)
         )
 
     def _remember(self, library: Library) -> None:

@@ -16,7 +16,7 @@ from rootless_scratch.engine.container.ending import RunResult
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.signals import Forwarding
-from rootless_scratch.engine.request.options import Options, request
+from rootless_scratch.engine.request.options import Options, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,12 +59,12 @@ def run(
     Raises UsageError, ImageNotFoundError, CommandNotFoundError, CannotInvokeError, HostError, EngineError,
     and BrokenPipeError where the reader of a streamed output has gone.
     """
-    asked = request(image, arguments, options)
+    request = request_of(image, arguments, options)
     if stdin is not None:
-        asked = msgspec.structs.replace(asked, interactive=True)
+        request = msgspec.structs.replace(request, interactive=True)
     if beside is not None:
-        asked = msgspec.structs.replace(asked, beside=beside)
-    destination = asked.destination
+        request = msgspec.structs.replace(request, beside=beside)
+    destination = request.destination
     notes = Notes(say)
     with (
         Forwarding(enabled=forward_signals) as signals,
@@ -73,30 +73,30 @@ def run(
     ):
         begun.turn_to(destination)
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
-        call = Call(asked=asked, opening=begun, notes=notes)
+        call = Call(request=request, opening=begun, notes=notes)
         _, result = launch(call, partial(_attempt, call, streams), stack)
     return msgspec.structs.replace(result, notes=tuple(notes.kept))
 
 
-def _attempt(call: Call, streams: _Streams, container: Lifecycle, asked: Request, network: str) -> RunResult:
+def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Request, network: str) -> RunResult:
     """Create, attach, start and follow one container; raises what kept it from starting."""
-    created(container, call, asked, network)
-    if asked.detach:
+    created(container, call, request, network)
+    if request.detach:
         call.notes.ready()
-        container.start(asked)
-        _say_ports(container, asked, call.notes.add)
+        container.start(request)
+        _say_ports(container, request, call.notes.add)
         return RunResult(exit_code=0, container_id=container.leave())
-    with container.attach(asked, stdin=streams.stdin, stdout=streams.stdout, stderr=streams.stderr) as attachment:
+    with container.attach(request, stdin=streams.stdin, stdout=streams.stdout, stderr=streams.stderr) as attached:
         call.notes.ready()
         streams.signals.queue()
-        with attachment.terminal as terminal:
-            container.start(asked)
+        with attached.terminal as terminal:
+            container.start(request)
             container.resize(terminal)
-            kept = container.leave() if asked.keep else None
+            kept = container.leave() if request.keep else None
             say = partial(terminal.say, call.notes.add)
-            _say_ports(container, asked, say)
-            result = container.follow(attachment, signals=streams.signals, timeout=asked.timeout, say=say)
-    name = asked.name or call.lease.container
+            _say_ports(container, request, say)
+            result = container.follow(attached, signals=streams.signals, timeout=request.timeout, say=say)
+    name = request.name or call.lease.container
     if result.container_id is not None:
         call.notes.add(f"The program goes on in the container {name}; `podman attach {name}` comes back to it.")
     elif kept is not None:
@@ -105,7 +105,7 @@ def _attempt(call: Call, streams: _Streams, container: Lifecycle, asked: Request
     return result
 
 
-def _say_ports(container: Lifecycle, asked: Request, say: Callable[[str], None]) -> None:
-    if any(port.host == 0 for port in asked.ports):
+def _say_ports(container: Lifecycle, request: Request, say: Callable[[str], None]) -> None:
+    if any(port.host == 0 for port in request.ports):
         for line in container.published():
             say(line)

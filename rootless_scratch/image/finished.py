@@ -101,7 +101,7 @@ def layers_of(config: dict[str, object], manifest: dict[str, object]) -> tuple[L
 
 def platform_said(config: dict[str, object]) -> str | None:
     """The platform of a config, as in `linux/arm64/v8`; None where it says none in texts."""
-    said = (config.get("os"), config.get("architecture"), config.get("variant") or "")
-    if not all(isinstance(part, str) for part in said) or not all(said[:2]):
+    parts = (config.get("os"), config.get("architecture"), config.get("variant") or "")
+    if not all(isinstance(part, str) for part in parts) or not all(parts[:2]):
         return None
-    return "/".join(str(part) for part in said if part)
+    return "/".join(str(part) for part in parts if part)

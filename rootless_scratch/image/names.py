@@ -66,9 +66,9 @@ def near_names(wanted: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(short[match] for match in get_close_matches(wanted, short, n=2))
 
 
-def is_unknown(said: str) -> bool:
+def is_unknown(stderr: str) -> bool:
     """Whether buildah says that storage has no image of the name that it was asked for."""
-    return any(text in said for text in _NO_IMAGE)
+    return any(text in stderr for text in _NO_IMAGE)
 
 
 def unknown_image(name: str, listed: str, *, otherwise: str) -> tuple[str, str]:

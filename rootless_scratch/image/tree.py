@@ -139,16 +139,16 @@ class Tree:
                 break
             path = posixpath.join("/", config.working_dir, found.shebang[0])
             scripts += 1
-            asked = self.asked_of_env(config, found)
+            started = self.started_by_env(config, found)
             env = self.resolve(path)
-            if asked is not None and isinstance(env, File):
+            if started is not None and isinstance(env, File):
                 if env not in files:
                     files.append(env)
                     facts(env)
-                path, scripts = asked, 0
+                path, scripts = started, 0
         return tuple(files)
 
-    def asked_of_env(self, config: RuntimeConfig, script: ProgramFacts) -> str | None:
+    def started_by_env(self, config: RuntimeConfig, script: ProgramFacts) -> str | None:
         """The path of the program that a script's first line has env(1) start; None where there is none."""
         line = env_line(script.shebang)
         paths = () if line is None else line.candidates(config.search_path(), config.working_dir)

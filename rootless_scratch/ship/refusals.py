@@ -10,7 +10,7 @@ import re
 from rootless_scratch.command import last_cause
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import redacted
-from rootless_scratch.troubles import trouble_said
+from rootless_scratch.troubles import trouble_in
 
 
 class Refusal(Diagnosis):
@@ -134,12 +134,12 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG."""
     # A proxy's login may stand in it, and what is tried again is noted.
     cause = redacted(last_cause(stderr))
-    trouble = trouble_said(stderr)
+    trouble = trouble_in(stderr)
     if trouble is not None:
         return Refusal(trouble.pattern, trouble.cause, trouble.fix)
     registry = name.partition("/")[0]
-    asked = _ASKED.search(cause)
-    host = registry if asked is None else asked[1]
+    match = _ASKED.search(cause)
+    host = registry if match is None else match[1]
     last = cause.rpartition(": ")[2]
     known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
     if known is None:

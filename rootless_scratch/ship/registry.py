@@ -126,17 +126,17 @@ class _Attempts(Data, frozen=False):
                 environment=self.environment,
                 idle=_IDLE,
                 place=self.place,
-                told=self._tell if arguments[0] == "copy" else None,
-                heard=self._hear,
+                on_stdout=self._tell if arguments[0] == "copy" else None,
+                on_stderr=self._hear,
             )
             if done.exit_code == 0:
                 return done.stdout
             lines = done.stderr.decode("utf-8", "replace").splitlines()
-            said = "\n".join(line for line in lines if " level=debug " not in line)[-command.STDERR_KEPT :].strip()
-            refusal = judge_refusal(said, name=self.name)
+            text = "\n".join(line for line in lines if " level=debug " not in line)[-command.STDERR_KEPT :].strip()
+            refusal = judge_refusal(text, name=self.name)
             if not refusal.passing or self.retries == 0:
                 often = f" It was tried {tried} times." if tried > 1 else ""
-                raise RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=said)
+                raise RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=text)
             self.retries -= 1
             tried += 1
             self.notes.append(f"{refusal.cause} Tried again after {self.wait:g} s.")
@@ -149,8 +149,8 @@ class _Attempts(Data, frozen=False):
 
     def _hear(self, line: str) -> None:
         """Raise RegistryError where the registry asks for more patience than skopeo has; say what it waits for."""
-        asked = re.search(r"Detected 'Retry-After' header \\*\"([^\"\\]*)", line)
-        seconds = 0 if asked is None else _seconds(asked[1])
+        match = re.search(r"Detected 'Retry-After' header \\*\"([^\"\\]*)", line)
+        seconds = 0 if match is None else _seconds(match[1])
         if seconds > _PATIENCE:
             host = self.name.partition("/")[0]
             raise RegistryError(

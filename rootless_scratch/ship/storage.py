@@ -29,15 +29,15 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> s
 
     That is None where it was asked for by its ID. Raises ImageNotFoundError, CommandError.
     """
-    asked = command.ask(
+    inspected = command.ask(
         ["buildah", "inspect", "--type", "image", "--", name], environment=environment, timeout=60, check=False
     )
-    said = asked.stderr.decode("utf-8", "replace")
-    if asked.exit_code != 0 and is_unknown(said):
+    stderr = inspected.stderr.decode("utf-8", "replace")
+    if inspected.exit_code != 0 and is_unknown(stderr):
         raise _not_found(name, environment)
-    if asked.exit_code != 0:
-        raise command.failed(["buildah", "inspect", name], exit_code=asked.exit_code, stderr=asked.stderr)
-    described = json.loads(asked.stdout)
+    if inspected.exit_code != 0:
+        raise command.failed(["buildah", "inspect", name], exit_code=inspected.exit_code, stderr=inspected.stderr)
+    described = json.loads(inspected.stdout)
     image_id = str(described["FromImageID"])
     full = str(described.get("FromImage") or "")
     place, written = os.path.split(layout)

@@ -18,7 +18,7 @@ from containers import LOOP, Home, containers, left, make_image
 import rootless_scratch as rs
 from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.container.readiness import answers
-from rootless_scratch.engine.request.options import request
+from rootless_scratch.engine.request.options import request_of
 from rootless_scratch.engine.request.request import Port
 from rootless_scratch.engine.request.values import parse_ports
 
@@ -296,7 +296,7 @@ def test_ports_are_read_as_words_and_as_a_mapping() -> None:
         port("127.0.0.1", 5353, 53, "udp"),
         port("::1", 0, 82),
     )
-    assert request("i", (), {"publish": {80: None}}).ports == (port("", 0, 80),)
+    assert request_of("i", (), {"publish": {80: None}}).ports == (port("", 0, 80),)
 
 
 @pytest.fixture

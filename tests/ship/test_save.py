@@ -120,7 +120,7 @@ def test_killed_at_any_moment_a_save_leaves_the_old_archive_or_the_new(tmp_path:
 def test_a_program_that_does_nothing_is_ended_and_one_that_works_is_not() -> None:
     lines: list[str] = []
     work = "for i in 1 2 3 4 5 6 7 8; do echo $i; head -c 4000 /dev/zero >/dev/null; sleep 0.1; done; exit 3"
-    done = follow(["bash", "-c", work], environment=os.environ, idle=60, told=lines.append)
+    done = follow(["bash", "-c", work], environment=os.environ, idle=60, on_stdout=lines.append)
     assert (done.exit_code, lines) == (3, list("12345678"))
     error = refusal(lambda: follow(["sleep", "100"], environment=os.environ, idle=0.3), CommandTimeoutError)
     assert "did nothing for 0.3 s" in error.message

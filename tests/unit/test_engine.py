@@ -16,7 +16,7 @@ from rootless_scratch.engine.container.launch import missing_controllers
 from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.request.destination import destination_of
-from rootless_scratch.engine.request.options import request
+from rootless_scratch.engine.request.options import request_of
 from rootless_scratch.engine.request.values import parse_env, parse_port, parse_volume
 from rootless_scratch.engine.service.local import found_service
 from rootless_scratch.engine.service.remote import way_to
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def asked(**options: Any) -> Request:  # noqa: ANN401 - the words of Options
-    return request("hello", (), options)  # type: ignore[arg-type] # whatever a test wants to see refused
+    return request_of("hello", (), options)  # type: ignore[arg-type] # whatever a test wants to see refused
 
 
 @pytest.mark.parametrize(
@@ -227,16 +227,16 @@ def test_what_podman_says_becomes_a_cause_and_a_fix(text: str, kind: type[Scratc
     ],
 )
 def test_the_last_words_of_a_runtime_are_explained(said: bytes, rule: str) -> None:
-    finding = explaining.explain(1, wrote=len(said), said=said)
+    finding = explaining.explain(1, wrote=len(said), output=said)
     assert finding is not None
     assert finding.rule == rule
 
 
 def test_the_words_of_a_program_that_ran_are_not_explained() -> None:
     said = b"exec /hello: no such file or directory\n"
-    assert explaining.explain(0, wrote=len(said), said=said) is None
-    assert explaining.explain(1, wrote=len(said) + 5, said=said) is None
-    assert explaining.explain(1, wrote=9 + len(said), said=b"starting\n" + said) is None
+    assert explaining.explain(0, wrote=len(said), output=said) is None
+    assert explaining.explain(1, wrote=len(said) + 5, output=said) is None
+    assert explaining.explain(1, wrote=9 + len(said), output=b"starting\n" + said) is None
 
 
 def test_frames_are_put_together_however_they_are_cut() -> None:

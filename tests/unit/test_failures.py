@@ -55,7 +55,7 @@ def test_what_is_about_the_program_names_it(said: str, cause: str) -> None:
 
 def test_a_chain_of_scripts_that_is_too_long_is_explained() -> None:
     said = b"exec /s6: too many levels of symbolic links\n"
-    finding = explaining.explain(1, wrote=len(said), said=said)
+    finding = explaining.explain(1, wrote=len(said), output=said)
     assert finding is not None
     assert (finding.rule, finding.subject) == ("script-too-deep", "/s6")
 
@@ -117,7 +117,7 @@ def test_a_limit_that_a_runtime_meets_is_told_as_one(said: str, cause: str) -> N
     ],
 )
 def test_what_a_kernel_or_a_loader_says_of_files_that_it_cannot_load(said: str, rule: str, word: str) -> None:
-    finding = explaining.explain(127, wrote=len(said), said=said.encode())
+    finding = explaining.explain(127, wrote=len(said), output=said.encode())
     assert finding is not None
     assert finding.rule == rule
     assert word in finding.message

@@ -13,7 +13,7 @@ import tinyelf
 from rootless_scratch import command
 from rootless_scratch.errors import BuildError
 from rootless_scratch.ship.refusals import judge_refusal
-from rootless_scratch.troubles import trouble_met, trouble_said
+from rootless_scratch.troubles import trouble_in, trouble_met
 
 if TYPE_CHECKING:
     import subprocess
@@ -64,7 +64,7 @@ main.main()
     ],
 )
 def test_whoever_says_it_it_is_told_alike(said: str, told: str) -> None:
-    found = trouble_said(said)
+    found = trouble_in(said)
     assert found is not None
     assert told in found.cause
     refusal = judge_refusal(said, name="host/name:tag")
@@ -79,7 +79,7 @@ def test_whoever_says_it_it_is_told_alike(said: str, told: str) -> None:
     "said", ["", "Error: denied", "Error: exec /x: permission denied", "hello: out of memory"]
 )
 def test_what_has_another_cause_is_not_taken_for_a_limit(said: str) -> None:
-    assert trouble_said(said) is None
+    assert trouble_in(said) is None
 
 
 def test_a_crash_of_another_kind_is_told_by_its_first_line() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rootless_scratch.errors import EngineError
-from rootless_scratch.troubles import trouble_met, trouble_said
+from rootless_scratch.troubles import trouble_in, trouble_met
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +66,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     def refusal(self) -> str:
         """Why the service refused, in its own message."""
         try:
-            said = json.loads(self.body)
-            return str(said["message"] or said["cause"])
+            answer = json.loads(self.body)
+            return str(answer["message"] or answer["cause"])
         except (ValueError, KeyError, TypeError):
             return self.body.decode("utf-8", "replace").strip() or f"HTTP status {self.status}"
 
@@ -172,7 +172,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             raise
 
     def _gone(self, error: OSError) -> EngineError:
-        trouble = trouble_met(error) or trouble_said(logged(self.log or os.devnull))
+        trouble = trouble_met(error) or trouble_in(logged(self.log or os.devnull))
         if trouble is not None:
             return EngineError(trouble.after("The podman service cannot be used"), fix=trouble.fix)
         what = "did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))

@@ -56,19 +56,19 @@ def load(client: Client, path: str) -> None:
     response.expect("podman does not load an image of ours", fix=fix)
 
 
-def provide(client: Client, asked: Request) -> None:
+def provide(client: Client, request: Request) -> None:
     """Pull the image where `--pull` asks for it and storage lacks it; see that it is of the platform asked for.
 
     Raises ImageNotFoundError, EngineError.
     """
-    found = config_of(client, asked.image)
-    if asked.pull and (found is None or not _fits(found, asked.platform)):
-        _pull(client, asked)
-        found = config_of(client, asked.image)
-    if found is not None and not _fits(found, asked.platform):
+    found = config_of(client, request.image)
+    if request.pull and (found is None or not _fits(found, request.platform)):
+        _pull(client, request)
+        found = config_of(client, request.image)
+    if found is not None and not _fits(found, request.platform):
         here = "/".join(filter(None, (found.get("Os"), found.get("Architecture"), found.get("Variant"))))
         raise ImageNotFoundError(
-            f"The image {asked.image!r} in local storage is for {here}, not for {asked.platform}.",
+            f"The image {request.image!r} in local storage is for {here}, not for {request.platform}.",
             fix="Build it of programs for that platform, pull it with --pull, or leave out --platform.",
         )
 
@@ -80,10 +80,10 @@ def _fits(found: dict[str, Any], platform: Platform | None) -> bool:
     return same and platform.variant in (None, found.get("Variant") or "")
 
 
-def _pull(client: Client, asked: Request) -> None:
-    target = f"/images/pull?reference={quoted(asked.image)}&policy=always"
-    if asked.platform is not None:
-        of = asked.platform
+def _pull(client: Client, request: Request) -> None:
+    target = f"/images/pull?reference={quoted(request.image)}&policy=always"
+    if request.platform is not None:
+        of = request.platform
         for name, value in (("OS", of.os), ("Arch", of.architecture), ("Variant", of.variant)):
             target += f"&{name}={quoted(value)}" if value else ""
     response = client.request("POST", target, patience=_PULL_PATIENCE)
@@ -91,12 +91,12 @@ def _pull(client: Client, asked: Request) -> None:
     problem = None if response.ok else response.refusal()
     for line in response.body.splitlines() if response.ok else ():
         try:
-            said = json.loads(line)
+            report = json.loads(line)
         except ValueError:
             continue
-        problem = said.get("error") or problem
+        problem = report.get("error") or problem
     if problem:
         raise EngineError(
-            f"The image {asked.image!r} could not be pulled: {problem.strip().rstrip('.')}.",
+            f"The image {request.image!r} could not be pulled: {problem.strip().rstrip('.')}.",
             fix="Check the name and the network; `podman login` where the registry asks for an account.",
         )

@@ -11,7 +11,7 @@ from rootless_scratch.engine.container import readiness
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.running import RunningContainer
-from rootless_scratch.engine.request.options import ContainerOptions, Options, request
+from rootless_scratch.engine.request.options import ContainerOptions, Options, request_of
 from rootless_scratch.engine.request.values import parse_ports
 from rootless_scratch.errors import EngineError, HostError, UsageError
 
@@ -56,17 +56,17 @@ def container(
     if options.get("network") == "host":
         _check_same_ports(ports)
         options["publish"] = ()
-    asked = request(image, arguments, cast("Options", options))
+    request = request_of(image, arguments, cast("Options", options))
     notes = Notes(None)
     with contextlib.ExitStack() as stack:
-        begun = stack.enter_context(contextlib.closing(Opening(asked.destination)))
-        call = Call(asked=asked, opening=begun, notes=notes)
+        begun = stack.enter_context(contextlib.closing(Opening(request.destination)))
+        call = Call(request=request, opening=begun, notes=notes)
         held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
         stack.callback(recording.close)
         running = RunningContainer(
             held,
             recording,
-            name=asked.name or call.lease.container,
+            name=request.name or call.lease.container,
             notes=notes.kept,
             ports=ports,
             network=options.get("network"),
@@ -83,7 +83,7 @@ def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack)
     except HostError as error:
         from rootless_scratch.engine.diagnose.failures import NetworkMissingError
 
-        if not (isinstance(error, NetworkMissingError) and call.asked.ports):
+        if not (isinstance(error, NetworkMissingError) and call.request.ports):
             raise
         raise HostError(
             error.message,
@@ -93,16 +93,16 @@ def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack)
 
 
 def _attempt(
-    call: Call, shared: tuple[Port, ...], container: Lifecycle, asked: Request, network: str
+    call: Call, shared: tuple[Port, ...], container: Lifecycle, request: Request, network: str
 ) -> Recording:
     """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
     from rootless_scratch.engine.container.recording import Recording
 
     _check_free(shared, container.service.host or _SELF)
-    created(container, call, asked, network)
-    recording = Recording(container.connect(asked))
+    created(container, call, request, network)
+    recording = Recording(container.connect(request))
     try:
-        container.start(asked)
+        container.start(request)
     except BaseException:
         recording.close()
         raise

@@ -93,12 +93,12 @@ def execute(
 
 
 def _refused(response: Response) -> EngineError:
-    said = response.refusal().rstrip(".")
-    if "running" in said or "state improper" in said:
+    reason = response.refusal().rstrip(".")
+    if "running" in reason or "state improper" in reason:
         return EngineError(
             "The container has ended, so nothing can be started in it.", fix="Read what it said: `logs()`."
         )
-    return EngineError(f"podman could not start the program: {said}.", fix="Check the program's path.")
+    return EngineError(f"podman could not start the program: {reason}.", fix="Check the program's path.")
 
 
 def _exit_code(client: Client, session: str, deadline: float | None, argv: Sequence[str]) -> int:

@@ -61,7 +61,7 @@ class Notes:
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What a container is wanted for, and what has been begun for it."""
 
-    asked: Request
+    request: Request
     opening: Opening
     notes: Notes
 
@@ -101,10 +101,10 @@ def launch(
     return _launch_on(service, call, attempt, stack, engine=engine)
 
 
-def created(container: Lifecycle, call: Call, asked: Request, network: str) -> None:
+def created(container: Lifecycle, call: Call, request: Request, network: str) -> None:
     """Create it; what cannot be enforced is noted, or refused where it was asked for strictly."""
-    for problem in _unenforced(asked, container.create(asked, network), call, container):
-        if asked.strict:
+    for problem in _unenforced(request, container.create(request, network), call, container):
+        if request.strict:
             raise HostError(problem, fix="Leave out --strict to run without; `rootless-scratch doctor` says more.")
         call.notes.add(problem)
 
@@ -144,12 +144,12 @@ def _launch_on(
 
     remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
     private.sweep(temporary_directory(call.variables))
-    asked = _prepared(call, service)
+    request = _prepared(call, service)
     call.opening.used = True
     with contextlib.ExitStack() as own:
         container = own.enter_context(Lifecycle(service, call.lease, call.variables))
         try:
-            made = _with_network(container, call, asked, service, attempt)
+            made = _with_network(container, call, request, service, attempt)
         except IdsMissingError:
             if not _may_be_caller(call, service):
                 raise
@@ -158,36 +158,36 @@ def _launch_on(
                 "Your account has no subordinate ids, so the program runs as user 0 of its container, which is "
                 "you yourself, in place of the image's user."
             )
-            asked = msgspec.structs.replace(asked, user="0", userns=call.asked.userns)
-            made = _with_network(container, call, asked, service, attempt)
+            request = msgspec.structs.replace(request, user="0", userns=call.request.userns)
+            made = _with_network(container, call, request, service, attempt)
         stack.push(own.pop_all())
     return container, made
 
 
 def _prepared(call: Call, service: Service) -> Request:
     """What was asked for, with what had to be looked up, once the image and the name are there to be had."""
-    asked = call.asked
-    if asked.pull or asked.platform is not None:
+    request = call.request
+    if request.pull or request.platform is not None:
         from rootless_scratch.engine.api.images import provide
 
-        provide(service.client, asked)
-    if asked.replace and asked.name is not None:
+        provide(service.client, request)
+    if request.replace and request.name is not None:
         from rootless_scratch.engine.container.removal import remove_container
 
-        remove_container(service.client, asked.name, how="")
-    if asked.mounts:
+        remove_container(service.client, request.name, how="")
+    if request.mounts:
         from rootless_scratch.engine.container.mapping import mapped
 
-        asked, note = mapped(asked, service)
+        request, note = mapped(request, service)
         if note is not None:
             call.notes.add(note)
-    return asked
+    return request
 
 
 def _may_be_caller(call: Call, service: Service) -> bool:
     """Whether the image's user may be replaced by the only one that this account has."""
-    asked = call.asked
-    if asked.user is not None or asked.userns is not None or asked.strict or service.elsewhere:
+    request = call.request
+    if request.user is not None or request.userns is not None or request.strict or service.elsewhere:
         return False
     from rootless_scratch.engine.container.mapping import has_subordinate_ids
 
@@ -197,32 +197,32 @@ def _may_be_caller(call: Call, service: Service) -> bool:
 def _with_network(
     container: Lifecycle,
     call: Call,
-    asked: Request,
+    request: Request,
     service: Service,
     attempt: Callable[[Lifecycle, Request, str], _T],
 ) -> _T:
     """Attempt it with the network that is possible."""
     from rootless_scratch.engine.diagnose.failures import NetworkMissingError
 
-    network, problem = _choose_network(asked, service)
+    network, problem = _choose_network(request, service)
     if problem is None:
         try:
-            return attempt(container, asked, network)
+            return attempt(container, request, network)
         except NetworkMissingError as error:
-            if asked.network is not None:
+            if request.network is not None:
                 raise
             problem = error.reason
             container.remove()
-    if asked.ports:
+    if request.ports:
         raise NetworkMissingError(f"{problem}, so no port can be published")
     call.notes.add(f"The container has no network, because {problem}.")
-    return attempt(container, asked, "none")
+    return attempt(container, request, "none")
 
 
-def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
+def _choose_network(request: Request, service: Service) -> tuple[str, str | None]:
     """The network to try, and why it cannot work where that is plain beforehand."""
-    if asked.network is not None:
-        return asked.network, None
+    if request.network is not None:
+        return request.network, None
     if service.elsewhere:
         # Only trying tells.
         return "private", None
@@ -231,12 +231,12 @@ def _choose_network(asked: Request, service: Service) -> tuple[str, str | None]:
     return "private", private_network_problem()
 
 
-def missing_controllers(asked: Request, root: str = "") -> list[str]:
+def missing_controllers(request: Request, root: str = "") -> list[str]:
     """The controllers that limits were asked of, and that cgroup v2 does not give this user.
 
     podman 5 then starts the container without these limits, and warns of nothing.
     """
-    limits = {"cpu": asked.cpus, "memory": asked.memory, "pids": asked.pids_limit}
+    limits = {"cpu": request.cpus, "memory": request.memory, "pids": request.pids_limit}
     wanted = [name for name, limit in limits.items() if limit is not None]
     if not wanted or is_rootful() or cgroup_mode(root) != "v2":
         return []
@@ -244,7 +244,7 @@ def missing_controllers(asked: Request, root: str = "") -> list[str]:
     return [name for name in wanted if name not in there]
 
 
-def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container: Lifecycle) -> Iterator[str]:
+def _unenforced(request: Request, warnings: tuple[str, ...], call: Call, container: Lifecycle) -> Iterator[str]:
     """What was asked for and cannot be had: podman's warnings, and what it does not warn of."""
     from rootless_scratch.engine.diagnose.failures import limits_ignored
 
@@ -258,14 +258,14 @@ def _unenforced(asked: Request, warnings: tuple[str, ...], call: Call, container
             yield f"podman warns: {warning.rstrip('.')}."
     here = container.service.host is None
     if here and not container.service.elsewhere:
-        missing = missing_controllers(asked)
+        missing = missing_controllers(request)
         if missing:
             yield (
                 f"The limits are not enforced: the cgroup controllers {', '.join(missing)} are not delegated to "
                 "this user."
             )
-    if here and asked.health_cmd is not None and not has_service_manager(call.variables):
+    if here and request.health_cmd is not None and not has_service_manager(call.variables):
         yield (
             "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "
-            f"`podman healthcheck run {asked.name or 'CONTAINER'}` does it by hand."
+            f"`podman healthcheck run {request.name or 'CONTAINER'}` does it by hand."
         )

@@ -91,32 +91,33 @@ class Lifecycle:
         else:
             self._lease.end()
 
-    def create(self, asked: Request, network: str) -> tuple[str, ...]:
+    def create(self, request: Request, network: str) -> tuple[str, ...]:
         """Create it; returns podman's warnings. Raises ImageNotFoundError, HostError, EngineError."""
-        spec = specification.generator(asked, name=self._lease.container, owner=self._lease.owner, network=network)
-        wanted = Wanted(name=asked.name or self._lease.container, socket=self._client.path, since=time.time())
-        self._lease.expects(wanted)
+        lease = self._lease
+        spec = specification.generator(request, name=lease.container, owner=lease.owner, network=network)
+        wanted = Wanted(name=request.name or lease.container, socket=self._client.path, since=time.time())
+        lease.expects(wanted)
         self._exists = None
         response = self._client.request("POST", "/containers/create", spec)
         self._exists = response.ok
         if not response.ok:
-            self._lease.expects(None)
+            lease.expects(None)
             _check_version(response)
-            raise self._create_failure(response.refusal(), asked)
+            raise self._create_failure(response.refusal(), request)
         answer = response.json()
         self._id = wanted.id = str(answer["Id"])
-        self._lease.expects(wanted)
+        lease.expects(wanted)
         _check_version(response)
         warnings = tuple(str(warning) for warning in answer.get("Warnings") or ())
-        self._limited = asked.memory is not None and not any(map(failures.limits_ignored, warnings))
+        self._limited = request.memory is not None and not any(map(failures.limits_ignored, warnings))
         return warnings
 
-    def _create_failure(self, refusal: str, asked: Request) -> ScratchError:
-        error = failures.create_failure(refusal, asked, elsewhere=self.service.address)
+    def _create_failure(self, refusal: str, request: Request) -> ScratchError:
+        error = failures.create_failure(refusal, request, elsewhere=self.service.address)
         if isinstance(error, ImageNotFoundError):
             from rootless_scratch.engine.api.images import names_near
 
-            near = names_near(self._client.path, asked.image)
+            near = names_near(self._client.path, request.image)
             if near:
                 return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
         return error
@@ -131,7 +132,7 @@ class Lifecycle:
         """Its ID, once it is created."""
         return self._id
 
-    def connect(self, asked: Request, *, streams: str = "stdout=true&stderr=true&stdin=false") -> Attached:
+    def connect(self, request: Request, *, streams: str = "stdout=true&stderr=true&stdin=false") -> Attached:
         """A connection to its streams, from before its start on, for the caller to close.
 
         The runtime makes it ready here, and may refuse. Raises CommandNotFoundError, CannotInvokeError, HostError,
@@ -140,42 +141,42 @@ class Lifecycle:
         # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
         attached = self._client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
         if not isinstance(attached, Attached):
-            raise failures.start_failure(attached.refusal(), asked)
+            raise failures.start_failure(attached.refusal(), request)
         return attached
 
     @contextmanager
     def attach(
-        self, asked: Request, *, stdin: int | bytes, stdout: int | None, stderr: int | None
+        self, request: Request, *, stdin: int | bytes, stdout: int | None, stderr: int | None
     ) -> Iterator[Attachment]:
         """Its streams; raises like `connect`.
 
         stdin has a connection of its own: where a program leaves it unread, podman 4.3 now and then writes its
         complaint into the midst of a frame of output, or ends the connection before the output has come.
         """
-        apart = asked.interactive and not asked.tty
-        both = f"stdout=true&stderr=true&stdin={'true' if asked.interactive and asked.tty else 'false'}"
+        apart = request.interactive and not request.tty
+        both = f"stdout=true&stderr=true&stdin={'true' if request.interactive and request.tty else 'false'}"
         with contextlib.ExitStack() as stack:
-            attached = self.connect(asked, streams=both)
+            attached = self.connect(request, streams=both)
             reading = stack.enter_context(attached.connection)
             writing = reading
             if apart:
-                only = self.connect(asked, streams="stdout=false&stderr=false&stdin=true")
+                only = self.connect(request, streams="stdout=false&stderr=false&stdin=true")
                 writing = stack.enter_context(only.connection)
                 writing.settimeout(0)
-            output = Demultiplexer(reading, attached.early, stdout=stdout, stderr=stderr, framed=not asked.tty)
+            output = Demultiplexer(reading, attached.early, stdout=stdout, stderr=stderr, framed=not request.tty)
             feed = None
-            if asked.interactive:
-                feed = Feed(stdin, writing, keys=asked.detach_keys if asked.tty else b"")
-            ours = stdin if asked.interactive and asked.tty and isinstance(stdin, int) else None
-            terminal = Terminal(ours, others=(stdout,) if asked.tty else ())
+            if request.interactive:
+                feed = Feed(stdin, writing, keys=request.detach_keys if request.tty else b"")
+            ours = stdin if request.interactive and request.tty and isinstance(stdin, int) else None
+            terminal = Terminal(ours, others=(stdout,) if request.tty else ())
             with contextlib.closing(output):
                 yield Attachment(output=output, feed=feed, terminal=terminal)
 
-    def start(self, asked: Request) -> None:
+    def start(self, request: Request) -> None:
         """Start its program; raises like `connect`."""
         response = self._client.request("POST", self.target("/start"))
         if not response.ok:
-            raise failures.start_failure(response.refusal(), asked)
+            raise failures.start_failure(response.refusal(), request)
 
     def leave(self) -> str:
         """From now on it is podman's alone, and stays at the end of the block; its ID."""
@@ -234,14 +235,14 @@ class Lifecycle:
             )
         code = _KILLED if exit_code is None else exit_code
         wrote = output.stdout.size + output.stderr.size
-        said = output.stderr.tail if output.framed else output.stdout.tail
+        tail = output.stderr.tail if output.framed else output.stdout.tail
         return RunResult(
             exit_code=TIMED_OUT if watch.timed_out else code,
             timed_out=watch.timed_out,
             stdout=bytes(output.stdout.captured),
             stderr=bytes(output.stderr.captured),
-            explanation=explaining.explain(code, wrote=wrote, said=said),
-            last_words=said,
+            explanation=explaining.explain(code, wrote=wrote, output=tail),
+            last_words=tail,
             ends_mid_line=output.mid_line,
             out_of_memory=self.out_of_memory or (not watch.killed and self._died_at_limit(code)),
         )

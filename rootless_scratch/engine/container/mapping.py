@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.service.local import Service
 
 
-def mapped(asked: Request, service: Service) -> tuple[Request, str | None]:
+def mapped(request: Request, service: Service) -> tuple[Request, str | None]:
     """The request with an id mapping that makes the program's user the caller, and a note where there is none.
 
     That is done only where a file or directory of the host is mounted, and no user namespace was asked for: user
@@ -25,23 +25,23 @@ def mapped(asked: Request, service: Service) -> tuple[Request, str | None]:
     caller anyway, what belongs to root's service is root's to decide, and on another host the caller is nobody.
     """
     client = service.client
-    binds = any(mount.source.startswith("/") for mount in asked.mounts)
-    if not binds or asked.userns is not None or os.geteuid() == 0 or not _is_callers(service):
-        return asked, None
-    user = asked.user
+    binds = any(mount.source.startswith("/") for mount in request.mounts)
+    if not binds or request.userns is not None or os.geteuid() == 0 or not _is_callers(service):
+        return request, None
+    user = request.user
     if user is None:
-        found = config_of(client, asked.image)
+        found = config_of(client, request.image)
         user = "" if found is None else str(found.get("User") or "")
     ids = re.fullmatch(r"(\d+)(?::(\d+))?", user)
     if ids is None:
         named = f"The user {user!r} is known by its name alone, so what it writes into --volume is not yours."
-        return asked, named if user else None
+        return request, named if user else None
     if int(ids[1]) == 0:
-        return asked, None
+        return request, None
     # A group that is not named is that of the image's passwd, mostly the user's number, else 0. podman 4.3 cannot
     # map the caller's group to 0: it writes a range of no ids, which the kernel refuses.
     group = ids[2] if int(ids[2] or 0) else ids[1]
-    return msgspec.structs.replace(asked, userns=f"keep-id:uid={ids[1]},gid={group}"), None
+    return msgspec.structs.replace(request, userns=f"keep-id:uid={ids[1]},gid={group}"), None
 
 
 def has_subordinate_ids(variables: Mapping[str, str]) -> bool:

@@ -123,18 +123,18 @@ def _ended(container: RunningContainer) -> EndedEarlyError:
     from rootless_scratch.engine.diagnose.explaining import explain
     from rootless_scratch.engine.stdio.streams import TAIL
 
-    code, said = container.wait(), container.last_words(stdout=False)
+    code, tail = container.wait(), container.last_words(stdout=False)
     wrote = len(container.last_words(stdout=True))
     error = EndedEarlyError(
         f"The program ended with the exit code {code} before it was ready.{_quoted(container)}",
         fix="See what it says; rs.run shows the same to its end.",
         exit_code=code,
-        last_words=said,
+        last_words=tail,
         out_of_memory=container.out_of_memory,
         detail=_detail(container),
     )
     # Of a program that said as much as is kept, it is not known that it said no more.
-    error.explanation = explain(code, wrote=wrote if wrote < TAIL else TAIL + 1, said=said)
+    error.explanation = explain(code, wrote=wrote if wrote < TAIL else TAIL + 1, output=tail)
     return error
 
 

@@ -43,7 +43,7 @@ class RunningContainer:
         self.notes = tuple(notes)
         self._container = container
         self._recording = recording
-        self._asked = ports
+        self._ports = ports
         self._network = network
         self._exit_code: int | None = None
 
@@ -85,7 +85,7 @@ class RunningContainer:
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where the host answers for its TCP ports that were to be published."""
-        return tuple(self.address(port.container) for port in self._asked if port.protocol == "tcp")
+        return tuple(self.address(port.container) for port in self._ports if port.protocol == "tcp")
 
     def logs(
         self, *, follow: bool = False, stdout: bool = True, stderr: bool = True, timeout: float | None = None

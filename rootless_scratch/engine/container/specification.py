@@ -32,87 +32,87 @@ _ROOT_LIMIT = 1_048_576
 _LEAST_PID_MAX = 32_768
 
 
-def generator(asked: Request, *, name: str, owner: str, network: str) -> dict[str, Any]:
+def generator(request: Request, *, name: str, owner: str, network: str) -> dict[str, Any]:
     """The SpecGenerator: what was asked for, hardened.
 
     The root is read-only (WRITABLE lies in memory), there is no capability, no way to new privileges, and
     podman's own seccomp filter; the user is the image's unless the caller named one. `Request` has a way out
     of each.
     """
-    taken = {mount.target.rstrip("/") for mount in asked.mounts}
-    taken |= {memory.target.rstrip("/") for memory in asked.memories}
+    taken = {mount.target.rstrip("/") for mount in request.mounts}
+    taken |= {memory.target.rstrip("/") for memory in request.memories}
     spec: dict[str, Any] = {
-        "image": asked.image,
-        "name": asked.name or name,
-        "labels": dict(asked.labels) | {OWNER_LABEL: owner},
-        "env": dict(asked.env),
-        "read_only_filesystem": not asked.writable,
+        "image": request.image,
+        "name": request.name or name,
+        "labels": dict(request.labels) | {OWNER_LABEL: owner},
+        "env": dict(request.env),
+        "read_only_filesystem": not request.writable,
         "cap_drop": ["all"],
-        "no_new_privileges": not asked.allow_new_privileges,
+        "no_new_privileges": not request.allow_new_privileges,
         "netns": {"nsmode": network if network in NETWORKS else "bridge"},
-        "mounts": [_in_memory(path) for path in _writable(asked) if path not in taken]
-        + [_memory(memory) for memory in asked.memories]
-        + [_bind(mount) for mount in asked.mounts if mount.source.startswith("/")],
-        "volumes": [_volume(mount) for mount in asked.mounts if not mount.source.startswith("/")],
+        "mounts": [_in_memory(path) for path in _writable(request) if path not in taken]
+        + [_memory(memory) for memory in request.memories]
+        + [_bind(mount) for mount in request.mounts if mount.source.startswith("/")],
+        "volumes": [_volume(mount) for mount in request.mounts if not mount.source.startswith("/")],
         # What is attached is the output; conmon need not write it to the disk unless somebody may ask for it.
-        "log_configuration": {"driver": "k8s-file" if asked.stays else "none"},
+        "log_configuration": {"driver": "k8s-file" if request.stays else "none"},
         "systemd": "false",
-        "r_limits": _limits(asked.ulimits),
+        "r_limits": _limits(request.ulimits),
     }
     if network not in NETWORKS:
         spec["Networks"] = {network: {}}
-    if asked.ports:
-        spec["portmappings"] = [_mapping(port) for port in asked.ports]
-    if asked.timeout is not None:
-        spec["timeout"] = max(1, round(asked.timeout)) if asked.detach else int(asked.timeout) + TIMEOUT_MARGIN
-    return spec | _program(asked) | _rights(asked) | _resources(asked) | _beside(asked)
+    if request.ports:
+        spec["portmappings"] = [_mapping(port) for port in request.ports]
+    if (seconds := request.timeout) is not None:
+        spec["timeout"] = max(1, round(seconds)) if request.detach else int(seconds) + TIMEOUT_MARGIN
+    return spec | _program(request) | _rights(request) | _resources(request) | _beside(request)
 
 
-def _writable(asked: Request) -> tuple[str, ...]:
+def _writable(request: Request) -> tuple[str, ...]:
     """Below a read-only root podman 4.3 has no place for the secrets, but for a tmpfs of ours."""
-    return (*WRITABLE, "/run/secrets") if any(not secret.variable for secret in asked.secrets) else WRITABLE
+    return (*WRITABLE, "/run/secrets") if any(not secret.variable for secret in request.secrets) else WRITABLE
 
 
-def _program(asked: Request) -> dict[str, Any]:
+def _program(request: Request) -> dict[str, Any]:
     """What is started, and what it finds."""
     spec: dict[str, Any] = {}
-    if asked.arguments:
-        spec["command"] = list(asked.arguments)
-    if asked.entrypoint is not None:
-        spec["entrypoint"] = list(asked.entrypoint)
-    if asked.workdir is not None:
-        spec["work_dir"] = asked.workdir
-    if asked.tty:
+    if request.arguments:
+        spec["command"] = list(request.arguments)
+    if request.entrypoint is not None:
+        spec["entrypoint"] = list(request.entrypoint)
+    if request.workdir is not None:
+        spec["work_dir"] = request.workdir
+    if request.tty:
         spec["terminal"] = True
-    if asked.interactive:
+    if request.interactive:
         spec["stdin"] = True
-    if asked.init:
+    if request.init:
         spec["init"] = True
-    if asked.health_cmd is not None:
-        spec["healthconfig"] = {"Test": ["CMD", *asked.health_cmd], **_HEALTH}
-    if asked.secrets:
-        spec["secrets"] = [_secret(secret) for secret in asked.secrets if not secret.variable]
-        spec["secret_env"] = {secret.target: secret.name for secret in asked.secrets if secret.variable}
+    if request.health_cmd is not None:
+        spec["healthconfig"] = {"Test": ["CMD", *request.health_cmd], **_HEALTH}
+    if request.secrets:
+        spec["secrets"] = [_secret(secret) for secret in request.secrets if not secret.variable]
+        spec["secret_env"] = {secret.target: secret.name for secret in request.secrets if secret.variable}
     return spec
 
 
-def _rights(asked: Request) -> dict[str, Any]:
+def _rights(request: Request) -> dict[str, Any]:
     spec: dict[str, Any] = {}
-    if asked.user is not None:
-        spec["user"] = asked.user
-    if asked.userns is not None:
-        mode, _, value = asked.userns.partition(":")
+    if request.user is not None:
+        spec["user"] = request.user
+    if request.userns is not None:
+        mode, _, value = request.userns.partition(":")
         spec["userns"] = {"nsmode": mode, "value": value}
-    if asked.cap_add:
-        spec["cap_add"] = list(asked.cap_add)
-    if asked.seccomp is not None:
-        spec["seccomp_profile_path"] = asked.seccomp
+    if request.cap_add:
+        spec["cap_add"] = list(request.cap_add)
+    if request.seccomp is not None:
+        spec["seccomp_profile_path"] = request.seccomp
     return spec
 
 
-def _beside(asked: Request) -> dict[str, Any]:
+def _beside(request: Request) -> dict[str, Any]:
     """The namespaces of another container in place of its own, or the files of an image, read-only."""
-    beside = asked.beside
+    beside = request.beside
     if beside is None:
         return {}
     spec: dict[str, Any] = {key: {"nsmode": mode, "value": whose} for key, mode, whose in beside.namespaces}
@@ -121,16 +121,16 @@ def _beside(asked: Request) -> dict[str, Any]:
     return spec
 
 
-def _resources(asked: Request) -> dict[str, Any]:
+def _resources(request: Request) -> dict[str, Any]:
     """Limits of control groups: OCI runtime-spec v1.1 config-linux.md."""
     limits: dict[str, Any] = {}
-    if asked.memory is not None:
+    if request.memory is not None:
         # With as much swap again, as `podman run --memory` has it.
-        limits["memory"] = {"limit": asked.memory, "swap": asked.memory * 2}
-    if asked.cpus is not None:
-        limits["cpu"] = {"period": CPU_PERIOD, "quota": round(asked.cpus * CPU_PERIOD)}
-    if asked.pids_limit is not None:
-        limits["pids"] = {"limit": asked.pids_limit}
+        limits["memory"] = {"limit": request.memory, "swap": request.memory * 2}
+    if request.cpus is not None:
+        limits["cpu"] = {"period": CPU_PERIOD, "quota": round(request.cpus * CPU_PERIOD)}
+    if request.pids_limit is not None:
+        limits["pids"] = {"limit": request.pids_limit}
     return {"resource_limits": limits} if limits else {}
 
 
@@ -185,18 +185,18 @@ def _mapping(port: Port) -> dict[str, Any]:
     return mapping
 
 
-def _limits(asked: tuple[Limit, ...]) -> list[dict[str, Any]]:
+def _limits(ulimits: tuple[Limit, ...]) -> list[dict[str, Any]]:
     """The limits asked for, and our own where podman would ask for higher ones than this root may set.
 
     For root podman asks for 1048576 files and processes, which fails in CI containers whose root has no
     CAP_SYS_RESOURCE (`error setting rlimit type 7: operation not permitted`).
     """
-    limits = [{"type": limit.name, "soft": limit.soft, "hard": limit.hard} for limit in asked]
+    limits = [{"type": limit.name, "soft": limit.soft, "hard": limit.hard} for limit in ulimits]
     if os.geteuid() != 0 or effective_capabilities() >> CAP_SYS_RESOURCE & 1:
         return limits
     import resource
 
-    taken = {limit.name for limit in asked}
+    taken = {limit.name for limit in ulimits}
     # podman has lowered its own limit of processes to pid_max, and can give no more than it has.
     for name, number, most in (
         ("nofile", resource.RLIMIT_NOFILE, _ROOT_LIMIT),

@@ -119,11 +119,11 @@ def _runtime_directories(variables: Mapping[str, str]) -> list[str]:
     """Where runtimes may keep states; without XDG_RUNTIME_DIR podman chooses among the others (4.3 to 5)."""
     if is_rootful():
         return ["/run"]
-    given = variables.get("XDG_RUNTIME_DIR")
+    named = variables.get("XDG_RUNTIME_DIR")
     user = os.geteuid()
     temporary = variables.get("TMPDIR") or "/tmp"  # noqa: S108 - podman's place
     return (
-        [given]
-        if given
+        [named]
+        if named
         else [f"/run/user/{user}", f"{temporary}/podman-run-{user}", f"{variables['HOME']}/rundir"]
     )

@@ -136,14 +136,14 @@ _EXPLANATIONS = (
 """What execve(2) said."""
 
 
-def explain(exit_code: int, *, wrote: int, said: bytes) -> Finding | None:
+def explain(exit_code: int, *, wrote: int, output: bytes) -> Finding | None:
     """Why a program ended before it began, from the last words of runtime or loader; None where it ran.
 
     `wrote` is the number of bytes on stdout and stderr together, `said` the end of stderr.
     """
-    if exit_code not in (1, 126, 127) or wrote > _ROOM_FOR_EXEC or wrote != len(said):
+    if exit_code not in (1, 126, 127) or wrote > _ROOM_FOR_EXEC or wrote != len(output):
         return None
-    text = said.decode("utf-8", "replace").strip()
+    text = output.decode("utf-8", "replace").strip()
     symptom = diagnose(_LOADERS, text)
     match = _EXEC.search(text)
     # The runtime says this in one line, and the program nothing at all.

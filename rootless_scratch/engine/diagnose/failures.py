@@ -17,7 +17,7 @@ from rootless_scratch.errors import (
     ImageNotFoundError,
     ScratchError,
 )
-from rootless_scratch.troubles import trouble_said
+from rootless_scratch.troubles import trouble_in
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.request.request import Request
@@ -221,34 +221,34 @@ def limits_ignored(warning: str) -> bool:
     return "cgroups V1 rootless" in warning
 
 
-def create_failure(text: str, asked: Request, *, elsewhere: str | None = None) -> ScratchError:
+def create_failure(text: str, request: Request, *, elsewhere: str | None = None) -> ScratchError:
     """The error for a refused create; `elsewhere` is the address of the service, where the caller named it."""
     if "image not known" in text or "no such image" in text:
         if elsewhere is not None:
             return ImageNotFoundError(
-                f"There is no image {asked.image!r} at {elsewhere}.",
-                fix=f"Bring it there: `podman save {asked.image} | podman --url {elsewhere} load`, or by a "
+                f"There is no image {request.image!r} at {elsewhere}.",
+                fix=f"Bring it there: `podman save {request.image} | podman --url {elsewhere} load`, or by a "
                 "registry: `rootless-scratch push`, then `run --pull`.",
             )
         return ImageNotFoundError(
-            f"There is no image {asked.image!r} in local storage.",
+            f"There is no image {request.image!r} in local storage.",
             fix="`podman images` lists what is there; build it with `rootless-scratch build`, or "
             "pull it with `podman pull` or `run --pull`.",
         )
     if "unsupported transport" in text:
         return ImageNotFoundError(
-            f"{asked.image!r} lies outside of local storage, and only images in there are run.",
+            f"{request.image!r} lies outside of local storage, and only images in there are run.",
             fix="Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`.",
         )
     if "invalid reference format" in text or "must be lowercase" in text:
         return ImageNotFoundError(
-            f"{asked.image!r} is no name of an image.",
+            f"{request.image!r} is no name of an image.",
             fix="A name is NAME[:TAG] in lower case, or an image ID.",
         )
-    return start_failure(text, asked)
+    return start_failure(text, request)
 
 
-def start_failure(text: str, asked: Request) -> ScratchError:
+def start_failure(text: str, request: Request) -> ScratchError:
     """The error for a container that podman could not start."""
     known = diagnose(_FAILURES, text)
     if known is not None:
@@ -280,17 +280,17 @@ def start_failure(text: str, asked: Request) -> ScratchError:
             fix="It must be a file with its execute bits set (mode 0755), in directories that the image's "
             "user may enter, on a storage that is not mounted noexec.",
         )
-    return _otherwise(text, asked)
+    return _otherwise(text, request)
 
 
-def _otherwise(text: str, asked: Request) -> ScratchError:
+def _otherwise(text: str, request: Request) -> ScratchError:
     """The error for what no table knows: mostly it has nothing to do with the image."""
-    trouble = trouble_said(text)
+    trouble = trouble_in(text)
     if trouble is not None:
         return HostError(trouble.after("podman could not start the container"), fix=trouble.fix, detail=text)
     return EngineError(
         f"podman could not start the container: {_brief(text)}.",
-        fix=f"Run `rootless-scratch doctor`; `podman run --rm {asked.image}` by hand shows whether it is us.",
+        fix=f"Run `rootless-scratch doctor`; `podman run --rm {request.image}` by hand shows whether it is us.",
     )
 
 

@@ -74,35 +74,35 @@ _UNOPENED = "open failed"
 """sshd says no more to us, whether nobody listens there or it may not."""
 
 
-def refusal(said: str, address: Address) -> EngineError:
+def refusal(stderr: str, address: Address) -> EngineError:
     """The error for a login that came to nothing, of all that ssh `said`."""
     known = diagnose(
         _REFUSALS,
-        said,
+        stderr,
         tidy=lambda text: text.strip().rstrip("."),
         at=_at(address),
         host=address.host,
         login=_login(address),
     )
     if known is not None:
-        return EngineError(known.cause, fix=known.fix, detail=said)
+        return EngineError(known.cause, fix=known.fix, detail=stderr)
     return EngineError(
-        f"ssh to {_at(address)} failed: {last_cause(said) or 'it said nothing'}.",
+        f"ssh to {_at(address)} failed: {last_cause(stderr) or 'it said nothing'}.",
         fix=f"Log in by hand to see more: `{_login(address)}`.",
-        detail=said,
+        detail=stderr,
     )
 
 
-def closed(said: str, address: Address) -> EngineError | None:
+def closed(stderr: str, address: Address) -> EngineError | None:
     """The error for a socket that the host does not open to us; None where ssh says nothing of it."""
-    if _UNOPENED not in said:
+    if _UNOPENED not in stderr:
         return None
     return EngineError(
         f"sshd of {_at(address)} cannot reach {address.path}: no podman service of yours listens there, or sshd "
         "forbids it.",
         fix=f"Start it: `{_login(address)} systemctl --user enable --now podman.socket`, and there `loginctl "
         "enable-linger`; name the right socket; or have AllowStreamLocalForwarding set in sshd_config.",
-        detail=said,
+        detail=stderr,
     )
 
 
@@ -114,13 +114,13 @@ def silence(address: Address, seconds: float) -> EngineError:
     )
 
 
-def no_path(said: str, address: Address, *, exit_code: int) -> EngineError:
+def no_path(stderr: str, address: Address, *, exit_code: int) -> EngineError:
     """The error where podman on the host does not tell its socket."""
-    why = "podman is not installed there" if exit_code == _NOT_FOUND else last_cause(said) or f"code {exit_code}"
+    why = "podman is not installed there" if exit_code == _NOT_FOUND else last_cause(stderr) or f"code {exit_code}"
     return EngineError(
         f"Where podman's socket is on {_at(address)} cannot be learnt: {why}.",
         fix=f"Name it: {address}/run/user/UID/podman/podman.sock, with your account's number there (`id -u`).",
-        detail=said,
+        detail=stderr,
     )
 
 

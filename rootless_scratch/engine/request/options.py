@@ -138,7 +138,7 @@ _ENTRYPOINT = TEXT.but(value=_entrypoint)
 _HEALTH_CMD = TEXT.but(value=_health_cmd)
 _LIMITS = each(values.parse_limit)
 _SECRETS = each(values.parse_secret)
-_PORTS = TEXTS.but(value=lambda _name, given: values.parse_ports(given))
+_PORTS = TEXTS.but(value=lambda _name, value: values.parse_ports(value))
 
 SERVICE = (
     Option("--url URL", TEXT, "Service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET."),
@@ -209,7 +209,7 @@ GROUPS = {
 _BY_NAME = {option.name: option for options in GROUPS.values() for option in options}
 
 
-def request(image: str, arguments: Sequence[str], options: Options) -> Request:
+def request_of(image: str, arguments: Sequence[str], options: Options) -> Request:
     """Read and check what was asked; raises UsageError."""
     from msgspec.structs import replace
 
@@ -218,56 +218,56 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
     if not image:
         raise UsageError("No image was named.", fix="Name one, for example `rootless-scratch run hello`.")
     bare = Request(image=image, arguments=texts("arguments", arguments))
-    asked = replace(bare, **fields_of(_BY_NAME, {"detach_keys": DETACH_KEYS, **options}, bare, what="A run"))
-    _check(asked)
-    return asked
+    request = replace(bare, **fields_of(_BY_NAME, {"detach_keys": DETACH_KEYS, **options}, bare, what="A run"))
+    _check(request)
+    return request
 
 
-def _check(asked: Request) -> None:
-    if asked.network is not None and not re.fullmatch(_NAME, asked.network):
+def _check(request: Request) -> None:
+    if request.network is not None and not re.fullmatch(_NAME, request.network):
         raise UsageError(
-            f"--network {asked.network!r} is not known.",
+            f"--network {request.network!r} is not known.",
             fix=f"Use one of {', '.join(NETWORKS)}, or the name of a network that podman knows.",
         )
-    if asked.ports and asked.network in ("none", "host"):
+    if request.ports and request.network in ("none", "host"):
         raise UsageError(
-            f"Ports cannot be published with --network {asked.network}.",
+            f"Ports cannot be published with --network {request.network}.",
             fix="Leave out --publish: with host its ports are the host's, with none there are none.",
         )
-    if asked.name is not None and not re.fullmatch(_NAME, asked.name):
+    if request.name is not None and not re.fullmatch(_NAME, request.name):
         raise UsageError(
-            f"--name {asked.name!r} is no name of a container.",
+            f"--name {request.name!r} is no name of a container.",
             fix="Use letters and digits, then `_.-` as well.",
         )
-    if asked.replace and asked.name is None:
+    if request.replace and request.name is None:
         raise UsageError("--replace replaces the container of a name.", fix="Say which one: --name NAME.")
     if (
-        asked.userns is not None
-        and re.fullmatch(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?", asked.userns) is None
+        request.userns is not None
+        and re.fullmatch(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?", request.userns) is None
     ):
         raise UsageError(
-            f"--userns {asked.userns!r} is not known.", fix="Use host, keep-id or keep-id:uid=65532,gid=65532."
+            f"--userns {request.userns!r} is not known.", fix="Use host, keep-id or keep-id:uid=65532,gid=65532."
         )
-    if asked.workdir is not None and not asked.workdir.startswith("/"):
-        raise UsageError(f"--workdir {asked.workdir!r} is no absolute path.", fix="Begin it with `/`.")
-    _check_places(asked)
-    _check_strings(asked)
+    if request.workdir is not None and not request.workdir.startswith("/"):
+        raise UsageError(f"--workdir {request.workdir!r} is no absolute path.", fix="Begin it with `/`.")
+    _check_places(request)
+    _check_strings(request)
 
 
-def _check_places(asked: Request) -> None:
-    targets = [mount.target.rstrip("/") for mount in asked.mounts]
-    targets += [memory.target.rstrip("/") for memory in asked.memories]
+def _check_places(request: Request) -> None:
+    targets = [mount.target.rstrip("/") for mount in request.mounts]
+    targets += [memory.target.rstrip("/") for memory in request.memories]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise UsageError(f"Two things are to be mounted at {twice}.", fix="Name each place in the container once.")
 
 
-def _check_strings(asked: Request) -> None:
+def _check_strings(request: Request) -> None:
     from msgspec import to_builtins
 
-    for string in _strings(to_builtins(asked)):
+    for string in _strings(to_builtins(request)):
         check_text(string)
-    for name, _ in asked.env:
+    for name, _ in request.env:
         if not name or "=" in name:
             raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
 

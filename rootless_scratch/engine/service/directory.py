@@ -61,7 +61,7 @@ class ServiceDirectory:
         """Where a service writes what it has to say."""
         return f"{self.path}/{_LOG}"
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         """What has been written there."""
         return logged(self.log)
 

@@ -15,7 +15,7 @@ from rootless_scratch.data import Data
 from rootless_scratch.engine.service.directory import abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.spawn import NULL
-from rootless_scratch.troubles import limit_met, trouble_said
+from rootless_scratch.troubles import limit_met, trouble_in
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
 if TYPE_CHECKING:
@@ -278,17 +278,17 @@ def _signal(group: int, number: int) -> None:
 
 
 def _died(starting: Starting, process: Child) -> HostError:
-    said = starting.directory.said()
-    trouble = trouble_said(said)
+    log = starting.directory.log_text()
+    trouble = trouble_in(log)
     if trouble is not None:
-        return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=said)
-    if _NAMESPACE_LOST in said:
+        return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=log)
+    if _NAMESPACE_LOST in log:
         return NamespaceLostError(
             "The processes of podman's user namespace were killed, with containers that it takes for running.",
             fix="Run `podman system migrate`, which has it forget them.",
-            detail=said,
+            detail=log,
         )
-    cause = command.last_cause(said) or f"it ended with code {process.returncode}"
+    cause = command.last_cause(log) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(
         f"The podman service did not start: {cause}.",

@@ -89,7 +89,7 @@ class Tunnel:
         deadline = time.monotonic() + _PATIENCE
         while not client.listens():
             if self._tether.poll() is not None:
-                raise refusals.refusal(self._directory.said(), self._address)
+                raise refusals.refusal(self._directory.log_text(), self._address)
             if time.monotonic() > deadline:
                 raise refusals.silence(self._address, _PATIENCE)
             time.sleep(0.005)
@@ -133,9 +133,9 @@ class Tunnel:
         lines = answer.decode("utf-8", "replace").split()
         path = lines[-1].removeprefix("unix://") if lines else ""
         if code == refusals.OWN_CODE:
-            raise refusals.refusal(self._directory.said(), address)
+            raise refusals.refusal(self._directory.log_text(), address)
         if code != 0 or PATH.fullmatch(path) is None:
-            raise refusals.no_path(self._directory.said(), address, exit_code=code)
+            raise refusals.no_path(self._directory.log_text(), address, exit_code=code)
         return msgspec.structs.replace(address, path=path)
 
     def _tethered(self, arguments: list[str], *, stdout: int | None) -> Child:
@@ -161,11 +161,11 @@ class Tunnel:
         """Why ssh has closed a connection that it had accepted; None where it does not say."""
         deadline = time.monotonic() + _COMPLAINT
         while time.monotonic() < deadline:
-            found = refusals.closed(self._directory.said(), self._address)
+            found = refusals.closed(self._directory.log_text(), self._address)
             if found is not None:
                 return found
             if self._tether.poll() is not None:
-                return refusals.refusal(self._directory.said(), self._address)
+                return refusals.refusal(self._directory.log_text(), self._address)
             time.sleep(0.02)
         return None
 

@@ -72,10 +72,10 @@ def names(tag: object) -> tuple[str, ...]:
     """The names of an image, one or several; raises UsageError where no storage would take one."""
     from rootless_scratch.image.names import image_name
 
-    given = (tag,) if isinstance(tag, str) else texts("tag", tag)
-    for name in given:
+    tags = (tag,) if isinstance(tag, str) else texts("tag", tag)
+    for name in tags:
         image_name(name)
-    return given
+    return tags
 
 
 def outputs(references: object) -> tuple[str, ...]:

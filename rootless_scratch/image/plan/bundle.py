@@ -56,8 +56,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 def require_bundle(spec: Spec) -> None:
     """Raise UsageError for options without effect if nothing is bundled, SpecError for what is no sysroot."""
-    for flag, given in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
-        if given and not spec.bundle_libraries:
+    for flag, is_set in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
+        if is_set and not spec.bundle_libraries:
             raise UsageError(
                 f"{flag} says what to bundle, and nothing is bundled.", fix="Add `--bundle-libraries`."
             )
@@ -89,7 +89,7 @@ def bundle(
     ]
     placing = _Placing(root, entries)
     started = [(file, facts) for file, facts in linked if facts.interpreter is not None]
-    told = _Told(root=root, start=start, isa_level=isa_level)
+    resolver = _Resolver(root=root, start=start, isa_level=isa_level)
     if include and not started:
         raise SpecError(
             "There is no dynamically linked program that could use an included library.",
@@ -103,9 +103,9 @@ def bundle(
         others = [] if number else [other for other, elf in linked if elf.interpreter is None]
         opened = [_inside(root, other) for other in others]
         wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
-        closure = _whole_closure(facts, path, told, wanted)
+        closure = _whole_closure(facts, path, resolver, wanted)
         placing.place_all(closure, file, path, included=frozenset(wanted))
-        own = {each.name for each in told.resolve(facts, path).unresolved} if closure.unresolved else ()
+        own = {each.name for each in resolver.resolve(facts, path).unresolved} if closure.unresolved else ()
         for each in closure.unresolved:
             if each.name in wanted[: len(include)]:
                 raise _not_there(each)
@@ -167,7 +167,7 @@ def _included(root: HostRoot, library: str) -> str:
     return library if library.startswith("/") and root.locate(library) else root.inside(absolute) or absolute
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True):
+class _Resolver(msgspec.Struct, frozen=True, kw_only=True):
     """How everything of one image is looked for."""
 
     root: HostRoot
@@ -178,16 +178,16 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
         return resolve(elf, path=path, root=self.root, start=self.start, isa_level=self.isa_level, also=also)
 
 
-def _whole_closure(elf: ElfFacts, path: str, told: _Told, wanted: Sequence[str]) -> Closure:
+def _whole_closure(elf: ElfFacts, path: str, resolver: _Resolver, wanted: Sequence[str]) -> Closure:
     """With what it opens later, as far as that is known and there: the first of the names that is."""
-    closure = told.resolve(elf, path, wanted)
+    closure = resolver.resolve(elf, path, wanted)
     needs = [need for need in opened_later(elf, path, closure) if need.priority != "suggested"]
     if not needs:
         return closure
     names = [name for need in needs for name in need.names]
-    lost = {each.name for each in told.resolve(elf, path, names).unresolved}
+    lost = {each.name for each in resolver.resolve(elf, path, names).unresolved}
     there = [next(found, None) for need in needs for found in [(name for name in need.names if name not in lost)]]
-    return told.resolve(elf, path, [*wanted, *filter(None, there)])
+    return resolver.resolve(elf, path, [*wanted, *filter(None, there)])
 
 
 class _Placing:
@@ -195,11 +195,11 @@ class _Placing:
 
     def __init__(self, root: HostRoot, entries: Iterable[Entry]) -> None:
         self._root = root
-        self._given = {entry.path: entry for entry in entries}
+        self._planned = {entry.path: entry for entry in entries}
         self._added: dict[str, Entry] = {}
         self._files: dict[str, str] = {}
         self.facts: dict[str, ProgramFacts] = {}
-        for entry in self._given.values():
+        for entry in self._planned.values():
             inside = _inside(root, entry) if isinstance(entry, File) else None
             if inside is not None:
                 self._files.setdefault(inside, entry.path)
@@ -252,7 +252,7 @@ class _Placing:
         for name in directory.split("/"):
             if name == "..":
                 path = "/" + "/".join(reached)
-                if reached and path not in self._given:
+                if reached and path not in self._planned:
                     self._added.setdefault(path, Directory(path=path, mode=0o755, uid=0, gid=0))
                 del reached[-1:]
             elif name not in ("", "."):
@@ -261,7 +261,7 @@ class _Placing:
     def _place(self, real: str, path: str, *, plain: bool) -> str:
         """Put the file at `path`, or a link to where it is already; `plain`: under that name alone."""
         path = self._through_links(posixpath.normpath(path))
-        if path in self._given or path in self._added:
+        if path in self._planned or path in self._added:
             return path
         known = self._files.get(real)
         if known is not None:
@@ -271,7 +271,7 @@ class _Placing:
         target = path
         if not plain and own_name != posixpath.basename(path):
             own = f"{posixpath.dirname(path).rstrip('/')}/{own_name}"
-            if own not in self._given and own not in self._added:
+            if own not in self._planned and own not in self._added:
                 self._added[path] = Symlink(path=path, target=own_name)
                 target = own
         facts = self._root.program(real)
@@ -287,7 +287,7 @@ class _Placing:
         for _ in range(_LINKS_LIMIT):
             parts = path.split("/")
             for count in range(2, len(parts)):
-                link = self._given.get("/".join(parts[:count]))
+                link = self._planned.get("/".join(parts[:count]))
                 if isinstance(link, Symlink):
                     above = posixpath.dirname(link.path)
                     path = posixpath.normpath(posixpath.join(above, link.target, *parts[count:]))

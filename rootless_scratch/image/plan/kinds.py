@@ -98,14 +98,14 @@ def parsed(parse: Callable[[str], Any]) -> Kind:
 
 
 def fields_of(
-    options: Mapping[str, Option], given: Mapping[str, object], bare: object, *, what: str
+    options: Mapping[str, Option], values: Mapping[str, object], bare: object, *, what: str
 ) -> dict[str, Any]:
     """The fields of `bare` that are set by values given by Python's names; raises UsageError.
 
     None is the same as nothing where `bare` has None.
     """
     fields = {}
-    for name, value in given.items():
+    for name, value in values.items():
         if name not in options:
             raise UsageError(f"{what} has no option {name!r}.", fix=f"There are {', '.join(options)}.")
         option = options[name]

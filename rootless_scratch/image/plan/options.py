@@ -48,18 +48,18 @@ class _FlagValues(tuple[str, ...]):
     __slots__ = ()
 
 
-def _platforms(name: str, given: Any) -> tuple[tuple[str, Copy], ...]:  # noqa: ANN401 - a caller's value
-    values = given if isinstance(given, _FlagValues) else (f"{key}={path}" for key, path in pairs(name, given))
+def _platforms(name: str, value: Any) -> tuple[tuple[str, Copy], ...]:  # noqa: ANN401 - a caller's value
+    values = value if isinstance(value, _FlagValues) else (f"{key}={path}" for key, path in pairs(name, value))
     return tuple(syntax.parse_platform_program(value) for value in values)
 
 
-def _essentials(name: str, given: Any) -> tuple[Essential, ...]:  # noqa: ANN401 - a caller's value
-    values = (given,) if isinstance(given, str) else texts(name, given)
+def _essentials(name: str, value: Any) -> tuple[Essential, ...]:  # noqa: ANN401 - a caller's value
+    values = (value,) if isinstance(value, str) else texts(name, value)
     return tuple(found for value in values for found in syntax.parse_essentials(value))
 
 
 _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
-_TAG = Kind(lambda _name, given: names(given), _ONE_OR_MORE, many=True)
+_TAG = Kind(lambda _name, tag: names(tag), _ONE_OR_MORE, many=True)
 _ESSENTIALS = Kind(_essentials, _ONE_OR_MORE, many=True)
 _DIRECTORIES = each(syntax.parse_directory)
 _PLATFORMS = PAIRS.but(value=_platforms, from_flag=lambda _flag, values: _FlagValues(values))
@@ -127,11 +127,11 @@ def options_among(variables: Mapping[str, object]) -> dict[str, object]:
     return {name: variables[name] for name in _BY_NAME if name in variables}
 
 
-def spec_of(given: Mapping[str, object], base: Spec | None = None) -> Spec:
+def spec_of(values: Mapping[str, object], base: Spec | None = None) -> Spec:
     """What these options make of `base`, an empty Spec unless given; raises UsageError."""
     from msgspec.structs import replace
 
     from rootless_scratch.image.spec import Spec
 
     base = base or Spec()
-    return replace(base, **fields_of(_BY_NAME, given, base, what="An image"))
+    return replace(base, **fields_of(_BY_NAME, values, base, what="An image"))

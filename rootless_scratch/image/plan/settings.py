@@ -66,10 +66,10 @@ def _config_text(what: str, text: str, *, fix: str = "Write it in UTF-8.") -> st
     return text
 
 
-def pairs(flag: str, given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+def pairs(flag: str, values: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     """The pairs of `--env`, `--label` or `--annotation`, each name once."""
     chosen: dict[str, str] = {}
-    for key, value in given:
+    for key, value in values:
         _config_text(flag, key)
         _config_text(flag, value)
         if not key or "=" in key:

@@ -48,26 +48,26 @@ def read_spec(path: str) -> Spec:
             fix="Name a file such as scratch.toml.",
         ) from error
     try:
-        said: dict[str, Any] = tomllib.loads(content.decode())
+        document: dict[str, Any] = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(
             f"{path!r} is not TOML: {error}.", fix="See https://toml.io, and docs/spec.md for the keys."
         ) from error
-    for key in said:
+    for key in document:
         if key not in KEYS:
             raise SpecError(f"{path!r}: there is no key {key!r}.", fix=f"The keys are {', '.join(KEYS)}.")
     try:
-        spec = spec_of({KEYS[key].name: value for key, value in said.items()})
+        spec = spec_of({KEYS[key].name: value for key, value in document.items()})
     except UsageError as error:
         raise type(error)(f"{path!r}: {error.message}", fix=error.fix) from error
     return _beside(spec, os.path.dirname(os.path.abspath(path)))
 
 
-def combined(file: Spec, given: Mapping[str, object]) -> Spec:
+def combined(file: Spec, options: Mapping[str, object]) -> Spec:
     """What a file says, and options beside it: they add to lists, and stand in the place of single values."""
-    said, changes = spec_of(given), {}
-    for option in (option for option in OPTIONS if option.name in given):
-        value = getattr(said, option.field)
+    spec, changes = spec_of(options), {}
+    for option in (option for option in OPTIONS if option.name in options):
+        value = getattr(spec, option.field)
         adds = option.kind.many and (option.name != "tag" or not value)
         changes[option.field] = (*getattr(file, option.field), *value) if adds else value
     return replace(file, **changes)

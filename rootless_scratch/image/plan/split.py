@@ -42,18 +42,18 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
     named = [_Named(program=program, platform=_platform_of(program, files)) for program in spec.programs]
-    asked = [_asked(text, program, files) for text, program in spec.platforms]
-    placed = _with_one_destination(named, asked)
+    explicit = [_explicit(text, program, files) for text, program in spec.platforms]
+    placed = _with_one_destination(named, explicit)
     platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
-    if len(platforms) < 2 or not (asked or _collide(placed)):  # noqa: PLR2004 - likewise
-        level = max((_level(each.platform) for each in asked), default=1)
+    if len(platforms) < 2 or not (explicit or _collide(placed)):  # noqa: PLR2004 - likewise
+        level = max((_level(each.platform) for each in explicit), default=1)
         programs = tuple(each.program for each in placed)
         return (Part(spec=msgspec.structs.replace(whole, programs=programs), isa_level=level),)
     order = list(dict.fromkeys(program_path(each.program) for each in placed))
     parts = []
     for name in sorted(platforms):
         own = [each.program for each in placed if each.platform is None or str(each.platform) == name]
-        if not asked:
+        if not explicit:
             _require_all(order, own, name)
             own.sort(key=lambda program: order.index(program_path(program)))
         part = msgspec.structs.replace(whole, programs=tuple(own))
@@ -85,7 +85,7 @@ def _platform_of(program: Copy, files: HostFiles) -> Platform | None:
     return None if elf is None else elf.exact_platform
 
 
-def _asked(text: str, program: Copy, files: HostFiles) -> _Named:
+def _explicit(text: str, program: Copy, files: HostFiles) -> _Named:
     """A program of --platform, which must be what it is said to be; a higher variant is the user's to say."""
     wanted, found = parse_platform(text), _platform_of(program, files)
     if found is None:
@@ -104,18 +104,18 @@ def _asked(text: str, program: Copy, files: HostFiles) -> _Named:
     )
 
 
-def _with_one_destination(named: Sequence[_Named], asked: Sequence[_Named]) -> list[_Named]:
-    """One program per platform and one DEST said: it holds for all. One without --platform says it by its name."""
-    every = [*named, *asked]
+def _with_one_destination(named: Sequence[_Named], explicit: Sequence[_Named]) -> list[_Named]:
+    """One program per platform and one DEST: it holds for all. One without --platform says it by its name."""
+    every = [*named, *explicit]
     platforms = [str(each.platform) for each in every]
-    said = {program_path(each.program) for each in every if each.program.destination is not None}
-    if asked and not said:
-        said = {program_path(each.program) for each in named}
-    if len(said) != 1 or len(set(platforms)) != len(platforms) or None in {each.platform for each in every}:
+    paths = {program_path(each.program) for each in every if each.program.destination is not None}
+    if explicit and not paths:
+        paths = {program_path(each.program) for each in named}
+    if len(paths) != 1 or len(set(platforms)) != len(platforms) or None in {each.platform for each in every}:
         return every
-    (place,) = said
+    (destination,) = paths
     return [
-        msgspec.structs.replace(each, program=msgspec.structs.replace(each.program, destination=place))
+        msgspec.structs.replace(each, program=msgspec.structs.replace(each.program, destination=destination))
         for each in every
     ]
 

@@ -27,10 +27,10 @@ _PATIENCE = 20.0
 """Seconds for a program to list its tools."""
 
 
-def toolbox_program(given: str | None) -> str:
-    """The program of the tools: the one that is `given`, else the host's busybox. Raises ToolMissingError."""
-    if given is not None:
-        return given
+def toolbox_program(program: str | None) -> str:
+    """The program of the tools: `program` where it is named, else the host's busybox. Raises ToolMissingError."""
+    if program is not None:
+        return program
     found = spawn.find("busybox")
     if found is None:
         raise ToolMissingError(
@@ -81,7 +81,7 @@ def _applets(program: str) -> Iterable[str]:
     """The names that a multi-call program answers to, as it lists them itself."""
     lists = ["--list"] if "busybox" in posixpath.basename(program) else []
     argv = [posixpath.abspath(program), *lists]
-    said = command.follow(argv, environment=tool_environment().variables, idle=_PATIENCE)
-    if said.exit_code != 0:
-        raise command.failed(argv, exit_code=said.exit_code, stderr=said.stderr)
-    return [name for name in said.text.split() if "/" not in name]
+    listed = command.follow(argv, environment=tool_environment().variables, idle=_PATIENCE)
+    if listed.exit_code != 0:
+        raise command.failed(argv, exit_code=listed.exit_code, stderr=listed.stderr)
+    return [name for name in listed.text.split() if "/" not in name]

@@ -59,13 +59,13 @@ def _type_said(manifest: object) -> str | None:
     kind = config.get("mediaType") if isinstance(config, dict) else None
     if not isinstance(kind, str):
         return None
-    said = manifest.get("artifactType")
+    stated = manifest.get("artifactType")
     if kind not in CONFIGS:
-        return said if isinstance(said, str) else kind
+        return stated if isinstance(stated, str) else kind
     kinds = (
         [each.get("mediaType") for each in layers if isinstance(each, dict)] if isinstance(layers, list) else []
     )
     texts = [each for each in kinds if isinstance(each, str)]
     if not texts or any(map(TAR_TYPES.match, texts)):
         return None
-    return said if isinstance(said, str) else texts[0]
+    return stated if isinstance(stated, str) else texts[0]

@@ -128,7 +128,7 @@ def _check_blob(
         yield str(fault)
         return
     except OSError as error:
-        yield told(error, name)
+        yield described(error, name)
         return
     if size != descriptor.get("size"):
         yield f"{name} has {size} bytes and not {descriptor.get('size')!r}"
@@ -153,7 +153,7 @@ def _check_diff(
         yield str(fault)
         return
     except (OSError, EOFError) as error:
-        yield told(error, f"{layer.name} cannot be unpacked")
+        yield described(error, f"{layer.name} cannot be unpacked")
         return
     if summed.digest != layer.diff_id:
         yield f"{layer.name} has the diff_id {summed.digest}, and the config says {layer.diff_id}"
@@ -164,7 +164,7 @@ def _check_diff(
         yield from (Refused(f"{layer.name} {fault}") for fault in facts.faults)
 
 
-def told(error: OSError | EOFError, what: str) -> str:
+def described(error: OSError | EOFError, what: str) -> str:
     """What is wrong with a file; raises HostError where it is this host that cannot read it."""
     trouble = host_trouble(error, what) if isinstance(error, OSError) else None
     if trouble is not None:

@@ -209,10 +209,10 @@ def is_unknown(item: dict[str, Any]) -> bool:
 
 def _platform_of(reader: ImageReader, item: dict[str, Any]) -> Platform:
     """What an index says of an image, else what the image says itself."""
-    said = item.get("platform")
-    if not isinstance(said, dict):
-        said = json.loads(_load(reader, item).config)
-    os_name, architecture, variant = (str(said.get(key) or "") for key in ("os", "architecture", "variant"))
+    stated = item.get("platform")
+    if not isinstance(stated, dict):
+        stated = json.loads(_load(reader, item).config)
+    os_name, architecture, variant = (str(stated.get(key) or "") for key in ("os", "architecture", "variant"))
     return Platform(os=os_name, architecture=architecture, variant=variant or None)
 
 

@@ -83,12 +83,12 @@ class _Entries:
         elif member.kind != _DIRECTORY:
             self._root.add(member.name)
 
-    def _hide(self, above: str, name: str, said: str) -> None:
+    def _hide(self, above: str, name: str, whiteout: str) -> None:
         hidden = name.removeprefix(_WHITEOUT)
         if name == _OPAQUE:
             self._opaque.add(above)
         elif hidden in _NAMELESS:
-            self._nameless.add(said)
+            self._nameless.add(whiteout)
         else:
             self._hidden.add(f"{above}/{hidden}")
 
@@ -108,10 +108,10 @@ class _Entries:
         kinds = self._kinds.items()
         return LayerFacts(
             faults=(
-                *self._twice.told("has", "twice, which podman and docker refuse"),
-                *self._below.told("has", "below what is a file in the same layer, which podman refuses"),
-                *self._nameless.told("has the whiteout", "for nothing that has a name, which podman refuses"),
-                *self._root.told("has", "for the root directory and as a file, which podman refuses"),
+                *self._twice.sentence("has", "twice, which podman and docker refuse"),
+                *self._below.sentence("has", "below what is a file in the same layer, which podman refuses"),
+                *self._nameless.sentence("has the whiteout", "for nothing that has a name, which podman refuses"),
+                *self._root.sentence("has", "for the root directory and as a file, which podman refuses"),
             ),
             files=frozenset(path for path, kind in kinds if kind not in (_DIRECTORY, _SYMBOLIC)),
             directories=frozenset(path for path, kind in kinds if kind == _DIRECTORY),
@@ -169,7 +169,7 @@ class _Found:
         self._first = self._first or name
         self._count += 1
 
-    def told(self, before: str, behind: str) -> Iterator[str]:
+    def sentence(self, before: str, behind: str) -> Iterator[str]:
         """A sentence of them, where there are any."""
         more = f" (and {self._count - 1} more)" if self._count > 1 else ""
         if self._count:
@@ -197,7 +197,7 @@ class Strata:
         found = _Found()
         for directory in self._under(layer):
             found.add(layer.parents[directory])
-        yield from found.told(
+        yield from found.sentence(
             "has", "below what is a file in a layer under it, which podman refuses with the storage driver vfs"
         )
         self._files |= dict.fromkeys(layer.files, self._number)

@@ -52,8 +52,8 @@ class ImageReader:
         self.ref = output.ref
         self.is_docker = output.transport == "docker-archive"
         # In an archive for docker a name without a host has two forms, and only the reference tells which it was.
-        asked = output.text.split(":", 2)[2] if self.is_docker and output.ref is not None else ""
-        self.names = full_names(asked) if asked else ()
+        wanted = output.text.split(":", 2)[2] if self.is_docker and output.ref is not None else ""
+        self.names = full_names(wanted) if wanted else ()
         self._directory = output.path if output.transport == "oci" else None
         self._file: BinaryIO | None = None
         self._members: dict[str, Member] = {}

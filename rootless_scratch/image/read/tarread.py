@@ -387,13 +387,13 @@ def _records(content: bytes) -> dict[str, str]:
         if not separator or end <= space or content[end - 1 : end] != b"\n":
             raise TarFault("an extended header is garbled")
         name = key.decode("utf-8", "surrogateescape")
-        said = value.decode("utf-8", "surrogateescape")
-        if "\0" in name or ("\0" in said and name in _WITHOUT_NUL):
+        text = value.decode("utf-8", "surrogateescape")
+        if "\0" in name or ("\0" in text and name in _WITHOUT_NUL):
             raise TarFault("an extended header is garbled")
         if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
-            segments.append(said)
+            segments.append(text)
         else:
-            found[name] = said
+            found[name] = text
         at = end
     if segments:
         found.setdefault("GNU.sparse.map", ",".join(segments))

@@ -86,13 +86,13 @@ class _Gunzipped:
     def read(self, size: int, /) -> bytes:
         """Up to so many bytes, none only at the end; raises EOFError, BadGzipFile, IsalError."""
         while self._member is not None or self._begin():
-            given = self._rest
-            if not given and self._member.needs_input:
-                given = self._file.read(_CHUNK)
-                if not given:
+            data = self._rest
+            if not data and self._member.needs_input:
+                data = self._file.read(_CHUNK)
+                if not data:
                     raise EOFError("it breaks off")
             self._rest = b""
-            block: bytes = self._member.decompress(given, size)
+            block: bytes = self._member.decompress(data, size)
             if self._member.eof:
                 self._rest = self._member.unused_data
                 self._member = None

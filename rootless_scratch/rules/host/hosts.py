@@ -298,7 +298,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             fix="Nothing needs to be done; `rootless-scratch doctor` on that host tells of it.",
         )
         return
-    said = {
+    problem = {
         "absent": f"no podman service listens at {socket.path}",
         "stale": f"the podman service that made {socket.path} has ended",
         "forbidden": f"{socket.path} may not be opened by this user",
@@ -309,7 +309,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             "run",
             rule="host-socket-named",
             subject="CONTAINER_HOST",
-            message=f"CONTAINER_HOST is set, but {said}.",
+            message=f"CONTAINER_HOST is set, but {problem}.",
             fix=f"Unset CONTAINER_HOST, or start that service (`{socket_unit('start', uid=facts.identity.uid)}`).",
         )
     else:
@@ -317,7 +317,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             "run",
             rule="host-socket",
             subject=socket.path,
-            message=f"{said[0].upper()}{said[1:]}, so `run` starts a private service each time.",
+            message=f"{problem[0].upper()}{problem[1:]}, so `run` starts a private service each time.",
             fix=f"Nothing needs to be done; `{socket_unit('enable --now', uid=facts.identity.uid)}` saves the "
             "start.",
         )

@@ -134,8 +134,8 @@ def _executed(view: ImageView, started: Sequence[File], facts: Mapping[str, Prog
         known = facts.get(file.path)
         if known is None:
             continue
-        asked = view.tree.asked_of_env(view.config, known)
-        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None, asked):
+        by_env = view.tree.started_by_env(view.config, known)
+        for interpreter in (*(known.shebang or ())[:1], known.elf.interpreter if known.elf else None, by_env):
             if interpreter is not None and interpreter.startswith("/") and view.is_file(interpreter):
                 yield interpreter
 

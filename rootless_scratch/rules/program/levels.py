@@ -42,10 +42,10 @@ def judge_levels(closure: Closure, program: ElfFacts) -> Iterator[Finding]:
 
 def judge_variants(libraries: Iterable[tuple[str, ProgramFacts]], known: Iterable[Finding]) -> Iterator[Finding]:
     """Judge bundled libraries by where they are from, beside what is `known` already: few have a note."""
-    told = {finding.subject for finding in known if finding.rule == "needs-processor"}
+    reported = {finding.subject for finding in known if finding.rule == "needs-processor"}
     for path, facts in libraries:
         level = level_of_path(facts.path)
-        if level is not None and path not in told:
+        if level is not None and path not in reported:
             yield needs_processor(path, level, fix=_FOR_ALL)
 
 
