@@ -55,7 +55,7 @@ def lock_file(
         raise
     os.close(descriptor)
     if not ours:
-        raise PermissionError(errno.EPERM, "it is no file, or belongs to another user", path)
+        raise PermissionError(errno.EPERM, "it is not a file, or belongs to another user", path)
     return None
 
 

@@ -51,14 +51,14 @@ class Root:
         """The finished image; raises UsageError before the end of the block, and where it failed."""
         if self._image is None:
             raise UsageError(
-                "The image is not there before its block has ended.", fix="Ask for `root.image` behind the block."
+                "The image does not exist before its block has ended.", fix="Use `root.image` after the block."
             )
         return self._image
 
     def _require_open(self) -> None:
         if self._ended:
             raise UsageError(
-                "The block has ended, and its image takes nothing more.", fix="Add it within the `with` block."
+                "The block has ended, so nothing can be added to its image.", fix="Add it within the `with` block."
             )
 
     def _add(self, field: str, *entries: object) -> None:

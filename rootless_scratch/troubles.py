@@ -66,7 +66,7 @@ _SAID = (
     Trouble(
         r"(?:mkdir|open|chmod|lchown|rename \S+) (/[^\s:]+): (permission denied|read-only file system)",
         "{0} cannot be written: {1}.",
-        "Make it writable for this user, or name another place: HOME, XDG_RUNTIME_DIR and TMPDIR lead there.",
+        "Make it writable for this user, or name another directory: HOME, XDG_RUNTIME_DIR and TMPDIR lead there.",
     ),
 )
 """What programs say of it, those of Go and of Python among them."""

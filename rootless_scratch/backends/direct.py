@@ -299,5 +299,5 @@ def unwritable(error: OSError, outputs: Sequence[Reference]) -> BuildError:
         )
     return BuildError(
         f"The image cannot be written to {where}: {error.strerror or error}.",
-        fix="Name a place that you can write to.",
+        fix="Name a path that you can write to.",
     )

@@ -63,7 +63,7 @@ def _annotations(plan: Plan) -> list[str]:
 def _csv(volume: str) -> str:
     if volume.endswith("-"):
         raise SpecError(
-            f"The volume {volume!r} ends in `-`, which buildah takes for a wish to remove it.",
+            f"The volume {volume!r} ends in `-`, by which buildah removes a volume.",
             fix="Give the volume another path.",
         )
     return '"' + volume.replace('"', '""') + '"'

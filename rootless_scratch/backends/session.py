@@ -225,17 +225,17 @@ def _of_host(error: ScratchError) -> ScratchError:
     return error if trouble is None else trouble.error(error.detail)
 
 
-def _no_namespace(said: str) -> HostError | None:
-    lines = "\n".join(command.plain_lines(said))
+def _no_namespace(stderr: str) -> HostError | None:
+    lines = "\n".join(command.plain_lines(stderr))
     found = diagnose(_NO_NAMESPACE, lines, tidy=lambda line: line.rstrip("."))
-    return None if found is None else HostError(found.cause, fix=found.fix, detail=said)
+    return None if found is None else HostError(found.cause, fix=found.fix, detail=stderr)
 
 
-def _broken_off(said: str) -> ScratchError:
+def _broken_off(stderr: str) -> ScratchError:
     """The worker has ended without an answer: mostly because there is no namespace for it."""
-    cause = (command.plain_lines(said) or ["it said nothing"])[-1].rstrip(".")
-    return _no_namespace(said) or BuildError(
-        f"The session in buildah's user namespace broke off: {cause}.",
+    cause = (command.plain_lines(stderr) or ["it said nothing"])[-1].rstrip(".")
+    return _no_namespace(stderr) or BuildError(
+        f"The session in buildah's user namespace was cut off: {cause}.",
         fix="Run it again; `rootless-scratch doctor` says whether this host is fit; -v shows more.",
         detail=stderr,
     )

@@ -125,8 +125,8 @@ def verify(plan: Plan, stored: StoredImage, files: HostFiles) -> Verification:
         )
     if plan.config.created is None:
         raise SpecError(
-            "An image of this moment is another one at each build.",
-            fix="Give the time that the image says, which `inspect` shows: `--created TIME`.",
+            "With `--created now` each build makes another image.",
+            fix="Give the image's own time, which `inspect` shows: `--created TIME`.",
         )
     planned = planned_image(plan, files)
     planned_id = planned.config.name

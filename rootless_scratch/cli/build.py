@@ -55,7 +55,7 @@ def command(
     access = access_from(values)
     spec = spec_from(values)
     if not (spec.names or outputs or dry_run):
-        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
     how: dict[str, Any] = {"check": not no_check, "output": outputs, "backend": backend, "compress": compress}
     if dry_run:
         from rootless_scratch.cli.plans import plan_as_json
@@ -108,7 +108,7 @@ def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None
     shown = [finding for finding in findings if finding.severity != "info"]
     print_findings(shown, quiet=quiet)
     if forced and any(finding.severity == "error" for finding in findings):
-        say("rootless-scratch: built all the same, as --no-check asks; it will not start.")
+        say("rootless-scratch: built anyway, as --no-check says; it will not start.")
 
 
 def _describe(image: Image) -> None:

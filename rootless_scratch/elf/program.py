@@ -151,7 +151,7 @@ def _with_shebang(facts: ProgramFacts, head: bytes) -> ProgramFacts:
 
 
 def require_program(path: str, mode: int) -> None:
-    """Raise SourceError for what is no regular file: opening a FIFO would block, and a device might act."""
+    """Raise SourceError for what is not a regular file: opening a FIFO would block, and a device might act."""
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
@@ -175,7 +175,7 @@ _REASONS: Final = {
     ),
     errno.EPERM: ("cannot be read: permission denied", "Make the file readable for the user who builds."),
     errno.ENOTDIR: ("does not exist: a part of its path is a file, not a directory", "Check the path."),
-    errno.ELOOP: ("cannot be found: its symbolic links go round in a circle", "Mend the links."),
+    errno.ELOOP: ("cannot be found: its symbolic links form a loop", "Correct the links."),
     errno.ENAMETOOLONG: ("cannot be found: the path is too long", "Check the path."),
 }
 
@@ -186,8 +186,8 @@ def unreadable(path: str, error: OSError | ValueError) -> SourceError | HostErro
     if limit is not None:
         return limit
     if not isinstance(error, OSError):
-        what = "characters that no file name has" if isinstance(error, UnicodeError) else "a NUL byte"
-        return SourceError(f"{path!r} is no path: it holds {what}.", fix="Check the path.")
+        what = "characters that no file name can have" if isinstance(error, UnicodeError) else "a NUL byte"
+        return SourceError(f"{path!r} is not a path: it contains {what}.", fix="Check the path.")
     if error.errno == errno.ENOENT:
         return _missing(path)
     cause, fix = _REASONS.get(
@@ -205,7 +205,7 @@ def _missing(path: str) -> SourceError:
     if path and place.is_symlink():
         return SourceError(
             f"{path!r} is a symbolic link to {str(place.readlink())!r}, which does not exist.",
-            fix="Mend the link, or name the file itself.",
+            fix="Correct the link, or name the file itself.",
         )
     fix = "Check the path; it is relative to where you are."
     if not place.parent.is_dir():

@@ -77,7 +77,7 @@ class HostRoot:
         """See `Root`; also raises SourceError where the file cannot be read."""
         facts = self.program(real)
         if facts.elf is None:
-            raise ElfError(f"{real!r} is no ELF file.", fix="Name or install the library itself.")
+            raise ElfError(f"{real!r} is not an ELF file.", fix="Name or install the library itself.")
         return facts.elf
 
     def program(self, real: str) -> ProgramFacts:

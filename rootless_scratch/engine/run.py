@@ -98,7 +98,7 @@ def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Reque
             result = container.follow(attached, signals=streams.signals, timeout=request.timeout, say=say)
     name = request.name or call.lease.container
     if result.container_id is not None:
-        call.notes.add(f"The program goes on in the container {name}; `podman attach {name}` comes back to it.")
+        call.notes.add(f"The program runs on in the container {name}; `podman attach {name}` attaches to it.")
     elif kept is not None:
         call.notes.add(f"The container is kept as {name}; `podman rm {name}` removes it.")
         return msgspec.structs.replace(result, container_id=kept)

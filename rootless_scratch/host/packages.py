@@ -51,8 +51,8 @@ def install_advice(essential: str) -> str:
     """One sentence that says how what `essential` needs is installed here."""
     manager = next((name for name in _MANAGERS if spawn.find(name)), None)
     if manager is None:
-        return f"Install the package that has it ({essential}), or name a place: `--with {essential}=PATH`."
+        return f"Install the package that has it ({essential}), or give a path: `--with {essential}=PATH`."
     if essential == "locale" and manager == "apk":
         return "Leave it out: musl, the C library here, has C.UTF-8 built in."
     package = _PACKAGES[essential].get(manager, essential)
-    return f"Install it: `{_MANAGERS[manager]} {package}`, or name a place: `--with {essential}=PATH`."
+    return f"Install it: `{_MANAGERS[manager]} {package}`, or give a path: `--with {essential}=PATH`."

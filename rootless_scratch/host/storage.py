@@ -59,7 +59,7 @@ def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
         except HostError as error:
             problem = error.message
         except (ValueError, KeyError, TypeError):
-            problem = "`buildah info` answered something else than its JSON"
+            problem = "`buildah info` did not print its JSON"
     policies = (home / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
     return Storage(
         images=read_place(root),

@@ -74,7 +74,7 @@ def encode_capabilities(text: str) -> bytes:
     match = _TEXT.match(text.lower())
     if match is None:
         raise SpecError(
-            f"{text!r} does not read as file capabilities.",
+            f"{text!r} is not a set of file capabilities.",
             fix="Write them as `cap_net_bind_service+ep` (cap_from_text(3)).",
         )
     bits = 0

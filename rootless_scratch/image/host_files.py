@@ -90,7 +90,7 @@ class HostFiles:
         """What a file of a plan says of itself as an ELF file; raises SourceError, ElfError."""
         elf = None if file.source is None else self.program(file.source).elf
         if elf is None:
-            raise ElfError(f"{file.source or file.path!r} is no ELF file.", fix="Name the library itself.")
+            raise ElfError(f"{file.source or file.path!r} is not an ELF file.", fix="Name the library itself.")
         return elf
 
     def content(self, file: File) -> bytes | None:
@@ -131,10 +131,10 @@ class HostFiles:
             found = identity_of(os.stat(file.source)) if kept else identity
         except OSError as error:
             if error.errno == errno.EINVAL:
-                # What is there now is no regular file.
+                # What is there now is not a regular file.
                 raise changed(file) from error
             raise limit_met(error) or SourceError(
-                f"{file.source!r} cannot be read any more: {error.strerror}.",
+                f"{file.source!r} can no longer be read: {error.strerror}.",
                 fix="Do not change the file during the build.",
             ) from error
         try:
@@ -209,7 +209,7 @@ def open_descriptor(path: str, flags: int = 0) -> tuple[int, os.stat_result]:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor, status
 
 

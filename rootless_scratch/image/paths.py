@@ -27,9 +27,7 @@ def image_path(path: str, *, what: str = "path") -> str:
         )
     for name in names:
         if name == "..":
-            raise SpecError(
-                f"The {what} {path!r} inside the image contains `..`.", fix="Write the path that is meant."
-            )
+            raise SpecError(f"The {what} {path!r} inside the image contains `..`.", fix="Write the intended path.")
         if name.startswith(".wh."):
             raise SpecError(
                 f"The {what} {path!r} has a name that starts with `.wh.`, which marks deletions in layers.",
@@ -56,7 +54,9 @@ def require_file_text(text: str) -> None:
     try:
         encoded(text)
     except UnicodeEncodeError as error:
-        raise SpecError(f"{text!r} holds characters that no file name has.", fix="Write it in UTF-8.") from error
+        raise SpecError(
+            f"{text!r} has characters that no file name can have.", fix="Write it in UTF-8."
+        ) from error
 
 
 def encoded(text: str) -> bytes:

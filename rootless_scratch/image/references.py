@@ -48,7 +48,7 @@ def parse_reference(text: str) -> Reference:
     path, colon, ref = rest.partition(":")
     if transport not in TRANSPORTS or not path or "\0" in path:
         raise UsageError(
-            f"{text!r} does not name a place for an image.",
+            f"{text!r} does not name a location for an image.",
             fix="Write `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `docker://HOST/NAME:TAG`.",
         )
     if transport == "docker-archive" and colon:

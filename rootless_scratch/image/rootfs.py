@@ -122,7 +122,7 @@ def _conflict(known: Entry, entry: Entry) -> SpecError:
     fix = "Give one of them another path, or leave it out."
     if isinstance(known, Directory) and isinstance(entry, Directory):
         settled = f"{entry.path}:mode={entry.mode:04o},uid={entry.uid},gid={entry.gid}"
-        fix = f"Say what holds, e.g. `--mkdir {settled!r}`."
+        fix = f"Decide on one, e.g. `--mkdir {settled!r}`."
     return SpecError(
         f"Two different entries claim {entry.path!r} in the image: {describe(known)} and {describe(entry)}.",
         fix=fix,

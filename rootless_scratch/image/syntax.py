@@ -47,7 +47,7 @@ def parse_program(text: str) -> Copy:
     destination, separator, last = rest.rpartition(":")
     if separator and re.match(_OPTIONS, last) and last.startswith(_KEYS):
         raise UsageError(
-            f"{last!r} in {text!r} is an option of an entry, and a program has none.",
+            f"{last!r} in {text!r} is an option of an entry, and programs take none.",
             fix=f"Add it by `--copy {text}`, and name it in --entrypoint: '[\"/{destination}\"]'.",
         )
     return Copy(source=source, destination="/" + rest)
@@ -216,9 +216,9 @@ def _split_options(text: str) -> tuple[str, dict[str, str]]:
         key, separator, value = item.partition("=")
         if key + separator not in _KEYS or key in options:
             raise UsageError(
-                f"{item!r} in {text!r} is not an option of an entry, or stands there twice.",
+                f"{item!r} in {text!r} is not an option of an entry, or is repeated.",
                 fix="The options are mode=, uid=, gid= and cap=, separated by commas; after a name that looks "
-                "like one, say e.g. `:mode=0644`.",
+                "like one, add e.g. `:mode=0644`.",
             )
         options[key] = value
     return body, options

@@ -91,7 +91,7 @@ class Tree:
         if self._steps > _STEPS_LIMIT:
             raise LimitError(
                 f"The image's paths and links lead through more than {_STEPS_LIMIT} directories.",
-                fix="Have it built with fewer links, and a shorter PATH; nothing can be said of it as it is.",
+                fix="Rebuild it with fewer links and a shorter PATH; as it is, it cannot be judged.",
             )
 
     def command_path(

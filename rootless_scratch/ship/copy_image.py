@@ -157,7 +157,7 @@ def _entries(content: bytes, key: str, where: str) -> Iterator[dict[str, Any]]:
     """The descriptors that a document lists; raises Fault."""
     listed = as_dict(parsed(content, where), where).get(key) or ()
     if not isinstance(listed, (list, tuple)):
-        raise Fault(f"{where} is not what the specification asks for")
+        raise Fault(f"{where} does not follow the specification")
     for entry in listed:
         yield as_dict(entry, where)
 
@@ -265,7 +265,7 @@ def _require_tar(reader: ImageReader, layer: FoundLayer) -> None:
         with open_layer(reader, layer.name) as opened:
             next(iter(TarReader(opened, reader.budget)), None)
     except (TarFault, EOFError) as fault:
-        raise Fault(f"{layer.name} is no tar: {fault}") from fault
+        raise Fault(f"{layer.name} is not a tar archive: {fault}") from fault
     except OSError as error:
         raise host_trouble(error, layer.name) or Fault(f"{layer.name} cannot be unpacked: {error}") from error
 
@@ -315,7 +315,7 @@ def _notes(found: FoundImage, layers: Sequence[Layer], image_id: str) -> Iterato
         if new.diff_id != old.diff_id:
             yield f"The layer {old.diff_id} was repaired, and has the diff_id {new.diff_id} now."
         elif new.digest != old.descriptor.get("digest", new.digest):
-            yield f"The layer {old.descriptor['digest']} was packed anew, and has the digest {new.digest} now."
+            yield f"The layer {old.descriptor['digest']} was compressed again, with the digest {new.digest} now."
     if image_id != found.image_id:
         yield f"The image {found.image_id} was repaired, and has the ID {image_id} now."
 

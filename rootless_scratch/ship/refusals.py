@@ -29,7 +29,7 @@ _KNOWN = (
     ),
     Refusal(
         r"x509: certificate signed by unknown authority",
-        "The certificate of {host} is signed by an authority that this host does not know.",
+        "The certificate of {host} is signed by a certificate authority that this host does not trust.",
         "Put the authority's certificate into a directory, as a file NAME.crt, and name that with --cert-dir.",
     ),
     Refusal(
@@ -40,7 +40,7 @@ _KNOWN = (
     Refusal(
         r"server gave HTTP response to HTTPS client",
         "{host} speaks HTTP and not HTTPS.",
-        "Where nobody else can listen in, say `--tls-verify=false`.",
+        "On a trusted network use `--tls-verify=false`.",
     ),
     Refusal(
         r"reading JSON file (\S+)",
@@ -66,23 +66,23 @@ _KNOWN = (
     ),
     Refusal(
         r"unauthorized|authentication required|invalid username/password|401 \(?Unauthorized",
-        "{host} wants a login for {name}, and has none that it accepts.",
+        "{host} requires a login for {name}, and got none that it accepts.",
         _LOGIN,
     ),
     Refusal(
         r"(?<!permission )denied|403 \(?Forbidden|StatusCode: 403",
-        "{host} does not let this login write to {name}.",
+        "{host} denies this login write access to {name}.",
         f"Check the name, or use a login that may: {_LOGIN[0].lower()}{_LOGIN[1:]}",
     ),
     Refusal(
         r"toomanyrequests|too many requests|\b429 |: 429\b",
-        "{host} takes no more requests for now.",
+        "{host} accepts no more requests for now.",
         "Try again later, or ask whoever runs the registry for a higher limit.",
         passing=True,
     ),
     Refusal(
         r"(?:status: |StatusCode: |status code from registry |status code |repository \S+: )(5\d\d\b[^\"\\<,]*)",
-        "{host} has a failure of its own: {0}.",
+        "{host} failed: {0}.",
         "Try again later; whoever runs the registry finds the cause in its log.",
         passing=True,
     ),
@@ -105,14 +105,14 @@ _KNOWN = (
     ),
     Refusal(
         r"EOF|connection reset|broken pipe|closed network connection|connection lost|stream error",
-        "The connection to {host} broke off.",
+        "The connection to {host} was closed.",
         "Try again; where it happens each time, a proxy before the registry may limit size or time.",
         passing=True,
     ),
     Refusal(
         r"name unknown|repository name not known",
-        "{host} has no place {name}.",
-        "Make the repository or project there first, or check the name.",
+        "{host} has no repository {name}.",
+        "Create the repository or project there first, or check the name.",
     ),
     Refusal(
         r"(?:pinging container registry).*404",
@@ -121,7 +121,7 @@ _KNOWN = (
     ),
     Refusal(
         r"StatusCode: 413|Request Entity Too Large",
-        "{host}, or a proxy before it, takes no layers of this size.",
+        "{host}, or a proxy before it, rejects layers of this size.",
         "Have its limit raised (nginx: client_max_body_size), or compress the layer.",
     ),
 )
@@ -143,8 +143,8 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     last = cause.rpartition(": ")[2]
     known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
     if known is None:
-        said = f"{host} does not take the image: {cause or 'skopeo said nothing'}."
-        return Refusal("", said, "Say -v to see all that skopeo said.")
+        said = f"{host} rejects the image: {cause or 'skopeo said nothing'}."
+        return Refusal("", said, "Use -v to see all output of skopeo.")
     return known if host == registry else _sent_on(known, registry, host)
 
 
@@ -153,7 +153,7 @@ def _sent_on(refusal: Refusal, registry: str, host: str) -> Refusal:
     cause = refusal.cause if refusal.cause.startswith(host) else refusal.cause[0].lower() + refusal.cause[1:]
     return Refusal(
         refusal.pattern,
-        f"{registry} sends requests on to {host}: {cause}",
+        f"{registry} redirects requests to {host}: {cause}",
         f"{refusal.fix} Whoever runs the registry can have it lead elsewhere.",
         refusal.passing,
     )

@@ -58,7 +58,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
                 f"There is no directory {self.cert_dir!r}.", fix="Name one that holds certificates, as NAME.crt."
             )
         if self.retries < 0:
-            raise UsageError(f"{self.retries} is no number of retries.", fix="Write 0 for none.")
+            raise UsageError(f"{self.retries} is not a number of retries.", fix="Write 0 for none.")
 
     def flags(self, *, prefix: str) -> tuple[str, ...]:
         """Arguments for skopeo, which works elsewhere: with the `prefix` dest- for `copy`, none for `inspect`."""
@@ -154,14 +154,14 @@ class _Attempts(Data, frozen=False):
         if seconds > _PATIENCE:
             host = self.name.partition("/")[0]
             raise RegistryError(
-                f"{host} takes no more requests for now, and asks to come back in {seconds} s.",
+                f"{host} accepts no more requests for now, and asks to come back in {seconds} s.",
                 fix="Try again then, or ask whoever runs the registry for a higher limit.",
             )
         waits = re.search(r"Too many requests to .*: sleeping for (\d+)", line)
         if waits is not None:
             host = self.name.partition("/")[0]
-            self.notes.append(f"{host} takes no more requests for now. Waited for {waits[1]} s.")
-            self.progress.step(f"{host} takes no more requests for now. Waiting for {waits[1]} s")
+            self.notes.append(f"{host} accepts no more requests for now. Waited for {waits[1]} s.")
+            self.progress.step(f"{host} accepts no more requests for now. Waiting for {waits[1]} s")
 
 
 def _seconds(retry_after: str) -> int:

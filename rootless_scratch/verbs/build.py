@@ -45,7 +45,7 @@ def build_spec(
         parts = parts_of(spec, opened)
         chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
         if not (spec.names or outputs):
-            raise UsageError("The image has neither a name nor an output.", fix="Say `-t NAME` or `-o oci:DIR`.")
+            raise UsageError("The image has neither a name nor an output.", fix="Pass `-t NAME` or `-o oci:DIR`.")
         if chosen == "direct":
             from rootless_scratch.verbs.ship import build_direct
 
@@ -135,7 +135,7 @@ def read_way(
     if chosen == "buildah" and output and not spec.names:
         raise UsageError(
             "The backend buildah builds into local storage, by a name.",
-            fix="Say `-t NAME` too, or leave `--backend buildah` out: the backend direct needs no name.",
+            fix="Add `-t NAME`, or leave `--backend buildah` out: the backend direct needs no name.",
         )
     if not output and compress is None:
         return chosen, ()

@@ -103,7 +103,7 @@ def debug(
         try:
             result = attempt(target, begun)
         except IpcClosedError:
-            tell("The container shares its IPC with nobody, so its shared memory is not seen.")
+            tell("The container does not share its IPC namespace, so its shared memory is not visible.")
             result = attempt(target.without_ipc(), None)
     if result.exit_code == _KILLED and _has_ended(target):
         tell(f"The container {subject} has ended, and what ran beside it was killed.")
@@ -154,7 +154,7 @@ def _provided(client: Client, toolbox: _Toolbox) -> str:
         if attempt == 0:
             _make(client, toolbox, is_there=found is not None)
     raise EngineError(
-        "podman does not have the toolbox after it was loaded: its program changes, or its storage was changed.",
+        "podman has lost the toolbox that was just loaded: its program or podman's storage changes.",
         fix="Run it again; if that does not help, remove all toolboxes: "
         f"`podman rmi --force $(podman images --quiet {TOOLBOX})`.",
     )

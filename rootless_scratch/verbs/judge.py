@@ -37,7 +37,7 @@ def judge_stored(
 
     def read(path: str) -> ProgramFacts | None:
         if files[path].unreadable is not None:
-            raise ElfError(str(files[path].unreadable), fix="Build it anew.")
+            raise ElfError(str(files[path].unreadable), fix="Rebuild it.")
         return files[path].program
 
     return judge_content(name, stored, read, arguments=arguments, user=user)
@@ -83,7 +83,7 @@ def judge_content(
     def elf(file: File) -> ElfFacts:
         facts = read(file.path)
         if facts is None or facts.elf is None:
-            raise ElfError(f"{file.path!r} is no readable ELF file.", fix="Build it anew.")
+            raise ElfError(f"{file.path!r} is not a readable ELF file.", fix="Rebuild it.")
         return facts.elf
 
     Tree(rootfs).started_files(config, note)

@@ -61,7 +61,7 @@ def ship_image(
     require_utf8()
     outputs = read_outputs(output, compress)
     if not outputs:
-        raise UsageError("There is no place to write the image to.", fix="Name one, e.g. `hello.tar`.")
+        raise UsageError("No output was named.", fix="Name one, e.g. `hello.tar`.")
     subject, access = subject_of(image), access or Access()
     names: Sequence[str] = () if isinstance(image, str) else tuple(image_name(name) for name in image.names)
     environment = tool_environment()

@@ -23,7 +23,7 @@ def subject_of(image: str | Image) -> str:
     files = [output.ref for output in outputs if is_reference(output.ref)]
     if outputs and not files:
         raise UsageError(
-            "The image lies in a registry alone.", fix="Build it with `output=[...]` for all its places at once."
+            "The image exists only in a registry.", fix="Build it with `output=[...]` for all its outputs at once."
         )
     return files[0] if files else found
 

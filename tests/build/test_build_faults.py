@@ -263,7 +263,7 @@ def test_an_image_that_is_not_what_was_planned_loses_the_name_to_the_one_that_ha
     done = fresh_home.cli("build", str(next_one), "-t", "kept", "-t", "new", environment={"PATH": path})
     assert done.returncode == 1
     # Values may be secrets: the keys that differ are named.
-    assert b"buildah wrote another config than was planned (Labels)." in done.stderr
+    assert b"buildah wrote a config that differs from the plan (Labels)." in done.stderr
     assert images(fresh_home) == {"localhost/kept:latest"}
     assert fresh_home.json("inspect", "kept")["image_id"] == known
     assert left_behind(fresh_home) == []

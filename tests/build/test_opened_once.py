@@ -227,7 +227,7 @@ def test_a_change_between_plan_and_image_is_an_error_also_of_what_is_open(
             (tmp_path / "here").unlink()
             (tmp_path / "here").symlink_to("new")
         error = refusal(lambda: planned_image(planned, files), SourceError)
-    expected = "cannot be read any more" if change == "removed" else "changed since it was planned"
+    expected = "can no longer be read" if change == "removed" else "changed since it was planned"
     assert expected in error.message
 
 

@@ -175,7 +175,7 @@ def test_the_shell_form_is_fine_where_the_shell_is_in_the_image() -> None:
 def test_a_mistyped_path_gets_the_nearest_program() -> None:
     finding = only(stored(file("/hello"), entrypoint=("/helo", "-v")))
     assert (finding.rule, finding.severity) == ("command-missing", "error")
-    assert finding.message == "The image is to start /helo, which is not in it."
+    assert finding.message == "The image's command is /helo, which is not in it."
     assert finding.fix == """Did you mean /hello? Then write `--entrypoint '["/hello", "-v"]'`."""
 
 

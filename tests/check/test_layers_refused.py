@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 HELLO = ("hello", tinyelf.hello())
 TWICE = "twice, which podman and docker refuse"
-BELOW = "below what is a file in the same layer"
-UNDER = "below what is a file in a layer under it, which podman refuses with the storage driver vfs"
-NAMELESS = "for nothing that has a name"
+BELOW = "below a file of the same layer"
+UNDER = "below a file of a layer under it, which podman refuses with the storage driver vfs"
+NAMELESS = "that names nothing"
 
 REFUSED = {
     "a file twice": ([layer_of(HELLO, HELLO)], TWICE),
@@ -117,13 +117,13 @@ def packed(tmp_path: Path, behind: bytes) -> str:
 
 
 BEHIND = {
-    "one zero": (b"\0", "has 1 bytes of zero behind its gzip stream"),
-    "many zeros": (bytes(600_000), "has 600000 bytes of zero behind its gzip stream"),
-    "garbage": (b"garbage", "behind its stream stands what is no gzip"),
-    "half a magic number": (b"\x1f", "behind its stream stands what is no gzip"),
-    "zeros and garbage": (bytes(10) + b"garbage", "behind its stream stands what is no gzip"),
-    "zeros and a member": (bytes(10) + gzip.compress(b""), "has 10 bytes of zero behind its gzip stream"),
-    "half a member": (gzip.compress(b"")[:12], "it breaks off"),
+    "one zero": (b"\0", "has 1 bytes of zero after its gzip stream"),
+    "many zeros": (bytes(600_000), "has 600000 bytes of zero after its gzip stream"),
+    "garbage": (b"garbage", "its stream is followed by what is not gzip"),
+    "half a magic number": (b"\x1f", "its stream is followed by what is not gzip"),
+    "zeros and garbage": (bytes(10) + b"garbage", "its stream is followed by what is not gzip"),
+    "zeros and a member": (bytes(10) + gzip.compress(b""), "has 10 bytes of zero after its gzip stream"),
+    "half a member": (gzip.compress(b"")[:12], "it is cut off"),
 }
 
 

@@ -270,12 +270,12 @@ def test_a_port_of_the_host_that_somebody_has_is_refused_before_the_start(here: 
     [
         ({"timeout": 3}, "'timeout'"),
         ({"detach": True}, "'detach'"),
-        ({"ready": "listening"}, "no condition to wait for"),
+        ({"ready": "listening"}, "not a condition to wait for"),
         ({"ready_timeout": "soon"}, "not a positive number of seconds"),
         ({"ready": "port"}, "no TCP port"),
         ({"ready": "port", "publish": {"53/udp": None}}, "no TCP port"),
         ({"network": "host", "publish": {80: 8080}}, "cannot be published as another"),
-        ({"publish": {"x": None}}, "cannot be understood"),
+        ({"publish": {"x": None}}, "is not valid"),
         ({"bogus": 1}, "'bogus'"),
     ],
 )

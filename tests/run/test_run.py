@@ -81,7 +81,7 @@ def test_volumes_are_mounted_writable_or_not(tools: Home, tmp_path: Path) -> Non
     ("words", "code", "said"),
     [
         (["nosuch"], 125, "There is no image 'nosuch'"),
-        (["No::such"], 125, "no name of an image"),
+        (["No::such"], 125, "not an image name"),
         (["--user", "nobody", "tools"], 125, "'nobody' is not in the image's /etc/passwd"),
         (["--user", "4000000", "tools"], 125, "lies outside the ids"),
         (["--volume", "/no/such:/v", "tools"], 125, "/no/such"),

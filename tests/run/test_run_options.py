@@ -235,7 +235,7 @@ def test_what_cannot_be_understood_is_a_usage_error(tools: Home, words: list[str
     done = tools.cli("run", *words, "tools", "true")
     assert done.returncode == 2
     assert words[0].encode() in done.stderr or any(
-        said in done.stderr for said in (b"mounted at", b"entrypoint", b"is not a platform")
+        said in done.stderr for said in (b"have the target", b"entrypoint", b"is not a platform")
     )
     assert b"\n  fix: " in done.stderr
 

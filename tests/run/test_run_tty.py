@@ -47,7 +47,7 @@ def test_the_keys_leave_it_running_and_podman_has_it(lonely_tools: Home) -> None
         shown.shows(PROMPT)
         shown.says("echo mark")
         shown.type("\x10\x11")
-        shown.shows("goes on in the container shell")
+        shown.shows("runs on in the container shell")
         assert shown.ends() == 0
     assert lonely_tools.cli("run", "-q", "tools", "true").returncode == 0
     assert containers(lonely_tools) == ["shell"], "no later run takes it for a leftover"

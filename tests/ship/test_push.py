@@ -91,7 +91,7 @@ def test_an_image_that_only_a_registry_has_can_be_neither_checked_nor_sent(
 ) -> None:
     image = rs.build(program, output=f"docker://{open_registry.host}/only/there", tls_verify=False)
     for call in (lambda: rs.check(image), lambda: rs.save(image, str(tmp_path / "image.tar"))):
-        assert "lies in a registry alone" in refusal(call, rs.UsageError).message
+        assert "exists only in a registry" in refusal(call, rs.UsageError).message
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
@@ -152,7 +152,7 @@ def test_a_registry_with_a_password_takes_a_login_and_says_what_to_do_without(
         refused = shared_home.cli("push", layout, place, OPEN, "--json")
         error = json.loads(refused.stdout)["error"]
         assert (refused.returncode, error["kind"]) == (1, "registry")
-        assert error["message"].startswith(f"{secured.host} wants a login")
+        assert error["message"].startswith(f"{secured.host} requires a login")
         assert f"skopeo login {secured.host}" in error["fix"]
         wrong = base64.b64encode(f"{USER}:wrong".encode()).decode()
         logins.write_text(json.dumps({"auths": {secured.host: {"auth": wrong}}}))
@@ -183,7 +183,7 @@ def test_a_private_authority_is_trusted_by_its_directory_alone(
         place = f"docker://{secured.host}/team/hello:1"
         refused = shared_home.cli("build", str(program), "-o", place)
         assert refused.returncode == 1
-        assert b"signed by an authority that this host does not know" in refused.stderr
+        assert b"signed by a certificate authority that this host does not trust" in refused.stderr
         assert b"--cert-dir" in refused.stderr
         assert secured.manifest("team/hello", "1") is None
         assert secured.authority is not None

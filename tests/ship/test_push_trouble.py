@@ -69,15 +69,15 @@ SLOW_DOWN = failure(429, "TOOMANYREQUESTS", "slow down", Retry_After="1")
 
 
 PASSING = {
-    "500-twice": (times(2, failure(500), "GET"), "failure of its own: 500"),
-    "500-head": (times(1, failure(500), "HEAD"), "failure of its own: 500"),
-    "503-head": (times(2, failure(503, "UNAVAILABLE", "no"), "HEAD"), "failure of its own: 503"),
-    "503-blob": (times(1, failure(503), "PATCH"), "failure of its own: 503"),
-    "502-manifest": (times(1, failure(502), "PUT", "/manifests/"), "failure of its own: 502"),
-    "429-blob": (times(1, SLOW_DOWN, "PATCH"), "takes no more requests for now"),
-    "429-manifest": (times(1, SLOW_DOWN, "PUT", "/manifests/"), "takes no more requests for now"),
-    "cut-blob": (times(1, "cut", "PATCH"), "broke off"),
-    "cut-manifest": (times(1, "cut", "PUT", "/manifests/"), "broke off"),
+    "500-twice": (times(2, failure(500), "GET"), "failed: 500"),
+    "500-head": (times(1, failure(500), "HEAD"), "failed: 500"),
+    "503-head": (times(2, failure(503, "UNAVAILABLE", "no"), "HEAD"), " failed: 503"),
+    "503-blob": (times(1, failure(503), "PATCH"), " failed: 503"),
+    "502-manifest": (times(1, failure(502), "PUT", "/manifests/"), " failed: 502"),
+    "429-blob": (times(1, SLOW_DOWN, "PATCH"), "accepts no more requests for now"),
+    "429-manifest": (times(1, SLOW_DOWN, "PUT", "/manifests/"), "accepts no more requests for now"),
+    "cut-blob": (times(1, "cut", "PATCH"), "was closed"),
+    "cut-manifest": (times(1, "cut", "PUT", "/manifests/"), "was closed"),
 }
 
 
@@ -112,14 +112,14 @@ def test_a_registry_that_wants_to_be_left_alone_for_long_is_told_at_once(
     with proxy(behind, times(99, only_after(when), "HEAD")) as before:
         error = refused(partial(rs.push, layout, f"docker://{before.host}/day/hello:1", tls_verify=False))
     assert time.monotonic() - began < 30
-    assert "takes no more requests for now, and asks to come back in " in error.message
+    assert "accepts no more requests for now, and asks to come back in " in error.message
     assert "Try again then" in error.fix
 
 
 def test_how_long_a_registry_was_waited_for_is_told(behind: Registry, layout: str) -> None:
     with proxy(behind, times(1, only_after("2"), "HEAD")) as before:
         sent = rs.push(layout, f"docker://{before.host}/soon/hello:1", tls_verify=False, retries=0)
-    assert sent.notes == (f"{before.host} takes no more requests for now. Waited for 2 s.",)
+    assert sent.notes == (f"{before.host} accepts no more requests for now. Waited for 2 s.",)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
@@ -135,7 +135,7 @@ def test_where_a_redirect_leads_is_told_and_not_taken_for_the_registry(
         place = f"docker://{before.host}/redirected/{method.lower()}:1"
         error = refused(partial(rs.push, layout, place, tls_verify=False, retries=0))
     assert error.message == (
-        f"{before.host} sends requests on to {closed}: nothing answers at {closed}: connection refused."
+        f"{before.host} redirects requests to {closed}: nothing answers at {closed}: connection refused."
     )
 
 
@@ -178,19 +178,19 @@ def test_what_fails_when_it_is_compared_is_tried_again(behind: Registry, layout:
     with proxy(behind, times(1, failure(500), "GET", "/manifests/")) as before:
         sent = rs.push(layout, f"docker://{before.host}/compared/later:1", tls_verify=False, retries=1)
     (note,) = sent.notes
-    assert "failure of its own: 500" in note
+    assert "failed: 500" in note
     assert "Tried again after 1 s." in note
 
 
-FORBIDDEN = "does not let this login write"
+FORBIDDEN = "denies this login write access"
 LASTING = {
-    "401": (times(99, failure(401, "UNAUTHORIZED", "no"), "POST"), "wants a login", "skopeo login"),
+    "401": (times(99, failure(401, "UNAUTHORIZED", "no"), "POST"), "requires a login", "skopeo login"),
     "403": (times(99, failure(403, "DENIED", "no"), "POST"), FORBIDDEN, "skopeo login"),
     "403-manifest": (times(99, failure(403), "PUT", "/manifests/"), FORBIDDEN, "skopeo login"),
-    "404": (times(99, failure(404, "NAME_UNKNOWN", "no"), "POST"), "has no place", "Make the repository"),
+    "404": (times(99, failure(404, "NAME_UNKNOWN", "no"), "POST"), "has no repository", "Create the repository"),
     "no-registry": (times(99, failure(404), "GET", "/v2/"), "is no registry", "Check the host"),
-    "413": (times(99, failure(413), "PATCH"), "takes no layers of this size", "client_max_body_size"),
-    "400": (times(99, failure(400, "MANIFEST_INVALID", "no"), "PUT", "/manifests/"), "does not take", "-v"),
+    "413": (times(99, failure(413), "PATCH"), "rejects layers of this size", "client_max_body_size"),
+    "400": (times(99, failure(400, "MANIFEST_INVALID", "no"), "PUT", "/manifests/"), "rejects the image", "-v"),
 }
 
 
@@ -215,7 +215,7 @@ def test_what_never_passes_ends_after_the_retries_and_an_old_tag_stays(
     with proxy(behind, trouble) as before:
         place = f"docker://{before.host}/never/{part}:1"
         error = refused(partial(rs.push, f"oci:{tmp_path}/new", place, tls_verify=False, retries=1))
-    assert ("broke off" if part == "blob" else "failure of its own: 500") in error.message
+    assert ("was closed" if part == "blob" else "failed: 500") in error.message
     assert error.message.endswith("It was tried 2 times.")
     found = behind.manifest(f"never/{part}", "1")
     assert found is not None

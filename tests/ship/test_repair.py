@@ -90,7 +90,7 @@ def test_zeros_behind_a_gzip_stream_go_and_the_image_stays_the_same(tmp_path: Pa
     assert rs.check(f"oci:{tmp_path}/again").verdict == "starts"
     assert saved.layers[0].media_type.endswith("gzip")
     assert f"sha256:{saved.image_id}" == config["digest"]
-    assert [note.split(" was ")[1][:11] for note in saved.notes] == ["packed anew"]
+    assert [note.split(" was ")[1][:16] for note in saved.notes] == ["compressed again"]
 
 
 def test_an_index_is_repaired_image_by_image(tmp_path: Path) -> None:

@@ -168,4 +168,4 @@ def test_the_backend_buildah_writes_outputs_beside_local_storage(
         assert faults(output["ref"]) == ()
     alone = fresh_home.cli(*words)
     assert alone.returncode == 2
-    assert b"Say `-t NAME` too" in alone.stderr
+    assert b"Add `-t NAME`" in alone.stderr

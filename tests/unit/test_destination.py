@@ -89,11 +89,11 @@ def test_what_ssh_or_a_shell_would_take_for_its_own_is_refused(rest: str) -> Non
         ("WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key verification failed.", "another host key"),
         (
             "me@builder: Permission denied (publickey,password).",
-            "me@builder does not let you in (publickey,password)",
+            "me@builder refuses the login (publickey,password)",
         ),
         ("ssh: Could not resolve hostname builder: Name or service not known", "builder is not known: Name or"),
         ("ssh: connect to host builder port 2222: No route to host", "at builder, port 2222: No route to host."),
-        ("kex_exchange_identification: Connection closed by remote host", "broke off before the login"),
+        ("kex_exchange_identification: Connection closed by remote host", "was closed before the login"),
         ('Load key "/k": bad permissions\nme@builder: Permission denied (publickey).', "/k cannot be used: bad"),
         (
             "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa",

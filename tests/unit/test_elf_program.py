@@ -36,8 +36,8 @@ def test_a_missing_directory_a_dangling_link_and_a_circle_are_told_apart(tmp_pat
     file = put(tmp_path, b"x", "file")
     for path, cause, fix in (
         (f"{tmp_path}/none/app", "does not exist", "does not exist either"),
-        (f"{tmp_path}/dangling", "symbolic link to 'nowhere'", "Mend the link"),
-        (f"{tmp_path}/circle", "in a circle", "Mend"),
+        (f"{tmp_path}/dangling", "symbolic link to 'nowhere'", "Correct the link"),
+        (f"{tmp_path}/circle", "form a loop", "Correct"),
         (f"{file}/app", "not a directory", "Check"),
         ("a\0b", "NUL", "Check"),
         ("", "does not exist", "Check"),

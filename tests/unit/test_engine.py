@@ -158,7 +158,7 @@ def test_the_users_own_mount_replaces_the_tmp_in_memory() -> None:
     ("text", "kind", "words"),
     [
         ("nosuch: image not known", ImageNotFoundError, "no image"),
-        ("invalid reference format", ImageNotFoundError, "no name of an image"),
+        ("invalid reference format", ImageNotFoundError, "not an image name"),
         (
             'runc: exec: "/x": stat /x: no such file or directory: OCI runtime attempted to invoke a command',
             CommandNotFoundError,

@@ -81,9 +81,9 @@ def test_a_limit_that_a_runtime_meets_is_told_as_one(said: str, cause: str) -> N
 @pytest.mark.parametrize(
     ("said", "rule", "word"),
     [
-        ("exec /app: accessing a corrupted shared library", "loader-unusable", "/app names"),
-        ("exec /app: Accessing a corrupted shared library", "loader-unusable", "/app names"),
-        ("exec container process `/app`: Input/output error", "loader-unusable", "/app names"),
+        ("exec /app: accessing a corrupted shared library", "loader-unusable", "loader of /app"),
+        ("exec /app: Accessing a corrupted shared library", "loader-unusable", "loader of /app"),
+        ("exec container process `/app`: Input/output error", "loader-unusable", "loader of /app"),
         (
             "/app: error while loading shared libraries: /lib/libfoo.so: file too short",
             "library-unloadable",

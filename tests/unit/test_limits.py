@@ -159,7 +159,7 @@ def test_a_layer_that_is_no_tar_is_neither_saved_nor_said_to_start(tmp_path: Pat
     for number, content in enumerate((b"This is no layer.\n" * 100, gzip.compress(b"no layer" * 500, mtime=0))):
         word = layout(tmp_path / str(number), content)
         for compress in (None, "gzip"):
-            with pytest.raises(rs.ScratchError, match=r"is no tar|it is no tar"):
+            with pytest.raises(rs.ScratchError, match=r"is not a tar archive"):
                 rs.save(word, f"oci:{tmp_path}/out", compress=compress)
         with pytest.raises(rs.ScratchError):
             rs.check(word)

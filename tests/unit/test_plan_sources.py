@@ -127,13 +127,13 @@ def test_a_missing_source_is_answered_with_the_name_that_was_meant(tmp_path: Pat
     for source, cause, fix in (
         (f"{tmp_path}/app.cnf", "does not exist", f"Did you mean {conf!r}?"),
         (f"{tmp_path}/none/x", "does not exist", "does not exist either"),
-        (f"{tmp_path}/dangling", "symbolic link to 'nowhere'", "Mend the link"),
-        (f"{tmp_path}/circle", "in a circle", "Mend"),
+        (f"{tmp_path}/dangling", "symbolic link to 'nowhere'", "Correct the link"),
+        (f"{tmp_path}/circle", "form a loop", "Correct"),
         (f"{conf}/x", "not a directory", "Check"),
         (f"{tmp_path}/locked", "permission denied", "readable"),
         ("", "does not exist", "Check"),
         ("a\0b", "NUL", "Check"),
-        ("\ud800", "characters that no file name has", "Check"),
+        ("\ud800", "characters that no file name can have", "Check"),
         ("x" * 5000, "too long", "Check"),
     ):
         copy = Copy(source=source, destination="/x")

@@ -14,7 +14,7 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
     ("cause", "said", "passing"),
     [
         (PING + GET + "dial tcp 127.0.0.1:5000: connect: connection refused", "connection refused", True),
-        (PING + GET + "EOF", "broke off", True),
+        (PING + GET + "EOF", "was closed", True),
         (PING + GET + "dial tcp: lookup x: no such host", "There is no host", False),
         (PING + GET + "dial tcp 10.0.0.1:503: i/o timeout", "cannot be reached: i/o timeout", True),
         (
@@ -29,17 +29,17 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
             "500 Int",
             True,
         ),
-        ("writing blob: uploading layer chunked: StatusCode: 502, <html>", "failure of its own: 502.", True),
+        ("writing blob: uploading layer chunked: StatusCode: 502, <html>", "localhost:5000 failed: 502.", True),
         ("writing blob: uploading layer chunked: toomanyrequests: slow", "no more requests", True),
-        ("unable to retrieve auth token: invalid username/password: unauthorized: no", "wants a login", False),
-        ("requested access to the resource is denied", "does not let this login write", False),
+        ("unable to retrieve auth token: invalid username/password: unauthorized: no", "requires a login", False),
+        ("requested access to the resource is denied", "denies this login write access", False),
         (
             'Manifest list must be converted to type \\"application/vnd.oci.image.index.v1+json\\" to be written',
             "loses fields such as artifactType",
             False,
         ),
         ("mkdir /somewhere: permission denied", "permission denied", False),
-        ("something else happened", "does not take the image: something else happened.", False),
+        ("something else happened", "rejects the image: something else happened.", False),
         ("", "skopeo said nothing", False),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_directory_and_a_link_are_read_alike() -> None:
         ("x:/x:uid=root", "numeric id", "uid=65532"),
         ("x:/x:uid=4294967295", "numeric id", "uid=65532"),
         ("x:/x:gid=" + "9" * 5000, "numeric id", "gid=65532"),
-        ("x:/x:uid=1,uid=2", "twice", "mode="),
+        ("x:/x:uid=1,uid=2", "repeated", "mode="),
         ("x:/x:uid=1,size=2", "not an option", "mode="),
         ("x:/x:uid=1,", "not an option", "mode="),
         ("x:/x:moed=0755", "not an option", "mode="),

@@ -89,7 +89,7 @@ def test_a_crash_of_another_kind_is_told_by_its_first_line() -> None:
 
 def test_a_limit_is_found_behind_what_came_of_it() -> None:
     limit = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    error = BuildError("The image cannot be written.", fix="Name another place.")
+    error = BuildError("The image cannot be written.", fix="Name another directory.")
     error.__cause__ = limit
     found = trouble_met(error)
     assert found is not None

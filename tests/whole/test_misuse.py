@@ -118,7 +118,7 @@ _IGNORING = (
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("UPPER",), 125, "no name of an image"),
+        (("UPPER",), 125, "not an image name"),
         (("oci:somewhere",), 125, "podman load"),
         (("--user", "a b", "hello"), 2, "not a user"),
     ],
@@ -259,7 +259,7 @@ def test_the_end_of_a_child_that_nobody_waits_for_is_an_error_of_ours() -> None:
     ("words", "said"),
     [
         (("-t", "x", "--backend", "foo"), "no backend"),
-        (("-o", "foo"), "a place for an image"),
+        (("-o", "foo"), "a location for an image"),
         (("--compress", "lzma", "-o", "oci:x"), "not a compression"),
         (("-t", "x", "--compress", "gzip"), "--compress is for outputs"),
         (("--backend", "buildah", "-o", "oci:x"), "by a name"),

@@ -189,7 +189,7 @@ def verify(job: BuildJob, config_text: str) -> None:
         shown = ", ".join(sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)))
         raise Failed(
             "build",
-            f"buildah wrote another config than was planned ({shown}).",
+            f"buildah wrote a config that differs from the plan ({shown}).",
             "Build again if something else built an image of this name at the same moment; else this is a fault "
             "of this tool or of this buildah version: please report it with the line above.",
         )

@@ -163,7 +163,7 @@ def _open_source(source: str, opened: int | None) -> tuple[int, os.stat_result]:
     except OSError as error:
         raise Failed(
             "source",
-            f"{source!r} cannot be read any more: {error.strerror}.",
+            f"{source!r} can no longer be read: {error.strerror}.",
             "Do not change the file during the build.",
         ) from error
     return reading, os.fstat(reading)

@@ -50,8 +50,8 @@ def container(
     ports = parse_ports(options.get("publish", ()))
     if ready == "port" and not any(port.protocol == "tcp" for port in ports):
         raise UsageError(
-            "There is no TCP port whose answer could be waited for.",
-            fix='Say which: publish={8080: None}, also with network="host".',
+            "There is no TCP port to wait for.",
+            fix='Publish one: publish={8080: None}, also with network="host".',
         )
     if options.get("network") == "host":
         _check_same_ports(ports)
@@ -87,7 +87,7 @@ def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack)
             raise
         raise HostError(
             error.message,
-            fix='Say network="host" beside publish: the program then listens on this host itself, on its own '
+            fix='Add network="host" beside publish: the program then listens on this host itself, on its own '
             "port; `rootless-scratch doctor` says what is missing.",
         ) from error
 
@@ -134,7 +134,7 @@ def _check_same_ports(ports: tuple[Port, ...]) -> None:
         if port.host not in (0, port.container) or port.address:
             raise UsageError(
                 f"With the network host the port {port.container} cannot be published as another.",
-                fix=f"Say publish={{{port.container}: None}}: `port({port.container})` is then the same one.",
+                fix=f"Pass publish={{{port.container}: None}}: `port({port.container})` is then the same one.",
             )
 
 

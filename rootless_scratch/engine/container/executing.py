@@ -96,7 +96,7 @@ def _refused(response: Response) -> EngineError:
     reason = response.refusal().rstrip(".")
     if "running" in reason or "state improper" in reason:
         return EngineError(
-            "The container has ended, so nothing can be started in it.", fix="Read what it said: `logs()`."
+            "The container has ended, so nothing can be started in it.", fix="Read its output: `logs()`."
         )
     return EngineError(f"podman could not start the program: {reason}.", fix="Check the program's path.")
 

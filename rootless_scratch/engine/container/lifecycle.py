@@ -230,7 +230,7 @@ class Lifecycle:
             return RunResult(exit_code=0, stdout=bytes(output.stdout.captured), container_id=self.leave())
         if output.torn and not watch.given_up:
             raise EngineError(
-                "The container's output broke off.",
+                "The container's output was cut off.",
                 fix="Run it again; see whether conmon was killed (`dmesg`).",
             )
         code = _KILLED if exit_code is None else exit_code

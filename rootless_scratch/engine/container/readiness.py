@@ -39,8 +39,8 @@ def check_ready(ready: object, timeout: object) -> None:
         )
     if not (ready is None or ready in _WORDS or isinstance(ready, re.Pattern) or callable(ready)):
         raise UsageError(
-            f"ready is {ready!r}, which is no condition to wait for.",
-            fix='Say "started", "port" or "healthy", re.compile(...) for a line of its output, or a function.',
+            f"ready is {ready!r}, which is not a condition to wait for.",
+            fix='Pass "started", "port" or "healthy", re.compile(...) for a line of its output, or a function.',
         )
 
 
@@ -72,7 +72,7 @@ def _missing(container: RunningContainer, ready: Ready) -> str | None:
     if ready == "healthy":
         status = container.health()
         return None if status == "healthy" else f"its health check says {status}"
-    return None if callable(ready) and ready(container) else "the function that was given does not say so"
+    return None if callable(ready) and ready(container) else "the function `ready` does not say so"
 
 
 def answers(address: str, port: int) -> bool:
@@ -91,7 +91,7 @@ def answers(address: str, port: int) -> bool:
 def _wait_for_line(
     container: RunningContainer, wanted: re.Pattern[str] | re.Pattern[bytes], deadline: float, timeout: float
 ) -> None:
-    missing = f"no line of its output is matched by {wanted.pattern!r}"
+    missing = f"no line of its output matches {wanted.pattern!r}"
     try:
         for line in container.logs(follow=True, timeout=max(0.0, deadline - time.monotonic())):
             if _matches(wanted, line):
@@ -126,8 +126,8 @@ def _ended(container: RunningContainer) -> EndedEarlyError:
     code, tail = container.wait(), container.last_words(stdout=False)
     wrote = len(container.last_words(stdout=True))
     error = EndedEarlyError(
-        f"The program ended with the exit code {code} before it was ready.{_quoted(container)}",
-        fix="See what it says; rs.run shows the same to its end.",
+        f"The program ended with exit code {code} before it was ready.{_quoted(container)}",
+        fix="See its output; rs.run shows all of it.",
         exit_code=code,
         last_words=tail,
         out_of_memory=container.out_of_memory,
@@ -146,4 +146,4 @@ def _quoted(container: RunningContainer) -> str:
     """The last line that it said, as part of a sentence."""
     lines = _detail(container).split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f" It last said: {last[:200]!r}." if last else ""
+    return f" Its last line is {last[:200]!r}." if last else ""

@@ -120,7 +120,7 @@ class Recording:
         with self._changed:
             patience = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._changed.wait_for(lambda: self._ended or self._size > at, patience):
-                raise EngineTimeoutError("The output did not go on in time.", fix="Wait longer.")
+                raise EngineTimeoutError("No more output came in time.", fix="Wait longer.")
             return self._size
 
     def _record(self, data: bytes) -> None:

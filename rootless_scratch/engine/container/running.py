@@ -66,7 +66,7 @@ class RunningContainer:
         if address.startswith("127.") or address == "::1":
             raise EngineError(
                 f"The port {inside} of the container is {address}:{outside} on {host}, which nobody else reaches.",
-                fix=f'Publish it on all its addresses (publish={{{inside}: None}}), or say ready="started" and '
+                fix=f'Publish it on all its addresses (publish={{{inside}: None}}), or pass ready="started" and '
                 f"bring it here: `ssh -N -L {outside}:{address}:{outside} {host}`.",
             )
         return host if address in _ANY else address, outside
@@ -172,7 +172,7 @@ class RunningContainer:
         client, target = self._container.client, self._container.target(f"/kill?signal={name}")
         response = client.request("POST", target) if name.isalnum() else None
         if response is None:
-            raise UsageError(f"{name!r} is no signal.", fix="Name one: HUP, SIGUSR1, or a number.")
+            raise UsageError(f"{name!r} is not a signal.", fix="Name one: HUP, SIGUSR1, or a number.")
         fix = "See whether it has ended (`ended()`), and that the signal's name is right."
         response.expect(f"The signal {name} could not be sent", fix=fix)
 
@@ -183,7 +183,7 @@ class RunningContainer:
             "POST", self._container.target(f"/stop?timeout={round(timeout)}"), patience=patience
         )
         # 304: it has ended by itself.
-        fix = "Leave the block: then it is killed."
+        fix = "Leave the block, which kills it."
         response.expect("The container could not be stopped", fix=fix, or_status=304)
         return self.wait(patience)
 
@@ -195,6 +195,6 @@ class RunningContainer:
                 return "that it has ended"
             raise EngineError(
                 "The container has no health check.",
-                fix='Say health_cmd="/program --arguments", or wait for something else.',
+                fix='Pass health_cmd="/program --arguments", or wait for something else.',
             )
         return str(response.json()["Status"])

@@ -67,7 +67,7 @@ def look(service: Service, subject: str, *, user: str | None, place: str) -> Tar
     check_text(subject)
     if user is not None and re.fullmatch(r"\d+(:\d+)?", user) is None:
         raise UsageError(
-            f"--user {user!r} is no number, and the toolbox knows no names.",
+            f"--user {user!r} is not a number, and the toolbox knows no names.",
             fix="Write it as 65532:65532, or 0.",
         )
     client = service.client
@@ -94,7 +94,7 @@ def _container(client: Client, name: str) -> dict[str, Any] | None:
         return None
     response = client.request("GET", f"/containers/{quoted(name)}/json")
     fix = "Name it by its whole name; `podman ps` lists them."
-    response.expect(f"podman cannot tell about the container {name}", fix=fix, or_status=_NOT_FOUND)
+    response.expect(f"podman cannot inspect the container {name}", fix=fix, or_status=_NOT_FOUND)
     found: dict[str, Any] | None = response.json() if response.ok else None
     return found
 
@@ -105,7 +105,7 @@ def _beside_container(found: dict[str, Any], user: str | None, *, seen: bool) ->
     if state["Status"] not in ("running", "paused"):
         how = f"it ended with exit code {state['ExitCode']}" if state["Status"] == "exited" else state["Status"]
         raise EngineError(
-            f"The container {name} does not run ({how}), and only one that does can be looked into.",
+            f"The container {name} does not run ({how}), and `debug` needs one that runs.",
             fix=f"See the files of its image: `rootless-scratch debug {found['ImageName']}`; or start it: "
             f"`podman start {name}`.",
         )
@@ -168,7 +168,7 @@ def _user_named(container: str, named: str) -> str:
     if re.fullmatch(r"\d+(:\d+)?", named) is None:
         raise UsageError(
             f"The user {named!r} of the container {container} is known by its name alone.",
-            fix="Say its number: --user UID:GID; --user 0 sees everything.",
+            fix="Give its number: --user UID:GID; --user 0 sees everything.",
         )
     return named
 

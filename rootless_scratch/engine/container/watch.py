@@ -88,7 +88,7 @@ class Watch:
             self._give_up_at = now + STOP_GRACE + DRAIN
         if self._hint_at is not None and now >= self._hint_at:
             self._hint_at = None
-            self._say("The program has not ended on that signal; once more kills it.")
+            self._say("The program has not ended on that signal; the next one kills it.")
         if self._kill_at is not None and now >= self._kill_at:
             self._kill(now)
         if self._give_up_at is not None and now >= self._give_up_at:

@@ -38,7 +38,7 @@ _LOADERS = (
     Symptom(
         rf"error while loading shared libraries: (?P<library>[^:\n]+): (?:{_NOT_LOADED})"
         r"|Error loading shared library (?P<musl>[^:\n]+): Exec format error",
-        "{library}{musl} in the image is no library that the program's loader can load.",
+        "{library}{musl} in the image is not a library that the program's loader can load.",
         f"Put the whole file there, for the program's processor, or build the image with {_BUNDLED}.",
         rule="library-unloadable",
         subject="{library}{musl}",
@@ -120,7 +120,7 @@ _EXPLANATIONS = (
     ),
     Symptom(
         "accessing a corrupted shared library|input/output error",
-        "The file at the place of the loader that {path} names is no loader for its processor, or not all of one.",
+        "What the image has as the loader of {path} is not a loader for its processor, or is truncated.",
         f"Put the loader there that belongs to the program, or build the image with {_BUNDLED}.",
         rule="loader-unusable",
         subject="{path}",

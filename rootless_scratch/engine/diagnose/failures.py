@@ -111,12 +111,12 @@ _FAILURES = (
     ),
     _Failure(
         r"address already in use",
-        "A port that is to be published is in use on this host.",
+        "A port to publish is already in use on this host.",
         "Publish on another port of the host; `ss -ltnp` shows who uses it.",
     ),
     _Failure(
         r"statfs ([^:]+): (no such file or directory|permission denied)",
-        "The directory or file {0} that is to be mounted cannot be used: {1}.",
+        "The file or directory {0} cannot be mounted: {1}.",
         "Correct the path in front of the first `:` of --volume, or create it.",
     ),
     _Failure(
@@ -126,9 +126,8 @@ _FAILURES = (
     ),
     _Failure(
         r"invalid network \"?(\w+)\"?|slirp4netns support has been removed",
-        "This podman does not know the network that was asked for.",
-        "Before podman 4.4 there is no pasta, from podman 6 on no slirp4netns; `--network private` takes "
-        "what there is.",
+        "This podman does not support the requested network.",
+        "pasta needs podman 4.4 or later, slirp4netns one before 6; `--network private` takes what there is.",
     ),
     _Failure(
         r"no command or entrypoint provided",
@@ -165,14 +164,14 @@ _FAILURES = (
     ),
     _Failure(
         r"non-shareable IPC",
-        "The container shares its IPC with nobody.",
+        "The container does not share its IPC namespace.",
         "Start it with `--ipc shareable`, which is podman's default.",
         IpcClosedError,
     ),
     _Failure(
         r"container name \"([^\"]*)\" is already in use",
         "There is a container {0!r} already.",
-        "Give another --name, or say --replace to remove that one (`podman rm {0}` does it by hand).",
+        "Give another --name, or add --replace to remove that one (`podman rm {0}` does it by hand).",
     ),
     _Failure(
         r"no such secret|no secret with name or id \"?([^\":]*)",
@@ -197,7 +196,7 @@ _FAILURES = (
     ),
     _Failure(
         r"controllers? .{1,40} (?:is|are) not available|cgroup.*(?:memory\.max|pids\.max|cpu\.max)",
-        "This host does not let the container have the limits that were asked for.",
+        "This host cannot enforce the limits of the container.",
         "Leave out --memory, --cpus, --pids-limit, or have the controllers delegated: `rootless-scratch doctor`.",
         HostError,
     ),
@@ -237,12 +236,12 @@ def create_failure(text: str, request: Request, *, elsewhere: str | None = None)
         )
     if "unsupported transport" in text:
         return ImageNotFoundError(
-            f"{request.image!r} lies outside of local storage, and only images in there are run.",
+            f"{request.image!r} lies outside of local storage, and only images in it are run.",
             fix="Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`.",
         )
     if "invalid reference format" in text or "must be lowercase" in text:
         return ImageNotFoundError(
-            f"{request.image!r} is no name of an image.",
+            f"{request.image!r} is not an image name.",
             fix="A name is NAME[:TAG] in lower case, or an image ID.",
         )
     return start_failure(text, request)
@@ -290,7 +289,7 @@ def _otherwise(text: str, request: Request) -> ScratchError:
         return HostError(trouble.after("podman could not start the container"), fix=trouble.fix, detail=text)
     return EngineError(
         f"podman could not start the container: {_brief(text)}.",
-        fix=f"Run `rootless-scratch doctor`; `podman run --rm {request.image}` by hand shows whether it is us.",
+        fix=f"Run `rootless-scratch doctor`; `podman run --rm {request.image}` shows whether podman fails too.",
     )
 
 

@@ -20,12 +20,12 @@ _NOT_FOUND = 127
 _REFUSALS = (
     Diagnosis(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "{at} has another host key than is known of it: it was set up anew, or somebody is in between.",
+        "{at} has another host key than before: it was reinstalled, or somebody intercepts the connection.",
         "Ask its administrator; if it is right, forget the old one (`ssh-keygen -R {host}`), then `{login}`.",
     ),
     Diagnosis(
         r"Host key verification failed|No \S+ host key is known for",
-        "The host key of {at} is not known here, and nobody can be asked whether it is right.",
+        "The host key of {at} is not known here, and cannot be confirmed without a terminal.",
         "Log in once by hand, and accept it if it is right: `{login}`.",
     ),
     Diagnosis(
@@ -40,7 +40,7 @@ _REFUSALS = (
     ),
     Diagnosis(
         r"timed out during banner exchange|Connection (?:closed|reset) by \S+|kex_exchange_identification",
-        "The connection with {at} broke off before the login.",
+        "The connection with {at} was closed before the login.",
         "Check that sshd answers on that port: `{login}`.",
     ),
     Diagnosis(
@@ -60,12 +60,12 @@ _REFUSALS = (
     ),
     Diagnosis(
         r"Permission denied(?: \(([^)]*)\))?",
-        "{at} does not let you in ({0}), and no password is asked for.",
+        "{at} refuses the login ({0}), and no password is asked for.",
         "Log in with a key: `ssh-copy-id`, `ssh-add` for one with a passphrase; then `{login}` must not prompt.",
     ),
     Diagnosis(
         r"Too many authentication failures",
-        "{at} was offered too many keys and let none in.",
+        "{at} was offered too many keys and accepted none.",
         "Name the right one: CONTAINER_SSHKEY=FILE, or IdentityFile and IdentitiesOnly in ~/.ssh/config.",
     ),
 )
@@ -109,7 +109,7 @@ def closed(stderr: str, address: Address) -> EngineError | None:
 def silence(address: Address, seconds: float) -> EngineError:
     """The error for a login that does not come to an end."""
     return EngineError(
-        f"The login at {_at(address)} was not done within {seconds:g} s.",
+        f"The login at {_at(address)} did not finish within {seconds:g} s.",
         fix=f"Log in by hand to see what it waits for: `{_login(address)}`.",
     )
 
@@ -118,7 +118,7 @@ def no_path(stderr: str, address: Address, *, exit_code: int) -> EngineError:
     """The error where podman on the host does not tell its socket."""
     why = "podman is not installed there" if exit_code == _NOT_FOUND else last_cause(stderr) or f"code {exit_code}"
     return EngineError(
-        f"Where podman's socket is on {_at(address)} cannot be learnt: {why}.",
+        f"Where podman's socket is on {_at(address)} is not known: {why}.",
         fix=f"Name it: {address}/run/user/UID/podman/podman.sock, with your account's number there (`id -u`).",
         detail=stderr,
     )

@@ -61,5 +61,5 @@ def parse_address(rest: str, *, origin: str) -> Address:
                 "host needs goes into ~/.ssh/config.",
             )
     if port is not None and not 0 < port < 1 << 16:
-        raise EngineError(f"{origin} has the port {port}.", fix="Name one from 1 to 65535, mostly 22.")
+        raise EngineError(f"{origin} has the port {port}.", fix="Name one from 1 to 65535, usually 22.")
     return Address(host=host, user=user, port=port, path=path)

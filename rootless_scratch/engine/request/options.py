@@ -113,7 +113,7 @@ def _number(*, least: float, most: float) -> Kind:
                 raise UsageError(
                     f"The timeout {value:g} is not a positive number of seconds.", fix="Write it as 30."
                 )
-            raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
+            raise UsageError(f"--{option} {value:g} is not a number above {least:g}.", fix="Write it as 0.5 or 2.")
         return float(value)
 
     return TEXT.but(value=read, type=float)
@@ -121,7 +121,7 @@ def _number(*, least: float, most: float) -> Kind:
 
 def _pids(_name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
-        raise UsageError(f"--pids-limit {value!r} is no number of processes.", fix="Write it as 100.")
+        raise UsageError(f"--pids-limit {value!r} is not a number of processes.", fix="Write it as 100.")
     return value
 
 
@@ -236,11 +236,11 @@ def _check(request: Request) -> None:
         )
     if request.name is not None and not re.fullmatch(_NAME, request.name):
         raise UsageError(
-            f"--name {request.name!r} is no name of a container.",
+            f"--name {request.name!r} is not a container name.",
             fix="Use letters and digits, then `_.-` as well.",
         )
     if request.replace and request.name is None:
-        raise UsageError("--replace replaces the container of a name.", fix="Say which one: --name NAME.")
+        raise UsageError("--replace replaces the container of a name.", fix="Add --name NAME.")
     if (
         request.userns is not None
         and re.fullmatch(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?", request.userns) is None
@@ -249,7 +249,7 @@ def _check(request: Request) -> None:
             f"--userns {request.userns!r} is not known.", fix="Use host, keep-id or keep-id:uid=65532,gid=65532."
         )
     if request.workdir is not None and not request.workdir.startswith("/"):
-        raise UsageError(f"--workdir {request.workdir!r} is no absolute path.", fix="Begin it with `/`.")
+        raise UsageError(f"--workdir {request.workdir!r} is not an absolute path.", fix="Begin it with `/`.")
     _check_places(request)
     _check_strings(request)
 
@@ -259,7 +259,7 @@ def _check_places(request: Request) -> None:
     targets += [memory.target.rstrip("/") for memory in request.memories]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
-        raise UsageError(f"Two things are to be mounted at {twice}.", fix="Name each place in the container once.")
+        raise UsageError(f"Two mounts have the target {twice}.", fix="Use each target once.")
 
 
 def _check_strings(request: Request) -> None:
@@ -269,7 +269,7 @@ def _check_strings(request: Request) -> None:
         check_text(string)
     for name, _ in request.env:
         if not name or "=" in name:
-            raise UsageError(f"{name!r} is no name of a variable.", fix="Use a name without `=`.")
+            raise UsageError(f"{name!r} is not a variable name.", fix="Use a name without `=`.")
 
 
 def _strings(plain: object) -> Iterator[str]:

@@ -66,8 +66,8 @@ def parse_volume(value: str) -> Mount:
     mode = options[0] if options else "rw"
     if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
         raise UsageError(
-            f"--volume {value!r} cannot be understood.",
-            fix="Write HOST:CONTAINER, or the same with :ro or :rw behind; CONTAINER is an absolute path.",
+            f"--volume {value!r} is not valid.",
+            fix="Write HOST:CONTAINER, or the same followed by :ro or :rw; CONTAINER is an absolute path.",
         )
     if source.startswith((".", "/")):
         source = os.path.abspath(source)
@@ -93,7 +93,7 @@ def parse_tmpfs(value: str) -> Memory:
     )
     if not target.startswith("/") or target.strip("/") == "" or not known:
         raise UsageError(
-            f"--tmpfs {value!r} cannot be understood.",
+            f"--tmpfs {value!r} is not valid.",
             fix="Write CONTAINER, an absolute path, or the same with options: /cache:size=64m,mode=0700,noexec.",
         )
     return Memory(target=target, options=found)
@@ -110,7 +110,7 @@ def parse_port(value: str) -> Port:
     numbers = [] if match is None else [int(match["host"] or 0), int(match["container"])]
     if match is None or max(numbers) > _PORT_LIMIT or numbers[1] == 0:
         raise UsageError(
-            f"--publish {value!r} cannot be understood.",
+            f"--publish {value!r} is not valid.",
             fix="Write CONTAINER, HOST:CONTAINER or IP:HOST:CONTAINER (ports from 1 to 65535), then /tcp or "
             "/udp if needed; repeat the option for more ports.",
         )
@@ -152,7 +152,7 @@ def parse_secret(value: str) -> Secret:
         or not (numbers and octal)
     ):
         raise UsageError(
-            f"--secret {value!r} cannot be understood.",
+            f"--secret {value!r} is not valid.",
             fix="Write NAME, or NAME,type=env,target=VARIABLE, or NAME,target=FILE,uid=65532,mode=0400; "
             "`podman secret create` makes one.",
         )
@@ -173,7 +173,7 @@ def parse_limit(value: str) -> Limit:
     match = re.fullmatch(_LIMITS, value)
     if match is None:
         raise UsageError(
-            f"--ulimit {value!r} cannot be understood.",
+            f"--ulimit {value!r} is not valid.",
             fix="Write NAME=SOFT or NAME=SOFT:HARD, for example nofile=1024:4096 or core=0.",
         )
     soft, hard = (-1 if number == "unlimited" else int(number) for number in (match[2], match[3] or match[2]))
@@ -187,7 +187,7 @@ def parse_memory(value: str) -> int:
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([bkmgt]?)(?:ib|b)?", value.strip().lower())
     size = 0 if match is None else int(float(match[1]) * _UNITS[match[2]])
     if not 0 < size < 1 << 62:
-        raise UsageError(f"--memory {value!r} is no size above 0.", fix="Write it as 64m, 1.5g, or in bytes.")
+        raise UsageError(f"--memory {value!r} is not a size above 0.", fix="Write it as 64m, 1.5g, or in bytes.")
     return size
 
 
@@ -199,7 +199,7 @@ def parse_command(option: str, value: str) -> tuple[str, ...]:
         found = None
     if not isinstance(found, list) or not found or not found[0] or not all(isinstance(one, str) for one in found):
         raise UsageError(
-            f"{option} {value!r} cannot be understood.",
+            f"{option} {value!r} is not valid.",
             fix=f"""Write {option} /program, or with arguments: {option} '["/program", "--flag"]'.""",
         )
     return tuple(found)
@@ -216,7 +216,7 @@ def parse_keys(value: str) -> bytes:
             keys += key.encode()
         else:
             raise UsageError(
-                f"--detach-keys {value!r} cannot be understood.",
+                f"--detach-keys {value!r} is not valid.",
                 fix="Write letters, or ctrl- and a letter, with commas between: ctrl-p,ctrl-q.",
             )
     return bytes(keys)
@@ -227,7 +227,7 @@ def parse_capability(value: str) -> str:
     name = value.upper().removeprefix("CAP_")
     if re.fullmatch(r"[A-Z][A-Z_]*", name) is None:
         raise UsageError(
-            f"--cap-add {value!r} is no name of a capability.",
+            f"--cap-add {value!r} is not a capability name.",
             fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
         )
     return name if name == "ALL" else f"CAP_{name}"

@@ -284,8 +284,8 @@ def _died(starting: Starting, process: Child) -> HostError:
         return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=log)
     if _NAMESPACE_LOST in log:
         return NamespaceLostError(
-            "The processes of podman's user namespace were killed, with containers that it takes for running.",
-            fix="Run `podman system migrate`, which has it forget them.",
+            "The processes of podman's user namespace were killed, with containers that it believes alive.",
+            fix="Run `podman system migrate`, which makes it forget them.",
             detail=log,
         )
     cause = command.last_cause(log) or f"it ended with code {process.returncode}"

@@ -51,7 +51,7 @@ def _account(text: str, unnamed: str) -> tuple[int, str]:
         return int(text), known.get(int(text), unnamed)
     if not _NAME.fullmatch(text):
         raise SpecError(
-            f"{text!r} is no name that /etc/passwd or /etc/group can hold.",
+            f"{text!r} is not a name that /etc/passwd or /etc/group can hold.",
             fix="Use letters, digits, `-`, `_` and `.`, or numbers such as 65532:65532.",
         )
     return next((number for number, name in known.items() if name == text), _NONROOT_ID), text

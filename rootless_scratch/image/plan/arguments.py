@@ -28,7 +28,7 @@ def text(what: str, value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise UsageError(f"{what} is {_shown(value)}, which is no text.", fix=f"Give {what} as a string.")
+        raise UsageError(f"{what} is {_shown(value)}, which is not text.", fix=f"Give {what} as a string.")
     return value
 
 

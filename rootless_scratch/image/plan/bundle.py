@@ -58,9 +58,7 @@ def require_bundle(spec: Spec) -> None:
     """Raise UsageError for options without effect if nothing is bundled, SpecError for what is no sysroot."""
     for flag, is_set in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
         if is_set and not spec.bundle_libraries:
-            raise UsageError(
-                f"{flag} says what to bundle, and nothing is bundled.", fix="Add `--bundle-libraries`."
-            )
+            raise UsageError(f"{flag} has no effect, as nothing is bundled.", fix="Add `--bundle-libraries`.")
     if spec.sysroot is not None and not os.path.isdir(spec.sysroot):
         raise SpecError(
             f"The sysroot {spec.sysroot!r} is not a directory.",
@@ -121,12 +119,11 @@ def bundle(
 def _not_there(library: Unresolved) -> SourceError:
     if library.variant is not None:
         return SourceError(
-            f"The library {library.name!r} that is to be included is there for better processors alone, as "
-            f"{library.variant!r}.",
-            fix=f"Say `--include-library {library.variant}` to have it in an image that needs such a processor.",
+            f"The library {library.name!r} to include exists only for newer processors, as {library.variant!r}.",
+            fix=f"Use `--include-library {library.variant}` to have it in an image that needs such a processor.",
         )
     if library.unfit:
-        why = f"{library.unfit[0]!r} is no library for the program's processor"
+        why = f"{library.unfit[0]!r} is not a library for the program's processor"
     else:
         why = (
             f"it is none of {', '.join(map(repr, library.searched[:5]))}"
@@ -134,7 +131,7 @@ def _not_there(library: Unresolved) -> SourceError:
             else "it is not there"
         )
     return SourceError(
-        f"The library {library.name!r} that is to be included is not found: {why}.",
+        f"The library {library.name!r} to include is not found: {why}.",
         fix="Name the file by its path, or install the package that has it.",
     )
 

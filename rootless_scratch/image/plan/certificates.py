@@ -35,7 +35,7 @@ def host_bundle() -> str | None:
 
 
 def joined(paths: Sequence[str], files: HostFiles) -> bytes:
-    """The bytes of PEM files, one behind the other; raises SourceError for what is no list of certificates."""
+    """The bytes of PEM files, one behind the other; raises SourceError for what is not a list of certificates."""
     contents = (_read(path, files) for path in paths)
     return b"".join(content if content.endswith(b"\n") else content + b"\n" for content in contents)
 
@@ -64,13 +64,13 @@ def _require_certificates(path: str, content: bytes) -> None:
 
     if _SECRET.search(content):
         raise SourceError(
-            f"{path!r} holds a private key, which whoever has the image could read.",
+            f"{path!r} holds a private key, which anybody with the image could read.",
             fix="Name a file with the certificates alone.",
         )
     blocks = _BLOCK.findall(content)
     if not blocks or len(content) > _LIMIT:
         raise SourceError(
-            f"{path!r} is no list of certificates: it has no `{_BEGIN.decode()}` or is far too long.",
+            f"{path!r} is not a list of certificates: it has no `{_BEGIN.decode()}` or is far too long.",
             fix="Name a PEM file; one in DER is turned into PEM by `openssl x509 -inform der -in FILE`.",
         )
     count = content.count(_BEGIN)
@@ -87,5 +87,5 @@ def _require_certificates(path: str, content: bytes) -> None:
 def _garbled(path: str, number: int) -> SourceError:
     return SourceError(
         f"Certificate {number} of {path!r} is garbled.",
-        fix="Fetch the file anew; `openssl x509 -in FILE -noout -text` shows the first certificate of one.",
+        fix="Download the file again; `openssl x509 -in FILE -noout -text` shows the first certificate of one.",
     )

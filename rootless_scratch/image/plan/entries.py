@@ -229,7 +229,7 @@ def _capabilities(copy: Copy) -> str | None:
 
 def _require_metadata(path: str, mode: int | None, uid: int, gid: int) -> None:
     if mode is not None and not 0 <= mode <= _MODE_MAX:
-        raise SpecError(f"The mode {mode:#o} of {path!r} is no mode of a file.", fix="Give it as 0o755 or 0o1777.")
+        raise SpecError(f"The mode {mode:#o} of {path!r} is not a file mode.", fix="Give it as 0o755 or 0o1777.")
     for number in (uid, gid):
         if not 0 <= number <= _ID_MAX:
             raise SpecError(

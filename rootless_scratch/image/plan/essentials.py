@@ -132,9 +132,7 @@ def _certificates(values: tuple[str, ...], _user: str, files: HostFiles) -> Iter
     if "" in paths:
         bundle = certificates.host_bundle()
         if bundle is None:
-            raise _missing(
-                "ca-certificates", "certificates of authorities", ("/etc/ssl/certs/ca-certificates.crt",)
-            )
+            raise _missing("ca-certificates", "CA certificates", ("/etc/ssl/certs/ca-certificates.crt",))
         paths = [bundle, *(path for path in paths if path)]
     if len(paths) == 1 and os.path.isfile(paths[0]):
         # Looked at before it is read: what is copied later must be what was read.
@@ -222,12 +220,12 @@ def _terminfo(values: tuple[str, ...], _user: str, files: HostFiles) -> Iterator
             found.append(Copy(source=source, destination=f"{TERMINALS}/{name[0]}/{name}", mode=0o644))
         elif names:
             raise SpecError(
-                f"--with terminfo={name}: the host does not describe a terminal of that name.",
+                f"--with terminfo={name}: the host has no description of this terminal.",
                 fix="`toe -a` lists those that it describes; Debian has more in ncurses-term.",
             )
     if not found:
         raise _missing(
-            "terminfo", "descriptions of terminals", [f"{place}/x/xterm" for place in places], named=directory
+            "terminfo", "terminal descriptions", [f"{place}/x/xterm" for place in places], named=directory
         )
     for copy in found:
         yield from copied_entries(copy, files)
@@ -253,14 +251,14 @@ def _place(name: str, values: tuple[str, ...]) -> tuple[str | None, tuple[str, .
     paths = tuple(dict.fromkeys(value for value in values if value.startswith(("/", "."))))
     names = tuple(value for value in values if value and value not in paths)
     if len(paths) > 1:
-        raise SpecError(f"--with {name} names two places: {paths[0]!r} and {paths[1]!r}.", fix="Name one of them.")
+        raise SpecError(f"--with {name} names two paths: {paths[0]!r} and {paths[1]!r}.", fix="Name one of them.")
     return (paths[0].rstrip("/") if paths else None), names
 
 
 def _missing(name: str, what: str, paths: Sequence[str], *, named: str | None = None) -> SourceError:
     lacking = " or ".join(repr(path) for path in paths)
     if named is not None:
-        return SourceError(f"{named!r} has no {what}: there is no {lacking}.", fix="Name another place, or none.")
+        return SourceError(f"{named!r} has no {what}: there is no {lacking}.", fix="Give another path, or none.")
     return SourceError(
         f"This host has no {what} for --with {name}: there is no {lacking}.",
         fix=install_advice(name),

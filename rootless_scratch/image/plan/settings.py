@@ -130,7 +130,7 @@ def _epoch(text: str) -> int:
     match = _SECONDS.match(text)
     if match is None or int(match["seconds"]) > _SECONDS_MAX:
         raise SpecError(
-            f"SOURCE_DATE_EPOCH is {text[:60]!r}, which is no number of seconds until the year 9999.",
+            f"SOURCE_DATE_EPOCH is {text[:60]!r}, which is not a number of seconds until the year 9999.",
             fix="Set it to e.g. `$(git log -1 --format=%ct)`, or unset it.",
         )
     return int(match["seconds"])

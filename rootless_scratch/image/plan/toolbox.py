@@ -34,7 +34,7 @@ def toolbox_program(program: str | None) -> str:
     found = spawn.find("busybox")
     if found is None:
         raise ToolMissingError(
-            "There is no busybox on this host to make a toolbox of.",
+            "There is no busybox on this host for the toolbox.",
             fix="Install it (`sudo apt-get install busybox-static`), or name a program by --toolbox PROGRAM.",
         )
     return found

@@ -158,7 +158,7 @@ def _check_diff(
     if summed.digest != layer.diff_id:
         yield f"{layer.name} has the diff_id {summed.digest}, and the config says {layer.diff_id}"
     if zeros:
-        yield Refused(f"{layer.name} has {zeros} bytes of zero behind its gzip stream, which podman refuses")
+        yield Refused(f"{layer.name} has {zeros} bytes of zero after its gzip stream, which podman refuses")
     facts = layers[key]
     if facts is not None:
         yield from (Refused(f"{layer.name} {fault}") for fault in facts.faults)

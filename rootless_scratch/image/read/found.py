@@ -91,7 +91,7 @@ def find_image(reader: ImageReader, platform: Platform | None = None) -> FoundIm
         return _load(reader, images[number].item)
     raise ImageNotFoundError(
         f"{reader.subject} has no image for {wanted}; there are: {', '.join(map(str, platforms))}.",
-        fix="Choose one of them, where that is wanted: `--platform OS/ARCHITECTURE`.",
+        fix="Choose one of them: `--platform OS/ARCHITECTURE`.",
     )
 
 
@@ -166,14 +166,14 @@ def _chosen(reader: ImageReader) -> _Chosen:
     raise ImageNotFoundError(
         f"{reader.subject} names {f'{len(numbers)} images' if numbers else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
-        fix="Name one of them behind another colon.",
+        fix="Name one of them after another colon.",
     )
 
 
 def _no_image(reader: ImageReader, kind: str | None) -> ImageNotFoundError:
     return ImageNotFoundError(
         f"{reader.subject} names no image, but an artifact of the type {str(kind)[:80]!r}.",
-        fix="Name an image behind another colon: signatures and attestations are nothing that starts.",
+        fix="Name an image after another colon: signatures and attestations do not start.",
     )
 
 

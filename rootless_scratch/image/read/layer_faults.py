@@ -109,8 +109,8 @@ class _Entries:
         return LayerFacts(
             faults=(
                 *self._twice.sentence("has", "twice, which podman and docker refuse"),
-                *self._below.sentence("has", "below what is a file in the same layer, which podman refuses"),
-                *self._nameless.sentence("has the whiteout", "for nothing that has a name, which podman refuses"),
+                *self._below.sentence("has", "below a file of the same layer, which podman refuses"),
+                *self._nameless.sentence("has the whiteout", "that names nothing, which podman refuses"),
                 *self._root.sentence("has", "for the root directory and as a file, which podman refuses"),
             ),
             files=frozenset(path for path, kind in kinds if kind not in (_DIRECTORY, _SYMBOLIC)),
@@ -198,7 +198,7 @@ class Strata:
         for directory in self._under(layer):
             found.add(layer.parents[directory])
         yield from found.sentence(
-            "has", "below what is a file in a layer under it, which podman refuses with the storage driver vfs"
+            "has", "below a file of a layer under it, which podman refuses with the storage driver vfs"
         )
         self._files |= dict.fromkeys(layer.files, self._number)
 

@@ -114,7 +114,7 @@ class ImageReader:
             raise Fault(f"{name} is missing" if error.errno == 2 else f"{name}: {error.strerror}") from error  # noqa: PLR2004 - ENOENT
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise Fault(f"{name} is no regular file")
+            raise Fault(f"{name} is not a regular file")
         return open(descriptor, "rb")
 
     def _member(self, name: str) -> Member | None:
@@ -166,7 +166,7 @@ class _Part(io.RawIOBase):
 
 def broken(subject: str, what: str) -> SourceError:
     """The error for an image that cannot be read."""
-    return SourceError(f"{subject} is not a whole image: {what}.", fix="Build or copy it anew.")
+    return SourceError(f"{subject} is not a whole image: {what}.", fix="Build or copy it again.")
 
 
 def content_of(source: ImageReader, name: str) -> bytes:
@@ -192,22 +192,22 @@ def parsed(content: bytes, name: str) -> Any:  # noqa: ANN401 - JSON of anybody'
 
 
 def blob_name(descriptor: dict[str, Any]) -> str:
-    """The file of a blob; raises Fault for what is no sha256 digest."""
+    """The file of a blob; raises Fault for what is not a sha256 digest."""
     digest = str(descriptor.get("digest"))
     if not DIGEST.match(digest):
-        raise Fault(f"{digest[:80]!r} is no sha256 digest")
+        raise Fault(f"{digest[:80]!r} is not a sha256 digest")
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def as_dict(value: object, where: str) -> dict[str, Any]:
     """The value itself, if it is an object; raises Fault."""
     if not isinstance(value, dict):
-        raise Fault(f"{where} is not what the specification asks for")
+        raise Fault(f"{where} does not follow the specification")
     return value
 
 
 def as_list(value: object, where: str) -> list[Any]:
     """The value itself, if it is an array; raises Fault."""
     if not isinstance(value, list):
-        raise Fault(f"{where} is not what the specification asks for")
+        raise Fault(f"{where} does not follow the specification")
     return value

@@ -155,7 +155,7 @@ class TarReader:
         except TarFault:
             claimed = -1
         if claimed != sum(rest) and claimed != sum(each - 256 if each > 127 else each for each in rest):  # noqa: PLR2004 - signed bytes
-            raise TarFault("a header has a wrong sum" if self._at > BLOCK else "it is no tar")
+            raise TarFault("a header has a wrong checksum" if self._at > BLOCK else "it is not a tar archive")
         return block
 
     def _extension(self, size: int) -> bytes:
@@ -201,7 +201,7 @@ class TarReader:
                 raise TarFault(f"{member.name[:80]!r} has too many holes")
             more = self._block()
             if more is None:
-                raise TarFault("it breaks off")
+                raise TarFault("it is cut off")
             found += _pairs(more[:504])
             is_extended = more[504]
         member.kind = ord("0")
@@ -217,7 +217,7 @@ class TarReader:
         else:
             numbers = [_decimal(each) for each in records.get("GNU.sparse.map", "").split(",") if each]
         if len(numbers) % 2:
-            raise TarFault(f"{member.name[:80]!r} has a map of holes that breaks off")
+            raise TarFault(f"{member.name[:80]!r} has a sparse map that is cut off")
         _settle(member, list(zip(numbers[::2], numbers[1::2], strict=True)), size)
 
     def _map_before_data(self, member: Member) -> list[int]:
@@ -228,7 +228,7 @@ class TarReader:
         while wanted is None or len(numbers) < wanted:
             block = self._block()
             if block is None:
-                raise TarFault("it breaks off")
+                raise TarFault("it is cut off")
             taken += BLOCK
             *lines, text = (text + block).split(b"\n")
             for line in lines:
@@ -239,9 +239,9 @@ class TarReader:
                 elif len(numbers) < wanted:
                     numbers.append(_decimal(line.decode("ascii", "replace")))
             if len(text) > BLOCK:
-                raise TarFault(f"{member.name[:80]!r} has a garbled map of holes")
+                raise TarFault(f"{member.name[:80]!r} has a garbled sparse map")
         if taken > member.stored:
-            raise TarFault(f"{member.name[:80]!r} has a map of holes that is longer than it")
+            raise TarFault(f"{member.name[:80]!r} has a sparse map that is longer than it")
         member.stored -= taken
         return numbers
 
@@ -252,7 +252,7 @@ class TarReader:
             more = self._file.read(BLOCK - len(content))
             if not more:
                 if content:
-                    raise TarFault("it breaks off")
+                    raise TarFault("it is cut off")
                 return None
             content += more
         self._at += BLOCK
@@ -261,7 +261,7 @@ class TarReader:
     def _read(self, most: int) -> bytes:
         block = self._file.read(min(most, _CHUNK))
         if not block:
-            raise TarFault("it breaks off")
+            raise TarFault("it is cut off")
         self._at += len(block)
         return block
 
@@ -273,7 +273,7 @@ class TarReader:
     def _skip(self, size: int) -> None:
         if self._size is not None:
             if self._at + size > self._size:
-                raise TarFault("it breaks off")
+                raise TarFault("it is cut off")
             self._at += size
             self._file.seek(self._at)
             return
@@ -320,10 +320,10 @@ def _settle(member: Member, segments: list[tuple[int, int]], size: int) -> None:
     at = 0
     for offset, length in segments:
         if offset < at or length < 0:
-            raise TarFault(f"{member.name[:80]!r} has a garbled map of holes")
+            raise TarFault(f"{member.name[:80]!r} has a garbled sparse map")
         at = offset + length
     if not at <= size <= _LARGEST or sum(length for _, length in segments) != member.stored:
-        raise TarFault(f"{member.name[:80]!r} has a map of holes that does not fit")
+        raise TarFault(f"{member.name[:80]!r} has a sparse map that does not fit")
     member.segments = segments
     member.size = size
 

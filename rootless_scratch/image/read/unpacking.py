@@ -90,7 +90,7 @@ class _Gunzipped:
             if not data and self._member.needs_input:
                 data = self._file.read(_CHUNK)
                 if not data:
-                    raise EOFError("it breaks off")
+                    raise EOFError("it is cut off")
             self._rest = b""
             block: bytes = self._member.decompress(data, size)
             if self._member.eof:
@@ -112,7 +112,7 @@ class _Gunzipped:
             if not more:
                 break
         if rest and not rest.startswith(_GZIP):
-            raise gzip.BadGzipFile(f"behind its stream stands what is no gzip ({rest[:2]!r})")
+            raise gzip.BadGzipFile(f"its stream is followed by what is not gzip ({rest[:2]!r})")
         self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP) if rest else None
         return bool(rest)
 

@@ -127,8 +127,8 @@ def _check_places(plan: Plan) -> None:
     for instruction, path in places:
         if not tree.is_present(path):
             raise SpecError(
-                f"{instruction} of a Containerfile makes the directory {path!r}, which the image has not.",
-                fix=f"Let the image have it: `--mkdir {shlex.quote(path)}`.",
+                f"{instruction} of a Containerfile makes the directory {path!r}, which the image lacks.",
+                fix=f"Add it to the image: `--mkdir {shlex.quote(path)}`.",
             )
     for volume in config.volumes:
         if volume != volume.strip():

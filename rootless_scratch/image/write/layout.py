@@ -130,7 +130,7 @@ def refuse_foreign_link(path: str) -> None:
     if link is not None:
         raise BuildError(
             f"{link!r} is a symbolic link of another user, who thus chooses the file that is written to.",
-            fix="Write to a directory of your own, or name the file that is meant.",
+            fix="Write to a directory of your own, or name the intended file.",
         )
 
 
@@ -218,7 +218,7 @@ def _append(file: Temporary, blob: Blob) -> None:
     reading, writing = blob.source.descriptor, file.descriptor
     if sum(copy_range(reading, writing, 0, blob.size, chunk=_CHUNK, append=True)) < blob.size:
         raise BuildError(
-            "A layer became shorter while it was copied.", fix="Do not change the output while it is written."
+            "A layer shrank while it was copied.", fix="Do not change the output while it is written."
         )
 
 

@@ -284,7 +284,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             rule="host-runtime-dir",
             subject="XDG_RUNTIME_DIR",
             message=f"XDG_RUNTIME_DIR is ignored: {facts.runtime_dir_problem}.",
-            fix="Log in afresh instead of with `su` or `sudo`, or unset XDG_RUNTIME_DIR.",
+            fix="Log in directly instead of with `su` or `sudo`, or unset XDG_RUNTIME_DIR.",
         )
     socket = facts.socket
     if socket.state == "listening":
@@ -294,8 +294,8 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             "run",
             rule="host-socket-elsewhere",
             subject=socket.path,
-            message=f"`run` and `debug` use the podman service {socket.path}, which is not judged here.",
-            fix="Nothing needs to be done; `rootless-scratch doctor` on that host tells of it.",
+            message=f"`run` and `debug` use the podman service {socket.path}, which is not examined here.",
+            fix="Nothing needs to be done; `rootless-scratch doctor` on that host reports on it.",
         )
         return
     problem = {

@@ -46,7 +46,7 @@ def judge_account(view: ImageView) -> Iterator[Finding]:
 
 
 def _untold(path: str, *, there: bool) -> str:
-    return f"{path} of the image does not have it" if there else f"the image has no {path} that tells its id"
+    return f"{path} of the image does not have it" if there else f"the image has no {path} that has its id"
 
 
 def _account_fix(path: str, *, there: bool) -> str:

@@ -41,7 +41,7 @@ def judge_command(view: ImageView) -> Iterator[Finding]:
         yield Finding.error(
             rule="no-command",
             subject="entrypoint",
-            message="The image has neither an entrypoint nor a command, so nothing of it can be started.",
+            message="The image has neither an entrypoint nor a command, so it cannot be started.",
             fix=f"Name a program, or give one by {in_flag('--entrypoint', ('/PROGRAM',))}.",
         )
         return
@@ -60,7 +60,7 @@ def judge_command(view: ImageView) -> Iterator[Finding]:
         yield Finding.error(
             rule="command-is-directory",
             subject=argv[0],
-            message=f"{shown(argv[0])} is a directory of the image, and the image is to start it.",
+            message=f"{shown(argv[0])} is a directory of the image, and not a program to start.",
             fix=f"Name the program in it by its absolute path with {view.flag()}.",
         )
 
@@ -137,7 +137,7 @@ def _not_in_path(view: ImageView, name: str) -> Finding:
     return Finding.error(
         rule="command-not-in-path",
         subject=name,
-        message=f"The image is to start {shown(name)}, which no directory of its PATH has{searched}.",
+        message=f"The image's command is {shown(name)}, which no directory of its PATH has{searched}.",
         fix=fix,
     )
 
@@ -176,7 +176,7 @@ def _missing(view: ImageView, name: str, path: str) -> Finding:
     return Finding.error(
         rule="command-missing",
         subject=name,
-        message=f"The image is to start {shown(name)}{place}, {why}.",
+        message=f"The image's command is {shown(name)}{place}, {why}.",
         fix=fix,
     )
 

@@ -195,6 +195,6 @@ def _no_platform(config: RuntimeConfig) -> Finding:
     return Finding.error(
         rule="no-platform",
         subject=next(iter(config.argv()), ""),
-        message="Nothing in the image tells the processor that it is for, which every image must name.",
+        message="Nothing in the image tells its architecture, which every image must name.",
         fix="Name the compiled program that the image is to start.",
     )

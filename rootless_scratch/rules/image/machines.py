@@ -60,7 +60,7 @@ def _kernel(subject: str, elf: ElfFacts) -> Iterator[Finding]:
         yield Finding.warning(
             rule="needs-kernel",
             subject=subject,
-            message=f"{shown(subject)} starts only on Linux {elf.kernel} or newer, as its C library was built so.",
+            message=f"{shown(subject)} starts only on Linux {elf.kernel} or newer, as its C library requires.",
             fix="Build it on a system with an older C library, or with musl.",
         )
 

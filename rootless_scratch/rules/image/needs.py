@@ -131,7 +131,7 @@ def judge_covered(plan: Plan) -> Iterator[Finding]:
         yield Finding.info(
             rule="essential-covered",
             subject=path,
-            message=f"{shown(path)} stays as you gave it: --with {name} does not replace it.",
+            message=f"{shown(path)} is kept as you gave it: --with {name} does not replace it.",
             fix=f"Leave your own {shown(path)} out if that of {name} is meant.",
         )
 
@@ -158,8 +158,8 @@ def _certificates(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[
     yield _finding(
         "needs-ca-certificates",
         program,
-        f"{_name(program)} makes TLS connections ({_listed(evidence)}), and the image has no certificates of "
-        "authorities to check the other side by.",
+        f"{_name(program)} makes TLS connections ({_listed(evidence)}), and the image has no CA "
+        "certificates to verify its peers with.",
         "Add them by `--with ca-certificates`, or your own by `--with ca-certificates=FILE.pem`.",
     )
 
@@ -205,8 +205,7 @@ def _accounts(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Find
         yield _finding(
             "needs-accounts",
             program,
-            f"{_name(program)} asks for names of users or groups ({_listed(evidence)}), and the image has no "
-            "/etc/passwd.",
+            f"{_name(program)} looks up users or groups ({_listed(evidence)}), and the image has no /etc/passwd.",
             "Add /etc/passwd, /etc/group and a home directory by `--with nonroot`.",
         )
 
@@ -242,7 +241,7 @@ def _name_service(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[
         yield _finding(
             "needs-nsswitch",
             program,
-            f"{_name(program)} resolves names of hosts ({_listed(evidence)}), and the image has no "
+            f"{_name(program)} resolves hostnames ({_listed(evidence)}), and the image has no "
             "/etc/nsswitch.conf, without which glibc may ask the network before /etc/hosts.",
             "Add it by `--with nsswitch`.",
         )
@@ -263,7 +262,7 @@ def _services(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Find
         yield _finding(
             "needs-services",
             program,
-            f"{_name(program)} asks for ports or protocols by name ({_listed(evidence)}), and the image has no "
+            f"{_name(program)} looks up ports or protocols by name ({_listed(evidence)}), and the image has no "
             "/etc/services.",
             "Add /etc/services and /etc/protocols by `--with services`.",
         )
@@ -307,7 +306,7 @@ def _mime_types(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Fi
         yield _finding(
             "needs-mime-types",
             program,
-            f"{_name(program)} tells types of files by their names ({_listed(evidence)}); without a list in the "
+            f"{_name(program)} tells MIME types by file names ({_listed(evidence)}); without a list in the "
             "image Go knows only a few, such as .html and .png.",
             "Add /etc/mime.types by `--with mime`.",
         )
@@ -319,7 +318,7 @@ def _other_programs(view: ImageView, program: Program, elf: ElfFacts) -> Iterato
         yield _finding(
             "needs-shell",
             program,
-            f"{_name(program)} runs lines of shell ({_listed(shell)}), and the image has no /bin/sh.",
+            f"{_name(program)} runs shell commands ({_listed(shell)}), and the image has no /bin/sh.",
             "Add a static shell, e.g. `--copy /bin/busybox:/bin/sh`, if what uses it is needed.",
         )
     starts = list(_called(elf, ("os/exec.(*Cmd).Start",)))

@@ -38,7 +38,7 @@ def broken_image(subject: str, fault: str, *, is_mendable: bool = False) -> Find
         message=f"{shown(subject)} {'cannot be loaded' if is_mendable else 'is damaged'}: {shown(fault)}.",
         fix=f"`rootless-scratch save --repair {shown(shlex.quote(subject))} -o FILE` makes one that is taken."
         if is_mendable
-        else "Build or copy it anew.",
+        else "Build or copy it again.",
     )
 
 

@@ -63,7 +63,7 @@ def judge_loading(
             rule="loader-unusable",
             subject=subject,
             message=f"{shown(subject)} needs the loader {shown(elf.interpreter or '')}, and the file of that "
-            f"name in the image is no loader for {elf.machine}.",
+            f"name in the image is not a loader for {elf.machine}.",
             fix="Put the loader there that belongs to the program, or leave it to `--bundle-libraries`, with "
             "`--sysroot DIR` for programs of other architectures.",
         )
@@ -154,7 +154,7 @@ def _needs_libraries(
         if path_of_its_own and wanted[0].searched and not unfit:
             message += f": it opens {shown(wanted[0].searched[0])}{_from_where(path_of_its_own)}"
         if unfit:
-            message += f": {shown(unfit[0])} is no library for {elf.machine}"
+            message += f": {shown(unfit[0])} is not a library for {elf.machine}"
         of_host = next((each.variant for each in on_host if each.variant), None)
         variant = of_host or next((each.variant for each in wanted if each.variant), None)
         if variant is not None:

@@ -41,7 +41,7 @@ def _who_names(each: Unresolved, subject: str) -> str:
 
 def _what_it_does(asked_by: AskedBy, wanted_by: str, *, musl: bool) -> str:
     if asked_by == "DT_AUXILIARY":
-        return f"goes on without a word, and those of {shown(wanted_by)} itself run"
+        return f"goes on silently, and those of {shown(wanted_by)} itself run"
     return "goes on without it, and says nothing" if musl else _SAYS_SO
 
 

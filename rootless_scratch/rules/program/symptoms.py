@@ -37,7 +37,7 @@ SYMPTOMS: Final = (
         r"|SSL certificate problem|error setting certificate (?:verify locations|file)"
         r"|PKIX path building failed",
         "The peer's certificate is signed by an untrusted certificate authority.",
-        "Build the image with `--with ca-certificates`; for an authority of your own "
+        "Build the image with `--with ca-certificates`; for your own certificate authority "
         "`--with ca-certificates=FILE.pem`.",
         rule="needs-ca-certificates",
     ),
@@ -51,7 +51,7 @@ SYMPTOMS: Final = (
         r"(?i)\bbind\b(?!.{0,2}mount).*permission denied|permission denied.*\bbind(?:ing)?\b|listen EACCES"
         r"|cannot listen.*permission denied",
         "The program may not listen on a port below 1024.",
-        "Let it listen on a port from 1024 on, or leave it the right by `--cap-add NET_BIND_SERVICE` where "
+        "Let it listen on a port from 1024 on, or grant it the right by `--cap-add NET_BIND_SERVICE` where "
         "the container has a network of its own.",
         rule="privileged-port",
     ),
@@ -63,14 +63,14 @@ SYMPTOMS: Final = (
     ),
     Symptom(
         r"(?i)read-only file system|\bEROFS\b",
-        "The program wanted to write to a place that is read-only.",
+        "The program wanted to write to a read-only file system.",
         _PLACES,
         rule="root-read-only",
     ),
     Symptom(
         r"user: unknown userid \d+|user: Current requires cgo|uid not found: '?\d+|No user exists for uid \d+"
         r"|cannot find name for user ID|open /etc/(?:passwd|group): ",
-        "The program asked for the name of its user, and the image has no list of them that it can read.",
+        "The program looked up its user, and the image has no /etc/passwd that it can read.",
         "Build the image with `--with nonroot`.",
         rule="needs-accounts",
     ),
@@ -78,7 +78,7 @@ SYMPTOMS: Final = (
         r"neither \$XDG_\w+ nor \$HOME are defined|\$HOME is not defined"
         r"|mkdir (/+\.(?:cache|config|local)\S*): permission denied",
         "The program keeps files in its user's home, and there is none that it can write to.",
-        "Build the image with `--with nonroot`, or say `--env HOME=/tmp`.",
+        "Build the image with `--with nonroot`, or use `--env HOME=/tmp`.",
         rule="needs-home",
     ),
     Symptom(
@@ -93,14 +93,14 @@ SYMPTOMS: Final = (
         r"(?i)network is unreachable|temporary failure in name resolution|could not resolve host"
         r"|lookup \S+.*(?:connection refused|no such host|server misbehaving|i/o timeout)"
         r"|bad address '|getaddrinfo (?:EAI_AGAIN|ENOTFOUND)|failed to lookup address information",
-        "The program reached no network, or nobody who knows the name that it asked for.",
-        "See that the container has a network (`--network private` or `--network host`; `rootless-scratch "
+        "The program could not reach the network, or not resolve a hostname.",
+        "Make sure that the container has a network (`--network private` or `--network host`; `rootless-scratch "
         "doctor` says what works here), and that the name is right.",
         rule="network-unreachable",
     ),
     Symptom(
         r"Servname not supported for ai_socktype|unknown port (?:tcp|udp)/",
-        "The program asked for a port by its name, and the image has no list of them.",
+        "The program looked up a port by name, and the image has no /etc/services.",
         "Build the image with `--with services`, or name the port by its number.",
         rule="needs-services",
     ),
@@ -112,7 +112,7 @@ SYMPTOMS: Final = (
     ),
     Symptom(
         r"_S_create_c_locale name not valid|unsupported locale setting|cannot change locale",
-        "The image has no locale of the name that the program was given.",
+        "The image does not have the locale that is set for the program.",
         "Build the image with `--with locale` for C.UTF-8, or set no LANG and LC_ALL.",
         rule="needs-locale",
     ),
@@ -120,7 +120,7 @@ SYMPTOMS: Final = (
         r"(?:open|mkdir|unlinkat|rename|remove|chmod|stat) (/[^\s:]+): permission denied"
         r"|[Cc]an(?:'t|not) (?:create|open|make|remove)[^/]*(/[^\s:'\"]+)['\"]?: Permission denied"
         r"|PermissionError: .* '(/[^']+)'|EACCES: permission denied, \w+ '(/[^']+)'",
-        "The container's user may not use {0} as the program wants to.",
+        "The container's user has no permission for what the program does with {0}.",
         "Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
         "and `mode=` behind --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
         rule="path-forbidden",
@@ -134,15 +134,15 @@ SYMPTOMS: Final = (
     Symptom(
         r"\b(chown|chgrp|setuid|setgid|setgroups|mount|umount|mknod|chroot|unshare|sethostname|socket"
         r"|settimeofday)\b.*[Oo]peration not permitted",
-        "The program called {0}, for which the container has no right.",
-        "Let it do without, or leave it the capability by `--cap-add NAME`; capabilities(7) says which.",
+        "The program called {0}, which this container does not permit.",
+        "Avoid the call, or grant the capability by `--cap-add NAME`; capabilities(7) says which.",
         rule="capability-missing",
     ),
     Symptom(
         r"std::bad_alloc|runtime: (?:cannot allocate memory|out of memory)"
         r"|memory allocation of \d+ bytes failed|java\.lang\.OutOfMemoryError"
         r"|JavaScript heap out of memory|[Cc]annot allocate memory|^MemoryError$",
-        "The program got no more memory.",
+        "The program ran out of memory.",
         "Give it more by `--memory`, or leave that out; the runtime's own bound (Java's -Xmx) and the memory "
         "of this host are others.",
         rule="memory-limit",
