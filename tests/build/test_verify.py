@@ -9,8 +9,9 @@ import shutil
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-import hostile
+import hostile_layouts
 import pytest
+import tars
 import tinyelf
 from planning import refusal
 
@@ -214,9 +215,9 @@ def test_an_image_with_the_id_that_was_planned_and_other_files_differs(tmp_path:
     """Its config is the planned one, whose sum the ID is; what it says of the layers is not so."""
     program = tinyelf.write(tmp_path / "hello")
     planned = rs.build(str(program), output=f"oci:{tmp_path}/layout").image_id
-    layout = hostile.Layout(tmp_path / "other")
+    layout = hostile_layouts.Layout(tmp_path / "other")
     config = (tmp_path / "layout/blobs/sha256" / planned).read_bytes()
-    layer = hostile.entry(tinyelf.hello(b"another\n"), name=b"hello") + hostile.END
+    layer = tars.entry(tinyelf.hello(b"another\n"), name=b"hello") + tars.END
     described = [layout.blob(layer, "application/vnd.oci.image.layer.v1.tar")]
     layout.write([layout.manifest(layout.blob(config, "application/vnd.oci.image.config.v1+json"), described)])
     found = rs.verify(f"oci:{layout.path}", str(program))

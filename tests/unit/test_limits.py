@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hostile
+import hostile_layouts
 import pytest
+import tars
 
 import rootless_scratch as rs
 from rootless_scratch.errors import LimitError, UsageError
@@ -21,48 +22,46 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/limits.md"
 
 
 def layout(path: Path, *layers: bytes) -> str:
-    made = hostile.Layout(path)
+    made = hostile_layouts.Layout(path)
     made.write([made.image(*layers)])
     return f"oci:{path}"
 
 
 def nested(path: Path, depth: int) -> str:
-    made = hostile.Layout(path)
-    hostile.nested(depth)(made)
+    made = hostile_layouts.Layout(path)
+    hostile_layouts.nested(depth)(made)
     return f"oci:{path}"
 
 
 @pytest.mark.parametrize(
     ("name", "enough", "layer"),
     [
-        ("depth", 400, hostile.with_record({"path": "a/" * 300 + "x"})),
-        ("name", 1000, hostile.with_record({"path": "n" * 300})),
-        ("path", 9000, hostile.with_record({"path": ("n" * 200 + "/") * 30 + "x"})),
+        ("depth", 400, tars.with_record({"path": "a/" * 300 + "x"})),
+        ("name", 1000, tars.with_record({"path": "n" * 300})),
+        ("path", 9000, tars.with_record({"path": ("n" * 200 + "/") * 30 + "x"})),
         (
             "header",
             1 << 22,
-            hostile.packed(
-                hostile.program(), hostile.pax({"comment": "c" * 2_000_000}), hostile.header() + hostile.END
-            ),
+            tars.packed(tars.program(), tars.pax({"comment": "c" * 2_000_000}), tars.header() + tars.END),
         ),
         (
             "ratio",
             2000,
-            hostile.packed(hostile.program() + hostile.header(b"z", size=80 << 20))
-            + hostile.zeros(80 << 20)
-            + hostile.packed(hostile.END),
+            tars.packed(tars.program() + tars.header(b"z", size=80 << 20))
+            + tars.zeros(80 << 20)
+            + tars.packed(tars.END),
         ),
-        ("expanded", 1 << 41, hostile.packed(hostile.program() + hostile.END)),
+        ("expanded", 1 << 41, tars.packed(tars.program() + tars.END)),
         (
             "entries",
             9,
-            hostile.packed(hostile.program() + hostile.entry(name=b"b") + hostile.entry(name=b"c") + hostile.END),
+            tars.packed(tars.program() + tars.entry(name=b"b") + tars.entry(name=b"c") + tars.END),
         ),
-        ("layers", 9, hostile.packed(hostile.program() + hostile.END)),
-        ("seconds", 9, hostile.packed(hostile.program() + hostile.END)),
-        ("document", 1 << 20, hostile.packed(hostile.program() + hostile.END)),
-        ("documents", 1 << 20, hostile.packed(hostile.program() + hostile.END)),
-        ("descriptors", 9, hostile.packed(hostile.program() + hostile.END)),
+        ("layers", 9, tars.packed(tars.program() + tars.END)),
+        ("seconds", 9, tars.packed(tars.program() + tars.END)),
+        ("document", 1 << 20, tars.packed(tars.program() + tars.END)),
+        ("documents", 1 << 20, tars.packed(tars.program() + tars.END)),
+        ("descriptors", 9, tars.packed(tars.program() + tars.END)),
     ],
 )
 def test_what_exceeds_a_limit_is_refused_by_its_name_and_read_where_that_is_raised(
@@ -90,7 +89,7 @@ def test_what_exceeds_a_limit_is_refused_by_its_name_and_read_where_that_is_rais
 
 @pytest.mark.slow
 def test_entries_are_limited_by_what_is_stored_and_indexes_by_their_depth(tmp_path: Path) -> None:
-    farm = layout(tmp_path / "farm", hostile.many(60_000))
+    farm = layout(tmp_path / "farm", tars.many(60_000))
     with pytest.raises(LimitError, match="'entries-per-megabyte'"):
         rs.check(farm)
     assert rs.check(farm, limits={"entries-per-megabyte": 1_000_000}).verdict == "starts"
@@ -102,9 +101,9 @@ def test_entries_are_limited_by_what_is_stored_and_indexes_by_their_depth(tmp_pa
 
 @pytest.mark.slow
 def test_the_command_line_raises_them_for_every_verb_that_reads_images(shared_home: Home, tmp_path: Path) -> None:
-    word = layout(tmp_path / "layout", hostile.with_record({"path": "n" * 300}))
+    word = layout(tmp_path / "layout", tars.with_record({"path": "n" * 300}))
     program = tmp_path / "hello"
-    program.write_bytes(hostile.PROGRAM)
+    program.write_bytes(tars.PROGRAM)
     for words in (("check", word), ("inspect", word), ("verify", word, str(program))):
         refused = shared_home.cli(*words)
         assert refused.returncode == 1
@@ -123,7 +122,7 @@ def test_the_command_line_raises_them_for_every_verb_that_reads_images(shared_ho
 @pytest.mark.buildah
 def test_images_of_local_storage_are_read_within_limits_too(shared_home: Home, tmp_path: Path) -> None:
     program = tmp_path / "hello"
-    program.write_bytes(hostile.PROGRAM)
+    program.write_bytes(tars.PROGRAM)
     program.chmod(0o755)
     large = tmp_path / "large"
     with large.open("wb") as file:

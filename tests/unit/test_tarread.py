@@ -8,8 +8,8 @@ import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Literal
 
-import hostile
 import pytest
+import tars
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,7 +108,7 @@ def test_sparse_files_of_gnu_tar_have_their_holes_as_zeros(tmp_path: Path, form:
 
 
 def test_a_tar_may_end_without_its_end_but_not_within_a_member() -> None:
-    whole = hostile.entry(b"content", name=b"a")
+    whole = tars.entry(b"content", name=b"a")
     assert [each[0] for each in read(whole)] == ["a"]
     assert [each[0] for each in read(whole[: 512 + len(b"content")])] == ["a"]
     for cut in (100, 513, 518):
@@ -122,12 +122,12 @@ def test_a_tar_may_end_without_its_end_but_not_within_a_member() -> None:
 
 
 def test_global_headers_are_passed_over_as_engines_do() -> None:
-    content = hostile.pax({"path": "elsewhere"}, kind=b"g") + hostile.entry(name=b"here")
+    content = tars.pax({"path": "elsewhere"}, kind=b"g") + tars.entry(name=b"here")
     assert [each[0] for each in read(content)] == ["here"]
 
 
 def test_a_hole_is_counted_before_it_is_made() -> None:
-    layer = hostile.header(b"big", kind=b"S", real=hostile.number(1 << 60)) + hostile.END
+    layer = tars.header(b"big", kind=b"S", real=tars.number(1 << 60)) + tars.END
     reader = TarReader(io.BytesIO(layer), Budget("it", DEFAULTS))
     content = reader.content(next(iter(reader)))
     with pytest.raises(LimitError, match="'expanded'"):
@@ -136,10 +136,10 @@ def test_a_hole_is_counted_before_it_is_made() -> None:
 
 def test_what_is_not_asked_for_is_not_read_of_a_file_that_can_seek(tmp_path: Path) -> None:
     path = tmp_path / "large.tar"
-    path.write_bytes(hostile.header(b"large", size=1 << 40))
+    path.write_bytes(tars.header(b"large", size=1 << 40))
     os.truncate(path, (1 << 40) + 512)
     with path.open("ab") as file:
-        file.write(hostile.entry(b"x", name=b"next"))
+        file.write(tars.entry(b"x", name=b"next"))
     with path.open("rb") as file:
         assert [each.name for each in TarReader(file, budget(), seekable=True)] == ["large", "next"]
 
@@ -147,14 +147,14 @@ def test_what_is_not_asked_for_is_not_read_of_a_file_that_can_seek(tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "names"),
     [
-        (hostile.header(b"dir/", kind=b"0", size=512) + hostile.header(b"hidden"), ["dir/"]),
-        (hostile.header(b"dir/", kind=b"\0") + hostile.entry(name=b"next"), ["dir/", "next"]),
-        (hostile.pax({"path": "frompax"}) + hostile.long_name(b"fromgnu") + hostile.header(), ["fromgnu"]),
-        (hostile.pax({"GNU.sparse.name": "other"}) + hostile.header(b"real"), ["real"]),
-        (hostile.pax({"GNU.sparse.major": "2", "GNU.sparse.name": "other"}) + hostile.header(b"real"), ["real"]),
-        (hostile.pax({"size": "", "uid": "", "path": ""}) + hostile.header(b"real"), ["real"]),
-        (hostile.pax({"uid": "+5"}) + hostile.header(b"real"), ["real"]),
-        (hostile.pax({"RHT.security.selinux": b"a:b\0"}) + hostile.header(b"real"), ["real"]),
+        (tars.header(b"dir/", kind=b"0", size=512) + tars.header(b"hidden"), ["dir/"]),
+        (tars.header(b"dir/", kind=b"\0") + tars.entry(name=b"next"), ["dir/", "next"]),
+        (tars.pax({"path": "frompax"}) + tars.long_name(b"fromgnu") + tars.header(), ["fromgnu"]),
+        (tars.pax({"GNU.sparse.name": "other"}) + tars.header(b"real"), ["real"]),
+        (tars.pax({"GNU.sparse.major": "2", "GNU.sparse.name": "other"}) + tars.header(b"real"), ["real"]),
+        (tars.pax({"size": "", "uid": "", "path": ""}) + tars.header(b"real"), ["real"]),
+        (tars.pax({"uid": "+5"}) + tars.header(b"real"), ["real"]),
+        (tars.pax({"RHT.security.selinux": b"a:b\0"}) + tars.header(b"real"), ["real"]),
     ],
 )
 def test_names_are_those_that_engines_see(content: bytes, names: list[str]) -> None:
@@ -165,4 +165,4 @@ def test_names_are_those_that_engines_see(content: bytes, names: list[str]) -> N
 @pytest.mark.parametrize("field", [b"0o7\0\0\0\0\0", b"-7\0\0\0\0\0\0", b"1_0\0\0\0\0\0"])
 def test_numbers_are_octal_digits_alone(field: bytes) -> None:
     with pytest.raises(TarFault, match="garbled number"):
-        read(hostile.header(uid=field))
+        read(tars.header(uid=field))
