@@ -172,6 +172,7 @@ def mutated(draw: DrawFn) -> bytes:
 ROOT = HostRoot()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, database=None)
 @given(mutated())
 def test_mutated_real_programs_are_resolved_and_judged_or_refused(content: bytes) -> None:

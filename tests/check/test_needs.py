@@ -209,6 +209,7 @@ def test_tables_that_are_cut_off_say_less_and_break_nothing(tmp_path: Path, cut:
         assert set(facts.elf.functions) <= {"mkstemp", "system"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "whole", [symbolic.go_program("os.MkdirTemp"), symbolic.importing("popen")], ids=["go", "c"]
 )

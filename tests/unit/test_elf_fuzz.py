@@ -109,6 +109,7 @@ def mutated(draw: DrawFn) -> bytes:
     return bytes(content)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(st.binary(max_size=2000))
 def test_any_bytes_behind_the_magic_number_give_facts_or_an_elf_error(content: bytes) -> None:

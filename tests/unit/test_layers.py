@@ -36,6 +36,7 @@ PLAIN = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 CAPABILITY = encode_capabilities("cap_net_raw+ep")
 
 
+@pytest.mark.slow
 @given(
     name=NAMES,
     kind=st.sampled_from([b"0", SYMLINK, DIRECTORY]),

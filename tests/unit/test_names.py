@@ -58,6 +58,7 @@ def test_every_name_of_the_grammar_has_one_full_form(host: str | None, path: str
     assert image_name(full) == full
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40) | st.from_regex(r"[A-Za-z0-9:/@._-]{0,40}", fullmatch=True))
 def test_any_text_is_a_name_or_is_refused_with_a_hint_that_works(name: str) -> None:
     try:
