@@ -83,9 +83,9 @@ def scratch_container(request: pytest.FixtureRequest) -> Iterator[ContainerFacto
 
 
 def _report(item: pytest.Item, running: RunningContainer) -> None:
-    said = running.last_words(stdout=True).decode("utf-8", "replace")
-    if said:
-        item.add_report_section("teardown", f"container {running.name}", said)
+    output = running.last_words(stdout=True).decode("utf-8", "replace")
+    if output:
+        item.add_report_section("teardown", f"container {running.name}", output)
 
 
 def _remove(name: str, variables: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from rootless_scratch.cli.ship_options import ship
     help="An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
 )
 @click.option("--compress", metavar="HOW", help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are].")
-@click.option("--repair", is_flag=True, help="Make layers that storage refuses anew; digests change.")
+@click.option("--repair", is_flag=True, help="Repair layers that storage refuses; digests change.")
 @limit_option
 @common_options
 def command(

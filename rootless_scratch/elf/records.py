@@ -38,7 +38,7 @@ _INTERPRETER_MIN = 2
 _NOTES_LIMIT = 65536
 _CHUNK = 65536
 _CHUNK_LIMIT = 1 << 20
-_DAMAGED = "Build or copy the program anew, and compare its size and checksum with the original's."
+_DAMAGED = "Build or copy the program again, and compare its size and checksum with the original's."
 
 
 class Source:
@@ -296,7 +296,7 @@ class Records:
             raise self.error(f"it claims to have {header.table_count} program headers")
         data = self.source.read(header.table_offset, length)
         if len(data) < length:
-            raise self.error("its program headers lie behind the end of the file")
+            raise self.error("its program headers lie beyond the end of the file")
         stream = io.BytesIO(data)
         segments = []
         for offset in range(0, length, size):

@@ -45,7 +45,7 @@ _KNOWN = (
     Refusal(
         r"reading JSON file (\S+)",
         "The logins in {0} cannot be read.",
-        "Log in anew with `skopeo login {host}`, or name another file with --authfile.",
+        "Log in again with `skopeo login {host}`, or name another file with --authfile.",
     ),
     Refusal(
         r"trust policy|policy\.json",
@@ -116,7 +116,7 @@ _KNOWN = (
     ),
     Refusal(
         r"(?:pinging container registry).*404",
-        "{host} answers, but is no registry.",
+        "{host} answers, but is not a registry.",
         "Check the host and the port.",
     ),
     Refusal(
@@ -143,8 +143,8 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     last = cause.rpartition(": ")[2]
     known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
     if known is None:
-        said = f"{host} rejects the image: {cause or 'skopeo said nothing'}."
-        return Refusal("", said, "Use -v to see all output of skopeo.")
+        shown = f"{host} rejects the image: {cause or 'skopeo shown nothing'}."
+        return Refusal("", shown, "Use -v to see all output of skopeo.")
     return known if host == registry else _sent_on(known, registry, host)
 
 

@@ -89,8 +89,8 @@ def _why(ended: RunResult | EndedEarlyError, started: Started) -> Finding | None
     return symptom
 
 
-def _cause(started: Started, said: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
-    """What the rules say beside what the engine `said`; None where they have nothing, or cannot see the image.
+def _cause(started: Started, found: Finding | None, *, suspects: Sequence[str] = ()) -> Finding | None:
+    """What the rules say beside what the engine `found`; None where they have nothing, or cannot see the image.
 
     `suspects` are rules whose warnings tell enough.
     """
@@ -105,12 +105,12 @@ def _cause(started: Started, said: Finding | None, *, suspects: Sequence[str] = 
     error = next((finding for finding in judgement.findings if finding.severity == "error"), None)
     if error is not None:
         return error
-    if said is None:
+    if found is None:
         return next((rules[rule] for rule in suspects if rule in rules), None)
-    if said.rule == "exec-format":
+    if found.rule == "exec-format":
         # The processor that matters is the service's.
         return None if started.elsewhere else _foreign(programs)
-    return rules.get(said.rule)
+    return rules.get(found.rule)
 
 
 def _foreign(programs: Sequence[Program]) -> Finding | None:

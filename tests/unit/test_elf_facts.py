@@ -226,7 +226,7 @@ def changed(offset: int, raw: bytes, **options: str) -> bytes:
         (changed(54, b"\x09\x00"), "9 bytes long each"),
         (changed(56, b"\x00\x00"), "has no program headers"),
         (changed(56, b"\xff\xff"), "65535 program headers"),
-        (changed(32, b"\xff" * 8), "behind the end of the file"),
+        (changed(32, b"\xff" * 8), "beyond the end of the file"),
         (changed(64 + 56 + 32, b"\xff" * 8, interpreter="/l"), "bytes long"),
         (changed(64 + 56 + 32, b"\x03", interpreter="/lib/ld.so"), "does not end"),
     ],

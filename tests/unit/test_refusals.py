@@ -23,7 +23,7 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
             False,
         ),
         (PING + "invalid status code from registry 503 (Service Unavailable)", "503 (Service Unavailable)", True),
-        (PING + "invalid status code from registry 404 (Not Found)", "is no registry", False),
+        (PING + "invalid status code from registry 404 (Not Found)", "is not a registry", False),
         (
             "writing blob: uploading layer: received unexpected HTTP status: 500 Internal Server Error",
             "500 Int",

@@ -53,7 +53,7 @@ def load(client: Client, path: str) -> None:
     with open(path, "rb") as archive:
         response = client.request("POST", "/images/load", archive.read())
     fix = "Make room in local storage (`podman system df`), and run it again."
-    response.expect("podman does not load an image of ours", fix=fix)
+    response.expect("podman does not load our image", fix=fix)
 
 
 def provide(client: Client, request: Request) -> None:

@@ -114,7 +114,7 @@ def _left(deadline: float | None, argv: Sequence[str]) -> float | None:
     left = None if deadline is None else deadline - time.monotonic()
     if left is not None and left <= 0:
         raise EngineTimeoutError(
-            f"{argv[0]} did not end in time; it goes on until the container ends.",
+            f"{argv[0]} did not end in time; it keeps running until the container ends.",
             fix="Give it more time, or see what it waits for.",
         )
     return left

@@ -99,7 +99,7 @@ _EXPLANATIONS = (
     ),
     Symptom(
         "exec format error",
-        "The kernel cannot execute {path}: it is built for another processor, or it is no program.",
+        "The kernel cannot execute {path}: it is built for another processor, or it is not a program.",
         "Build it for the platform of this host; a script needs `#!` and an interpreter in the image.",
         rule="exec-format",
         subject="{path}",

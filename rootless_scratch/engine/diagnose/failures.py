@@ -132,7 +132,7 @@ _FAILURES = (
     _Failure(
         r"no command or entrypoint provided",
         "The image names no program to run, and no command was given.",
-        "Add the program's absolute path behind the image's name.",
+        "Add the program's absolute path after the image's name.",
     ),
     _Failure(
         r"workdir \"([^\"]*)\" does not exist",
@@ -257,7 +257,7 @@ def start_failure(text: str, request: Request) -> ScratchError:
         return NetworkMissingError("/dev/net/tun cannot be opened" if tun else _brief(text))
     found = _NOT_FOUND.search(text)
     if found is not None:
-        program = found["runc"] or found["crun"] or "that is to be run"
+        program = found["runc"] or found["crun"] or "to run"
         shell = program == "/bin/sh"
         where = "the image" if "/" in program else "any directory of the image's PATH"
         return CommandNotFoundError(

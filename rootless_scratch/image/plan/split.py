@@ -91,7 +91,7 @@ def _explicit(text: str, program: Copy, files: HostFiles) -> _Named:
     if found is None:
         raise SpecError(
             f"{program.source!r} does not say for which platform it is, so it may not be one for {text}.",
-            fix="Name an ELF program behind `--platform`; what goes into every image comes by --copy.",
+            fix="Name an ELF program after `--platform`; what goes into every image comes by --copy.",
         )
     same = (wanted.os, wanted.architecture) == (found.os, found.architecture)
     if not same or (wanted.variant or found.variant or "") < (found.variant or ""):
@@ -137,6 +137,6 @@ def _require_all(order: Sequence[str], own: Sequence[Copy], platform: str) -> No
     if missing:
         raise SpecError(
             f"There is an image for each platform, and none of the programs for {platform} is {missing[0]}.",
-            fix=f"Name the one for {platform} too, as PROGRAM:{missing[0]}; or, where the images are not to "
-            f"hold the same, say `--platform {platform}=PROGRAM`.",
+            fix=f"Name the one for {platform} too, as PROGRAM:{missing[0]}; or, if the images may "
+            f"differ, use `--platform {platform}=PROGRAM`.",
         )

@@ -187,7 +187,7 @@ def _judge_platform(
                 subject=file.path,
                 message=f"The image says that it is for {shown(platform)}, and {shown(file.path)}, which it "
                 f"starts, is for {made_for}.",
-                fix="Build the image anew: `build` takes the platform from the program.",
+                fix="Rebuild the image: `build` takes the platform from the program.",
             )
 
 

@@ -72,7 +72,7 @@ def _vsyscall(subject: str, elf: ElfFacts) -> Iterator[Finding]:
             subject=subject,
             message=f"{shown(subject)} calls the kernel by the fixed addresses of old C libraries, and crashes "
             "where that is switched off (vsyscall=none).",
-            fix="Link it anew with glibc from 2.14 on or with musl; or start such hosts with vsyscall=xonly.",
+            fix="Relink it with glibc from 2.14 on or with musl; or start such hosts with vsyscall=xonly.",
         )
 
 

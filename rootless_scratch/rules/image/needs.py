@@ -250,7 +250,7 @@ def _name_service(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[
             "static-name-service",
             program,
             f"{_name(program)} is linked statically with glibc and resolves names ({_listed(evidence)}); for what "
-            "is not built in, glibc loads shared libraries of its very version.",
+            "is not built in, glibc loads shared libraries of exactly its version.",
             "Link it with musl (`musl-gcc -static`), or build Go with `CGO_ENABLED=0`; or keep to the services "
             "`files` and `dns`, which `--with nsswitch` names.",
         )

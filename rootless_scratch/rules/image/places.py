@@ -47,7 +47,7 @@ def _judge_working_directory(view: ImageView, path: str) -> Iterator[Finding]:
     if reason is None and (_below(place, _KERNEL) or _DEVICES.fullmatch(place)):
         if _IN_KERNEL.fullmatch(place):
             return
-        reason = f"a runtime mounts its own file system there, and {shown(place)} is no directory of it"
+        reason = f"a runtime mounts its own file system there, and {shown(place)} is not a directory in it"
     elif isinstance(entry, File):
         reason = f"{shown(entry.path)} is a file, not a directory"
     elif entry is None:

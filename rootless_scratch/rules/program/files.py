@@ -63,7 +63,7 @@ _FINDINGS: Final[dict[Kind, Finding]] = {
         rule="empty-file",
         subject="",
         message="is empty",
-        fix="Build it anew: the step that should have written it failed, or ran out of space.",
+        fix="Rebuild it: the step that should have written it failed, or ran out of space.",
     ),
     "git-lfs": Finding.error(
         rule="git-lfs-pointer",
@@ -75,7 +75,7 @@ _FINDINGS: Final[dict[Kind, Finding]] = {
         rule="html-page",
         subject="",
         message="is an HTML page, most likely an error page that was downloaded in place of the program",
-        fix="Download it anew with `curl --fail --location`, and compare its checksum.",
+        fix="Download it again with `curl --fail --location`, and compare its checksum.",
     ),
     "mach-o": Finding.error(
         rule="not-linux",

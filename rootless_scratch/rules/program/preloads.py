@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.libraries import AskedBy, Closure, Unresolved
 
-_SAYS_SO: Final = "goes on without it, and says so on stderr"
+_SAYS_SO: Final = "continues without it, and says so on stderr"
 _PLACES_LIMIT = 5
 
 
@@ -41,8 +41,8 @@ def _who_names(each: Unresolved, subject: str) -> str:
 
 def _what_it_does(asked_by: AskedBy, wanted_by: str, *, musl: bool) -> str:
     if asked_by == "DT_AUXILIARY":
-        return f"goes on silently, and those of {shown(wanted_by)} itself run"
-    return "goes on without it, and says nothing" if musl else _SAYS_SO
+        return f"continues silently, and those of {shown(wanted_by)} itself run"
+    return "continues without it, and says nothing" if musl else _SAYS_SO
 
 
 def _way(each: Unresolved) -> str:

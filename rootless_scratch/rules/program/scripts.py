@@ -140,7 +140,7 @@ def _unknown_to_env(argument: str, line: EnvLine | None, subject: str, recipe_fi
         message = f"{name} asks env for something by {shown(argument)}, and what that starts cannot be told."
         fix = "Name the interpreter by its absolute path in the `#!` line, or try the image out."
     elif not line.program:
-        message = f"{name} names no program behind env, which then starts the script again, without end."
+        message = f"{name} names no program after env, which then starts the script again, endlessly."
         fix = "Name one in the `#!` line."
     elif any(character in " \t" for character in line.program):
         first = line.program.split()[0]

@@ -44,7 +44,7 @@ def truncated(elf: ElfFacts, path: str) -> Finding:
         subject=path,
         message=f"{shown(path)} is truncated: it has {elf.file_size} bytes, "
         f"and its headers announce {elf.file_size_needed}.",
-        fix="Build, copy or download it anew, and compare its size and checksum with the original's.",
+        fix="Build, copy or download it again, and compare its size and checksum with the original's.",
     )
 
 

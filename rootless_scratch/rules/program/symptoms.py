@@ -122,7 +122,7 @@ SYMPTOMS: Final = (
         r"|PermissionError: .* '(/[^']+)'|EACCES: permission denied, \w+ '(/[^']+)'",
         "The container's user has no permission for what the program does with {0}.",
         "Give it to that user when the image is built (`--mkdir DIR:uid=65532,gid=65532`, or `uid=`, `gid=` "
-        "and `mode=` behind --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
+        "and `mode=` of --copy), mount `--volume HOST:DIR` there, or run with another `--user`.",
         rule="path-forbidden",
     ),
     Symptom(
