@@ -143,7 +143,7 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     last = cause.rpartition(": ")[2]
     known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
     if known is None:
-        shown = f"{host} rejects the image: {cause or 'skopeo shown nothing'}."
+        shown = f"{host} rejects the image: {cause or 'skopeo said nothing'}."
         return Refusal("", shown, "Use -v to see all output of skopeo.")
     return known if host == registry else _sent_on(known, registry, host)
 

@@ -107,18 +107,18 @@ def plan(
     config = runtime_config(spec, entries[0].path if spec.programs else None)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     covered: tuple[tuple[str, str], ...] = ()
-    asked = spec.essentials
-    if any(essential.name not in ESSENTIALS for essential in asked):
+    wanted = spec.essentials
+    if any(essential.name not in ESSENTIALS for essential in wanted):
         from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
 
-        asked = with_companions(asked)
+        wanted = with_companions(wanted)
         scripts = [program.facts for program in programs.values() if program.facts.kind == "script"]
-        for named in interpreters(scripts, asked, [entry.path for entry in entries], config):
+        for named in interpreters(scripts, wanted, [entry.path for entry in entries], config):
             entry, facts = program_entry(named, files)
             entries.append(entry)
             programs[entry.path] = Program(path=entry.path, facts=facts)
         known = {path: program.facts for path, program in programs.items()}
-        entries, covered = with_recipes(entries, asked, known, root, files)
+        entries, covered = with_recipes(entries, wanted, known, root, files)
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(
@@ -131,7 +131,7 @@ def plan(
             isa_level=isa_level,
         )
         entries.extend(bundled.entries)
-    named_here = [essential for essential in asked if essential.name in ESSENTIALS]
+    named_here = [essential for essential in wanted if essential.name in ESSENTIALS]
     if named_here:
         from rootless_scratch.image.plan.essentials import with_essentials
 

@@ -255,11 +255,11 @@ def with_recipes(
     values: dict[str, list[str]] = {}
     for essential in essentials:
         values.setdefault(essential.name, []).extend(essential.values)
-    for name, given in values.items():
+    for name, chosen in values.items():
         found = recipe_of(name)
         if found is None:
             continue
-        essential = msgspec.structs.replace(_plain(name), values=tuple(dict.fromkeys(given)))
+        essential = msgspec.structs.replace(_plain(name), values=tuple(dict.fromkeys(chosen)))
         for entry in brought(essential, found, programs, root, files):
             if entry.path in own:
                 covered[name, entry.path] = None
