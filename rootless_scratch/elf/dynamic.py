@@ -138,9 +138,9 @@ def _symbol_count(records: Records, tags: Mapping[str, int]) -> int:
     if last < first or not last:
         return max(first, _counted_otherwise(records, tags))
     # The last chain ends the table: its last word is odd.
-    place = start + 4 * (buckets + last - first)
+    address = start + 4 * (buckets + last - first)
     for most in (_CHAIN, _SYMBOLS_LIMIT):
-        chain = _words(records, place, most)
+        chain = _words(records, address, most)
         ended = next((at for at, word in enumerate(chain) if word & 1), None)
         if ended is not None:
             return last + 1 + ended
@@ -153,10 +153,10 @@ def _counted_otherwise(records: Records, tags: Mapping[str, int]) -> int:
         if section.type == _DYNSYM and section.address == tags.get("SYMTAB"):
             return section.size // (24 if wide else 16)
     highest = 0
-    for place, size, unit in (("RELA", "RELASZ", 3), ("REL", "RELSZ", 2), ("JMPREL", "PLTRELSZ", 0)):
+    for tag, size, unit in (("RELA", "RELASZ", 3), ("REL", "RELSZ", 2), ("JMPREL", "PLTRELSZ", 0)):
         step = unit or (3 if tags.get("PLTREL") == _RELA else 2)
-        length = min(tags.get(size, 0), _RELOCATIONS_LIMIT) if place in tags else 0
-        words = _words(records, tags.get(place, 0), length // 4)
+        length = min(tags.get(size, 0), _RELOCATIONS_LIMIT) if tag in tags else 0
+        words = _words(records, tags.get(tag, 0), length // 4)
         if wide:
             # r_info: the symbol is its upper half.
             symbols = words[3 if records.header.little_endian else 2 :: 2 * step]

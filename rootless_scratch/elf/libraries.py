@@ -243,26 +243,26 @@ class _Loading:
             return
         searched: list[str] = []
         unfit: list[str] = []
-        for place in self._search.places(name, wanted_by):
+        for candidate in self._search.candidates(name, wanted_by):
             self._lookups += 1
             if self._lookups > _LOOKUPS_LIMIT or len(self._loaded) >= _OBJECTS_LIMIT:
                 break
-            located = self._root.locate(place.path)
+            located = self._root.locate(candidate.path)
             if located is None:
-                searched.append(place.path)
+                searched.append(candidate.path)
                 continue
             try:
                 elf = self._root.elf(located.real)
             except (ElfError, SourceError):
                 # Where another processor's file is passed over, this ends the search: open_verify().
-                unfit.append(place.path)
+                unfit.append(candidate.path)
                 break
             if elf is not None and not (_is_for(elf, self._elf) and elf.type == "DYN"):
-                unfit.append(place.path)
+                unfit.append(candidate.path)
                 if self._search.musl or _is_for(elf, self._elf):
                     break
                 continue
-            self._take(_Wanted(name, wanted_by, asked_by), place, located, elf)
+            self._take(_Wanted(name, wanted_by, asked_by), candidate, located, elf)
             return
         missing = Unresolved(
             name=name,
@@ -282,22 +282,22 @@ class _Loading:
         if self._best is None:
             facts = None if self._interpreter is None else self._interpreter.elf
             self._best = Search(self._root, self._elf, facts, start=self._start, isa_level=BEST_LEVEL)
-        every = self._best.places(name, wanted_by)
+        every = self._best.candidates(name, wanted_by)
         places = {each.path for each in every if "/glibc-hwcaps/x86-64-v" in each.path}
         self._lookups += len(places)
         found = [path for path in places if self._root.locate(path)]
         return min(found, key=lambda path: path.split("/")[-2:], default=None)
 
-    def _take(self, wanted: _Wanted, place: SearchPath, located: Located, elf: ElfFacts | None) -> None:
+    def _take(self, wanted: _Wanted, candidate: SearchPath, located: Located, elf: ElfFacts | None) -> None:
         self._unresolved.pop(wanted.name, None)
         library = Library(
             name=wanted.name,
-            path=place.path,
+            path=candidate.path,
             real=located.real,
             links=located.links,
-            how=place.how,
-            item=place.item,
-            owner=place.owner,
+            how=candidate.how,
+            item=candidate.item,
+            owner=candidate.owner,
             wanted_by=wanted.wanted_by.path,
             asked_by=wanted.by,
             again=located.real in self._reals,
@@ -308,9 +308,9 @@ class _Loading:
         if library.again:
             return
         if elf is None:
-            self._incomplete.append(place.path)
+            self._incomplete.append(candidate.path)
         self._queue.append(
-            Object(path=place.path, origin=posixpath.dirname(place.path), elf=elf, loader=wanted.wanted_by)
+            Object(path=candidate.path, origin=posixpath.dirname(candidate.path), elf=elf, loader=wanted.wanted_by)
         )
 
     def _remember(self, library: Library) -> None:

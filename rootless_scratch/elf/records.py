@@ -163,10 +163,10 @@ class Records:
 
     def at(self, address: int, size: int) -> bytes:
         """Read up to `size` bytes of what will lie at `address`; none where the file has nothing for it."""
-        place = self.locate(address)
-        if place is None:
+        located = self.locate(address)
+        if located is None:
             return b""
-        offset, available = place
+        offset, available = located
         return self.source.read(offset, min(size, available))
 
     def interpreter(self) -> str | None:

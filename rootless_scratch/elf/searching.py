@@ -134,7 +134,7 @@ class Search:
             return name.startswith("lib") and name[3:].partition(".")[0] in _MUSL_OWN and "." in name
         return name == posixpath.basename(self._loader_path)
 
-    def places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
+    def candidates(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """List the paths where it is looked for, in order."""
         if "/" in name:
             path = self._absolute(self.expanded(name, wanted_by.origin))

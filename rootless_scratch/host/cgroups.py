@@ -81,8 +81,8 @@ def _mounted(root: str) -> dict[str, str]:
     """Mount points at and below /sys/fs/cgroup with their file system types; proc(5) gives the format."""
     types: dict[str, str] = {}
     for line in text(f"{root}/proc/self/mountinfo").splitlines():
-        place, _, source = line.partition(" - ")
-        fields = place.split(" ")
+        mount, _, source = line.partition(" - ")
+        fields = mount.split(" ")
         # A later line hides an earlier one that is mounted at the same place.
         if len(fields) > 4 and fields[4].startswith(_MOUNT):  # noqa: PLR2004 - the fifth field of proc(5)
             types[fields[4]] = source.split(" ", 1)[0]

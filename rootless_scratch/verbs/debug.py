@@ -81,7 +81,7 @@ def debug(
         likely = _Toolbox(toolbox_spec(program, tools, linked=True))
         service = begun.service()
         client = service.client
-        target = look(service, subject, user=user, place=TARGET)
+        target = look(service, subject, user=user, mountpoint=TARGET)
         fitting = likely if target.is_container else _Toolbox(toolbox_spec(program, tools, linked=False))
         image = _provided(client, fitting)
         for sentence in target.notes:

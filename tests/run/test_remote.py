@@ -138,7 +138,7 @@ identity = "{remote.place / "other"}"
         assert (done.returncode, done.stdout) == (0, b"hi\n"), done.stderr
         named = {"CONTAINER_CONNECTION": "builder"}
         assert near_home.cli("run", "-q", *ECHO, environment=named).stdout == b"hi\n"
-        assert "does not let you in (publickey)" in refused(near_home.cli("run", "--connection", "locked", *ECHO))
+        assert "refuses the login (publickey)" in refused(near_home.cli("run", "--connection", "locked", *ECHO))
         assert "Did you mean builder?" in refused(near_home.cli("run", "--connection", "bilder", *ECHO))
         assert "system connection list" in refused(near_home.cli("run", "--connection", "", *ECHO))
         # It is podman's default, and this host has no such image.

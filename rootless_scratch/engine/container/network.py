@@ -18,8 +18,8 @@ def private_network_problem(*, tun: str = _TUN) -> str | None:
     bridge by netavark or by the CNI plugins. Only what is cheap to see is looked at.
     """
     if os.geteuid() == 0:
-        places = [f"{place}/netavark" for place in _HELPERS] + [f"{place}/bridge" for place in _CNI]
-        if not any(os.access(place, os.X_OK) for place in places):
+        paths = [f"{directory}/netavark" for directory in _HELPERS] + [f"{directory}/bridge" for directory in _CNI]
+        if not any(os.access(path, os.X_OK) for path in paths):
             return "neither netavark nor the CNI plugins are installed"
         return None
     if not any(spawn.find(name) or _helper(name) for name in ("pasta", "slirp4netns")):
@@ -32,4 +32,4 @@ def private_network_problem(*, tun: str = _TUN) -> str | None:
 
 
 def _helper(name: str) -> bool:
-    return any(os.access(f"{place}/{name}", os.X_OK) for place in _HELPERS)
+    return any(os.access(f"{directory}/{name}", os.X_OK) for directory in _HELPERS)

@@ -67,7 +67,7 @@ def wait_until_ready(container: RunningContainer, ready: Ready, timeout: float) 
 def _missing(container: RunningContainer, ready: Ready) -> str | None:
     """What is not as it is waited for; None where all is."""
     if ready == "port":
-        silent = next((place for place in container.addresses() if not answers(*place)), None)
+        silent = next((address for address in container.addresses() if not answers(*address)), None)
         return None if silent is None else f"nothing answers at {silent[0]}:{silent[1]}"
     if ready == "healthy":
         status = container.health()

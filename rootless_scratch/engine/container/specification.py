@@ -117,7 +117,7 @@ def _beside(request: Request) -> dict[str, Any]:
         return {}
     spec: dict[str, Any] = {key: {"nsmode": mode, "value": whose} for key, mode, whose in beside.namespaces}
     if beside.image is not None:
-        spec["image_volumes"] = [{"source": beside.image, "destination": beside.place, "rw": False}]
+        spec["image_volumes"] = [{"source": beside.image, "destination": beside.mountpoint, "rw": False}]
     return spec
 
 

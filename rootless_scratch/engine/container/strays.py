@@ -48,7 +48,7 @@ def end_unwatched(number: str) -> None:
 
 def any_runs(variables: Mapping[str, str]) -> bool:
     """Whether a container of podman with these variables runs: then its conmon does."""
-    return _has_conmon([f"{base}/{place}" for base in _runtime_directories(variables) for place in _EXITS])
+    return _has_conmon([f"{base}/{directory}" for base in _runtime_directories(variables) for directory in _EXITS])
 
 
 def _has_conmon(telling: Collection[str]) -> bool:
@@ -78,9 +78,9 @@ def _forget(number: str, base: str, variables: Mapping[str, str]) -> None:
             argv = [runtime, "delete", "--force", number]
             with contextlib.suppress(CommandError, HostError):
                 command.ask(argv, environment={**variables, "XDG_RUNTIME_DIR": base}, check=False)
-    for place in _EXITS:
+    for directory in _EXITS:
         # conmon writes under a name with random letters at its end, and renames.
-        for path in glob.iglob(f"{glob.escape(f'{base}/{place}/{number}')}*"):
+        for path in glob.iglob(f"{glob.escape(f'{base}/{directory}/{number}')}*"):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -98,8 +98,8 @@ def _is_part(pid: int, numbers: Collection[bytes]) -> bool:
 def _is_init_of(pid: int, numbers: Collection[bytes]) -> bool:
     """Whether it is about to become the program: `runc init`, whose arguments do not tell."""
     with open(f"/proc/{pid}/environ", "rb") as file:
-        places = [each for each in file.read().split(b"\0") if each.startswith(_NAMED_BY_RUNC)]
-    return any(os.path.basename(place) in numbers for place in places)
+        paths = [each for each in file.read().split(b"\0") if each.startswith(_NAMED_BY_RUNC)]
+    return any(os.path.basename(path) in numbers for path in paths)
 
 
 def _is_inside(pid: int, numbers: Collection[bytes]) -> bool:
@@ -109,8 +109,8 @@ def _is_inside(pid: int, numbers: Collection[bytes]) -> bool:
     """
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
         for line in file:
-            root, place = line.split(b" ", 5)[3:5]
-            if any(b"/%b/userdata/" % number in root and number not in place for number in numbers):
+            root, mountpoint = line.split(b" ", 5)[3:5]
+            if any(b"/%b/userdata/" % number in root and number not in mountpoint for number in numbers):
                 return True
     return False
 

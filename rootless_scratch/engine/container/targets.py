@@ -56,10 +56,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return self.pid is not None and _field(self.pid, "State")[:1] in ([], ["Z"], ["X"])
 
 
-def look(service: Service, subject: str, *, user: str | None, place: str) -> Target:
+def look(service: Service, subject: str, *, user: str | None, mountpoint: str) -> Target:
     """Find the container or else the image `subject`; `user` None is the one that its program runs as.
 
-    An image's files are to be seen at `place`. Raises ImageNotFoundError where there is neither, EngineError for a
+    An image's files appear at `mountpoint`. Raises ImageNotFoundError where there is neither, EngineError for a
     container that cannot be looked into, UsageError.
     """
     if not subject:
@@ -80,7 +80,7 @@ def look(service: Service, subject: str, *, user: str | None, place: str) -> Tar
         both = f"{subject} names a container and an image; this is the container."
         return msgspec.structs.replace(target, notes=(both, *target.notes))
     if image is not None:
-        return _over_image(image, user, place)
+        return _over_image(image, user, mountpoint)
     near = names_near(client.path, subject)
     raise ImageNotFoundError(
         f"There is neither a container nor an image {subject!r}.",
@@ -147,14 +147,14 @@ def _namespaces(whose: str, settings: dict[str, Any]) -> tuple[tuple[str, str, s
     return tuple(joined)
 
 
-def _over_image(found: dict[str, Any], user: str | None, place: str) -> Target:
+def _over_image(found: dict[str, Any], user: str | None, mountpoint: str) -> Target:
     named = str(found.get("User") or _ROOT)
     numeric = re.fullmatch(r"\d+(:\d+)?", named) is not None
     notes = () if numeric or user else (f"The image's user {named!r} is known by its name alone; you are user 0.",)
     ours = user or (named if numeric else _ROOT)
     root = int(ours.partition(":")[0]) == 0
     return Target(
-        beside=Beside(image=str(found["Id"]), place=place),
+        beside=Beside(image=str(found["Id"]), mountpoint=mountpoint),
         user=ours,
         capabilities=_SEE_ALL[1:] if root else (),
         notes=notes,

@@ -60,12 +60,12 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     """What a container is put beside, by `debug`.
 
     `namespaces` are those of a running container that it joins: a key of podman's SpecGenerator, a mode, and
-    whose they are. `image` is one whose files it sees at `place`.
+    whose they are. `image` is one whose files it sees at `mountpoint`.
     """
 
     namespaces: tuple[tuple[str, str, str], ...] = ()
     image: str | None = None
-    place: str = ""
+    mountpoint: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
