@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.image.plan.arguments import flag, maybe, text
-from rootless_scratch.image.plan.arguments import limits as limits_of
-from rootless_scratch.image.plan.arguments import outputs as outputs_of
+from rootless_scratch.image.arguments import flag, maybe, text
+from rootless_scratch.image.arguments import limits as limits_of
+from rootless_scratch.image.arguments import outputs as outputs_of
 from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import NONROOT
 from rootless_scratch.progress import Progress

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec.structs import replace
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.arguments import integer, maybe, outputs, text
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.plan.arguments import integer, maybe, outputs, text
 from rootless_scratch.image.plan.options import options_among, spec_of
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.verbs.build import build_spec

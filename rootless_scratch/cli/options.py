@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from rootless_scratch.image.plan.kinds import Option
+    from rootless_scratch.image.kinds import Option
 
 
 def click_option(option: Option) -> Callable[[Any], Any]:

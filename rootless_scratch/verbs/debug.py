@@ -18,8 +18,8 @@ from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import private_temporary, tool_environment
+from rootless_scratch.image.arguments import maybe, text
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
 from rootless_scratch.verbs.build import build_spec

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EndedEarlyError, EngineError, ScratchError
 from rootless_scratch.findings import Finding
-from rootless_scratch.image.plan.arguments import image_id, maybe, text, texts
+from rootless_scratch.image.arguments import image_id, maybe, text, texts
 from rootless_scratch.verbs.judge import judge_stored
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import private_temporary, tool_environment
+from rootless_scratch.image.arguments import flag, integer, maybe, text
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
 from rootless_scratch.image.references import REGISTRY, Reference, is_reference, parse_reference, parse_references
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.progress import SILENT, Progress

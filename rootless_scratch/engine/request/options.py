@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from rootless_scratch.engine.request import values
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import text, texts
-from rootless_scratch.image.plan.kinds import FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of, parsed
+from rootless_scratch.image.arguments import text, texts
+from rootless_scratch.image.kinds import FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

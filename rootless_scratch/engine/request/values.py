@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import texts
+from rootless_scratch.image.arguments import texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rootless_scratch.image import syntax
-from rootless_scratch.image.plan.arguments import names, pairs, texts
-from rootless_scratch.image.plan.kinds import COMMAND, FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of
+from rootless_scratch.image.arguments import names, pairs, texts
+from rootless_scratch.image.kinds import COMMAND, FLAG, PAIRS, TEXT, TEXTS, Kind, Option, each, fields_of
 
 if TYPE_CHECKING:
     import os

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import flag, pairs, text, texts
+from rootless_scratch.image.arguments import flag, pairs, text, texts
 from rootless_scratch.image.syntax import parse_pair, parse_words
 
 if TYPE_CHECKING:
