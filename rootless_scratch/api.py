@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 from rootless_scratch.image.arguments import flag, maybe, text
 from rootless_scratch.image.arguments import limits as limits_of
 from rootless_scratch.image.arguments import outputs as outputs_of
-from rootless_scratch.image.plan.options import options_among, spec_of
-from rootless_scratch.image.spec import NONROOT
+from rootless_scratch.image.plan.options import spec_of
 from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
@@ -21,17 +20,15 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.running import RunningContainer
-    from rootless_scratch.engine.request.options import ContainerOptions, Options
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
-    from rootless_scratch.image.plan.options import ImageOptions
+    from rootless_scratch.keywords import BuildOptions, ContainerOptions, ImageOptions, Options
 
     StrPath = str | os.PathLike[str]
 
 
 def build(
     *programs: StrPath,
-    tag: str | Sequence[str] = (),
     output: str | Sequence[str] = (),
     backend: str | None = None,
     compress: str | None = None,
@@ -39,27 +36,9 @@ def build(
     tls_verify: bool | None = None,
     cert_dir: StrPath | None = None,
     retries: int = 3,
-    entrypoint: Sequence[str] | None = None,
-    cmd: Sequence[str] | None = None,
-    env: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
-    user: int | str = NONROOT,
-    workdir: str = "/",
-    ports: Iterable[int | str] = (),
-    volumes: Iterable[str] = (),
-    stop_signal: str | None = None,
-    copy: Iterable[str] = (),
-    mkdir: Iterable[str] = (),
-    symlink: Iterable[str] = (),
-    essentials: Iterable[str] = (),
-    created: int | str | None = None,
-    bundle_libraries: bool = False,
-    include_libraries: Sequence[str] = (),
-    sysroot: StrPath | None = None,
-    platforms: Mapping[str, StrPath] | None = None,
     check: bool = True,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[BuildOptions],
 ) -> Image:
     """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
 
@@ -82,7 +61,7 @@ def build(
     from rootless_scratch.verbs.build import build_spec
 
     return build_spec(
-        spec_of(options_among(locals())),
+        spec_of({**options, "programs": programs}),
         check=flag("check", check),
         output=outputs_of(output),
         backend=backend,
@@ -102,7 +81,7 @@ def run(
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
     `input` is what the program reads from its stdin. All other options are those of the command line, by the
-    names of rootless_scratch.engine.request.options.Options. Where the start failed, `explanation` of the result,
+    names of rootless_scratch.keywords.Options. Where the start failed, `explanation` of the result,
     or of the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is
     promised and raised.
     """

@@ -25,8 +25,11 @@ def given_by(options: Iterable[Option], words: Mapping[str, Any]) -> dict[str, A
     given = {}
     for option in options:
         word = words.get(option.name)
-        if word is not None and option.kind.words is not None:
+        # Where a value is named, false and 0 are said.
+        if word is None or (word is False and option.metavar is None):
+            continue
+        if option.kind.words is not None:
             word = option.kind.words(option.flags[-1], word)
-        if word is not None and word is not False:
+        if word is not None:
             given[option.name] = word
     return given

@@ -16,13 +16,14 @@ from rootless_scratch.engine.container.ending import RunResult
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.signals import Forwarding
-from rootless_scratch.engine.request.options import Options, request
+from rootless_scratch.engine.request.options import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.request.request import Beside, Request
+    from rootless_scratch.keywords import Options
 
 
 class _Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +62,9 @@ def run(
     """
     asked = request(image, arguments, options)
     if stdin is not None:
-        asked = msgspec.structs.replace(asked, interactive=True)
+        asked = asked.but(interactive=True)
     if beside is not None:
-        asked = msgspec.structs.replace(asked, beside=beside)
+        asked = asked.but(beside=beside)
     destination = asked.destination
     notes = Notes(say)
     with (

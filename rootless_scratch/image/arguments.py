@@ -68,7 +68,7 @@ def integer(what: str, value: object) -> int:
     return value
 
 
-def names(tag: object) -> tuple[str, ...]:
+def names(_what: str, tag: object) -> tuple[str, ...]:
     """The names of an image, one or several; raises UsageError where no storage would take one."""
     from rootless_scratch.image.names import image_name
 

@@ -1,42 +1,55 @@
-"""What an option is, and the kinds of values that options take on the command line, in a file and in Python."""
+"""What an option is, and the kinds of values that options take on the command line, in a file and in Python.
+
+A table is read for the help too, so what reads a value is named here and loaded at its first use.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from rootless_scratch.data import Data
+from rootless_scratch.data import Data, Value
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.arguments import flag, pairs, text, texts
-from rootless_scratch.image.syntax import parse_pair, parse_words
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar
+
+
+def late(where: str) -> Callable[..., Any]:
+    """The function `package.module:name` of ours, whose module is loaded when it is called."""
+
+    def call(*values: Any) -> Any:  # noqa: ANN401 - as that function has them
+        from importlib import import_module
+
+        module, _, name = where.partition(":")
+        return getattr(import_module(f"rootless_scratch.{module}"), name)(*values)
+
+    return call
 
 
 class Kind(Data):
     """What values an option takes.
 
     `value` reads one of Python or of a file, by the option's name. `words` makes such a value of what the command
-    line gave, by the flag; None where that is one already. Both raise UsageError. `schema` is for files, in JSON
-    Schema. With `many` the flag is repeated; `type` is what its word is for click, text by default.
+    line gave, by the flag; None where that is one already. Both raise UsageError. `python` is the type in Python,
+    empty where that has no such option; `schema` is for files, in JSON Schema. With `many` the flag is repeated;
+    `type` is what its word is for click, text by default. `default` is what stands where nothing is given.
     """
 
     value: Callable[[str, Any], Any]
+    python: str
     schema: Mapping[str, Any]
     words: Callable[[str, Any], Any] | None = None
     many: bool = False
     type: type | None = None
-
-    def but(self, **changes: Any) -> Kind:  # noqa: ANN401 - as annotated
-        """The same kind with these changes."""
-        return Kind(**{**self.__dict__, **changes})
+    default: Any = None
 
 
 class Option(Data):
     """One option, for every surface; `usage` is what the help of the command line shows of it.
 
-    Names follow from the flag, unless Python has it `called` another way, a file has another key, or it is
-    `kept_as` something else. Without a flag it is an argument, without a metavar it is on or off.
+    Names follow from the flag, unless Python has it `called` another way or a file has another key. Without a flag
+    it is an argument, without a metavar it is on or off. `group` is the heading of its help, `keywords` the class
+    in keywords.py that declares it, where that is not its table's, `field` where a record keeps its value.
     """
 
     usage: str
@@ -44,7 +57,9 @@ class Option(Data):
     help: str
     called: str = ""
     in_file: str = ""
-    kept_as: str = ""
+    group: str = ""
+    keywords: str = ""
+    field: str = ""
 
     @property
     def flags(self) -> list[str]:
@@ -66,49 +81,86 @@ class Option(Data):
         """What a file calls it."""
         return self.in_file or self.name.replace("_", "-")
 
-    @property
-    def field(self) -> str:
-        """Where its value is kept."""
-        return self.kept_as or self.name
+
+class Table(Value):
+    """A record of what options say: each field that an option sets is defined by the row of that option."""
+
+    if TYPE_CHECKING:  # it is no field
+        options: ClassVar[dict[str, Option]]
+        """By their names in Python, in the order of the help."""
+
+    def __init_subclass__(cls) -> None:
+        """Take the rows; what is not given is as the kind has it."""
+        super().__init_subclass__()
+        cls.options = {}
+        group = ""
+        for field in cls.__annotations__:
+            row = cls.__dict__.get(field)
+            if isinstance(row, Option):
+                group = row.group or group
+                option = row.but(field=field, group=group)
+                cls.options[option.name] = option
+                setattr(cls, field, option.kind.default)
+
+    @classmethod
+    def fields_of(cls, given: Mapping[str, object], what: str) -> dict[str, Any]:
+        """The fields that values given by Python's names set; raises UsageError, which speaks of `what`.
+
+        None is the same as nothing where that is the default.
+        """
+        return {cls.options[name].field: value for name, value in read(cls.options, given, what).items()}
+
+
+def read(options: Mapping[str, Option], given: Mapping[str, object], what: str) -> dict[str, Any]:
+    """Read values by the names that Python has for the options; raises UsageError, which speaks of `what`."""
+    for name in given:
+        if name not in options:
+            raise UsageError(f"{what} has no option {name!r}.", fix=f"There are {', '.join(options)}.")
+    return {
+        name: options[name].kind.value(name, value)
+        for name, value in given.items()
+        if value is not None or options[name].kind.default is not None
+    }
+
+
+def option(usage: str, kind: Kind, says: str, **more: str) -> Any:  # noqa: ANN401 - as the field is annotated
+    """The row of a field of a Table; `more` is as Option has it. A group is said by its first row."""
+    return Option(usage, kind, says, **more)
 
 
 _WORD = {"type": ["string", "integer"]}
 """A number stands for its digits."""
 
-FLAG = Kind(flag, {"type": "boolean"})
-TEXT = Kind(text, _WORD)
-COMMAND = Kind(texts, {"type": "array", "items": _WORD}, parse_words)
-TEXTS = Kind(texts, {"type": "array", "items": _WORD}, many=True)
+_WORDS = {"type": "array", "items": _WORD}
+PATH = "str | os.PathLike[str] | None"
+
+FLAG = Kind(late("image.arguments:flag"), "bool", {"type": "boolean"}, default=False)
+ON = FLAG.but(value=lambda _name, value: bool(value))
+TEXT = Kind(late("image.arguments:text"), "str | None", _WORD)
+FILE = TEXT.but(python=PATH)
+COMMAND = Kind(late("image.arguments:texts"), "Sequence[str] | None", _WORDS, late("image.syntax:parse_words"))
+TEXTS = Kind(late("image.arguments:texts"), "Sequence[str]", _WORDS, many=True, default=())
 PAIRS = Kind(
-    pairs,
+    late("image.arguments:pairs"),
+    "Mapping[str, str] | None",
     {"type": "object", "additionalProperties": _WORD},
-    lambda flag, words: dict(parse_pair(flag, word) for word in words),
+    late("image.syntax:parse_pairs"),
     many=True,
+    default=(),
 )
 
 
-def each(parse: Callable[[str], Any], *, one: str = "") -> Kind:
+def each(parse: str, *, one: str = "") -> Kind:
     """Several words, each of which has a syntax; an error calls it `one`."""
-    return TEXTS.but(value=lambda name, words: tuple(parse(word) for word in texts(name, words, one=one)))
+
+    def value(name: str, words: object) -> tuple[Any, ...]:
+        from rootless_scratch.image.arguments import texts
+
+        return tuple(map(late(parse), texts(name, words, one=one)))
+
+    return TEXTS.but(value=value)
 
 
-def parsed(parse: Callable[[str], Any]) -> Kind:
+def parsed(parse: str) -> Kind:
     """A word that has a syntax."""
-    return TEXT.but(value=lambda name, word: parse(text(name, word)))
-
-
-def fields_of(
-    options: Mapping[str, Option], given: Mapping[str, object], bare: object, *, what: str
-) -> dict[str, Any]:
-    """The fields of `bare` that are set by values given by Python's names; raises UsageError.
-
-    None is the same as nothing where `bare` has None.
-    """
-    fields = {}
-    for name, value in given.items():
-        if name not in options:
-            raise UsageError(f"{what} has no option {name!r}.", fix=f"There are {', '.join(options)}.")
-        option = options[name]
-        if value is not None or getattr(bare, option.field) is not None:
-            fields[option.field] = option.kind.value(name, value)
-    return fields
+    return TEXT.but(value=lambda name, word: late(parse)(TEXT.value(name, word)))

@@ -1,7 +1,4 @@
-"""The syntax of words that say what goes into an image, read one by one.
-
-What a Spec is made of is imported by those that make it: the help needs these functions too, and not msgspec.
-"""
+"""The syntax of words that say what goes into an image, read one by one."""
 
 from __future__ import annotations
 
@@ -9,9 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.image.arguments import pairs, texts
+from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
 
 if TYPE_CHECKING:
-    from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
+    from collections.abc import Iterable
 
 ESSENTIALS = (
     "auto",
@@ -39,8 +38,6 @@ _SHOWN = 200
 
 def parse_program(word: str) -> Copy:
     """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
-    from rootless_scratch.image.spec import Copy
-
     source, separator, rest = word.rpartition(":/")
     if not separator or not source:
         return Copy(source=word)
@@ -66,10 +63,25 @@ def parse_platform_program(word: str) -> tuple[str, Copy]:
     return str(parse_platform(platform)), parse_program(program)
 
 
+class _Words(tuple[str, ...]):
+    """Words of the command line, where Python and files have a mapping."""
+
+    __slots__ = ()
+
+
+def platform_words(_flag: str, words: Iterable[str]) -> tuple[str, ...]:
+    """The words of `--platform`, which may name one platform more than once."""
+    return _Words(words)
+
+
+def platforms_of(name: str, given: object) -> tuple[tuple[str, Copy], ...]:
+    """A program for each platform, of a mapping or of `platform_words`; raises UsageError."""
+    words = given if isinstance(given, _Words) else (f"{key}={word}" for key, word in pairs(name, given))
+    return tuple(map(parse_platform_program, words))
+
+
 def parse_copy(word: str) -> Copy:
     """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
-    from rootless_scratch.image.spec import Copy
-
     body, options = _split_options(word)
     source, separator, rest = body.rpartition(":/")
     if not separator or not source:
@@ -93,8 +105,6 @@ def parse_copy(word: str) -> Copy:
 
 def parse_directory(word: str) -> NewDirectory:
     """Read `PATH[:mode=1777,uid=0,gid=0]`; raises UsageError."""
-    from rootless_scratch.image.spec import NewDirectory
-
     path, options = _split_options(word)
     if "cap" in options:
         raise UsageError(f"--mkdir {word!r}: directories have no capabilities.", fix="Leave `cap=` out.")
@@ -104,8 +114,6 @@ def parse_directory(word: str) -> NewDirectory:
 
 def parse_symlink(word: str) -> NewSymlink:
     """Read `TARGET:PATH`; PATH is absolute, so the last `:/` separates. Raises UsageError."""
-    from rootless_scratch.image.spec import NewSymlink
-
     target, separator, rest = word.rpartition(":/")
     if not separator or not target:
         raise UsageError(
@@ -115,10 +123,14 @@ def parse_symlink(word: str) -> NewSymlink:
     return NewSymlink(path="/" + rest, target=target)
 
 
+def essentials_of(name: str, given: object) -> tuple[Essential, ...]:
+    """All essentials of one word or of several; raises UsageError."""
+    words = (given,) if isinstance(given, str) else texts(name, given)
+    return tuple(found for word in words for found in parse_essentials(word))
+
+
 def parse_essentials(word: str) -> tuple[Essential, ...]:
     """Read `NAME[=VALUE[:VALUE]...][,NAME...]`; raises UsageError."""
-    from rootless_scratch.image.spec import Essential
-
     found = []
     for item in word.split(","):
         name, separator, rest = item.partition("=")
@@ -166,6 +178,11 @@ def parse_pair(flag: str, word: str) -> tuple[str, str]:
     if not separator or not key:
         raise UsageError(f"{flag} {word!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
     return key, value
+
+
+def parse_pairs(flag: str, words: Iterable[str]) -> dict[str, str]:
+    """Read `K=V` of several words; raises UsageError."""
+    return dict(parse_pair(flag, word) for word in words)
 
 
 def parse_words(flag: str, text: str) -> tuple[str, ...]:

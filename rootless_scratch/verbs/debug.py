@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.targets import Target
-    from rootless_scratch.engine.request.options import Options
     from rootless_scratch.image.spec import Spec
+    from rootless_scratch.keywords import Options
 
 _KILLED = 137
 _REAPED_WITHIN = 0.5

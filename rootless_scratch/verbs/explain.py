@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rootless_scratch.engine.container.ending import RunResult
-    from rootless_scratch.engine.request.options import ContainerOptions
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Program
+    from rootless_scratch.keywords import ContainerOptions
 
 _CRASHES: Final = {
     128 + 4: ("needs-processor",),

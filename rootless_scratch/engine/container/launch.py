@@ -158,7 +158,7 @@ def _launch_on(
                 "Your account has no subordinate ids, so the program runs as user 0 of its container, which is "
                 "you yourself, in place of the image's user."
             )
-            asked = msgspec.structs.replace(asked, user="0", userns=call.asked.userns)
+            asked = asked.but(user="0", userns=call.asked.userns)
             made = _with_network(container, call, asked, service, attempt)
         stack.push(own.pop_all())
     return container, made

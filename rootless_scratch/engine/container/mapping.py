@@ -6,8 +6,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rootless_scratch.engine.api.images import config_of
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def mapped(asked: Request, service: Service) -> tuple[Request, str | None]:
     # A group that is not named is that of the image's passwd, mostly the user's number, else 0. podman 4.3 cannot
     # map the caller's group to 0: it writes a range of no ids, which the kernel refuses.
     group = ids[2] if int(ids[2] or 0) else ids[1]
-    return msgspec.structs.replace(asked, userns=f"keep-id:uid={ids[1]},gid={group}"), None
+    return asked.but(userns=f"keep-id:uid={ids[1]},gid={group}"), None
 
 
 def has_subordinate_ids(variables: Mapping[str, str]) -> bool:

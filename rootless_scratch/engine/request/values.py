@@ -1,7 +1,4 @@
-"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys.
-
-What a Request is made of is imported by those that make it: the help needs these functions too, and not msgspec.
-"""
+"""Words of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys."""
 
 from __future__ import annotations
 
@@ -10,18 +7,14 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.arguments import texts
+from rootless_scratch.image.arguments import text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
-
-Place: TypeAlias = "int | tuple[str, int | None] | None"
-"""Where the host answers for a port: its own port, its address and port, None for a free one."""
 
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -33,7 +26,12 @@ _LIMITS = (
 """The resources of setrlimit(2), as `podman run --ulimit` names them."""
 
 
-def parse_env(words: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+_MOST_CPUS = 10_000
+_LEAST_CPUS = 0.01
+"""The kernel's least quota is 1 ms of a period of 100 ms: kernel, cgroup-v2 `cpu.max`."""
+
+
+def parse_env(words: Iterable[str], caller: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`K=V`, or `K` for the caller's own value (nothing where the caller has none, as podman does it)."""
     env: dict[str, str] = {}
     for word in words:
@@ -60,8 +58,6 @@ def parse_labels(words: Iterable[str]) -> dict[str, str]:
 
 def parse_volume(word: str) -> Mount:
     """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
-    from rootless_scratch.engine.request.request import Mount
-
     source, target, *options = word.split(":") if ":" in word else (word, "")
     mode = options[0] if options else "rw"
     if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
@@ -81,8 +77,6 @@ def parse_volume(word: str) -> Mount:
 
 def parse_tmpfs(word: str) -> Memory:
     """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
-    from rootless_scratch.engine.request.request import Memory
-
     target, _, options = word.partition(":")
     given = tuple(option for option in options.split(",") if option)
     known = all(
@@ -101,8 +95,6 @@ def parse_tmpfs(word: str) -> Memory:
 
 def parse_port(word: str) -> Port:
     """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
-    from rootless_scratch.engine.request.request import Port
-
     match = re.fullmatch(
         r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
         word,
@@ -123,7 +115,7 @@ def parse_port(word: str) -> Port:
 
 
 def parse_ports(given: object) -> tuple[Port, ...]:
-    """The words of `--publish`, or ports of the container with their places on the host (`Place`)."""
+    """The words of `--publish`, or ports of the container with their places on the host."""
     if not isinstance(given, Mapping):
         return tuple(parse_port(word) for word in texts("publish", given))
     ports = []
@@ -137,8 +129,6 @@ def parse_ports(given: object) -> tuple[Port, ...]:
 
 def parse_secret(word: str) -> Secret:
     """`NAME[,type=mount|env][,target=PATH|VARIABLE][,uid=N][,gid=N][,mode=0444]`, as `podman run --secret`."""
-    from rootless_scratch.engine.request.request import Secret
-
     name, *fields = word.split(",")
     given = dict(field.split("=", 1) for field in fields if "=" in field)
     numbers = all(re.fullmatch(r"\d{1,9}", given.get(key, "0")) for key in ("uid", "gid"))
@@ -168,8 +158,6 @@ def parse_secret(word: str) -> Secret:
 
 def parse_limit(word: str) -> Limit:
     """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
-    from rootless_scratch.engine.request.request import Limit
-
     match = re.fullmatch(_LIMITS, word)
     if match is None:
         raise UsageError(
@@ -231,3 +219,59 @@ def parse_capability(word: str) -> str:
             fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
         )
     return name if name == "ALL" else f"CAP_{name}"
+
+
+def parse_entrypoint(_name: str, given: object) -> tuple[str, ...]:
+    """One path, a JSON array in a string, or a list; a path is not split."""
+    if isinstance(given, (list, tuple)):
+        found = texts("entrypoint", given)
+    else:
+        word = text("entrypoint", given)
+        found = parse_words("--entrypoint", word) if word.lstrip().startswith("[") else (word,)
+    if not (found and found[0]):
+        raise UsageError("The entrypoint is empty.", fix="Name a program of the image: --entrypoint /program.")
+    return found
+
+
+def parse_user(word: str) -> str:
+    """A user or its id, and a group behind a colon."""
+    from rootless_scratch.image.plan.settings import require_user
+
+    return require_user(word)
+
+
+def parse_seccomp(word: str) -> str:
+    """A profile's absolute path, or `unconfined`."""
+    return word if word == "unconfined" else os.path.abspath(word)
+
+
+def parse_health_cmd(_name: str, word: object) -> tuple[str, ...]:
+    """The command of a health check."""
+    return parse_words("--health-cmd", text("--health-cmd", word))
+
+
+def parse_timeout(option: str, value: object) -> float:
+    """Seconds, above 0."""
+    return _number(option, value, least=0, most=1e9)
+
+
+def parse_cpus(option: str, value: object) -> float:
+    """CPUs, or a part of one."""
+    return _number(option, value, least=_LEAST_CPUS, most=_MOST_CPUS)
+
+
+def _number(option: str, value: object, *, least: float, most: float) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
+    if not least < value < most:
+        if option == "timeout":
+            raise UsageError(f"The timeout {value:g} is not a positive number of seconds.", fix="Write it as 30.")
+        raise UsageError(f"--{option} {value:g} is no number above {least:g}.", fix="Write it as 0.5 or 2.")
+    return float(value)
+
+
+def parse_pids(_name: str, value: object) -> int:
+    """A number of processes."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
+        raise UsageError(f"--pids-limit {value!r} is no number of processes.", fix="Write it as 100.")
+    return value
