@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from rootless_scratch.image.arguments import flag, maybe, text
-from rootless_scratch.image.arguments import limits as limits_of
-from rootless_scratch.image.arguments import outputs as outputs_of
+from rootless_scratch.errors import UsageError
+from rootless_scratch.image.arguments import text
 from rootless_scratch.image.plan.options import spec_of
 from rootless_scratch.progress import Progress
+from rootless_scratch.verbs.options import in_python, read_options
 
 if TYPE_CHECKING:
     import os
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
-    from rootless_scratch.keywords import BuildOptions, ContainerOptions, ImageOptions, Options
+    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.keywords import (
+        BuildOptions,
+        CheckOptions,
+        ContainerOptions,
+        Options,
+        PushOptions,
+        SaveOptions,
+        VerifyOptions,
+    )
 
     StrPath = str | os.PathLike[str]
 
 
 def build(
     *programs: StrPath,
-    output: str | Sequence[str] = (),
-    backend: str | None = None,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    check: bool = True,
     progress: Callable[[int], None] | None = None,
     **options: Unpack[BuildOptions],
 ) -> Image:
     """Build an image of programs; every word reads as on the command line (`PROGRAM[:DEST]`).
+
+    The options are those of rootless_scratch.keywords.BuildOptions; docs/options.md says what each does.
 
     Programs for several platforms with one DEST, or `platforms` such as `{"linux/arm64": "hello"}`, make an index
     with an image for each (`Image.images`).
@@ -53,22 +56,19 @@ def build(
     bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
     UsageError, HostError, BuildError, RegistryError.
     """
-    access = None
-    if output:
-        from rootless_scratch.verbs.ship import access_of
-
-        access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     from rootless_scratch.verbs.build import build_spec
 
-    return build_spec(
-        spec_of({**options, "programs": programs}),
-        check=flag("check", check),
-        output=outputs_of(output),
-        backend=backend,
-        compress=maybe(text, "compress", compress),
-        access=access,
-        progress=Progress(progress),
-    )
+    spec, how = _read("build", programs, options)
+    return build_spec(spec, progress=Progress(progress), **how)
+
+
+def _read(verb: str, programs: Sequence[StrPath], options: Mapping[str, object]) -> tuple[Spec, dict[str, Any]]:
+    """What the options of the image say, and those of the verb."""
+    if "programs" in options:
+        raise UsageError("Programs have no keyword.", fix="Name them first, e.g. build('hello', tag='hello').")
+    own = {name: value for name, value in options.items() if name in in_python(verb)}
+    image = {name: value for name, value in options.items() if name not in own}
+    return spec_of({**image, "programs": programs}), read_options(verb, own)
 
 
 def run(
@@ -113,11 +113,8 @@ def container(
 def check(
     subject: StrPath | Image,
     *,
-    bundle_libraries: bool = False,
-    sysroot: StrPath | None = None,
-    platform: str | None = None,
     root: HostRoot | None = None,
-    limits: Mapping[str, int] | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
 
@@ -130,25 +127,15 @@ def check(
     raises what reading an image may cost (docs/limits.md).
     Iterating over the answer gives its findings. Raises SourceError, LimitError, ImageNotFoundError, HostError.
     """
-    where = maybe(text, "sysroot", sysroot)
-    wanted = maybe(text, "platform", platform)
     from rootless_scratch.verbs.check import check_subject
 
-    return check_subject(
-        subject,
-        bundle_libraries=bundle_libraries,
-        sysroot=where,
-        platform=wanted,
-        root=root,
-        limits=limits_of(limits),
-    )
+    return check_subject(subject, root=root, **read_options("check", options))
 
 
 def verify(
     image: str | Image,
     *programs: StrPath,
-    limits: Mapping[str, int] | None = None,
-    **options: Unpack[ImageOptions],
+    **options: Unpack[VerifyOptions],
 ) -> Verification:
     """Make the image of these options, those of `build`, in memory, and say whether `image` is the same one.
 
@@ -158,20 +145,16 @@ def verify(
     """
     from rootless_scratch.verbs.verify import verify_spec
 
-    return verify_spec(image, spec_of({**options, "programs": programs}), limits=limits_of(limits))
+    spec, how = _read("verify", programs, options)
+    return verify_spec(image, spec, **how)
 
 
 def push(
     image: str | Image,
     destination: str,
     *,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[PushOptions],
 ) -> Shipped:
     """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
 
@@ -181,27 +164,18 @@ def push(
     what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
     ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
-    from rootless_scratch.verbs.ship import access_of, ship_image
+    from rootless_scratch.verbs.ship import ship_image
 
-    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
-    return ship_image(
-        image,
-        (text("the destination", destination),),
-        compress=compress,
-        access=access,
-        limits=limits_of(limits),
-        progress=Progress(progress),
-    )
+    output = (text("the destination", destination),)
+    return ship_image(image, output, progress=Progress(progress), **read_options("push", options))
 
 
 def save(
     image: str | Image,
     output: str | Sequence[str],
     *,
-    compress: str | None = None,
-    repair: bool = False,
-    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[SaveOptions],
 ) -> Shipped:
     """Write an image of local storage, a layout or an archive to other places; see `push`.
 
@@ -211,11 +185,5 @@ def save(
     from rootless_scratch.image.references import in_words
     from rootless_scratch.verbs.ship import ship_image
 
-    return ship_image(
-        image,
-        in_words(outputs_of(output)),
-        compress=compress,
-        repair=flag("repair", repair),
-        limits=limits_of(limits),
-        progress=Progress(progress),
-    )
+    how = read_options("save", {**options, "output": output})
+    return ship_image(image, in_words(how.pop("output")), progress=Progress(progress), **how)

@@ -42,6 +42,48 @@ class BuildOptions(ImageOptions, total=False):
     """The options of `build`."""
 
     tag: str | Sequence[str]
+    output: str | Sequence[str]
+    backend: str | None
+    compress: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    retries: int
+    check: bool
+
+
+class VerifyOptions(ImageOptions, total=False):
+    """The options of `verify`."""
+
+    limits: Mapping[str, int] | None
+
+
+class CheckOptions(TypedDict, total=False):
+    """The options of `check`."""
+
+    bundle_libraries: bool
+    sysroot: str | os.PathLike[str] | None
+    platform: str | None
+    limits: Mapping[str, int] | None
+
+
+class PushOptions(TypedDict, total=False):
+    """The options of `push`."""
+
+    compress: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    retries: int
+    limits: Mapping[str, int] | None
+
+
+class SaveOptions(TypedDict, total=False):
+    """The options of `save`."""
+
+    compress: str | None
+    repair: bool
+    limits: Mapping[str, int] | None
 
 
 class ContainerOptions(TypedDict, total=False):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.arguments import integer, maybe, outputs, text
+from rootless_scratch.image.arguments import integer, maybe, text
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.kinds import read
 from rootless_scratch.image.plan.options import spec_of
 from rootless_scratch.image.spec import CONFIG, Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.verbs.build import build_spec
+from rootless_scratch.verbs.options import read_options
 
 if TYPE_CHECKING:
     import os
@@ -158,8 +159,5 @@ def scratch(
                 "sysroot": sysroot,
             }
         ),
-        output=outputs(output),
-        backend=backend,
-        compress=maybe(text, "compress", compress),
-        check=check,
+        **read_options("build", {"output": output, "backend": backend, "compress": compress, "check": check}),
     )

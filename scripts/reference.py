@@ -12,6 +12,7 @@ from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.recipes import recipes
 from rootless_scratch.image.spec import CONFIG, Spec
 from rootless_scratch.root import scratch
+from rootless_scratch.verbs.options import OF_VERB, in_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +68,16 @@ The verb `run` takes them, and `rootless_scratch.run` by their keywords; `rootle
 {lasting}.
 
 {run}
+
+## Of a verb
+
+Beside these, and in Python by the keywords of the function of the verb's name.
+
+{verb}
 """
+
+FUNCTIONS = ("build", "check", "push", "save", "verify")
+"""Verbs that are functions of Python too."""
 
 
 def recipes_page() -> str:
@@ -84,12 +94,19 @@ def keywords_file() -> str:
     config = [each for each in image if each.keywords == CONFIG]
     lasting = [each for each in run if not each.keywords]
     entries = [each for each in image if not each.keywords and each.flags]
+    save = [each for each in in_python("save").values() if each.name != "output"]
     build = [each for each in image if each.keywords == "BuildOptions"]
     return KEYWORDS + "".join(
         (
             _class(CONFIG, "TypedDict", "What an image says to a runtime.", config),
             _class("ImageOptions", CONFIG, "Those of an image, but for its programs and its names.", entries),
-            _class("BuildOptions", "ImageOptions", "The options of `build`.", build),
+            _class(
+                "BuildOptions", "ImageOptions", "The options of `build`.", [*build, *in_python("build").values()]
+            ),
+            _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),
+            _class("CheckOptions", "TypedDict", "The options of `check`.", in_python("check").values()),
+            _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),
+            _class("SaveOptions", "TypedDict", "The options of `save`.", save),
             _class("ContainerOptions", "TypedDict", RUN, lasting),
             _class(
                 "Options", "ContainerOptions", "The options of `run`.", [each for each in run if each.keywords]
@@ -105,11 +122,18 @@ def options_page() -> str:
         for each in Spec.options.values()
     )
     run = ((each.group, f"`{each.usage}`", f"`{each.name}`", each.help) for each in Request.options.values())
+    verbs: dict[tuple[str, str, str], list[str]] = {}
+    for verb, rows in OF_VERB.items():
+        for each in rows:
+            keyword = f"`{each.name}`" if verb in FUNCTIONS and each.kind.python else ""
+            verbs.setdefault((f"`{each.usage}`", keyword, each.help), []).append(f"`{verb}`")
+    verb_rows = ((", ".join(names), *row) for row, names in verbs.items())
     return PAGE.format(
         image=_table(("Command line", "Key", "Keyword", "What it says"), image),
         config=_names(name for name, each in Spec.options.items() if each.keywords == CONFIG),
         scratch=_names(_taken(scratch)),
         lasting=_names(name for name, each in Request.options.items() if each.keywords),
+        verb=_table(("Verb", "Command line", "Keyword", "What it says"), verb_rows),
         run=_table(("Group", "Command line", "Keyword", "What it says"), run),
     )
 

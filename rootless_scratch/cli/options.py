@@ -6,18 +6,56 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.verbs.options import LIMIT, OF_VERB
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from rootless_scratch.image.kinds import Option
 
 
-def click_option(option: Option) -> Callable[[Any], Any]:
+def click_option(option: Option, **how: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's keywords
     """The option for click, by its name in Python."""
-    how: dict[str, Any] = {"metavar": option.metavar, "multiple": option.kind.many, "type": option.kind.type}
+    if option.flags[-1] == f"--no-{option.name}":
+        how["callback"] = lambda _context, _option, said: not said
     # False would let click take a value that begins with a dash for another option.
     is_flag = True if option.metavar is None else None
-    return click.option(option.name, *option.flags, is_flag=is_flag, help=option.help, **how)
+    return click.option(
+        option.name,
+        *option.flags,
+        metavar=option.metavar,
+        multiple=option.kind.many,
+        type=option.kind.type,
+        is_flag=is_flag,
+        help=option.help,
+        **how,
+    )
+
+
+def verb_options(verb: str, **required: bool) -> Callable[[Any], Any]:
+    """The options of a verb, those that are `required` by their names; `limits` come read, or as None."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(OF_VERB[verb]):
+            how: dict[str, Any] = {"callback": _read_limits} if option is LIMIT else {}
+            function = click_option(option, required=required.get(option.name, False), **how)(function)
+        return function
+
+    return add
+
+
+def _read_limits(
+    _context: click.Context, _option: click.Parameter, words: tuple[str, ...]
+) -> dict[str, int] | None:
+    if not words:
+        return None
+    from rootless_scratch.errors import UsageError
+    from rootless_scratch.image.limits import parse_limits
+
+    try:
+        return parse_limits(words)
+    except UsageError as error:
+        raise click.UsageError(f"{error.message} {error.fix}") from error
 
 
 def given_by(options: Iterable[Option], words: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,9 +78,9 @@ def names(_what: str, tag: object) -> tuple[str, ...]:
     return given
 
 
-def outputs(words: object) -> tuple[str, ...]:
+def outputs(what: str, words: object) -> tuple[str, ...]:
     """The words of `-o`, one or several; raises UsageError."""
-    return (words,) if isinstance(words, str) else texts("output", words)
+    return (words,) if isinstance(words, str) else texts(what, words)
 
 
 def image_id(image: object) -> str:
@@ -93,11 +93,11 @@ def image_id(image: object) -> str:
     return found
 
 
-def limits(values: object) -> dict[str, int] | None:
-    """Limits of what reading an image may cost, by name; raises UsageError. None stays None."""
+def limits(what: str, values: object) -> dict[str, int]:
+    """Limits of what reading an image may cost, by name; raises UsageError."""
     from rootless_scratch.image.limits import parse_limits
 
-    return None if values is None else parse_limits(f"{name}={value}" for name, value in pairs("limits", values))
+    return parse_limits(f"{name}={value}" for name, value in pairs(what, values))
 
 
 def maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:

@@ -132,12 +132,12 @@ _WORD = {"type": ["string", "integer"]}
 """A number stands for its digits."""
 
 _WORDS = {"type": "array", "items": _WORD}
-PATH = "str | os.PathLike[str] | None"
 
 FLAG = Kind(late("image.arguments:flag"), "bool", {"type": "boolean"}, default=False)
 ON = FLAG.but(value=lambda _name, value: bool(value))
 TEXT = Kind(late("image.arguments:text"), "str | None", _WORD)
-FILE = TEXT.but(python=PATH)
+FILE = TEXT.but(python="str | os.PathLike[str] | None")
+INTEGER = TEXT.but(value=late("image.arguments:integer"), python="int", type=int)
 COMMAND = Kind(late("image.arguments:texts"), "Sequence[str] | None", _WORDS, late("image.syntax:parse_words"))
 TEXTS = Kind(late("image.arguments:texts"), "Sequence[str]", _WORDS, many=True, default=())
 PAIRS = Kind(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
     from rootless_scratch.image.spec import Part, Spec
-    from rootless_scratch.ship.registry import Access
+    from rootless_scratch.ship.access import Access
 
 
 def build_spec(

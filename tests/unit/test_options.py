@@ -23,6 +23,8 @@ from rootless_scratch.image.plan.options import spec_of
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.keywords import BuildOptions, ConfigOptions, ImageOptions, Options
+from rootless_scratch.ship.access import Access
+from rootless_scratch.verbs.options import OF_VERB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,10 +61,10 @@ def test_every_field_has_its_option() -> None:
     assert {option.field for option in Request.options.values()} == kept
 
 
-@pytest.mark.parametrize("table", [Spec, Request])
+@pytest.mark.parametrize("table", [Spec, Request, Access])
 def test_what_reads_a_value_is_there(table: type[Table]) -> None:
     named = {where for function in parsers(table) for where in named_by(function)}
-    assert len(named) > 5
+    assert named
     for where in named:
         module, _, name = where.partition(":")
         assert callable(getattr(import_module(f"rootless_scratch.{module}"), name))
@@ -104,6 +106,35 @@ def test_an_option_that_there_is_not_is_named() -> None:
     error = refusal(lambda: rs.verify("oci:nowhere", "program", **words), UsageError)
     assert "'label'" in error.message
     assert "labels" in error.fix
+
+
+def test_programs_are_named_without_a_keyword() -> None:
+    words: dict[str, Any] = {"programs": ["a"]}
+    for call in (lambda: rs.build("b", tag="t", **words), lambda: rs.verify("oci:nowhere", "b", **words)):
+        assert "keyword" in refusal(call, UsageError).message
+
+
+def test_a_function_of_python_names_the_options_that_it_has() -> None:
+    calls: list[tuple[Callable[..., Any], tuple[str, ...]]] = [
+        (rs.build, ("labels", "program")),
+        (rs.push, ("compress", "docker://localhost/a:b")),
+        (rs.save, ("repair", "a.tar")),
+        (rs.check, ("sysroot",)),
+        (rs.scratch(tag="a").config, ("entrypoint",)),
+    ]
+    for function, (known, *rest) in calls:
+        words = () if function.__name__ == "config" else ("image", *rest)
+        error = refusal(lambda function=function, words=words: function(*words, lable=1), UsageError)  # type: ignore[misc]
+        assert "'lable'" in error.message
+        assert known in error.fix
+
+
+@pytest.mark.parametrize("verb", OF_VERB)
+def test_a_verb_has_each_of_its_options(verb: str) -> None:
+    command = import_module(f"rootless_scratch.cli.{verb}").command
+    flags = {param.name: set(param.opts) for param in command.params}
+    for option in OF_VERB[verb]:
+        assert flags[option.name] == set(option.flags)
 
 
 @pytest.mark.parametrize(
