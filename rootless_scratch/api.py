@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import text
-from rootless_scratch.image.plan.options import spec_of
+from rootless_scratch.image.spec import spec_of
 from rootless_scratch.progress import Progress
 from rootless_scratch.verbs.options import in_python, read_options
 

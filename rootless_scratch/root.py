@@ -8,8 +8,7 @@ from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import integer, maybe, text
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.kinds import read
-from rootless_scratch.image.plan.options import spec_of
-from rootless_scratch.image.spec import CONFIG, Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.spec import CONFIG, Copy, NewDirectory, NewSymlink, Spec, spec_of
 from rootless_scratch.verbs.build import build_spec
 from rootless_scratch.verbs.options import read_options
 
@@ -125,8 +124,8 @@ class Root:
         self._require_open()
         rows = {name: row for name, row in Spec.options.items() if row.keywords == CONFIG}
         given = {name: value for name, value in options.items() if value is not None}
-        read(rows, given, "The config of an image")
-        self._spec = spec_of(given, self._spec)
+        said = read(rows, given, "The config of an image")
+        self._spec = self._spec.but(**{rows[name].field: value for name, value in said.items()})
 
 
 def _numbers(**given: object) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.options import click_option, given_by
-from rootless_scratch.image.spec import Spec
+from rootless_scratch.image.spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,8 @@ def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     file = click.option(
         "--spec", "spec_file", metavar="FILE", help="Read options from a TOML file (docs/spec.md)."
     )
-    return click.argument("programs", metavar=Spec.options["programs"].metavar, nargs=-1, required=False)(
-        file(function)
-    )
+    metavar = Spec.options["programs"].metavar
+    return click.argument("programs", metavar=metavar, nargs=-1, required=False)(file(function))
 
 
 def spec_from(
@@ -46,8 +45,6 @@ def spec_from(
 
 
 def _spec(given: dict[str, Any], file: str | None) -> Spec:
-    from rootless_scratch.image.plan.options import spec_of
-
     if file is None:
         return spec_of(given)
     from rootless_scratch.image.plan.specfile import combined, read_spec

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.verbs.options import LIMIT, OF_VERB
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -34,6 +32,7 @@ def click_option(option: Option, **how: Any) -> Callable[[Any], Any]:  # noqa: A
 
 def verb_options(verb: str, **required: bool) -> Callable[[Any], Any]:
     """The options of a verb, those that are `required` by their names; `limits` come read, or as None."""
+    from rootless_scratch.verbs.options import LIMIT, OF_VERB
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(OF_VERB[verb]):

@@ -11,7 +11,7 @@ from rootless_scratch.errors import UsageError
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, Self
 
 
 def late(where: str) -> Callable[..., Any]:
@@ -102,17 +102,17 @@ class Table(Value):
                 cls.options[option.name] = option
                 setattr(cls, field, option.kind.default)
 
-    @classmethod
-    def fields_of(cls, given: Mapping[str, object], what: str) -> dict[str, Any]:
-        """The fields that values given by Python's names set; raises UsageError, which speaks of `what`.
-
-        None is the same as nothing where that is the default.
-        """
-        return {cls.options[name].field: value for name, value in read(cls.options, given, what).items()}
+    def given(self, values: Mapping[str, object], what: str) -> Self:
+        """The same with values that are given by Python's names; raises UsageError, which speaks of `what`."""
+        said = read(self.options, values, what)
+        return self.but(**{self.options[name].field: value for name, value in said.items()})
 
 
 def read(options: Mapping[str, Option], given: Mapping[str, object], what: str) -> dict[str, Any]:
-    """Read values by the names that Python has for the options; raises UsageError, which speaks of `what`."""
+    """Read values by the names that Python has for the options; raises UsageError, which speaks of `what`.
+
+    None is the same as nothing where that is the default.
+    """
     for name in given:
         if name not in options:
             raise UsageError(f"{what} has no option {name!r}.", fix=f"There are {', '.join(options)}.")

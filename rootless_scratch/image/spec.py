@@ -5,6 +5,10 @@ from __future__ import annotations
 from rootless_scratch.data import Value
 from rootless_scratch.image.kinds import COMMAND, FILE, FLAG, PAIRS, TEXT, TEXTS, Table, each, late, option
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 NONROOT = "65532:65532"
 """The user id that distroless images made usual for "nonroot"."""
 
@@ -160,6 +164,11 @@ class Spec(Table):
     names: tuple[str, ...] = option(
         "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", keywords="BuildOptions"
     )
+
+
+def spec_of(given: Mapping[str, object]) -> Spec:
+    """What these options, by their names in Python, make of an image; raises UsageError."""
+    return Spec().given(given, "An image")
 
 
 class Part(Value):

@@ -19,9 +19,8 @@ from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.options import spec_of
 from rootless_scratch.image.plan.specfile import schema
-from rootless_scratch.image.spec import Copy, Spec
+from rootless_scratch.image.spec import Copy, Spec, spec_of
 from rootless_scratch.keywords import BuildOptions, ConfigOptions, ImageOptions, Options
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.options import OF_VERB

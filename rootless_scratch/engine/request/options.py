@@ -28,7 +28,7 @@ def request(image: str, arguments: Sequence[str], options: Options) -> Request:
     if not image:
         raise UsageError("No image was named.", fix="Name one, for example `rootless-scratch run hello`.")
     bare = Request(image=image, arguments=texts("arguments", arguments))
-    asked = bare.but(**Request.fields_of({"detach_keys": DETACH_KEYS, **options}, "A run"))
+    asked = bare.given({"detach_keys": DETACH_KEYS, **options}, "A run")
     _check(asked)
     return asked
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.plan.options import spec_of
-from rootless_scratch.image.spec import Spec
+from rootless_scratch.image.spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
