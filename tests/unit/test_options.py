@@ -15,6 +15,7 @@ from planning import refusal
 
 import rootless_scratch as rs
 from rootless_scratch.cli.build import command as build
+from rootless_scratch.cli.options import given_by
 from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
 from rootless_scratch.engine.request.request import Request
@@ -98,6 +99,25 @@ def test_a_run_has_every_option_by_the_same_name_everywhere() -> None:
 def test_a_value_may_begin_with_a_dash() -> None:
     assert run.make_context("run", ["--name", "-t", "image"]).params["name"] == "-t"
     assert build.make_context("build", ["--sysroot", "-t"]).params["sysroot"] == "-t"
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "word", "name", "value"),
+    [
+        ("push", "--tls-verify", "false", "tls_verify", False),
+        ("push", "--retries", "0", "retries", 0),
+        ("run", "--timeout", "0", "timeout", 0.0),
+        ("run", "--cpus", "0", "cpus", 0.0),
+        ("run", "--detach-keys", "", "detach_keys", ""),
+    ],
+)
+def test_what_is_false_or_nothing_is_said_all_the_same(
+    command: str, flag: str, word: str, name: str, value: object
+) -> None:
+    verb = import_module(f"rootless_scratch.cli.{command}").command
+    words = verb.make_context(command, [flag, word, "image", "oci:place"]).params
+    table: type[Table] = Access if command == "push" else Request
+    assert given_by([table.options[name]], words) == {name: value}
 
 
 def test_an_option_that_there_is_not_is_named() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rootless_scratch.data import Value
-from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.image.kinds import FILE, ON, PAIRS, TEXT, TEXTS, Table, each, late, option, parsed
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -184,6 +183,8 @@ class Request(Table):
     @property
     def destination(self) -> Destination | None:
         """The service that is named by these words or by the environment; raises UsageError for two at once."""
+        from rootless_scratch.engine.request.destination import destination_of
+
         return destination_of(self.url, self.connection)
 
     @property
