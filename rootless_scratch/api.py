@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import text
-from rootless_scratch.image.spec import spec_of
 from rootless_scratch.progress import Progress
-from rootless_scratch.verbs.options import in_python, read_options
+from rootless_scratch.verbs.options import read_options, read_spec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
-    from rootless_scratch.image.spec import Spec
     from rootless_scratch.keywords import (
         BuildOptions,
         CheckOptions,
@@ -58,17 +55,8 @@ def build(
     """
     from rootless_scratch.verbs.build import build_spec
 
-    spec, how = _read("build", programs, options)
+    spec, how = read_spec("build", programs, options)
     return build_spec(spec, progress=Progress(progress), **how)
-
-
-def _read(verb: str, programs: Sequence[StrPath], options: Mapping[str, object]) -> tuple[Spec, dict[str, Any]]:
-    """What the options of the image say, and those of the verb."""
-    if "programs" in options:
-        raise UsageError("Programs have no keyword.", fix="Name them first, e.g. build('hello', tag='hello').")
-    own = {name: value for name, value in options.items() if name in in_python(verb)}
-    image = {name: value for name, value in options.items() if name not in own}
-    return spec_of({**image, "programs": programs}), read_options(verb, own)
 
 
 def run(
@@ -145,7 +133,7 @@ def verify(
     """
     from rootless_scratch.verbs.verify import verify_spec
 
-    spec, how = _read("verify", programs, options)
+    spec, how = read_spec("verify", programs, options)
     return verify_spec(image, spec, **how)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import FILE, FLAG, ON, TEXT, TEXTS, Option, late, read
 from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from rootless_scratch.image.spec import Spec
 
 _OUTPUTS = TEXTS.but(value=late("image.arguments:outputs"), python="str | Sequence[str]")
 _LIMITS = TEXTS.but(value=late("image.arguments:limits"), python="Mapping[str, int] | None", default=None)
@@ -96,3 +99,14 @@ def read_options(verb: str, given: Mapping[str, object]) -> dict[str, Any]:
     if "retries" in values:
         values["access"] = Access(**{name: values.pop(name) for name in Access.options})
     return values
+
+
+def read_spec(verb: str, programs: Sequence[object], given: Mapping[str, object]) -> tuple[Spec, dict[str, Any]]:
+    """What a caller of Python said of an image, and the rest as `read_options` has it; raises UsageError."""
+    if "programs" in given:
+        raise UsageError("Programs have no keyword.", fix="Name them first, e.g. build('hello', tag='hello').")
+    own = {name: value for name, value in given.items() if name in in_python(verb)}
+    image = {name: value for name, value in given.items() if name not in own}
+    from rootless_scratch.image.spec import spec_of
+
+    return spec_of({**image, "programs": programs}), read_options(verb, own)
