@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from rootless_scratch.image.plan.arguments import flag, maybe, text
-from rootless_scratch.image.plan.arguments import limits as limits_of
-from rootless_scratch.image.plan.arguments import outputs as outputs_of
-from rootless_scratch.image.plan.options import options_among, spec_of
-from rootless_scratch.image.spec import NONROOT
+from rootless_scratch.image.arguments import text
 from rootless_scratch.progress import Progress
+from rootless_scratch.verbs.options import read_options, read_spec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
@@ -21,47 +18,29 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.running import RunningContainer
-    from rootless_scratch.engine.request.options import ContainerOptions, Options
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
-    from rootless_scratch.image.plan.options import ImageOptions
+    from rootless_scratch.keywords import (
+        BuildOptions,
+        CheckOptions,
+        ContainerOptions,
+        Options,
+        PushOptions,
+        SaveOptions,
+        VerifyOptions,
+    )
 
     StrPath = str | os.PathLike[str]
 
 
 def build(
     *programs: StrPath,
-    tag: str | Sequence[str] = (),
-    output: str | Sequence[str] = (),
-    backend: str | None = None,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    entrypoint: Sequence[str] | None = None,
-    cmd: Sequence[str] | None = None,
-    env: Mapping[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
-    user: int | str = NONROOT,
-    workdir: str = "/",
-    ports: Iterable[int | str] = (),
-    volumes: Iterable[str] = (),
-    stop_signal: str | None = None,
-    copy: Iterable[str] = (),
-    mkdir: Iterable[str] = (),
-    symlink: Iterable[str] = (),
-    essentials: Iterable[str] = (),
-    created: int | str | None = None,
-    bundle_libraries: bool = False,
-    include_libraries: Sequence[str] = (),
-    sysroot: StrPath | None = None,
-    platforms: Mapping[str, StrPath] | None = None,
-    check: bool = True,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[BuildOptions],
 ) -> Image:
     """Build an image of programs; every value reads as on the command line (`PROGRAM[:DEST]`).
+
+    The options are those of rootless_scratch.keywords.BuildOptions; docs/options.md says what each does.
 
     Programs for several platforms with one DEST, or `platforms` such as `{"linux/arm64": "hello"}`, make an index
     with an image for each (`Image.images`).
@@ -74,22 +53,10 @@ def build(
     bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
     UsageError, HostError, BuildError, RegistryError.
     """
-    access = None
-    if output:
-        from rootless_scratch.verbs.ship import access_of
-
-        access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
     from rootless_scratch.verbs.build import build_spec
 
-    return build_spec(
-        spec_of(options_among(locals())),
-        check=flag("check", check),
-        output=outputs_of(output),
-        backend=backend,
-        compress=maybe(text, "compress", compress),
-        access=access,
-        progress=Progress(progress),
-    )
+    spec, how = read_spec("build", programs, options)
+    return build_spec(spec, progress=Progress(progress), **how)
 
 
 def run(
@@ -102,7 +69,7 @@ def run(
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
     `input` is what the program reads from its stdin. All other options are those of the command line, by the
-    names of rootless_scratch.engine.request.options.Options. Where the start failed, `explanation` of the result,
+    names of rootless_scratch.keywords.Options. Where the start failed, `explanation` of the result,
     or of the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is
     promised and raised.
     """
@@ -134,11 +101,8 @@ def container(
 def check(
     subject: StrPath | Image,
     *,
-    bundle_libraries: bool = False,
-    sysroot: StrPath | None = None,
-    platform: str | None = None,
     root: HostRoot | None = None,
-    limits: Mapping[str, int] | None = None,
+    **options: Unpack[CheckOptions],
 ) -> Judgement:
     """Judge a program file, or an image of local storage, without building or running it.
 
@@ -151,25 +115,15 @@ def check(
     raises what reading an image may cost (docs/limits.md).
     Iterating over the answer gives its findings. Raises SourceError, LimitError, ImageNotFoundError, HostError.
     """
-    where = maybe(text, "sysroot", sysroot)
-    wanted = maybe(text, "platform", platform)
     from rootless_scratch.verbs.check import check_subject
 
-    return check_subject(
-        subject,
-        bundle_libraries=bundle_libraries,
-        sysroot=where,
-        platform=wanted,
-        root=root,
-        limits=limits_of(limits),
-    )
+    return check_subject(subject, root=root, **read_options("check", options))
 
 
 def verify(
     image: str | Image,
     *programs: StrPath,
-    limits: Mapping[str, int] | None = None,
-    **options: Unpack[ImageOptions],
+    **options: Unpack[VerifyOptions],
 ) -> Verification:
     """Make the image of these options, those of `build`, in memory, and say whether `image` is the same one.
 
@@ -179,20 +133,16 @@ def verify(
     """
     from rootless_scratch.verbs.verify import verify_spec
 
-    return verify_spec(image, spec_of({**options, "programs": programs}), limits=limits_of(limits))
+    spec, how = read_spec("verify", programs, options)
+    return verify_spec(image, spec, **how)
 
 
 def push(
     image: str | Image,
     destination: str,
     *,
-    compress: str | None = None,
-    authfile: StrPath | None = None,
-    tls_verify: bool | None = None,
-    cert_dir: StrPath | None = None,
-    retries: int = 3,
-    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[PushOptions],
 ) -> Shipped:
     """Send an image of local storage, a layout or an archive to `docker://HOST/NAME:TAG`, or any other output.
 
@@ -202,27 +152,18 @@ def push(
     what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
     ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
-    from rootless_scratch.verbs.ship import access_of, ship_image
+    from rootless_scratch.verbs.ship import ship_image
 
-    access = access_of(authfile, cert_dir, tls_verify=tls_verify, retries=retries)
-    return ship_image(
-        image,
-        (text("the destination", destination),),
-        compress=compress,
-        access=access,
-        limits=limits_of(limits),
-        progress=Progress(progress),
-    )
+    output = (text("the destination", destination),)
+    return ship_image(image, output, progress=Progress(progress), **read_options("push", options))
 
 
 def save(
     image: str | Image,
     output: str | Sequence[str],
     *,
-    compress: str | None = None,
-    repair: bool = False,
-    limits: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[SaveOptions],
 ) -> Shipped:
     """Write an image of local storage, a layout or an archive to other places; see `push`.
 
@@ -232,11 +173,5 @@ def save(
     from rootless_scratch.image.references import with_transports
     from rootless_scratch.verbs.ship import ship_image
 
-    return ship_image(
-        image,
-        with_transports(outputs_of(output)),
-        compress=compress,
-        repair=flag("repair", repair),
-        limits=limits_of(limits),
-        progress=Progress(progress),
-    )
+    how = read_options("save", {**options, "output": output})
+    return ship_image(image, with_transports(how.pop("output")), progress=Progress(progress), **how)

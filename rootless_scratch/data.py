@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, dataclass_transform
+    from typing import Any, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_how: bool) -> Any:  # noqa: ANN401 - typing's own
@@ -24,3 +24,27 @@ class Data:
 
     def __init__(self, *values: Any, **fields: Any) -> None:  # noqa: ANN401 - as annotated
         self.__dict__.update(zip(self._fields, values, strict=False), **fields)
+
+    def but(self, **changes: Any) -> Self:  # noqa: ANN401 - as annotated
+        """The same with these changes."""
+        return type(self)(**{**self.__dict__, **changes})
+
+
+class Value(Data):
+    """Data that is equal to what has equal fields."""
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and type(self) is type(other) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {name!r} stays.")
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        return f"{type(self).__name__}({fields})"

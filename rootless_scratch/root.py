@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
-
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.arguments import integer, maybe, text
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.plan.arguments import integer, maybe, outputs, text
-from rootless_scratch.image.plan.options import options_among, spec_of
-from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
+from rootless_scratch.image.kinds import read
+from rootless_scratch.image.spec import CONFIG, Copy, NewDirectory, NewSymlink, Spec, spec_of
 from rootless_scratch.verbs.build import build_spec
+from rootless_scratch.verbs.options import read_options
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.keywords import ConfigOptions
 
     StrPath = str | os.PathLike[str]
 
@@ -63,7 +63,7 @@ class Root:
 
     def _add(self, field: str, *entries: object) -> None:
         self._require_open()
-        self._spec = replace(self._spec, **{field: (*getattr(self._spec, field), *entries)})
+        self._spec = self._spec.but(**{field: (*getattr(self._spec, field), *entries)})
 
     def add(
         self,
@@ -119,25 +119,13 @@ class Root:
         """Add what programs expect, by the values of `--with`: `tzdata=Europe/Berlin`, `auto`."""
         self._add("essentials", *spec_of({"essentials": values}).essentials)
 
-    def config(
-        self,
-        *,
-        entrypoint: Sequence[str] | None = None,
-        cmd: Sequence[str] | None = None,
-        env: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        user: int | str | None = None,
-        workdir: str | None = None,
-        ports: Iterable[int | str] | None = None,
-        volumes: Iterable[str] | None = None,
-        stop_signal: str | None = None,
-        created: int | str | None = None,
-    ) -> None:
-        """Set what the image says to a runtime; what is not named here keeps its value."""
+    def config(self, **options: Unpack[ConfigOptions]) -> None:
+        """Set what the image says to a runtime; what is not named here, or None, keeps its value."""
         self._require_open()
-        options = options_among(locals())
-        self._spec = spec_of({name: value for name, value in options.items() if value is not None}, self._spec)
+        rows = {name: row for name, row in Spec.options.items() if row.keywords == CONFIG}
+        values = {name: value for name, value in options.items() if value is not None}
+        found = read(rows, values, "The config of an image")
+        self._spec = self._spec.but(**{rows[name].field: value for name, value in found.items()})
 
 
 def _numbers(**values: object) -> dict[str, Any]:
@@ -162,9 +150,13 @@ def scratch(
     if not (tag or output):
         raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
     return Root(
-        spec_of(options_among(locals())),
-        output=outputs(output),
-        backend=backend,
-        compress=maybe(text, "compress", compress),
-        check=check,
+        spec_of(
+            {
+                "tag": tag,
+                "bundle_libraries": bundle_libraries,
+                "include_libraries": include_libraries,
+                "sysroot": sysroot,
+            }
+        ),
+        **read_options("build", {"output": output, "backend": backend, "compress": compress, "check": check}),
     )

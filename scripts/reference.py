@@ -1,4 +1,4 @@
-"""Write what is made of tables: docs/options.md, docs/scratch.schema.json, and the table of docs/recipes.md."""
+"""Write what is made of tables: keywords.py, docs/options.md, docs/scratch.schema.json and docs/recipes.md."""
 
 from __future__ import annotations
 
@@ -7,16 +7,46 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rootless_scratch.engine.request.options import GROUPS, ContainerOptions, Options
-from rootless_scratch.image.plan.options import OPTIONS
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.recipes import recipes
-from rootless_scratch.root import Root, scratch
+from rootless_scratch.image.spec import CONFIG, Spec
+from rootless_scratch.root import scratch
+from rootless_scratch.verbs.options import OF_VERB, in_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+    from rootless_scratch.image.kinds import Option
+
+SOURCE = Path(__file__).resolve().parent.parent
+
+KEYWORDS = """\
+\"\"\"The options by their keywords in Python; made by `python scripts/reference.py` of the rows of options.\"\"\"
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+"""
+
+CLASS = """
+
+class {name}({base}, total=False):
+    \"\"\"{says}\"\"\"
+
+{fields}
+"""
+
+RUN = """The options that any container has; all have a default.
+
+    `url` and `connection` name the podman service; else the environment does, or it is one of this host. `publish`
+    has values as `--publish`, or ports of the container, each with where the host listens for it: a port,
+    `(address, port)`, or None for a free one.
+    """
 
 PAGE = """\
 # Options
@@ -38,33 +68,72 @@ The verb `run` takes them, and `rootless_scratch.run` by their keywords; `rootle
 {lasting}.
 
 {run}
+
+## Of a verb
+
+Beside these, and in Python by the keywords of the function of the verb's name.
+
+{verb}
 """
+
+FUNCTIONS = ("build", "check", "push", "save", "verify")
+"""Verbs that are functions of Python too."""
 
 
 def recipes_page() -> str:
     """The page of the recipes, its table made anew."""
-    head, _, rest = (DOCS / "recipes.md").read_text().partition("| name |")
+    head, _, rest = (SOURCE / "docs/recipes.md").read_text().partition("| name |")
     tail = rest.partition("\n\n")[2]
     rows = ((f"`{each.name}`", each.what, ", ".join(f"`{name}`" for name in each.offers())) for each in recipes())
     return f"{head}{_table(('name', 'brings', 'values'), rows)}\n\n{tail}"
+
+
+def keywords_file() -> str:
+    """The module of the keywords, for type checkers and for those who read."""
+    image, run = Spec.options.values(), Request.options.values()
+    config = [each for each in image if each.keywords == CONFIG]
+    lasting = [each for each in run if not each.keywords]
+    entries = [each for each in image if not each.keywords and each.flags]
+    save = [each for each in in_python("save").values() if each.name != "output"]
+    build = [each for each in image if each.keywords == "BuildOptions"]
+    return KEYWORDS + "".join(
+        (
+            _class(CONFIG, "TypedDict", "What an image says to a runtime.", config),
+            _class("ImageOptions", CONFIG, "Those of an image, but for its programs and its names.", entries),
+            _class(
+                "BuildOptions", "ImageOptions", "The options of `build`.", [*build, *in_python("build").values()]
+            ),
+            _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),
+            _class("CheckOptions", "TypedDict", "The options of `check`.", in_python("check").values()),
+            _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),
+            _class("SaveOptions", "TypedDict", "The options of `save`.", save),
+            _class("ContainerOptions", "TypedDict", RUN, lasting),
+            _class(
+                "Options", "ContainerOptions", "The options of `run`.", [each for each in run if each.keywords]
+            ),
+        )
+    )
 
 
 def options_page() -> str:
     """The page of the options."""
     image = (
         (f"`{each.usage}`", f"`{each.key}`", f"`{each.name}`" if each.flags else f"`*{each.name}`", each.help)
-        for each in OPTIONS
+        for each in Spec.options.values()
     )
-    run = (
-        (title, f"`{each.usage}`", f"`{each.name}`", each.help)
-        for title, group in GROUPS.items()
-        for each in group
-    )
+    run = ((each.group, f"`{each.usage}`", f"`{each.name}`", each.help) for each in Request.options.values())
+    verbs: dict[tuple[str, str, str], list[str]] = {}
+    for verb, rows in OF_VERB.items():
+        for each in rows:
+            keyword = f"`{each.name}`" if verb in FUNCTIONS and each.kind.python else ""
+            verbs.setdefault((f"`{each.usage}`", keyword, each.help), []).append(f"`{verb}`")
+    verb_rows = ((", ".join(names), *row) for row, names in verbs.items())
     return PAGE.format(
         image=_table(("Command line", "Key", "Keyword", "What it says"), image),
-        config=_names(_taken(Root.config)),
+        config=_names(name for name, each in Spec.options.items() if each.keywords == CONFIG),
         scratch=_names(_taken(scratch)),
-        lasting=_names(name for name in Options.__annotations__ if name not in ContainerOptions.__annotations__),
+        lasting=_names(name for name, each in Request.options.items() if each.keywords),
+        verb=_table(("Verb", "Command line", "Keyword", "What it says"), verb_rows),
         run=_table(("Group", "Command line", "Keyword", "What it says"), run),
     )
 
@@ -74,6 +143,11 @@ def schema_file() -> str:
     return json.dumps(schema(), indent=2) + "\n"
 
 
+def _class(name: str, base: str, says: str, options: Iterable[Option]) -> str:
+    fields = "\n".join(f"    {each.name}: {each.kind.python}" for each in options)
+    return CLASS.format(name=name, base=base, says=says, fields=fields)
+
+
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -81,14 +155,20 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _taken(function: Callable[..., object]) -> Iterable[str]:
     taken = inspect.signature(function).parameters
-    return (each.name for each in OPTIONS if each.name in taken)
+    return (name for name in Spec.options if name in taken)
 
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+MADE = {
+    "rootless_scratch/keywords.py": keywords_file,
+    "docs/options.md": options_page,
+    "docs/scratch.schema.json": schema_file,
+    "docs/recipes.md": recipes_page,
+}
+
 if __name__ == "__main__":
-    (DOCS / "options.md").write_text(options_page())
-    (DOCS / "scratch.schema.json").write_text(schema_file())
-    (DOCS / "recipes.md").write_text(recipes_page())
+    for path, made in MADE.items():
+        (SOURCE / path).write_text(made())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
-from rootless_scratch.cli.ship_options import access_from, access_options
-from rootless_scratch.image.references import is_reference
+from rootless_scratch.cli.ship_options import access_from
 
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
@@ -19,33 +19,17 @@ if TYPE_CHECKING:
 @click.command("build")
 @image_options
 @tag_option
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="TRANSPORT:PATH[:REF]",
-    multiple=True,
-    help="Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME:TAG; repeatable.",
-)
-@click.option("--backend", metavar="NAME", help="buildah or direct [default: direct with -o, else buildah].")
-@click.option(
-    "--compress",
-    metavar="HOW",
-    help="Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
-)
-@access_options
-@click.option("--dry-run", is_flag=True, help="Print the plan as JSON and build nothing.")
-@click.option("--no-check", is_flag=True, help="Build even an image that will not start.")
+@verb_options("build")
 @common_options
 def command(
     *,
-    outputs: tuple[str, ...],
+    output: tuple[str, ...],
     backend: str | None,
     compress: str | None,
     dry_run: bool,
-    no_check: bool,
+    check: bool,
     show: Show,
-    **values: Any,  # noqa: ANN401 - click's values of image_options
+    **values: Any,  # noqa: ANN401 - click's values of the other options
 ) -> int:
     """Turn PROGRAMs into an image of one layer that holds them and nothing else.
 
@@ -54,15 +38,15 @@ def command(
     """
     access = access_from(values)
     spec = spec_from(values)
-    if not (spec.names or outputs or dry_run):
-        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
-    how: dict[str, Any] = {"check": not no_check, "output": outputs, "backend": backend, "compress": compress}
+    if not (spec.names or output or dry_run):
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
+    how: dict[str, Any] = {"check": check, "output": output, "backend": backend, "compress": compress}
     if dry_run:
         from rootless_scratch.cli.plans import plan_as_json
         from rootless_scratch.verbs.build import plan_spec
 
         plans, findings = plan_spec(spec, **how)
-        _report(findings, quiet=show.quiet, forced=no_check)
+        _report(findings, quiet=show.quiet, forced=not check)
         shown = [plan_as_json(each.plan) for each in plans]
         print_json({"plan": shown[0], "plans": shown, "findings": findings})
         return 0
@@ -91,13 +75,15 @@ def command(
             }
         )
         return 0
-    _report(image.findings, quiet=show.quiet, forced=no_check)
+    _report(image.findings, quiet=show.quiet, forced=not check)
     if not show.quiet:
+        from rootless_scratch.image.references import is_reference
+
         for note in image.notes:
             say(f"note: {note}")
-        for output in image.outputs:
-            if not is_reference(output.ref):
-                say(f"pushed: {output.ref.partition('//')[2]} {output.digest}")
+        for written in image.outputs:
+            if not is_reference(written.ref):
+                say(f"pushed: {written.ref.partition('//')[2]} {written.digest}")
     click.echo(image.image_id)
     if show.verbose:
         _describe(image)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.limit_option import limit_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import (
     Show,
     common_options,
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("subjects", metavar="PROGRAM|IMAGE...", nargs=-1, required=True)
-@click.option("--bundle-libraries", is_flag=True, help="Judge programs as `build` with this option makes them.")
-@click.option("--sysroot", metavar="DIR", help="Look libraries up in DIR [default: this host].")
-@click.option("--platform", metavar="OS/ARCH", help="Platform of an index [default: all].")
-@limit_option
+@verb_options("check")
 @common_options
 def command(
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say, showable
 
 if TYPE_CHECKING:
@@ -16,13 +17,12 @@ if TYPE_CHECKING:
 @click.command("containerfile")
 @image_options
 @tag_option
-@click.option("-o", "--output", "directory", metavar="DIR", help="Write it there, with the files that it copies.")
-@click.option("--no-check", is_flag=True, help="Print it even for an image that will not start.")
+@verb_options("containerfile")
 @common_options
 def command(
     *,
-    directory: str | None,
-    no_check: bool,
+    output: str | None,
+    check: bool,
     show: Show,
     **values: Any,  # noqa: ANN401 - click's values of image_options
 ) -> int:
@@ -40,11 +40,11 @@ def command(
         findings.extend(found)
         print_findings((finding for finding in found if finding.severity != "info"), quiet=show.quiet)
 
-    text = write_spec(spec, directory, check=not no_check, judged=judged)
+    text = write_spec(spec, output, check=check, judged=judged)
     if show.as_json:
-        print_json({"containerfile": text, "directory": directory, "findings": findings})
-    elif directory is None:
+        print_json({"containerfile": text, "directory": output, "findings": findings})
+    elif output is None:
         click.echo(text, nl=False)
     elif not show.quiet:
-        say(f"written: {showable(directory)}/Containerfile and the files that it copies")
+        say(f"written: {showable(output)}/Containerfile and the files that it copies")
     return 0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.options import click_option
+from rootless_scratch.cli.options import click_option, verb_options
 from rootless_scratch.cli.output import Show, common_options
 from rootless_scratch.cli.run import note, run_and_tell
-from rootless_scratch.engine.request.options import SERVICE
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 @click.command("debug")
 @click.argument("subject", metavar="CONTAINER|IMAGE")
-@click.option("--exec", "script", metavar="CMD", help="Run this by `sh -c` instead of a shell.")
-@click.option("--toolbox", metavar="PROGRAM", help="Use this busybox, toybox or shell for the tools.")
-@click.option("-u", "--user", metavar="UID[:GID]", help="User of the shell [default: the program's]; 0 sees all.")
-@click_option(SERVICE[0])
-@click_option(SERVICE[1])
+@verb_options("debug")
+@click_option(Request.options["url"])
+@click_option(Request.options["connection"])
 @common_options
 def command(
     *,

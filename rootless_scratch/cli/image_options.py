@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.options import click_option, options_set
-from rootless_scratch.image.plan.options import OPTIONS, TAG, spec_of
+from rootless_scratch.image.spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.image.spec import Spec
-
+TAG = Spec.options["tag"]
 
 tag_option = click_option(TAG)
 
 
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and the options; `spec_from` reads them."""
-    for option in reversed(OPTIONS):
+    for option in reversed(Spec.options.values()):
         if option.flags and option is not TAG:
             function = click_option(option)(function)
     file = click.option(
         "--spec", "spec_file", metavar="FILE", help="Read options from a TOML file (docs/spec.md)."
     )
-    return click.argument("programs", metavar=OPTIONS[0].metavar, nargs=-1, required=False)(file(function))
+    metavar = Spec.options["programs"].metavar
+    return click.argument("programs", metavar=metavar, nargs=-1, required=False)(file(function))
 
 
 def spec_from(
@@ -38,7 +38,7 @@ def spec_from(
 
     `empty` is said where they name no file.
     """
-    spec = _spec(options_set(OPTIONS, values), values["spec_file"])
+    spec = _spec(options_set(Spec.options.values(), values), values["spec_file"])
     if not (spec.programs or spec.platforms or spec.copies):
         raise click.UsageError(empty)
     return spec

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.limit_option import limit_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, colour, common_options, print_json, showable
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("image")
-@click.option("--platform", metavar="OS/ARCH", help="Platform of an index [default: this host's].")
-@limit_option
+@verb_options("inspect")
 @common_options
 def command(
     *,

@@ -9,24 +9,64 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from rootless_scratch.image.plan.kinds import Option
+    from rootless_scratch.image.kinds import Option
 
 
-def click_option(option: Option) -> Callable[[Any], Any]:
+def click_option(option: Option, **how: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's keywords
     """The option for click, by its name in Python."""
-    how: dict[str, Any] = {"metavar": option.metavar, "multiple": option.kind.many, "type": option.kind.type}
+    if option.flags[-1] == f"--no-{option.name}":
+        how["callback"] = lambda _context, _option, value: not value
     # False would let click take a value that begins with a dash for another option.
     is_flag = True if option.metavar is None else None
-    return click.option(option.name, *option.flags, is_flag=is_flag, help=option.help, **how)
+    return click.option(
+        option.name,
+        *option.flags,
+        metavar=option.metavar,
+        multiple=option.kind.many,
+        type=option.kind.type,
+        is_flag=is_flag,
+        help=option.help,
+        **how,
+    )
+
+
+def verb_options(verb: str, **required: bool) -> Callable[[Any], Any]:
+    """The options of a verb, those that are `required` by their names; `limits` come read, or as None."""
+    from rootless_scratch.verbs.options import LIMIT, OF_VERB
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(OF_VERB[verb]):
+            how: dict[str, Any] = {"callback": _read_limits} if option is LIMIT else {}
+            function = click_option(option, required=required.get(option.name, False), **how)(function)
+        return function
+
+    return add
+
+
+def _read_limits(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, int] | None:
+    if not values:
+        return None
+    from rootless_scratch.errors import UsageError
+    from rootless_scratch.image.limits import parse_limits
+
+    try:
+        return parse_limits(values)
+    except UsageError as error:
+        raise click.UsageError(f"{error.message} {error.fix}") from error
 
 
 def options_set(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line gave, as Python would; raises UsageError."""
-    found = {}
+    found: dict[str, Any] = {}
     for option in options:
         value = values.get(option.name)
-        if value is not None and option.kind.from_flag is not None:
+        # Where a value is named, false and 0 count.
+        if value is None or (value is False and option.metavar is None):
+            continue
+        if option.kind.from_flag is not None:
             value = option.kind.from_flag(option.flags[-1], value)
-        if value is not None and value is not False:
+        if value is not None:
             found[option.name] = value
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from functools import wraps
@@ -71,6 +70,8 @@ def print_json(answer: Mapping[str, object]) -> None:
 
     Names that are not UTF-8 come as lone surrogates (`\udcff` for byte 0xff), which json writes escaped.
     """
+    import json
+
     import msgspec
 
     plain = msgspec.to_builtins({"schema": SCHEMA, **answer}, str_keys=True)

@@ -6,21 +6,15 @@ from typing import Any
 
 import click
 
-from rootless_scratch.cli.limit_option import limit_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, common_options, say
-from rootless_scratch.cli.ship_options import access_from, access_options, ship
+from rootless_scratch.cli.ship_options import access_from, ship
 
 
 @click.command("push")
 @click.argument("image")
 @click.argument("destination", metavar="DEST")
-@click.option(
-    "--compress",
-    metavar="HOW",
-    help="Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are; gzip from local storage].",
-)
-@access_options
-@limit_option
+@verb_options("push")
 @common_options
 def command(
     *,

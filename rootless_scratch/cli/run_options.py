@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rootless_scratch.cli.options import click_option, options_set
-from rootless_scratch.engine.request.options import GROUPS
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.engine.request.options import Options
+    from rootless_scratch.keywords import Options
 
 
 def run_options(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all options of all groups."""
-    for options in reversed(GROUPS.values()):
-        for option in reversed(options):
-            verb = click_option(option)(verb)
+    """Add all options."""
+    for option in reversed(Request.options.values()):
+        verb = click_option(option)(verb)
     return click.option("--privileged", is_flag=True, hidden=True)(verb)
 
 
@@ -31,8 +31,8 @@ def options_from(values: dict[str, Any]) -> Options:
             "There is no --privileged.",
             fix="Open only what the program needs: --cap-add NAME, --writable, --allow-new-privileges, --seccomp.",
         )
-    found = options_set((option for options in GROUPS.values() for option in options), values)
-    options: Options = found  # type: ignore[assignment] # their names are those of GROUPS, which a test compares
+    found = options_set(Request.options.values(), values)
+    options: Options = found  # type: ignore[assignment] # made of the same rows
     return options
 
 
@@ -46,7 +46,7 @@ class GroupedCommand(click.Command):
             for param in self.get_params(ctx)
             if isinstance(param, click.Option)
         }
-        for title, options in GROUPS.items():
+        for title, options in groupby(Request.options.values(), lambda option: option.group):
             rows = [row for row in (records.pop(option.name, None) for option in options) if row is not None]
             with formatter.section(title):
                 formatter.write_dl(rows)

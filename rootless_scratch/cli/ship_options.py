@@ -1,4 +1,4 @@
-"""The options of verbs that send images, and how what was sent is shown."""
+"""What verbs that send images have in common: how they do it, and how what was sent is shown."""
 
 from __future__ import annotations
 
@@ -6,49 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.options import options_set
 from rootless_scratch.cli.output import Show, print_json, say
+from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.image.finished import Shipped
-    from rootless_scratch.ship.registry import Access
-
-ACCESS = ("authfile", "tls_verify", "cert_dir", "retries")
-
-
-def access_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How registries are spoken to; `access_from` reads them."""
-    options = (
-        click.option(
-            "--authfile", metavar="FILE", help="Registry credentials [default: REGISTRY_AUTH_FILE, else podman's]."
-        ),
-        click.option(
-            "--tls-verify",
-            metavar="BOOL",
-            type=click.BOOL,
-            help="Require TLS [default: as registries.conf says, else true].",
-        ),
-        click.option("--cert-dir", metavar="DIR", help="Also trust the certificate authorities in DIR/*.crt."),
-        click.option(
-            "--retries",
-            metavar="N",
-            type=int,
-            default=3,
-            show_default=True,
-            help="Retry transient failures N times.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 def access_from(values: dict[str, Any]) -> Access:
-    """Take the values of `access_options` out of the others."""
-    from rootless_scratch.ship.registry import Access
-
-    return Access(**{name: values.pop(name) for name in ACCESS})
+    """How registries are spoken to, of the options of a verb."""
+    return Access(**options_set(Access.options.values(), values))
 
 
 def ship(

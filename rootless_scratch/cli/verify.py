@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
-from rootless_scratch.cli.limit_option import limit_option
+from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, common_options, print_json, print_verdict, say, showable
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("image")
 @image_options
-@limit_option
+@verb_options("verify")
 @common_options
 def command(
     *,

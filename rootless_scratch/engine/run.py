@@ -16,13 +16,14 @@ from rootless_scratch.engine.container.ending import RunResult
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.signals import Forwarding
-from rootless_scratch.engine.request.options import Options, request_of
+from rootless_scratch.engine.request.options import request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.request.request import Beside, Request
+    from rootless_scratch.keywords import Options
 
 
 class _Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ def run(
     beside: Beside | None = None,
     **options: Unpack[Options],
 ) -> RunResult:
-    """Run an image of local storage, hardened, to its end; see Options for all that may be asked for.
+    """Run an image of local storage, hardened, to its end; see Options for all that may be request for.
 
     `timeout` in seconds; then SIGTERM (or the image's stop signal), 2 seconds later SIGKILL, exit code 124.
     `stdin` is a descriptor to read from, or bytes; with `interactive` alone it is this process's own. Output
@@ -61,9 +62,9 @@ def run(
     """
     request = request_of(image, arguments, options)
     if stdin is not None:
-        request = msgspec.structs.replace(request, interactive=True)
+        request = request.but(interactive=True)
     if beside is not None:
-        request = msgspec.structs.replace(request, beside=beside)
+        request = request.but(beside=beside)
     destination = request.destination
     notes = Notes(say)
     with (

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import msgspec
+from rootless_scratch.data import Value
+from rootless_scratch.image.kinds import COMMAND, FILE, FLAG, PAIRS, TEXT, TEXTS, Table, each, late, option
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NONROOT = "65532:65532"
 """The user id that distroless images made usual for "nonroot"."""
 
 
-class Copy(msgspec.Struct, frozen=True, kw_only=True):
+class Copy(Value):
     """A file, or the content of a directory, of the host; `destination` None means `/` and the file's name.
 
     A file whose destination ends in `/` keeps its name below it; a directory's content goes there with or
@@ -28,7 +33,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: str | None = None
 
 
-class NewDirectory(msgspec.Struct, frozen=True, kw_only=True):
+class NewDirectory(Value):
     """A directory of the image; where a copied directory has the same path, this one's mode and owner hold."""
 
     path: str
@@ -37,14 +42,14 @@ class NewDirectory(msgspec.Struct, frozen=True, kw_only=True):
     gid: int = 0
 
 
-class NewSymlink(msgspec.Struct, frozen=True, kw_only=True):
+class NewSymlink(Value):
     """A symbolic link of the image; `target` is kept as it is written."""
 
     path: str
     target: str
 
 
-class Essential(msgspec.Struct, frozen=True, kw_only=True):
+class Essential(Value):
     """A named extra (docs/essentials.md): what of it, or from where, is in `values`.
 
     `auto` stands for those that the findings about the image ask for.
@@ -54,7 +59,26 @@ class Essential(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[str, ...] = ()
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
+CONFIG = "ConfigOptions"
+"""The keywords of `Root.config`."""
+
+_ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
+_ANY = "Iterable[str]"
+_MANY = TEXTS.but(python=_ANY)
+_PORTS = TEXTS.but(python="Iterable[int | str]")
+_TAG = _MANY.but(value=late("image.arguments:names"), schema=_ONE_OR_MORE, python="str | Sequence[str]")
+_ESSENTIALS = _MANY.but(value=late("image.syntax:essentials_of"), schema=_ONE_OR_MORE)
+_PLATFORMS = PAIRS.but(
+    value=late("image.syntax:platforms_of"),
+    from_flag=late("image.syntax:platform_values"),
+    python="Mapping[str, str | os.PathLike[str]] | None",
+)
+# An empty value on the command line, as an unset variable of a script makes it, is none.
+_USER = TEXT.but(from_flag=lambda _flag, value: value or None, python="int | str", default=NONROOT)
+_WORKDIR = TEXT.but(python="str", default="/")
+
+
+class Spec(Table):
     """Everything that one image was asked to be; the first of `programs` is its entrypoint by default.
 
     With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
@@ -63,30 +87,91 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
 
-    names: tuple[str, ...] = ()
-    programs: tuple[Copy, ...] = ()
-    platforms: tuple[tuple[str, Copy], ...] = ()
-    copies: tuple[Copy, ...] = ()
-    directories: tuple[NewDirectory, ...] = ()
-    symlinks: tuple[NewSymlink, ...] = ()
-    essentials: tuple[Essential, ...] = ()
-    entrypoint: tuple[str, ...] | None = None
-    cmd: tuple[str, ...] | None = None
-    env: tuple[tuple[str, str], ...] = ()
-    labels: tuple[tuple[str, str], ...] = ()
-    annotations: tuple[tuple[str, str], ...] = ()
-    user: str = NONROOT
-    workdir: str = "/"
-    ports: tuple[str, ...] = ()
-    volumes: tuple[str, ...] = ()
-    stop_signal: str | None = None
-    created: str | None = None
-    bundle_libraries: bool = False
-    include_libraries: tuple[str, ...] = ()
-    sysroot: str | None = None
+    programs: tuple[Copy, ...] = option(
+        "PROGRAM[:DEST]...",
+        each("image.syntax:parse_program", one="a program"),
+        "The programs; the first is the entrypoint unless another is named.",
+        called="programs",
+    )
+    platforms: tuple[tuple[str, Copy], ...] = option(
+        "--platform OS/ARCH=PROGRAM[:DEST]",
+        _PLATFORMS,
+        "A program for one of several platforms, each with an image of its own; repeatable.",
+        called="platforms",
+    )
+    entrypoint: tuple[str, ...] | None = option(
+        "--entrypoint JSON", COMMAND, "Entrypoint [default: the first program].", keywords=CONFIG
+    )
+    cmd: tuple[str, ...] | None = option(
+        "--cmd JSON", COMMAND, "Default arguments of the entrypoint.", keywords=CONFIG
+    )
+    env: tuple[tuple[str, str], ...] = option(
+        "-e, --env K=V", PAIRS, "Set an environment variable.", keywords=CONFIG
+    )
+    labels: tuple[tuple[str, str], ...] = option(
+        "-l, --label K=V", PAIRS, "Add a label.", called="labels", keywords=CONFIG
+    )
+    annotations: tuple[tuple[str, str], ...] = option(
+        "--annotation K=V", PAIRS, "Add an annotation.", called="annotations", keywords=CONFIG
+    )
+    user: str = option("-u, --user UID[:GID]", _USER, "User [default: 65532:65532].", keywords=CONFIG)
+    workdir: str = option("-w, --workdir PATH", _WORKDIR, "Working directory [default: /].", keywords=CONFIG)
+    ports: tuple[str, ...] = option(
+        "-p, --port PORT[/udp]", _PORTS, "Declare a port.", called="ports", keywords=CONFIG
+    )
+    volumes: tuple[str, ...] = option(
+        "--volume PATH", _MANY, "Declare a volume.", called="volumes", keywords=CONFIG
+    )
+    stop_signal: str | None = option(
+        "--stop-signal SIGNAL", TEXT, "Stop signal [default: the runtime's SIGTERM].", keywords=CONFIG
+    )
+    copies: tuple[Copy, ...] = option(
+        "--copy SRC:DST[:mode=,uid=,gid=,cap=]",
+        each("image.syntax:parse_copy").but(python=_ANY),
+        "Add a file, or what a directory holds.",
+    )
+    directories: tuple[NewDirectory, ...] = option(
+        "--mkdir PATH[:mode=,uid=,gid=]",
+        each("image.syntax:parse_directory").but(python=_ANY),
+        "Add an empty directory.",
+    )
+    symlinks: tuple[NewSymlink, ...] = option(
+        "--symlink TARGET:PATH", each("image.syntax:parse_symlink").but(python=_ANY), "Add a symbolic link."
+    )
+    essentials: tuple[Essential, ...] = option(
+        "--with ESSENTIAL[=VALUE][,..]",
+        _ESSENTIALS,
+        "Add files that programs expect: ca-certificates, tzdata, tmp ... or auto (docs/essentials.md).",
+        called="essentials",
+        in_file="with",
+    )
+    bundle_libraries: bool = option(
+        "--bundle-libraries", FLAG, "Add the loaders and libraries that the programs need."
+    )
+    include_libraries: tuple[str, ...] = option(
+        "--include-library NAME|PATH",
+        TEXTS,
+        "Also bundle a library that a program opens with dlopen(3).",
+        called="include_libraries",
+    )
+    sysroot: str | None = option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host].")
+    created: str | None = option(
+        "--created TIME",
+        TEXT.but(python="int | str | None"),
+        "Seconds since 1970, ISO 8601, or `now` [default: SOURCE_DATE_EPOCH, else 0].",
+        keywords=CONFIG,
+    )
+    names: tuple[str, ...] = option(
+        "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", keywords="BuildOptions"
+    )
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+def spec_of(values: Mapping[str, object]) -> Spec:
+    """What these options, by their names in Python, make of an image; raises UsageError."""
+    return Spec().with_options(values, "An image")
+
+
+class Part(Value):
     """What one image was asked to be; `platform` is how an index names it, None where there is only one image.
 
     `isa_level` is the level of x86-64 that `--platform` asks for by a variant of amd64.

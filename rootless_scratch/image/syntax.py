@@ -1,7 +1,4 @@
-"""The syntax of the values that say what goes into an image, read one by one.
-
-What a Spec is made of is imported by those that make it: the help needs these functions too, and not msgspec.
-"""
+"""The syntax of the values that say what goes into an image, read one by one."""
 
 from __future__ import annotations
 
@@ -9,9 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.image.arguments import pairs, texts
+from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
 
 if TYPE_CHECKING:
-    from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
+    from collections.abc import Iterable
 
 ESSENTIALS = (
     "auto",
@@ -39,8 +38,6 @@ _SHOWN = 200
 
 def parse_program(text: str) -> Copy:
     """Read `PROGRAM[:DEST]`; DEST is absolute, so the last `:/` separates."""
-    from rootless_scratch.image.spec import Copy
-
     source, separator, rest = text.rpartition(":/")
     if not separator or not source:
         return Copy(source=text)
@@ -66,10 +63,25 @@ def parse_platform_program(text: str) -> tuple[str, Copy]:
     return str(parse_platform(platform)), parse_program(program)
 
 
+class _FlagValues(tuple[str, ...]):
+    """Values of the command line, where Python and files have a mapping."""
+
+    __slots__ = ()
+
+
+def platform_values(_flag: str, values: Iterable[str]) -> tuple[str, ...]:
+    """The values of `--platform`, which may name one platform more than once."""
+    return _FlagValues(values)
+
+
+def platforms_of(name: str, value: object) -> tuple[tuple[str, Copy], ...]:
+    """A program for each platform, of a mapping or of `platform_values`; raises UsageError."""
+    values = value if isinstance(value, _FlagValues) else (f"{key}={path}" for key, path in pairs(name, value))
+    return tuple(map(parse_platform_program, values))
+
+
 def parse_copy(text: str) -> Copy:
     """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
-    from rootless_scratch.image.spec import Copy
-
     body, options = _split_options(text)
     source, separator, rest = body.rpartition(":/")
     if not separator or not source:
@@ -93,8 +105,6 @@ def parse_copy(text: str) -> Copy:
 
 def parse_directory(text: str) -> NewDirectory:
     """Read `PATH[:mode=1777,uid=0,gid=0]`; raises UsageError."""
-    from rootless_scratch.image.spec import NewDirectory
-
     path, options = _split_options(text)
     if "cap" in options:
         raise UsageError(f"--mkdir {text!r}: directories have no capabilities.", fix="Leave `cap=` out.")
@@ -104,8 +114,6 @@ def parse_directory(text: str) -> NewDirectory:
 
 def parse_symlink(text: str) -> NewSymlink:
     """Read `TARGET:PATH`; PATH is absolute, so the last `:/` separates. Raises UsageError."""
-    from rootless_scratch.image.spec import NewSymlink
-
     target, separator, rest = text.rpartition(":/")
     if not separator or not target:
         raise UsageError(
@@ -115,10 +123,14 @@ def parse_symlink(text: str) -> NewSymlink:
     return NewSymlink(path="/" + rest, target=target)
 
 
+def essentials_of(name: str, value: object) -> tuple[Essential, ...]:
+    """All essentials of one value or of several; raises UsageError."""
+    values = (value,) if isinstance(value, str) else texts(name, value)
+    return tuple(found for each in values for found in parse_essentials(each))
+
+
 def parse_essentials(value: str) -> tuple[Essential, ...]:
     """Read `NAME[=VALUE[:VALUE]...][,NAME...]`; raises UsageError."""
-    from rootless_scratch.image.spec import Essential
-
     found = []
     for item in value.split(","):
         name, separator, rest = item.partition("=")
@@ -166,6 +178,11 @@ def parse_pair(flag: str, pair: str) -> tuple[str, str]:
     if not separator or not key:
         raise UsageError(f"{flag} {pair!r} is not of the form K=V.", fix=f"Write it as `{flag} NAME=value`.")
     return key, value
+
+
+def parse_pairs(flag: str, values: Iterable[str]) -> dict[str, str]:
+    """Read `K=V` of several values; raises UsageError."""
+    return dict(parse_pair(flag, pair) for pair in values)
 
 
 def parse_exec_form(flag: str, text: str) -> tuple[str, ...]:

@@ -12,11 +12,9 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rootless_scratch import command
 from rootless_scratch.data import Data
-from rootless_scratch.errors import RegistryError, UsageError
+from rootless_scratch.errors import RegistryError
 from rootless_scratch.ship.refusals import judge_refusal
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.references import Reference
     from rootless_scratch.progress import Progress
+    from rootless_scratch.ship.access import Access
 
-RETRIES = 3
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _DIGEST_FILE = "pushed-digest"
 _PATIENCE = 60
@@ -33,40 +31,6 @@ _PATIENCE = 60
 
 _IDLE = 300.0
 """Seconds without a byte: registries that copy a large layer to its place answer late."""
-
-
-class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """How registries are spoken to: a file of logins, whether TLS must be, a directory of certificates.
-
-    What passes by itself is tried `retries` times more. There is no password here: skopeo would show it in ps(1).
-    """
-
-    authfile: str | None = None
-    tls_verify: bool | None = None
-    cert_dir: str | None = None
-    retries: int = RETRIES
-
-    def check(self) -> None:
-        """Raise UsageError for what skopeo would pass over in silence."""
-        if self.authfile is not None and not os.access(self.authfile, os.R_OK):
-            raise UsageError(
-                f"The file of logins {self.authfile!r} cannot be read.",
-                fix="Make it with `skopeo login --authfile FILE HOST`.",
-            )
-        if self.cert_dir is not None and not os.path.isdir(self.cert_dir):
-            raise UsageError(
-                f"There is no directory {self.cert_dir!r}.", fix="Name one that holds certificates, as NAME.crt."
-            )
-        if self.retries < 0:
-            raise UsageError(f"{self.retries} is not a number of retries.", fix="Write 0 for none.")
-
-    def flags(self, *, prefix: str) -> tuple[str, ...]:
-        """Arguments for skopeo, which works elsewhere: with the `prefix` dest- for `copy`, none for `inspect`."""
-        # Without it registries.conf decides, as for the user's other tools.
-        verify = () if self.tls_verify is None else (f"--{prefix}tls-verify={str(self.tls_verify).lower()}",)
-        authfile = () if self.authfile is None else (f"--{prefix}authfile", os.path.abspath(self.authfile))
-        certificates = () if self.cert_dir is None else (f"--{prefix}cert-dir", os.path.abspath(self.cert_dir))
-        return (*verify, *authfile, *certificates)
 
 
 def push_layout(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
     from rootless_scratch.image.spec import Part, Spec
-    from rootless_scratch.ship.registry import Access
+    from rootless_scratch.ship.access import Access
 
 
 def build_spec(
@@ -95,7 +95,7 @@ def build_spec(
 def plan_spec(
     spec: Spec, *, check: bool, output: Sequence[str], backend: str | None, compress: str | None
 ) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
-    """What `build_spec` with the same words would build, and the findings about it; raises what that does."""
+    """What `build_spec` with the same options would build, and the findings about it; raises what that does."""
     with HostFiles() as files:
         parts = parts_of(spec, files)
         read_way(spec, parts, output=output, backend=backend, compress=compress)

@@ -10,7 +10,7 @@ from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, ScratchError, UsageError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.host.environment import temporary_directory
-from rootless_scratch.image.plan.arguments import text
+from rootless_scratch.image.arguments import text
 from rootless_scratch.image.references import is_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored

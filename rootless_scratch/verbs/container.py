@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rootless_scratch.engine.container.running import RunningContainer
-    from rootless_scratch.engine.request.options import ContainerOptions
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.keywords import ContainerOptions
 
 
 @contextmanager

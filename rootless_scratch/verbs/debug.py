@@ -18,8 +18,8 @@ from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.environment import private_temporary, tool_environment
+from rootless_scratch.image.arguments import maybe, text
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.plan.arguments import maybe, text
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.image.plan.toolbox import TARGET, TOOLBOX, toolbox_program, toolbox_spec, toolbox_tools
 from rootless_scratch.verbs.build import build_spec
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.targets import Target
-    from rootless_scratch.engine.request.options import Options
     from rootless_scratch.image.spec import Spec
+    from rootless_scratch.keywords import Options
 
 _KILLED = 137
 _REAPED_WITHIN = 0.5

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EndedEarlyError, EngineError, ScratchError
 from rootless_scratch.findings import Finding
-from rootless_scratch.image.plan.arguments import image_id, maybe, text, texts
+from rootless_scratch.image.arguments import image_id, maybe, text, texts
 from rootless_scratch.verbs.judge import judge_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rootless_scratch.engine.container.ending import RunResult
-    from rootless_scratch.engine.request.options import ContainerOptions
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Program
+    from rootless_scratch.keywords import ContainerOptions
 
 _CRASHES: Final = {
     128 + 4: ("needs-processor",),

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootless_scratch.engine.container.ending import RunResult
-    from rootless_scratch.engine.request.options import Options
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.keywords import Options
 
 
 def run_image(

@@ -23,11 +23,11 @@ from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import private_temporary, tool_environment
 from rootless_scratch.image.finished import Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.plan.arguments import flag, integer, maybe, text
 from rootless_scratch.image.references import REGISTRY, Reference, is_reference, parse_reference, parse_references
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.progress import SILENT, Progress
-from rootless_scratch.ship.registry import Access, push_layout
+from rootless_scratch.ship.access import Access
+from rootless_scratch.ship.registry import push_layout
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
@@ -116,16 +116,6 @@ def ship_image(
         digest=digest,
         outputs=_written(outputs, digest),
         notes=(*notes, *copied.notes, *pushed),
-    )
-
-
-def access_of(authfile: object, cert_dir: object, *, tls_verify: bool | None, retries: int) -> Access:
-    """What a caller of the Python surface said of registries; raises UsageError."""
-    return Access(
-        authfile=maybe(text, "authfile", authfile),
-        cert_dir=maybe(text, "cert_dir", cert_dir),
-        tls_verify=None if tls_verify is None else flag("tls_verify", tls_verify),
-        retries=integer("retries", retries),
     )
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
-from rootless_scratch.image.plan.arguments import image_id
+from rootless_scratch.image.arguments import image_id
 from rootless_scratch.image.references import is_reference
 
 if TYPE_CHECKING:

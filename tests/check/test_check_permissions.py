@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import tinyelf
 from imaging import Bench, directory, file, only, rules, stored
@@ -105,7 +104,7 @@ def test_the_interpreter_of_a_script_must_be_executable_too(bench: Bench) -> Non
     shell = Copy(source=bench.put("busybox"), destination="/bin/sh", mode=0o644)
     finding = bench.finding(script, copies=(shell,))
     assert (finding.rule, finding.subject) == ("not-executable", "/bin/sh")
-    assert bench.judge(script, copies=(msgspec.structs.replace(shell, mode=0o755),)) == ()
+    assert bench.judge(script, copies=(shell.but(mode=0o755),)) == ()
 
 
 def test_the_loader_of_a_program_must_be_executable_too(bench: Bench) -> None:
@@ -114,7 +113,7 @@ def test_the_loader_of_a_program_must_be_executable_too(bench: Bench) -> None:
     findings = bench.judge(program, copies=(loader,))
     assert rules(findings) == ["not-executable"]
     assert findings[0].subject == GLIBC
-    usual = bench.judge(program, copies=(msgspec.structs.replace(loader, mode=0o755),))
+    usual = bench.judge(program, copies=(loader.but(mode=0o755),))
     assert rules(usual) == []
 
 

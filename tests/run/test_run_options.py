@@ -12,8 +12,8 @@ from containers import Home, make_image, podman, shell
 
 import rootless_scratch as rs
 from rootless_scratch.cli.run_options import options_from
-from rootless_scratch.engine.request.options import Options
 from rootless_scratch.errors import UsageError
+from rootless_scratch.keywords import Options
 
 pytestmark = pytest.mark.podman
 

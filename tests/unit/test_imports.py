@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
-    {"errors", "findings", "data", "diagnosis", "locks"},
+    {"errors", "findings", "data", "diagnosis", "keywords", "locks"},
     {"progress", "spawn", "private", "processes", "sparse", "troubles"},
     {"tether"},
     {"command"},

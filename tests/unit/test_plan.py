@@ -155,7 +155,7 @@ def test_directories_merge_and_mkdir_has_the_last_word_on_their_metadata(tmp_pat
     assert entries["/data/sub"].mode == 0o1777
     two_minds = (*private, NewDirectory(path="/data", mode=0o755))
     assert "'/data'" in refusal(lambda: planned(copies=copies, mkdir=two_minds)).message
-    mixed = (copies[0], msgspec.structs.replace(copies[1], uid=1))
+    mixed = (copies[0], copies[1].but(uid=1))
     assert "--mkdir '/data:mode=" in refusal(lambda: planned(copies=mixed)).fix
     assert planned(copies=mixed, mkdir=private)["/data"].uid == 65532
 

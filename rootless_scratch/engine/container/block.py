@@ -11,7 +11,8 @@ from rootless_scratch.engine.container import readiness
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.running import RunningContainer
-from rootless_scratch.engine.request.options import ContainerOptions, Options, request_of
+from rootless_scratch.engine.request.options import request_of
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.engine.request.values import parse_ports
 from rootless_scratch.errors import EngineError, HostError, UsageError
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.recording import Recording
-    from rootless_scratch.engine.request.request import Port, Request
+    from rootless_scratch.engine.request.request import Port
+    from rootless_scratch.keywords import ContainerOptions, Options
 
 READY_TIMEOUT = 30.0
 """Seconds in which a container is to become ready."""
@@ -119,7 +121,7 @@ def _hold(container: Lifecycle) -> socket.socket:
 
 def _check_lasting(options: ContainerOptions) -> None:
     """Refuse the options of a run that contradict a container that lives as long as a block."""
-    excess = (Options.__annotations__.keys() - ContainerOptions.__annotations__.keys()) & set(options)
+    excess = [name for name in options if name in Request.options and Request.options[name].keywords]
     if excess:
         raise UsageError(
             f"A container of a block has no option {min(excess)!r}.",

@@ -158,7 +158,7 @@ def _launch_on(
                 "Your account has no subordinate ids, so the program runs as user 0 of its container, which is "
                 "you yourself, in place of the image's user."
             )
-            request = msgspec.structs.replace(request, user="0", userns=call.request.userns)
+            request = request.but(user="0", userns=call.request.userns)
             made = _with_network(container, call, request, service, attempt)
         stack.push(own.pop_all())
     return container, made

@@ -6,8 +6,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rootless_scratch.engine.api.images import config_of
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 def mapped(request: Request, service: Service) -> tuple[Request, str | None]:
     """The request with an id mapping that makes the program's user the caller, and a note where there is none.
 
-    That is done only where a file or directory of the host is mounted, and no user namespace was asked for: user
+    That is done only where a file or directory of the host is mounted, and no user namespace was request for: user
     65532 of a rootless container would else be one of the subordinate ids, who may write nowhere. User 0 is the
     caller anyway, what belongs to root's service is root's to decide, and on another host the caller is nobody.
     """
@@ -41,7 +39,7 @@ def mapped(request: Request, service: Service) -> tuple[Request, str | None]:
     # A group that is not named is that of the image's passwd, mostly the user's number, else 0. podman 4.3 cannot
     # map the caller's group to 0: it writes a range of no ids, which the kernel refuses.
     group = ids[2] if int(ids[2] or 0) else ids[1]
-    return msgspec.structs.replace(request, userns=f"keep-id:uid={ids[1]},gid={group}"), None
+    return request.but(userns=f"keep-id:uid={ids[1]},gid={group}"), None
 
 
 def has_subordinate_ids(variables: Mapping[str, str]) -> bool:

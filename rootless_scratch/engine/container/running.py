@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import EngineError, EngineTimeoutError, UsageError
-from rootless_scratch.image.plan.arguments import maybe, pairs, text, texts
+from rootless_scratch.image.arguments import maybe, pairs, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

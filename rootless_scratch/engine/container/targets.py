@@ -48,7 +48,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def without_ipc(self) -> Target:
         """The same, but for the IPC of a container that shares it with nobody; podman does not tell beforehand."""
         joined = tuple(each for each in self.beside.namespaces if each[0] != _IPC)
-        return msgspec.structs.replace(self, beside=msgspec.structs.replace(self.beside, namespaces=joined))
+        return msgspec.structs.replace(self, beside=self.beside.but(namespaces=joined))
 
     @property
     def has_ended(self) -> bool:

@@ -1,7 +1,4 @@
-"""Values of the options of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys.
-
-What a Request is made of is imported by those that make it: the help needs these functions too, and not msgspec.
-"""
+"""Values of the options of a `run`, read one by one: volumes, ports, sizes, limits, secrets, keys."""
 
 from __future__ import annotations
 
@@ -10,18 +7,14 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.plan.arguments import texts
+from rootless_scratch.image.arguments import text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
-
-Listen: TypeAlias = "int | tuple[str, int | None] | None"
-"""Where the host listens for a port: its own port, its address and port, None for a free one."""
 
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -33,7 +26,12 @@ _LIMITS = (
 """The resources of setrlimit(2), as `podman run --ulimit` names them."""
 
 
-def parse_env(pairs: Iterable[str], caller: Mapping[str, str]) -> dict[str, str]:
+_MOST_CPUS = 10_000
+_LEAST_CPUS = 0.01
+"""The kernel's least quota is 1 ms of a period of 100 ms: kernel, cgroup-v2 `cpu.max`."""
+
+
+def parse_env(pairs: Iterable[str], caller: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`K=V`, or `K` for the caller's own value (nothing where the caller has none, as podman does it)."""
     env: dict[str, str] = {}
     for pair in pairs:
@@ -60,8 +58,6 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
 
 def parse_volume(value: str) -> Mount:
     """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
-    from rootless_scratch.engine.request.request import Mount
-
     source, target, *options = value.split(":") if ":" in value else (value, "")
     mode = options[0] if options else "rw"
     if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
@@ -81,8 +77,6 @@ def parse_volume(value: str) -> Mount:
 
 def parse_tmpfs(value: str) -> Memory:
     """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
-    from rootless_scratch.engine.request.request import Memory
-
     target, _, options = value.partition(":")
     found = tuple(option for option in options.split(",") if option)
     known = all(
@@ -101,8 +95,6 @@ def parse_tmpfs(value: str) -> Memory:
 
 def parse_port(value: str) -> Port:
     """`[[IP:]HOST:]CONTAINER[/tcp|/udp|/sctp]`; IPv6 addresses in brackets."""
-    from rootless_scratch.engine.request.request import Port
-
     match = re.fullmatch(
         r"(?:(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d*):)?(?P<container>\d+)(?:/(?P<protocol>tcp|udp|sctp))?",
         value,
@@ -137,8 +129,6 @@ def parse_ports(value: object) -> tuple[Port, ...]:
 
 def parse_secret(value: str) -> Secret:
     """`NAME[,type=mount|env][,target=PATH|VARIABLE][,uid=N][,gid=N][,mode=0444]`, as `podman run --secret`."""
-    from rootless_scratch.engine.request.request import Secret
-
     name, *fields = value.split(",")
     settings = dict(field.split("=", 1) for field in fields if "=" in field)
     numbers = all(re.fullmatch(r"\d{1,9}", settings.get(key, "0")) for key in ("uid", "gid"))
@@ -168,8 +158,6 @@ def parse_secret(value: str) -> Secret:
 
 def parse_limit(value: str) -> Limit:
     """`NAME=SOFT[:HARD]` of setrlimit(2); -1 and `unlimited` are the same."""
-    from rootless_scratch.engine.request.request import Limit
-
     match = re.fullmatch(_LIMITS, value)
     if match is None:
         raise UsageError(
@@ -231,3 +219,59 @@ def parse_capability(value: str) -> str:
             fix="Write for example --cap-add NET_BIND_SERVICE; capabilities(7) lists them.",
         )
     return name if name == "ALL" else f"CAP_{name}"
+
+
+def parse_entrypoint(_name: str, value: object) -> tuple[str, ...]:
+    """One path, a JSON array in a string, or a list; a path is not split."""
+    if isinstance(value, (list, tuple)):
+        found = texts("entrypoint", value)
+    else:
+        path = text("entrypoint", value)
+        found = parse_command("--entrypoint", path) if path.lstrip().startswith("[") else (path,)
+    if not (found and found[0]):
+        raise UsageError("The entrypoint is empty.", fix="Name a program of the image: --entrypoint /program.")
+    return found
+
+
+def parse_user(value: str) -> str:
+    """A user or its id, and a group behind a colon."""
+    from rootless_scratch.image.plan.settings import require_user
+
+    return require_user(value)
+
+
+def parse_seccomp(value: str) -> str:
+    """A profile's absolute path, or `unconfined`."""
+    return value if value == "unconfined" else os.path.abspath(value)
+
+
+def parse_health_cmd(_name: str, value: object) -> tuple[str, ...]:
+    """The command of a health check."""
+    return parse_command("--health-cmd", text("--health-cmd", value))
+
+
+def parse_timeout(option: str, value: object) -> float:
+    """Seconds, above 0."""
+    return _number(option, value, least=0, most=1e9)
+
+
+def parse_cpus(option: str, value: object) -> float:
+    """CPUs, or a part of one."""
+    return _number(option, value, least=_LEAST_CPUS, most=_MOST_CPUS)
+
+
+def _number(option: str, value: object, *, least: float, most: float) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise UsageError(f"{option} is {value!r} and not a number.", fix=f"Write it as {option}=10.")
+    if not least < value < most:
+        if option == "timeout":
+            raise UsageError(f"The timeout {value:g} is not a positive number of seconds.", fix="Write it as 30.")
+        raise UsageError(f"--{option} {value:g} is not a number above {least:g}.", fix="Write it as 0.5 or 2.")
+    return float(value)
+
+
+def parse_pids(_name: str, value: object) -> int:
+    """A number of processes."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
+        raise UsageError(f"--pids-limit {value!r} is not a number of processes.", fix="Write it as 100.")
+    return value

@@ -17,7 +17,7 @@ from rootless_scratch.image.plan import certificates
 from rootless_scratch.image.plan.accounts import account_files
 from rootless_scratch.image.plan.entries import copied_entries
 from rootless_scratch.image.rootfs import Directory, File, Symlink
-from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.spec import Copy, Essential
 from rootless_scratch.image.syntax import require_values
 from rootless_scratch.image.tree import Tree
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.rootfs import Entry
-    from rootless_scratch.image.spec import Essential
 
 ZONES: Final = "/usr/share/zoneinfo"
 BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
@@ -98,13 +97,7 @@ def _merged(essentials: Iterable[Essential]) -> Iterator[Essential]:
             merged.setdefault(essential.name, []).extend(essential.values or ("",))
     for name, found in merged.items():
         values = tuple(dict.fromkeys(found))
-        yield msgspec.structs.replace(_plain(name), values=() if values == ("",) else values)
-
-
-def _plain(name: str) -> Essential:
-    from rootless_scratch.image.spec import Essential
-
-    return Essential(name=name)
+        yield Essential(name=name, values=() if values == ("",) else values)
 
 
 def _through_links(entry: Entry, tree: Tree) -> Entry:

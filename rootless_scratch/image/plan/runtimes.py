@@ -9,8 +9,6 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.elf.searching import TRIPLETS
 from rootless_scratch.errors import ElfError, SourceError, UsageError
@@ -19,7 +17,7 @@ from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.plan.entries import copied_entries
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
-from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.spec import Copy, Essential
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.recipes import Bring, Recipe
     from rootless_scratch.image.rootfs import Entry
-    from rootless_scratch.image.spec import Essential
 
 _BYTES_LIMIT = 64 << 20
 _TREES_LIMIT = 200
@@ -50,7 +47,7 @@ def with_companions(essentials: Iterable[Essential]) -> tuple[Essential, ...]:
         for name in recipe.also if recipe is not None else ():
             if name not in names:
                 names.add(name)
-                found.append(_plain(name))
+                found.append(Essential(name=name))
     return tuple(found)
 
 
@@ -259,16 +256,10 @@ def with_recipes(
         found = recipe_of(name)
         if found is None:
             continue
-        essential = msgspec.structs.replace(_plain(name), values=tuple(dict.fromkeys(chosen)))
+        essential = Essential(name=name, values=tuple(dict.fromkeys(chosen)))
         for entry in brought(essential, found, programs, root, files):
             if entry.path in own:
                 covered[name, entry.path] = None
             elif entry.path not in directories:
                 added.setdefault(entry.path, entry)
     return [*entries, *added.values()], tuple(covered)
-
-
-def _plain(name: str) -> Essential:
-    from rootless_scratch.image.spec import Essential
-
-    return Essential(name=name)

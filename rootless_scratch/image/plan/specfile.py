@@ -6,20 +6,18 @@ import os
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.plan.options import OPTIONS, spec_of
+from rootless_scratch.image.spec import Spec, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.image.spec import Copy, Spec
+    from rootless_scratch.image.spec import Copy
 
 _SIZE_MAX = 1 << 20
 
-KEYS = {option.key: option for option in sorted(OPTIONS, key=lambda option: option.key)}
+KEYS = {option.key: option for option in sorted(Spec.options.values(), key=lambda option: option.key)}
 """All keys that a file may have."""
 
 
@@ -66,19 +64,18 @@ def read_spec(path: str) -> Spec:
 def combined(file: Spec, options: Mapping[str, object]) -> Spec:
     """What a file says, and options beside it: they add to lists, and stand in the place of single values."""
     spec, changes = spec_of(options), {}
-    for option in (option for option in OPTIONS if option.name in options):
+    for option in (option for name, option in Spec.options.items() if name in options):
         value = getattr(spec, option.field)
         adds = option.kind.many and (option.name != "tag" or not value)
         changes[option.field] = (*getattr(file, option.field), *value) if adds else value
-    return replace(file, **changes)
+    return file.but(**changes)
 
 
 def _beside(spec: Spec, directory: str) -> Spec:
     def moved(copy: Copy) -> Copy:
-        return replace(copy, source=os.path.join(directory, copy.source))
+        return copy.but(source=os.path.join(directory, copy.source))
 
-    return replace(
-        spec,
+    return spec.but(
         programs=tuple(map(moved, spec.programs)),
         copies=tuple(map(moved, spec.copies)),
         platforms=tuple((platform, moved(program)) for platform, program in spec.platforms),

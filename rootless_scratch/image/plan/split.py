@@ -38,7 +38,7 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     Where one program per platform is named and their DEST is said once, it holds for all. Raises SpecError where
     programs cannot be shared out, SourceError, ElfError.
     """
-    whole = msgspec.structs.replace(spec, platforms=())
+    whole = spec.but(platforms=())
     if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
     named = [_Named(program=program, platform=_platform_of(program, files)) for program in spec.programs]
@@ -48,7 +48,7 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     if len(platforms) < 2 or not (explicit or _collide(placed)):  # noqa: PLR2004 - likewise
         level = max((_level(each.platform) for each in explicit), default=1)
         programs = tuple(each.program for each in placed)
-        return (Part(spec=msgspec.structs.replace(whole, programs=programs), isa_level=level),)
+        return (Part(spec=whole.but(programs=programs), isa_level=level),)
     order = list(dict.fromkeys(program_path(each.program) for each in placed))
     parts = []
     for name in sorted(platforms):
@@ -56,7 +56,7 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
         if not explicit:
             _require_all(order, own, name)
             own.sort(key=lambda program: order.index(program_path(program)))
-        part = msgspec.structs.replace(whole, programs=tuple(own))
+        part = whole.but(programs=tuple(own))
         parts.append(Part(spec=part, platform=name, isa_level=_level(platforms[name])))
     return tuple(parts)
 
@@ -114,10 +114,7 @@ def _with_one_destination(named: Sequence[_Named], explicit: Sequence[_Named]) -
     if len(paths) != 1 or len(set(platforms)) != len(platforms) or None in {each.platform for each in every}:
         return every
     (destination,) = paths
-    return [
-        msgspec.structs.replace(each, program=msgspec.structs.replace(each.program, destination=destination))
-        for each in every
-    ]
+    return [msgspec.structs.replace(each, program=each.program.but(destination=destination)) for each in every]
 
 
 def _collide(programs: Sequence[_Named]) -> bool:

@@ -9,8 +9,6 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.recipes import recipe_names
@@ -114,7 +112,7 @@ def with_needed(spec: Spec, findings: Iterable[Finding]) -> Spec:
     named = {essential.name for essential in spec.essentials}
     wanted = dict.fromkeys(name for each in findings if (name := _essential_of(each)) is not None)
     missing = [Essential(name=name) for name in sorted(wanted) if name not in named]
-    return msgspec.structs.replace(spec, essentials=(*spec.essentials, *missing))
+    return spec.but(essentials=(*spec.essentials, *missing))
 
 
 def _essential_of(finding: Finding) -> str | None:

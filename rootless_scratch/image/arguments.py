@@ -68,7 +68,7 @@ def integer(what: str, value: object) -> int:
     return value
 
 
-def names(tag: object) -> tuple[str, ...]:
+def names(_what: str, tag: object) -> tuple[str, ...]:
     """The names of an image, one or several; raises UsageError where no storage would take one."""
     from rootless_scratch.image.names import image_name
 
@@ -78,9 +78,9 @@ def names(tag: object) -> tuple[str, ...]:
     return tags
 
 
-def outputs(references: object) -> tuple[str, ...]:
+def outputs(what: str, references: object) -> tuple[str, ...]:
     """The references of `-o`, one or several; raises UsageError."""
-    return (references,) if isinstance(references, str) else texts("output", references)
+    return (references,) if isinstance(references, str) else texts(what, references)
 
 
 def image_id(image: object) -> str:
@@ -93,11 +93,11 @@ def image_id(image: object) -> str:
     return found
 
 
-def limits(values: object) -> dict[str, int] | None:
-    """Limits of what reading an image may cost, by name; raises UsageError. None stays None."""
+def limits(what: str, values: object) -> dict[str, int]:
+    """Limits of what reading an image may cost, by name; raises UsageError."""
     from rootless_scratch.image.limits import parse_limits
 
-    return None if values is None else parse_limits(f"{name}={value}" for name, value in pairs("limits", values))
+    return parse_limits(f"{name}={value}" for name, value in pairs(what, values))
 
 
 def maybe(read: Callable[[str, object], _T], what: str, value: object) -> _T | None:

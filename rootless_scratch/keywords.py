@@ -1,0 +1,135 @@
+"""The options by their keywords in Python; made by `python scripts/reference.py` of the rows of options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class ConfigOptions(TypedDict, total=False):
+    """What an image says to a runtime."""
+
+    entrypoint: Sequence[str] | None
+    cmd: Sequence[str] | None
+    env: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    annotations: Mapping[str, str] | None
+    user: int | str
+    workdir: str
+    ports: Iterable[int | str]
+    volumes: Iterable[str]
+    stop_signal: str | None
+    created: int | str | None
+
+
+class ImageOptions(ConfigOptions, total=False):
+    """Those of an image, but for its programs and its names."""
+
+    platforms: Mapping[str, str | os.PathLike[str]] | None
+    copy: Iterable[str]
+    mkdir: Iterable[str]
+    symlink: Iterable[str]
+    essentials: Iterable[str]
+    bundle_libraries: bool
+    include_libraries: Sequence[str]
+    sysroot: str | os.PathLike[str] | None
+
+
+class BuildOptions(ImageOptions, total=False):
+    """The options of `build`."""
+
+    tag: str | Sequence[str]
+    output: str | Sequence[str]
+    backend: str | None
+    compress: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    retries: int
+    check: bool
+
+
+class VerifyOptions(ImageOptions, total=False):
+    """The options of `verify`."""
+
+    limits: Mapping[str, int] | None
+
+
+class CheckOptions(TypedDict, total=False):
+    """The options of `check`."""
+
+    bundle_libraries: bool
+    sysroot: str | os.PathLike[str] | None
+    platform: str | None
+    limits: Mapping[str, int] | None
+
+
+class PushOptions(TypedDict, total=False):
+    """The options of `push`."""
+
+    compress: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    retries: int
+    limits: Mapping[str, int] | None
+
+
+class SaveOptions(TypedDict, total=False):
+    """The options of `save`."""
+
+    compress: str | None
+    repair: bool
+    limits: Mapping[str, int] | None
+
+
+class ContainerOptions(TypedDict, total=False):
+    """The options that any container has; all have a default.
+
+    `url` and `connection` name the podman service; else the environment does, or it is one of this host. `publish`
+    has values as `--publish`, or ports of the container, each with where the host listens for it: a port,
+    `(address, port)`, or None for a free one.
+    """
+
+    env: Mapping[str, str] | None
+    user: int | str | None
+    workdir: str | None
+    entrypoint: str | Sequence[str] | None
+    platform: str | None
+    pull: bool
+    init: bool
+    health_cmd: str | None
+    name: str | None
+    replace: bool
+    labels: Mapping[str, str] | None
+    volumes: Sequence[str]
+    tmpfs: Sequence[str]
+    secrets: Sequence[str]
+    userns: str | None
+    network: str | None
+    publish: Sequence[str] | Mapping[int | str, int | tuple[str, int | None] | None]
+    memory: int | str | None
+    cpus: float | None
+    pids_limit: int | None
+    ulimits: Sequence[str]
+    strict: bool
+    url: str | None
+    connection: str | None
+    writable: bool
+    cap_add: Sequence[str]
+    allow_new_privileges: bool
+    seccomp: str | os.PathLike[str] | None
+
+
+class Options(ContainerOptions, total=False):
+    """The options of `run`."""
+
+    interactive: bool
+    tty: bool
+    detach_keys: str
+    detach: bool
+    timeout: float | None
+    keep: bool

@@ -1,0 +1,112 @@
+"""The options of verbs beside those of an image and of a run, defined once for the command line and for Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rootless_scratch.errors import UsageError
+from rootless_scratch.image.kinds import FILE, FLAG, ON, TEXT, TEXTS, Option, late, read
+from rootless_scratch.ship.access import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rootless_scratch.image.spec import Spec
+
+_OUTPUTS = TEXTS.but(value=late("image.arguments:outputs"), python="str | Sequence[str]")
+_LIMITS = TEXTS.but(value=late("image.arguments:limits"), python="Mapping[str, int] | None", default=None)
+_UNLESS = FLAG.but(default=True)
+_SHOWN = FLAG.but(python="")
+
+LIMIT = Option(
+    "--limit NAME=VALUE",
+    _LIMITS,
+    "Raise a limit on reading images, e.g. expanded=2t (docs/limits.md); repeatable.",
+    called="limits",
+)
+_PLATFORM = "--platform OS/ARCH"
+_COMPRESS = "--compress HOW"
+
+OF_VERB: dict[str, tuple[Option, ...]] = {
+    "build": (
+        Option(
+            "-o, --output TRANSPORT:PATH[:REF]",
+            _OUTPUTS,
+            "Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME:TAG; repeatable.",
+        ),
+        Option("--backend NAME", TEXT, "buildah or direct [default: direct with -o, else buildah]."),
+        Option(
+            _COMPRESS,
+            TEXT,
+            "Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
+        ),
+        *Access.options.values(),
+        Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),
+        Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check"),
+    ),
+    "debug": (
+        Option("--exec CMD", TEXT, "Run this by `sh -c` instead of a shell.", called="script"),
+        Option("--toolbox PROGRAM", TEXT, "Use this busybox, toybox or shell for the tools."),
+        Option("-u, --user UID[:GID]", TEXT, "User of the shell [default: the program's]; 0 sees all."),
+    ),
+    "push": (
+        Option(
+            _COMPRESS,
+            TEXT,
+            "Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are; gzip from local storage].",
+        ),
+        *Access.options.values(),
+        LIMIT,
+    ),
+    "save": (
+        Option(
+            "-o, --output FILE|TRANSPORT:PATH[:REF]",
+            _OUTPUTS,
+            "An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
+        ),
+        Option(_COMPRESS, TEXT, "Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are]."),
+        Option("--repair", FLAG, "Repair layers that storage refuses; digests change."),
+        LIMIT,
+    ),
+    "check": (
+        Option("--bundle-libraries", ON, "Judge programs as `build` with this option makes them."),
+        Option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host]."),
+        Option(_PLATFORM, TEXT, "Platform of an index [default: all]."),
+        LIMIT,
+    ),
+    "containerfile": (
+        Option("-o, --output DIR", TEXT, "Write it there, with the files that it copies."),
+        Option("--no-check", _UNLESS, "Print it even for an image that will not start.", called="check"),
+    ),
+    "verify": (LIMIT,),
+    "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), LIMIT),
+}
+"""In the order of the help."""
+
+
+def in_python(verb: str) -> dict[str, Option]:
+    """Those that the verb's function of Python has too, by their keywords."""
+    return {each.name: each for each in OF_VERB[verb] if each.kind.python}
+
+
+def read_options(verb: str, values: Mapping[str, object]) -> dict[str, Any]:
+    """What a caller of Python gave, and what stands where nothing was; raises UsageError.
+
+    How registries are spoken to is one value, `access`.
+    """
+    rows = in_python(verb)
+    found = {name: each.kind.default for name, each in rows.items()} | read(rows, values, f"`{verb}`")
+    if "retries" in found:
+        found["access"] = Access(**{name: found.pop(name) for name in Access.options})
+    return found
+
+
+def read_spec(verb: str, programs: Sequence[object], values: Mapping[str, object]) -> tuple[Spec, dict[str, Any]]:
+    """What a caller of Python said of an image, and the rest as `read_options` has it; raises UsageError."""
+    if "programs" in values:
+        raise UsageError("Programs have no keyword.", fix="Name them first, e.g. build('hello', tag='hello').")
+    own = {name: value for name, value in values.items() if name in in_python(verb)}
+    image = {name: value for name, value in values.items() if name not in own}
+    from rootless_scratch.image.spec import spec_of
+
+    return spec_of({**image, "programs": programs}), read_options(verb, own)
