@@ -84,10 +84,14 @@ def ask(
     Raises CommandError where it fails (unless `check` is False), CommandTimeoutError, ToolMissingError.
     """
     import shlex
+    import signal
 
     import sh
 
     program = require(argv[0])
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        # sh would wait for its whole time-out for a child that the kernel has reaped.
+        raise _lost(program)
     try:
         answer = sh.Command(program)(
             *list(argv[1:]),
@@ -120,14 +124,18 @@ def ask(
             raise
         raise met from error
     except ChildProcessError as error:
-        raise HostError(
-            f"The exit code of {program} is lost, because this process ignores SIGCHLD.",
-            fix="Call `signal.signal(signal.SIGCHLD, signal.SIG_DFL)` first.",
-        ) from error
+        raise _lost(program) from error
     output = Output(exit_code=answer.exit_code, stdout=answer.stdout, stderr=answer.stderr)
     if check and output.exit_code != 0:
         raise failed(argv, exit_code=output.exit_code, stderr=output.stderr)
     return output
+
+
+def _lost(program: str) -> HostError:
+    return HostError(
+        f"The exit code of {program} is lost, because this process ignores SIGCHLD.",
+        fix="Call `signal.signal(signal.SIGCHLD, signal.SIG_DFL)` first.",
+    )
 
 
 def start(

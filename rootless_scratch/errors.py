@@ -57,6 +57,10 @@ class ScratchError(Exception):
         self.detail = redacted(detail)
         super().__init__(self.message)
 
+    def __str__(self) -> str:
+        """The cause and the fix, as the command line has them: all that a traceback shows."""
+        return f"{self.message}\n  fix: {self.fix}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is, so that it crosses from a process of a pool: the constructors take other arguments."""
         return _restored, (type(self), self.args, self.__dict__)
@@ -171,11 +175,13 @@ class ImageNotFoundError(ScratchError):
 class EngineError(ScratchError):
     """The podman service cannot be reached, or refused.
 
-    `explanation` is what the rules say on why, where they have one.
+    `explanation` is what the rules say on why, where they have one, `image` what was to be started: of a list the
+    ID of its member.
     """
 
     kind = "engine"
     explanation: Finding | None = None
+    image: str | None = None
 
 
 class CannotInvokeError(EngineError):

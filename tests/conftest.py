@@ -121,12 +121,8 @@ class Home:
         return [path for path in self.temporary.iterdir() if path.name.startswith("rootless-scratch")]
 
     def remove(self) -> None:
-        """End podman's pause process and remove everything, files of subordinate ids included."""
-        pause = self.runtime / "libpod" / "tmp" / "pause.pid"
-        if pause.exists():
-            number = int(pause.read_text())
-            # Where it has been killed, another process may have its number by now.
-            processes.signal_those(lambda pid: pid == number and is_pause(pid), signal.SIGKILL)
+        """End podman's pause processes and remove everything, files of subordinate ids included."""
+        end_pauses(self.path)
         if shutil.which("buildah") and os.getuid() != 0:
             subprocess.run(
                 ["buildah", "unshare", "rm", "-rf", str(self.path)],
@@ -136,6 +132,29 @@ class Home:
                 check=False,
             )
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def end_pauses(place: Path) -> None:
+    """End what keeps podman's user namespaces for runtime directories below `place`, whoever chose them."""
+    for above in ("", "*/", "*/*/"):
+        for pause in place.glob(f"{above}libpod/tmp/pause.pid"):
+            number = int(pause.read_text() or 0)
+            # Where it has been killed, another process may have its number by now.
+            processes.signal_those(lambda pid, wanted=number: pid == wanted and is_pause(pid), signal.SIGKILL)  # type: ignore[misc]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runtime_directory() -> Iterator[None]:
+    """A runtime directory for this process: without one podman leaves two directories and a process in /tmp."""
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        yield
+        return
+    place = Path(tempfile.mkdtemp(prefix="rsr-"))
+    os.environ["XDG_RUNTIME_DIR"] = str(place)
+    yield
+    del os.environ["XDG_RUNTIME_DIR"]
+    end_pauses(place)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -180,23 +180,37 @@ def _enter(directory: str) -> ServiceDirectory:
     """Make it where it is not there, and use it; raises OSError."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        _make(directory)
+        is_new = _make(directory)
         try:
             entered = _used(directory, os.O_CREAT)
         except FileNotFoundError:
             # Its last user has removed it meanwhile.
             entered = None
+        except OSError:
+            if is_new:
+                _take_back(directory)
+            raise
         if entered is not None:
             return entered
         time.sleep(0.002)
     raise BlockingIOError(errno.EWOULDBLOCK, "another call does not end its service")
 
 
-def _make(directory: str) -> None:
+def _make(directory: str) -> bool:
+    """Whether it was not there before."""
     try:
         os.mkdir(directory, mode=0o700)
     except FileExistsError:
         # A call like this one came first, or somebody else: that is found out next.
+        return False
+    return True
+
+
+def _take_back(directory: str) -> None:
+    """Remove what was made and cannot be used, mostly for want of descriptors; whoever uses it has files there."""
+    try:
+        os.rmdir(directory)
+    except OSError:
         return
 
 
