@@ -50,8 +50,8 @@ def build(
     is buildah or direct, `compress` none, gzip[:LEVEL] or zstd[:LEVEL]: by default gzip where an output is a
     registry. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
     `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
-    bytes that have been written. Raises RefusedError with the findings, SourceError, ElfError, SpecError,
-    UsageError, HostError, BuildError, RegistryError.
+    bytes that have been written. `format` is as for `push`. Raises RefusedError with the findings, SourceError,
+    ElfError, SpecError, UsageError, HostError, BuildError, RegistryError.
     """
     from rootless_scratch.verbs.build import build_spec
 
@@ -104,15 +104,16 @@ def check(
     root: HostRoot | None = None,
     **options: Unpack[CheckOptions],
 ) -> Judgement:
-    """Judge a program file, or an image of local storage, without building or running it.
+    """Judge a program file, or an image, without building or running it.
 
     With `bundle_libraries` a program is judged in the image that `build` would make of it with that option; `root`
     is where its libraries are looked for, and may be shared by calls that follow each other closely.
 
     `oci:DIR[:REF]`, `oci-archive:FILE` and `docker-archive:FILE` are read without any tool, and every digest is
     checked; of an index every image is judged, or that for `platform` (`linux/arm64`). A name that is the path of
-    a file, or begins with `/` or `.`, is a program; any other names an image. `limits={"expanded": 2 << 40}`
-    raises what reading an image may cost (docs/limits.md).
+    a file, or begins with `/` or `.`, is a program; any other names an image of local storage.
+    `docker://HOST/NAME[:TAG][@DIGEST]` is fetched by skopeo; `authfile`, `tls_verify` and `cert_dir` are as
+    for `push`. `limits={"expanded": 2 << 40}` raises what reading an image may cost (docs/limits.md).
     Iterating over the answer gives its findings. Raises SourceError, LimitError, ImageNotFoundError, HostError.
     """
     from rootless_scratch.verbs.check import check_subject
@@ -148,13 +149,17 @@ def push(
 
     Layouts and archives of OCI are sent byte for byte, unless `compress` says how (see `build`); others are
     compressed by gzip for a registry. Logins are those of skopeo and podman, or of `authfile`; certificates of
-    `cert_dir` are trusted as well. What may pass is tried `retries` times more. The tag names a whole image, or
-    what it named before. `limits` raises what reading the image may cost (docs/limits.md). Raises RegistryError,
-    ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
+    `cert_dir` are trusted as well. What may pass is tried `retries` times more. `format` is oci, docker (the media
+    types of its schema 2, by which the manifest has another digest) or auto: docker where the registry refuses
+    OCI's, which is noted. The tag names a whole image, or what it named before. `limits` raises what reading the
+    image may cost (docs/limits.md). HOST/NAME:TAG alone is a registry too.
+
+    Raises RegistryError, ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
+    from rootless_scratch.image.references import with_transport
     from rootless_scratch.verbs.ship import ship_image
 
-    output = (text("the destination", destination),)
+    output = (with_transport(text("the destination", destination)),)
     return ship_image(image, output, progress=Progress(progress), **read_options("push", options))
 
 

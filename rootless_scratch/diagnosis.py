@@ -30,16 +30,20 @@ class Diagnosis(Data):
 
 
 class Symptom(Diagnosis):
-    """A row that becomes a finding of severity `error` about a program."""
+    """A row that becomes a finding of severity `error` about a program; `alias` is another id of its cause."""
 
     rule: str
     subject: str = "program"
+    alias: str = ""
 
     def finding(self) -> Finding:
         """What is told, by its rule."""
         from rootless_scratch.findings import Finding
 
-        return Finding.error(rule=self.rule, subject=self.subject, message=self.cause, fix=self.fix)
+        aliases = (self.alias,) if self.alias else ()
+        return Finding.error(
+            rule=self.rule, subject=self.subject, message=self.cause, fix=self.fix, aliases=aliases
+        )
 
 
 def diagnose(

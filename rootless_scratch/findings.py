@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Severity = Literal["error", "warning", "info"]
 Verdict = Literal["starts", "fails", "unknown"]
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A rule that spoke: what it saw in `subject`, and what to do about it.
 
-    `rule` is stable and documented in docs/rules.md; `message` and `fix` are one sentence each.
+    `rule` is stable and documented in docs/rules.md; `message` and `fix` are one sentence each. `aliases` are ids
+    that the same cause had after a run when it had another before.
     """
 
     rule: str
@@ -24,11 +25,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     message: str
     fix: str
+    aliases: tuple[str, ...] = ()
 
     @classmethod
-    def error(cls, *, rule: str, subject: str, message: str, fix: str) -> Finding:
+    def error(cls, *, rule: str, subject: str, message: str, fix: str, aliases: tuple[str, ...] = ()) -> Finding:
         """One that forbids a build."""
-        return cls(rule=rule, severity="error", subject=subject, message=message, fix=fix)
+        return cls(rule=rule, severity="error", subject=subject, message=message, fix=fix, aliases=aliases)
 
     @classmethod
     def warning(cls, *, rule: str, subject: str, message: str, fix: str) -> Finding:
@@ -50,6 +52,20 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
+
+
+def of_platforms(findings: Sequence[tuple[str, Sequence[Finding]]]) -> tuple[Finding, ...]:
+    """What is found in images for several platforms, each once: with the platforms, unless it holds for all."""
+    where: dict[Finding, list[str]] = {}
+    for platform, found in findings:
+        for each in dict.fromkeys(found):
+            where.setdefault(each, []).append(platform)
+    return tuple(
+        each
+        if len(platforms) == len(findings)
+        else msgspec.structs.replace(each, message=f"For {' and '.join(platforms)}: {each.message}")
+        for each, platforms in where.items()
+    )
 
 
 def errors_of(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -49,6 +49,7 @@ class BuildOptions(ImageOptions, total=False):
     tls_verify: bool | None
     cert_dir: str | os.PathLike[str] | None
     retries: int
+    format: str
     check: bool
 
 
@@ -64,6 +65,9 @@ class CheckOptions(TypedDict, total=False):
     bundle_libraries: bool
     sysroot: str | os.PathLike[str] | None
     platform: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
     limits: Mapping[str, int] | None
 
 
@@ -75,6 +79,7 @@ class PushOptions(TypedDict, total=False):
     tls_verify: bool | None
     cert_dir: str | os.PathLike[str] | None
     retries: int
+    format: str
     limits: Mapping[str, int] | None
 
 
@@ -100,6 +105,9 @@ class ContainerOptions(TypedDict, total=False):
     entrypoint: str | Sequence[str] | None
     platform: str | None
     pull: bool
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
     init: bool
     health_cmd: str | None
     name: str | None

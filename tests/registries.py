@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     Answer = tuple[int, dict[str, str], bytes] | str
@@ -127,11 +127,18 @@ def make_certificates(place: Path) -> None:
 class Trouble:
     """What a proxy answers instead of passing on: `when` sees method and path, and is asked for each request.
 
-    It gives the status, headers and body to answer, `"cut"` to break off in the middle of a body, or None.
+    It gives the status, headers and body to answer, `"cut"` to break off in the middle of a body, or None. `types`
+    are media types of manifests with what is answered where one is sent.
     """
 
-    def __init__(self, when: Callable[[str, str], Answer | None]) -> None:
+    def __init__(
+        self,
+        when: Callable[[str, str], Answer | None] = lambda _method, _path: None,
+        *,
+        types: Mapping[str, Answer] | None = None,
+    ) -> None:
         self.when = when
+        self.types = types or {}
         self.seen: list[tuple[str, str]] = []
 
 
@@ -155,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         trouble = self.server.trouble
         trouble.seen.append((self.command, self.path))
         answer = trouble.when(self.command, self.path)
+        if self.command == "PUT" and answer is None:
+            answer = trouble.types.get(self.headers.get("Content-Type", ""))
         if answer == "cut":
             if self.command in {"PATCH", "PUT"}:
                 self.rfile.read(1)

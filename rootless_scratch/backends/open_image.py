@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.image.references import Reference
 
 
 def read_any(
@@ -27,12 +28,7 @@ def read_any(
     ImageNotFoundError, SourceError, LimitError, UsageError, HostError, BuildError.
     """
     if is_reference(name):
-        from rootless_scratch.backends.layouts import LayoutImage
-        from rootless_scratch.image.read.reader import ImageReader
-
-        private.sweep(temporary_directory(os.environ))
-        with ImageReader(parse_reference(name), limits) as reader:
-            return LayoutImage(reader, platform).stored
+        return read_reference(parse_reference(name), platform, limits=limits)
     if platform is not None:
         refuse_local_choice(name)
     from rootless_scratch.backends.session import Session
@@ -48,6 +44,18 @@ def read_any(
                 fix=f"`rootless-scratch check {name}` judges programs; an archive is named as oci-archive:{name}.",
             ) from error
         raise
+
+
+def read_reference(
+    reference: Reference, platform: Platform | None = None, *, limits: Mapping[str, int] | None = None
+) -> StoredImage:
+    """The same of a layout or an archive."""
+    from rootless_scratch.backends.layouts import LayoutImage
+    from rootless_scratch.image.read.reader import ImageReader
+
+    private.sweep(temporary_directory(os.environ))
+    with ImageReader(reference, limits) as reader:
+        return LayoutImage(reader, platform).stored
 
 
 def refuse_local_choice(name: str) -> NoReturn:

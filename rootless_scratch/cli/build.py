@@ -9,11 +9,14 @@ import click
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
-from rootless_scratch.cli.ship_options import access_from
+from rootless_scratch.cli.piped import Programs, from_stdin, goes_to_stdout, to_stdout
+from rootless_scratch.cli.ship_options import access_from, say_pushed
 
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.ship.access import Access
 
 
 @click.command("build")
@@ -35,27 +38,63 @@ def command(
 
     DEST is `/` and the file's name unless given. The first program is the entrypoint. A program that would
     not start in an empty image is refused, with the reason and the fix.
+
+    PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
+    `/dev/stdin:DEST` says another.
     """
-    access = access_from(values)
-    spec = spec_from(values)
+    with from_stdin(values["programs"], values["tag"]) as programs:
+        access = access_from(values)
+        return _build_of(
+            spec_from({**values, "programs": programs.arguments}),
+            access,
+            programs,
+            output=output,
+            backend=backend,
+            compress=compress,
+            dry_run=dry_run,
+            check=check,
+            show=show,
+        )
+
+
+def _build_of(
+    spec: Spec,
+    access: Access,
+    programs: Programs,
+    *,
+    output: tuple[str, ...],
+    backend: str | None,
+    compress: str | None,
+    dry_run: bool,
+    check: bool,
+    show: Show,
+) -> int:
     if not (spec.names or output or dry_run):
-        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or a place with -o.")
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
     how: dict[str, Any] = {"check": check, "output": output, "backend": backend, "compress": compress}
     if dry_run:
         from rootless_scratch.cli.plans import plan_as_json
         from rootless_scratch.verbs.build import plan_spec
 
-        plans, findings = plan_spec(spec, **how)
+        files_named = [each for each in output if not goes_to_stdout(each)]
+        plans, findings = plan_spec(spec, **{**how, "output": files_named})
         _report(findings, quiet=show.quiet, forced=not check)
         shown = [plan_as_json(each.plan) for each in plans]
-        print_json({"plan": shown[0], "plans": shown, "findings": findings})
+        print_json({**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings})
         return 0
+    from msgspec.structs import replace
+
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.build import build_spec
 
     session = click.get_current_context().find_root().obj
-    with Bar(quiet=show.quiet or show.as_json) as progress:
-        image = build_spec(spec, session=session, access=access, progress=progress, **how)
+    with (
+        to_stdout(output, as_json=show.as_json) as places,
+        Bar(quiet=show.quiet or show.as_json) as progress,
+    ):
+        image = build_spec(spec, session=session, access=access, progress=progress, **{**how, "output": places})
+    written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
+    image = replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
     if show.as_json:
         print_json(
             {
@@ -77,14 +116,13 @@ def command(
         return 0
     _report(image.findings, quiet=show.quiet, forced=not check)
     if not show.quiet:
-        from rootless_scratch.image.references import is_reference
-
         for note in image.notes:
             say(f"note: {note}")
-        for written in image.outputs:
-            if not is_reference(written.ref):
-                say(f"pushed: {written.ref.partition('//')[2]} {written.digest}")
-    click.echo(image.image_id)
+        say_pushed(image.outputs)
+    if not any(map(goes_to_stdout, output)):
+        click.echo(image.image_id)
+    elif not show.quiet:
+        say(image.image_id)
     if show.verbose:
         _describe(image)
     return 0

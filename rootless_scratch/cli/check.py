@@ -14,8 +14,9 @@ from rootless_scratch.cli.output import (
     print_findings,
     print_json,
     print_verdict,
-    say,
+    say_error,
 )
+from rootless_scratch.cli.ship_options import access_from
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
@@ -34,24 +35,27 @@ def command(
 ) -> int:
     """Judge program files, or images, without building or running them.
 
-    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage. A name that is the
+    oci:DIR[:REF], oci-archive:FILE and docker-archive:FILE are images outside of local storage;
+    docker://HOST/NAME:TAG is fetched to be read. A name that is the
     path of a file is a program, any other names an image, also where a directory is called so. Exits 1 if there is
     a finding of severity `error`, or, of several subjects, one that cannot be read.
     """
     from rootless_scratch.cli.progress import Counter
     from rootless_scratch.findings import errors_of
+    from rootless_scratch.ship.access import Access
     from rootless_scratch.verbs.check import check_subjects
 
     failed = False
     answers: list[dict[str, object]] = []
-    judgements = check_subjects(subjects, **how)
+    access = access_from(how)
+    how = {name: value for name, value in how.items() if name not in Access.options}
+    judgements = check_subjects(subjects, access=access, **how)
     with Counter(total=len(subjects), quiet=show.quiet or show.as_json or len(subjects) == 1) as counter:
         for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()
             if isinstance(judgement, ScratchError):
                 failed = True
-                say(f"{subject}: {judgement.message}")
-                say(f"  fix: {judgement.fix}")
+                say_error(f"{subject}: {judgement.message}", judgement.fix)
                 answers.append({"subject": subject, "error": error_object(judgement)})
             else:
                 failed = failed or bool(errors_of(judgement.findings))

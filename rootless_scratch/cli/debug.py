@@ -9,7 +9,7 @@ import click
 
 from rootless_scratch.cli.options import click_option, verb_options
 from rootless_scratch.cli.output import Show, common_options
-from rootless_scratch.cli.run import note, run_and_tell
+from rootless_scratch.cli.run import noting, run_and_tell
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 
@@ -56,7 +56,7 @@ def command(
             terminal=script is None and os.isatty(0) and os.isatty(1),
             stdout=None if show.as_json else 1,
             stderr=None if show.as_json else 2,
-            say=None if show.quiet else note,
+            say=noting(show),
             opening=click.get_current_context().find_root().obj,
         )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rootless_scratch.cli.options import verb_options
 from rootless_scratch.cli.output import Show, colour, common_options, print_json, showable
+from rootless_scratch.cli.progress import Bar
+from rootless_scratch.cli.ship_options import access_from
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
@@ -26,14 +28,17 @@ def command(
     platform: str | None,
     limits: dict[str, int] | None,
     show: Show,
+    **values: Any,  # noqa: ANN401 - click's values of reading_options
 ) -> int:
     """Show config, layers and every file of IMAGE.
 
-    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
+    IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE or
+    docker://HOST/NAME:TAG, which is fetched to be read.
     """
     from rootless_scratch.verbs.inspect import inspect_image
 
-    stored = inspect_image(image, platform, limits=limits)
+    with Bar(quiet=show.quiet or show.as_json) as progress:
+        stored = inspect_image(image, platform, access=access_from(values), limits=limits, progress=progress)
     if show.as_json:
         print_json(
             {

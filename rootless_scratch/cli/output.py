@@ -139,18 +139,24 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         count = sum(finding.severity == "error" for finding in error.findings)
         say(f"rootless-scratch: not built: {count} error{'s' if count > 1 else ''}.")
         return
-    name = click.style("rootless-scratch:", fg="red", bold=True)
-    tell(f"{name} {showable(error.message)}")
+    is_explained = isinstance(error, EngineError) and error.explanation is not None
+    say_error(error.message, None if is_explained else error.fix)
     if isinstance(error, EngineError) and error.explanation is not None:
         print_findings([error.explanation])
-    else:
-        say(f"  fix: {error.fix}")
     if not verbose:
         return
     if isinstance(error, CommandError) and error.argv:
         say(f"  command: {error.replay()}")
     for line in error.detail.splitlines():
         say(f"  | {line}")
+
+
+def say_error(message: str, fix: str | None) -> None:
+    """Say what could not be done, and what to do, where nothing else says that: every error begins so."""
+    name = click.style("rootless-scratch:", fg="red", bold=True)
+    tell(f"{name} {showable(message)}")
+    if fix is not None:
+        say(f"  fix: {fix}")
 
 
 def on_terminal() -> bool:

@@ -28,11 +28,14 @@ def command(
     """Send IMAGE to DEST, and print the digest that it has there.
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE. DEST
-    is docker://HOST/NAME:TAG, or a place as `save` writes it. Log in with `skopeo login` or `podman login`.
+    is [docker://]HOST/NAME:TAG, or a place as `save` writes it. Log in with `skopeo login` or `podman login`.
+    The name by which exactly this image is pulled, HOST/NAME@DIGEST, is told on stderr.
     """
+    from rootless_scratch.image.references import with_transport
+
     shipped = ship(
         image,
-        (destination,),
+        (with_transport(destination),),
         compress=compress,
         access=access_from(values),
         limits=limits,
@@ -40,5 +43,5 @@ def command(
     )
     if show.verbose:
         say(f"image ID: {shipped.image_id}")
-        say(f"pushed: {shipped.outputs[0].ref}, {shipped.size} bytes in {len(shipped.layers)} layers")
+        say(f"sent: {shipped.size} bytes in {len(shipped.layers)} layers")
     return 0

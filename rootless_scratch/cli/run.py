@@ -11,6 +11,8 @@ import click
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
 from rootless_scratch.errors import UsageError
+from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.said import HostNote, is_news
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +71,7 @@ def command(
             stdout=None if show.as_json else 1,
             stderr=None if show.as_json else 2,
             forward_signals=True,
-            say=None if show.quiet else note,
+            say=noting(show),
             opening=click.get_current_context().find_root().obj,
         )
 
@@ -110,6 +112,12 @@ def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool
     return result.exit_code
 
 
-def note(sentence: str) -> None:
-    """Say a sentence that a call noted."""
-    say(f"note: {sentence}")
+def noting(show: Show) -> Callable[[str], None] | None:
+    """Who says what a call notes: what is the same for each call once until the host is booted again."""
+
+    def note(sentence: str) -> None:
+        if show.verbose or not isinstance(sentence, HostNote) or is_news(sentence, tool_environment().variables):
+            say(f"note: {sentence}")
+
+    # With JSON they stand in the answer, and nothing is taken for said that nobody may have read.
+    return None if show.quiet else (lambda sentence: say(f"note: {sentence}")) if show.as_json else note

@@ -24,6 +24,8 @@ def command(
 ) -> int:
     """Write IMAGE to files, each whole or not at all, and print the digest of its manifest.
 
+    With `-o -` (or oci-archive:-) the archive goes to stdout, and the digest to stderr.
+
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE.
     """
     from rootless_scratch.image.references import with_transports

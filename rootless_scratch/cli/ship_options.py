@@ -11,9 +11,9 @@ from rootless_scratch.cli.output import Show, print_json, say
 from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from rootless_scratch.image.finished import Shipped
+    from rootless_scratch.image.finished import Shipped, WrittenOutput
 
 
 def access_from(values: dict[str, Any]) -> Access:
@@ -32,19 +32,24 @@ def ship(
     repair: bool = False,
 ) -> Shipped:
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
+    from msgspec.structs import replace
+
+    from rootless_scratch.cli.piped import goes_to_stdout, to_stdout
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.ship import ship_image
 
-    with Bar(quiet=show.quiet or show.as_json) as progress:
+    with to_stdout(outputs, as_json=show.as_json) as places, Bar(quiet=show.quiet or show.as_json) as progress:
         shipped = ship_image(
             image,
-            outputs,
+            places,
             compress=compress,
             access=access,
             limits=limits,
             repair=repair,
             progress=progress,
         )
+    written = [replace(each, ref=ref) for each, ref in zip(shipped.outputs, outputs, strict=True)]
+    shipped = replace(shipped, outputs=tuple(written))
     if show.as_json:
         print_json(
             {
@@ -61,5 +66,15 @@ def ship(
     if not show.quiet:
         for note in shipped.notes:
             say(f"note: {note}")
-    click.echo(shipped.digest)
+        say_pushed(shipped.outputs)
+    if not any(map(goes_to_stdout, outputs)):
+        click.echo(shipped.digest)
+    elif not show.quiet:
+        say(shipped.digest)
     return shipped
+
+
+def say_pushed(outputs: Iterable[WrittenOutput]) -> None:
+    """Say the names by which exactly this is pulled from registries."""
+    for name in dict.fromkeys(output.pull for output in outputs if output.pull is not None):
+        say(f"pushed: {name}")

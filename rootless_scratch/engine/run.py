@@ -76,7 +76,7 @@ def run(
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
         call = Call(request=request, opening=begun, notes=notes)
         _, result = launch(call, partial(_attempt, call, streams), stack)
-    return msgspec.structs.replace(result, notes=tuple(notes.kept))
+    return msgspec.structs.replace(result, notes=notes.kept)
 
 
 def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Request, network: str) -> RunResult:
@@ -97,6 +97,7 @@ def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Reque
             say = partial(terminal.say, call.notes.add)
             _say_ports(container, request, say)
             result = container.follow(attached, signals=streams.signals, timeout=request.timeout, say=say)
+    result = msgspec.structs.replace(result, image=request.image)
     name = request.name or call.lease.container
     if result.container_id is not None:
         call.notes.add(f"The program runs on in the container {name}; `podman attach {name}` attaches to it.")

@@ -17,10 +17,14 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WrittenOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """An output that was written: its reference, `TRANSPORT:PATH[:REF]`, and the digest of the manifest there."""
+    """An output that was written: its reference, `TRANSPORT:PATH[:REF]`, and the digest of the manifest there.
+
+    Of one in a registry `pull` is the name that is this very image for ever: HOST/NAME@DIGEST.
+    """
 
     ref: str
     digest: str
+    pull: str | None = None
 
 
 class PlatformImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +71,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 class Shipped(msgspec.Struct, frozen=True, kw_only=True):
     """An image that was sent or saved: its ID, its layers as they lie there, and where it lies now.
 
-    `digest` is that of its manifest. `notes` tells what was tried more than once, and why.
+    `digest` is that of its manifest at the first output; a registry that refuses OCI's media types has another one
+    (`format`). `notes` tells what was tried more than once, and why.
     """
 
     image_id: str

@@ -19,6 +19,9 @@ REGISTRY = "docker"
 _REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 """OCI image-spec v1.1, annotations.md: the grammar of org.opencontainers.image.ref.name."""
 
+_HOSTED = re.compile(r"(?:localhost|(?=[^/]*[.:])[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(?::\d+)?/")
+"""What begins with the name of a host, as docker and podman tell it: a dot, a port, or localhost."""
+
 
 class Reference(Data):
     """A reference; `text` is as the user wrote it, `path` absolute, `ref` the image's name in there or None.
@@ -51,6 +54,11 @@ def parse_reference(text: str) -> Reference:
             f"{text!r} does not name a location for an image.",
             fix="Write `oci:DIR`, `oci-archive:FILE`, `docker-archive:FILE` or `docker://HOST/NAME:TAG`.",
         )
+    if path == "-":
+        raise UsageError(
+            f"{text!r} names no file.",
+            fix=f"Write `{transport}:./-` for one of that name; `build -o` and `save -o` send archives to stdout.",
+        )
     if transport == "docker-archive" and colon:
         from rootless_scratch.image.names import image_name
 
@@ -67,6 +75,31 @@ def with_transports(paths: Iterable[str]) -> tuple[str, ...]:
     """References for `save`, where a path alone is an archive that `docker load` and `podman load` read."""
     known = (*TRANSPORTS, REGISTRY)
     return tuple(path if path.partition(":")[0] in known else f"docker-archive:{path}" for path in paths)
+
+
+def is_remote(text: str) -> bool:
+    """Whether a text names an image in a registry."""
+    return text.startswith(f"{REGISTRY}://")
+
+
+def parse_remote(text: str) -> Reference:
+    """Read `docker://HOST/NAME[:TAG][@DIGEST]`, of which a digest counts alone; raises UsageError."""
+    name, at, digest = text.partition("@sha256:")
+    named = parse_reference(name)
+    if not at:
+        return named
+    if re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        raise UsageError(f"{text!r} does not end with a digest.", fix="Write NAME@sha256: and 64 digits.")
+    path = f"{named.path.rpartition(':')[0]}@sha256:{digest}"
+    return Reference(text=text, transport=REGISTRY, path=path, ref=None)
+
+
+def with_transport(text: str) -> str:
+    """The destination of a push: HOST/NAME[:TAG] is one in a registry, as for podman; all else stays."""
+    transport = text.partition(":")[0]
+    if transport in (*TRANSPORTS, REGISTRY) or not _HOSTED.match(text):
+        return text
+    return f"{REGISTRY}://{text}"
 
 
 def _registry(text: str, rest: str) -> Reference:

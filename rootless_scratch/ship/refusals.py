@@ -14,9 +14,14 @@ from rootless_scratch.troubles import trouble_in
 
 
 class Refusal(Diagnosis):
-    """What skopeo says; `passing` is what another attempt may not meet any more."""
+    """What skopeo says; `passing` is what another attempt may not meet any more.
+
+    `types` is what a manifest of other types may not meet, refused for the `reason`.
+    """
 
     passing: bool = False
+    types: bool = False
+    reason: str = ""
 
 
 _LOGIN = "Log in with `skopeo login {host}` or `podman login {host}`, or name a file of logins with --authfile."
@@ -60,6 +65,15 @@ _KNOWN = (
         "Use a newer skopeo, or push an index without such entries.",
     ),
     Refusal(
+        # The codes of distribution-spec v1.1 (TAG_INVALID: docker's registry 2.5 and older), or none of them.
+        r"(?i)uploading manifest \S+ to \S+: (?:StatusCode: \d+, [^\"]*?(?=unsupported media)|[\w ]*: (?=415))?"
+        r"(manifest invalid|tag invalid|unsupported(?: media ?type)?|415)\b",
+        "{host} rejects the manifest of {name}: {0}.",
+        "Check that it stores images under this name; use -v to see all output of skopeo.",
+        types=True,
+        reason="{0}",
+    ),
+    Refusal(
         r"unknown flag: (\S+)",
         "The skopeo of this host is too old: it does not know {0}.",
         "Use skopeo 1.9 or later.",
@@ -71,7 +85,7 @@ _KNOWN = (
     ),
     Refusal(
         r"(?<!permission )denied|403 \(?Forbidden|StatusCode: 403",
-        "{host} denies this login write access to {name}.",
+        "{host} denies this login {use} access to {name}.",
         f"Check the name, or use a login that may: {_LOGIN[0].lower()}{_LOGIN[1:]}",
     ),
     Refusal(
@@ -126,12 +140,26 @@ _KNOWN = (
     ),
 )
 
+_OF_READING = (
+    Refusal(
+        r"manifest unknown|name unknown|repository name not known"
+        r"|(?i:reading manifest \S+ in \S+: .*(404|not found))",
+        "{host} has no image {name}.",
+        "Check the name; `skopeo list-tags docker://HOST/NAME` lists the tags that are there.",
+    ),
+    Refusal(
+        r"no image found in (?:manifest list|image index) for",
+        "{name} has no image for this platform.",
+        "Name one with --platform; `skopeo inspect --raw docker://HOST/NAME:TAG` lists them.",
+    ),
+)
+
 _ASKED = re.compile(r"\b(?:Get|Head|Post|Put|Patch) \\*\"https?://([^/\"\\]+)[^\"]*\": ")
 """The host of a request that got no answer: net/http names it."""
 
 
-def judge_refusal(stderr: str, *, name: str) -> Refusal:
-    """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG."""
+def judge_refusal(stderr: str, *, name: str, is_reading: bool = False) -> Refusal:
+    """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG, or from there with `is_reading`."""
     # A proxy's login may stand in it, and what is tried again is noted.
     cause = redacted(last_cause(stderr))
     trouble = trouble_in(stderr)
@@ -141,9 +169,12 @@ def judge_refusal(stderr: str, *, name: str) -> Refusal:
     match = _ASKED.search(cause)
     host = registry if match is None else match[1]
     last = cause.rpartition(": ")[2]
-    known = diagnose(_KNOWN, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last)
+    table, use = ((*_OF_READING, *_KNOWN), "read") if is_reading else (_KNOWN, "write")
+    known = diagnose(
+        table, cause, tidy=lambda text: text.strip(' "\\:.'), host=host, name=name, last=last, use=use
+    )
     if known is None:
-        shown = f"{host} rejects the image: {cause or 'skopeo said nothing'}."
+        shown = f"{host} {'withholds' if is_reading else 'rejects'} the image: {cause or 'skopeo said nothing'}."
         return Refusal("", shown, "Use -v to see all output of skopeo.")
     return known if host == registry else _sent_on(known, registry, host)
 
@@ -156,4 +187,6 @@ def _sent_on(refusal: Refusal, registry: str, host: str) -> Refusal:
         f"{registry} redirects requests to {host}: {cause}",
         f"{refusal.fix} Whoever runs the registry can have it lead elsewhere.",
         refusal.passing,
+        refusal.types,
+        refusal.reason,
     )

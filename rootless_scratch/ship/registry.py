@@ -10,11 +10,12 @@ import hashlib
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rootless_scratch import command
 from rootless_scratch.data import Data
 from rootless_scratch.errors import RegistryError
+from rootless_scratch.ship.access import DOCKER, OCI
 from rootless_scratch.ship.refusals import judge_refusal
 
 if TYPE_CHECKING:
@@ -33,43 +34,109 @@ _IDLE = 300.0
 """Seconds without a byte: registries that copy a large layer to its place answer late."""
 
 
+class Pushed(Data):
+    """The digest that each output has there, in their order, and notes on the way."""
+
+    digests: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def push_layout(
-    source: str,
+    layout: str,
     outputs: Sequence[Reference],
     *,
     digest: str,
     access: Access,
     environment: Mapping[str, str],
     progress: Progress,
-) -> tuple[str, ...]:
-    """Copy what skopeo reads by `source`, with the `digest` of its manifest; return what was tried again, and why.
+) -> Pushed:
+    """Copy the image or index of this digest in `layout`, where it is named `staged`, to registries.
 
     skopeo works in TMPDIR of `environment`, a private directory with that layout. It writes the manifest last, so
     a tag never names a part of an image. What the registry then has under that name is asked for, and compared.
     Raises RegistryError, HostError.
     """
-    place, notes = environment["TMPDIR"], list[str]()
-    copying = ("copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE)
+    place, notes, digests = environment["TMPDIR"], list[str](), list[str]()
     for output in outputs:
-        there = f"docker://{output.path}"
         logins = reachable_logins(environment, place)
-        attempts = _Attempts(output.path, place, logins, access.retries, progress, notes)
-        progress.step(f"pushing {output.path}")
+        attempts = Attempts(output.path, place, logins, access.retries, progress, notes)
+        push = _Push(output, access, attempts)
+        digests.append(push.send(layout, digest))
+    return Pushed(tuple(digests), tuple(notes))
+
+
+class _Push(NamedTuple):
+    """One image on its way to one name."""
+
+    output: Reference
+    access: Access
+    attempts: Attempts
+
+    def send(self, layout: str, digest: str) -> str:
+        """Send it in the format that was asked for, or in the one that is taken; the digest that it has there."""
+        host = self.output.path.partition("/")[0]
+        if self.access.format == DOCKER:
+            return self._as_docker(layout, digest, cause="")
+        try:
+            self._copy(f"oci:{os.path.basename(layout)}:staged", digest)
+        except _TypesRefusedError as refused:
+            if self.access.format == OCI:
+                raise RegistryError(
+                    f"{host} refuses the media types of OCI: {refused.reason}.",
+                    fix="Leave out `--format oci`, or pass `--format docker`.",
+                    detail=refused.detail,
+                ) from refused
+            cause = f"{host} refuses the media types of OCI ({refused.reason}), so "
+        else:
+            return digest
+        try:
+            return self._as_docker(layout, digest, cause=cause)
+        except _TypesRefusedError as refused:
+            raise RegistryError(
+                f"{host} rejects the manifest of {self.output.path}, with OCI's media types and "
+                f"with docker's: {refused.reason}.",
+                fix=refused.fix,
+                detail=refused.detail,
+            ) from refused
+
+    def _as_docker(self, layout: str, digest: str, *, cause: str) -> str:
+        from rootless_scratch.ship.docker_types import in_docker_types
+
+        made = in_docker_types(layout, digest)
+        self._copy(made.source, made.digest)
+        if cause:
+            self.attempts.notes.append(
+                f"{cause}{self.output.path} has those of docker's schema 2, as with --format docker; its digest "
+                f"there is {made.digest}."
+            )
+        self.attempts.notes.extend(made.notes)
+        return made.digest
+
+    def _copy(self, source: str, digest: str) -> None:
+        output, access, attempts = self.output, self.access, self.attempts
+        there = f"docker://{output.path}"
+        attempts.progress.step(f"pushing {output.path}")
+        copying = ("copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE)
         attempts.follow(*copying, *access.flags(prefix="dest-"), source, there)
-        with open(os.path.join(place, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
+        with open(os.path.join(attempts.place, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
             _compare(file.read().strip(), digest, output)
-        progress.step(f"comparing {output.path}")
+        attempts.progress.step(f"comparing {output.path}")
         try:
             found = attempts.follow("inspect", "--raw", *access.flags(prefix=""), there)
         except RegistryError as error:
             # A login may have the right to write alone.
-            notes.append(f"What {output.path} names now could not be compared. {error.message}")
+            attempts.notes.append(f"What {output.path} names now could not be compared. {error.message}")
         else:
             _compare(f"sha256:{hashlib.sha256(found).hexdigest()}", digest, output)
-    return tuple(notes)
 
 
-class _Attempts(Data, frozen=False):
+class _TypesRefusedError(RegistryError):
+    """The registry does not take the media types of a manifest; `reason` is why."""
+
+    reason = ""
+
+
+class Attempts(Data, frozen=False):
     """Calls of skopeo about one name in a registry; what passes is tried again, `retries` times in all."""
 
     name: str
@@ -79,6 +146,9 @@ class _Attempts(Data, frozen=False):
     progress: Progress
     notes: list[str]
     wait: float = _FIRST_WAIT
+    is_reading: bool = False
+    list_refused: str = ""
+    """Why the registry has refused an index. skopeo's last word is then that it may not send another instead."""
 
     def follow(self, *arguments: str) -> bytes:
         """What skopeo prints on success; raises RegistryError."""
@@ -90,14 +160,19 @@ class _Attempts(Data, frozen=False):
                 environment=self.environment,
                 idle=_IDLE,
                 place=self.place,
-                on_stdout=self._tell if arguments[0] == "copy" else None,
+                on_stdout=self._tell if "copy" in arguments else None,
                 on_stderr=self._hear,
             )
             if done.exit_code == 0:
                 return done.stdout
             lines = done.stderr.decode("utf-8", "replace").splitlines()
             text = "\n".join(line for line in lines if " level=debug " not in line)[-command.STDERR_KEPT :].strip()
-            refusal = judge_refusal(text, name=self.name)
+            refusal = judge_refusal(self.list_refused or text, name=self.name, is_reading=self.is_reading)
+            self.list_refused = ""
+            if refusal.types:
+                types_refused = _TypesRefusedError(refusal.cause, fix=refusal.fix, detail=text)
+                types_refused.reason = refusal.reason
+                raise types_refused
             if not refusal.passing or self.retries == 0:
                 often = f" It was tried {tried} times." if tried > 1 else ""
                 raise RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=text)
@@ -109,10 +184,14 @@ class _Attempts(Data, frozen=False):
             self.wait = min(self.wait * 2, _LONGEST_WAIT)
 
     def _tell(self, line: str) -> None:
-        self.progress.step(f"pushing {self.name}: {' '.join(line.lower().split()[:2])}")
+        doing = "fetching" if self.is_reading else "pushing"
+        self.progress.step(f"{doing} {self.name}: {' '.join(line.lower().split()[:2])}")
 
     def _hear(self, line: str) -> None:
         """Raise RegistryError where the registry asks for more patience than skopeo has; say what it waits for."""
+        refused = re.search(r"msg=\"Upload of manifest list type \S+ failed: (.*)\"", line)
+        if refused is not None:
+            self.list_refused = refused[1]
         match = re.search(r"Detected 'Retry-After' header \\*\"([^\"\\]*)", line)
         seconds = 0 if match is None else _seconds(match[1])
         if seconds > _PATIENCE:

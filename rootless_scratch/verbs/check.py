@@ -6,12 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import private
+from rootless_scratch.elf.platforms import parse_platform
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, ScratchError, UsageError
-from rootless_scratch.findings import Finding, Judgement
+from rootless_scratch.findings import Judgement, of_platforms
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.arguments import text
-from rootless_scratch.image.references import is_reference
+from rootless_scratch.image.references import is_reference, is_remote, parse_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, subject_of
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.read.reader import ImageReader
+    from rootless_scratch.image.references import Reference
+    from rootless_scratch.ship.access import Access
 
 _OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."
 
@@ -33,20 +38,21 @@ def check_subject(
     platform: str | None,
     root: HostRoot | None,
     limits: Mapping[str, int] | None,
+    access: Access | None = None,
 ) -> Judgement:
     """Judge what a name, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
     if not isinstance(subject, (str, bytes, os.PathLike)):
         name = subject_of(subject)
-        check = _check_layout if is_reference(name) else _check_stored
+        check = _check_named if is_reference(name) else _check_stored
         return check(name, platform, limits)
     name = text("the subject", subject)
     if not name or "\0" in name:
         raise UsageError(
             f"{name!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
-    if isinstance(subject, str) and is_reference(name):
-        return _check_layout(name, platform, limits)
+    if isinstance(subject, str) and (is_reference(name) or is_remote(name)):
+        return _check_named(name, platform, limits, access)
     if isinstance(subject, os.PathLike) or _is_program(name):
         if platform is not None:
             raise UsageError(f"{name!r} is a program, which has one platform.", fix="Leave `--platform` out.")
@@ -114,19 +120,30 @@ def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | N
     return judge_stored(name, limits=limits)[0]
 
 
-def _check_layout(name: str, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
+def _check_named(
+    name: str, platform: str | None, limits: Mapping[str, int] | None, access: Access | None = None
+) -> Judgement:
+    if not is_remote(name):
+        return _check_layout(parse_reference(name), platform, limits)
+    from rootless_scratch.ship.fetch import fetched
+
+    wanted = None if platform is None else parse_platform(platform)
+    with fetched(name, access, platform=wanted, every=platform is None) as layout:
+        return _check_layout(layout, platform, limits)
+
+
+def _check_layout(reference: Reference, platform: str | None, limits: Mapping[str, int] | None) -> Judgement:
     from rootless_scratch.backends.layouts import LayoutImage
-    from rootless_scratch.elf.platforms import parse_platform
     from rootless_scratch.image.read.faults import validate
     from rootless_scratch.image.read.found import platforms_in
     from rootless_scratch.image.read.layer_faults import Refused
     from rootless_scratch.image.read.reader import ImageReader
-    from rootless_scratch.image.references import parse_reference
     from rootless_scratch.rules.program.files import broken_image
     from rootless_scratch.rules.program.programs import verdict
 
+    name = reference.text
     private.sweep(temporary_directory(os.environ))
-    with ImageReader(parse_reference(name), limits) as reader:
+    with ImageReader(reference, limits) as reader:
         faults = validate(reader)
         if faults:
             findings = tuple(broken_image(name, fault, is_mendable=isinstance(fault, Refused)) for fault in faults)
@@ -136,16 +153,13 @@ def _check_layout(name: str, platform: str | None, limits: Mapping[str, int] | N
         if not every:
             image = LayoutImage(reader, wanted)
             return judge_content(name, image.stored, image.program)[0]
-        found: list[Finding] = []
-        for each in every:
-            image = LayoutImage(reader, each)
-            judged = judge_content(name, image.stored, image.program)[0]
-            found += [_told_of(each, finding) for finding in judged.findings]
-        return Judgement(subject=name, verdict=verdict(found), findings=tuple(found))
+        judged = [(str(each), _judged(reader, each)) for each in every]
+        found = of_platforms(judged)
+        return Judgement(subject=name, verdict=verdict(found), findings=found)
 
 
-def _told_of(platform: Platform, finding: Finding) -> Finding:
-    import msgspec
+def _judged(reader: ImageReader, platform: Platform) -> tuple[Finding, ...]:
+    from rootless_scratch.backends.layouts import LayoutImage
 
-    message = f"For {platform}: {finding.message}"
-    return msgspec.structs.replace(finding, message=message)
+    image = LayoutImage(reader, platform)
+    return judge_content(reader.subject, image.stored, image.program)[0].findings

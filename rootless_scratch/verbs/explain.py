@@ -61,6 +61,7 @@ def explained(result: RunResult, started: Started) -> RunResult:
         return result
     import msgspec
 
+    started = started._replace(image=result.image or started.image)
     return msgspec.structs.replace(result, explanation=_why(result, started))
 
 
@@ -73,7 +74,7 @@ def explaining(started: Started) -> Iterator[None]:
         error.explanation = _why(error, started)
         raise
     except EngineError as error:
-        error.explanation = _cause(started, None)
+        error.explanation = _cause(started._replace(image=error.image or started.image), None)
         raise
 
 
@@ -110,7 +111,8 @@ def _cause(started: Started, found: Finding | None, *, suspects: Sequence[str] =
     if found.rule == "exec-format":
         # The processor that matters is the service's.
         return None if started.elsewhere else _foreign(programs)
-    return rules.get(found.rule)
+    # What was only a warning before has come true, and that is what was said.
+    return None if found.aliases else rules.get(found.rule)
 
 
 def _foreign(programs: Sequence[Program]) -> Finding | None:

@@ -18,6 +18,8 @@ _LIMITS = TEXTS.but(value=late("image.arguments:limits"), python="Mapping[str, i
 _UNLESS = FLAG.but(default=True)
 _SHOWN = FLAG.but(python="")
 
+_READING = tuple(Access.options[name] for name in ("authfile", "tls_verify", "cert_dir"))
+
 LIMIT = Option(
     "--limit NAME=VALUE",
     _LIMITS,
@@ -32,7 +34,8 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option(
             "-o, --output TRANSPORT:PATH[:REF]",
             _OUTPUTS,
-            "Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE or docker://HOST/NAME:TAG; repeatable.",
+            "Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE (`-`: stdout) or docker://HOST/NAME:TAG; "
+            "repeatable.",
         ),
         Option("--backend NAME", TEXT, "buildah or direct [default: direct with -o, else buildah]."),
         Option(
@@ -62,7 +65,8 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option(
             "-o, --output FILE|TRANSPORT:PATH[:REF]",
             _OUTPUTS,
-            "An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; repeatable.",
+            "An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; `-`: stdout; "
+            "repeatable.",
         ),
         Option(_COMPRESS, TEXT, "Layers: none, gzip[:LEVEL], zstd[:LEVEL] [default: as they are]."),
         Option("--repair", FLAG, "Repair layers that storage refuses; digests change."),
@@ -72,6 +76,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--bundle-libraries", ON, "Judge programs as `build` with this option makes them."),
         Option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host]."),
         Option(_PLATFORM, TEXT, "Platform of an index [default: all]."),
+        *_READING,
         LIMIT,
     ),
     "containerfile": (
@@ -79,7 +84,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--no-check", _UNLESS, "Print it even for an image that will not start.", called="check"),
     ),
     "verify": (LIMIT,),
-    "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), LIMIT),
+    "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), *_READING, LIMIT),
 }
 """In the order of the help."""
 
@@ -96,8 +101,8 @@ def read_options(verb: str, values: Mapping[str, object]) -> dict[str, Any]:
     """
     rows = in_python(verb)
     found = {name: each.kind.default for name, each in rows.items()} | read(rows, values, f"`{verb}`")
-    if "retries" in found:
-        found["access"] = Access(**{name: found.pop(name) for name in Access.options})
+    if "authfile" in found:
+        found["access"] = Access(**{name: found.pop(name) for name in Access.options if name in found})
     return found
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import RefusedError, UsageError
-from rootless_scratch.findings import Finding, errors_of
+from rootless_scratch.findings import errors_of, of_platforms
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rootless_scratch.findings import Finding
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
 
@@ -23,7 +25,7 @@ _ROUNDS = 3
 def plan_and_judge(
     spec: Spec, files: HostFiles | None = None, *, check: bool = True
 ) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan and all findings about it; raises RefusedError for those of severity `error` unless told not to.
+    """The plan and all findings about it; raises RefusedError for those of severity `error` unless merged not to.
 
     `files` keeps what is opened for whoever writes the image. UsageError where there are several, for several
     platforms.
@@ -52,7 +54,7 @@ def plan_all(
     from rootless_scratch.rules.image.needs import with_needed
 
     plans: list[Planned] = []
-    findings: dict[Finding, None] = {}
+    findings: list[tuple[Planned, Sequence[Finding]]] = []
     root = HostRoot(parts[0].spec.sysroot or "/", read=files.program) if parts[0].spec.bundle_libraries else None
     for part in parts:
         planned = plan(part.spec, root=root, files=files, isa_level=part.isa_level)
@@ -68,7 +70,41 @@ def plan_all(
             found = judge_plan(planned, files)
             spec = completed
         plans.append(Planned(plan=planned, platform=part.platform))
-        findings |= dict.fromkeys(found)
-    if check and errors_of(tuple(findings)):
-        raise RefusedError(tuple(findings))
-    return tuple(plans), tuple(findings)
+        findings.append((plans[-1], found))
+    merged = tuple(dict.fromkeys(findings[0][1])) if len(parts) == 1 else _of_all(findings)
+    if check and errors_of(merged):
+        raise RefusedError(merged)
+    return tuple(plans), merged
+
+
+def _of_all(findings: Sequence[tuple[Planned, Sequence[Finding]]]) -> tuple[Finding, ...]:
+    """What was found for several platforms, each once; what holds for one alone names its program's file."""
+    from collections import Counter
+
+    placed = [_by_place(planned.plan, found) for planned, found in findings]
+    times = Counter(each for found in placed for each in set(found))
+    return of_platforms(
+        [
+            (str(planned.platform), [a if times[b] == 1 else b for a, b in zip(found, by_place, strict=True)])
+            for (planned, found), by_place in zip(findings, placed, strict=True)
+        ]
+    )
+
+
+def _by_place(planned: Plan, findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that call programs by their places in the image, which are the same for each platform."""
+    from msgspec.structs import replace
+
+    texts = ("subject", "message", "fix")
+    for program in planned.programs:
+        source, place = program.facts.path, program.path
+        findings = [
+            replace(each, **{name: _called(getattr(each, name), source, place) for name in texts})
+            for each in findings
+        ]
+    return list(findings)
+
+
+def _called(text: str, source: str, place: str) -> str:
+    """The text with the whole word `source` as `place`."""
+    return re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", lambda _: place, text)

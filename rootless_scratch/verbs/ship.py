@@ -27,7 +27,7 @@ from rootless_scratch.image.references import REGISTRY, Reference, is_reference,
 from rootless_scratch.image.write.layer import parse_compression
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
-from rootless_scratch.ship.registry import push_layout
+from rootless_scratch.ship.registry import Pushed, push_layout
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
@@ -107,15 +107,16 @@ def ship_image(
             raise unwritable(error, destinations) from error
         digest = copied.image.manifest.digest
         pushed = push_layout(
-            _staged(stage), remote, digest=digest, access=access, environment=variables, progress=progress
+            stage.path, remote, digest=digest, access=access, environment=variables, progress=progress
         )
+    written = _written(outputs, digest, pushed)
     return Shipped(
         image_id=copied.image_id,
         platform=copied.platform,
         layers=copied.layers,
-        digest=digest,
-        outputs=_written(outputs, digest),
-        notes=(*notes, *copied.notes, *pushed),
+        digest=written[0].digest,
+        outputs=written,
+        notes=(*notes, *copied.notes, *pushed.notes),
     )
 
 
@@ -179,11 +180,11 @@ def build_direct(
             for name in () if len(plans) > 1 else names:
                 argv = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
                 ask_storage(argv, variables, place=os.path.dirname(stage.path))
-        notes = push_layout(
-            _staged(stage), remote, digest=image.digest, access=access, environment=variables, progress=progress
+        pushed = push_layout(
+            stage.path, remote, digest=image.digest, access=access, environment=variables, progress=progress
         )
     return msgspec.structs.replace(
-        image, outputs=_written(outputs, image.digest), notes=(*environment.notes, *notes)
+        image, outputs=_written(outputs, image.digest, pushed), notes=(*environment.notes, *pushed.notes)
     )
 
 
@@ -219,5 +220,13 @@ def _staged(stage: Reference) -> str:
     return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
 
 
-def _written(outputs: Sequence[Reference], digest: str) -> tuple[WrittenOutput, ...]:
-    return tuple(WrittenOutput(ref=output.text, digest=digest) for output in outputs)
+def _written(outputs: Sequence[Reference], digest: str, pushed: Pushed) -> tuple[WrittenOutput, ...]:
+    """What each output is by now: in a registry with the digest there, and the name that is pulled by it."""
+    there = iter(pushed.digests)
+    written = []
+    for output in outputs:
+        remote = output.transport == REGISTRY
+        its = next(there) if remote else digest
+        name = f"{output.path.rpartition(':')[0]}@{its}" if remote else None
+        written.append(WrittenOutput(ref=output.text, digest=its, pull=name))
+    return tuple(written)

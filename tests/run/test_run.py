@@ -108,8 +108,8 @@ def test_what_cannot_be_run_is_said_in_a_sentence(tools: Home, words: list[str],
         ("missing", 127, "missing is not in any directory of the image's PATH"),
         ("/plain", 126, "is in the image and cannot be executed"),
         ("/data", 126, "is in the image and cannot be executed"),
-        ("/dynamic", 1, "[needs-loader]"),
-        ("/text", 1, "[not-a-program]"),
+        ("/dynamic", 127, "[needs-loader]"),
+        ("/text", 126, "[not-a-program]"),
     ],
 )
 def test_a_program_that_cannot_start_is_explained(tools: Home, entrypoint: str, code: int, said: str) -> None:
@@ -124,7 +124,7 @@ def test_a_program_that_cannot_start_is_explained(tools: Home, entrypoint: str, 
 def test_an_explanation_is_in_the_json(tools: Home) -> None:
     make_image(tools, "loaderless", "/dynamic")
     answer = json.loads(tools.cli("run", "--json", "loaderless").stdout)
-    assert (answer["schema"], answer["exit_code"]) == (1, 1)
+    assert (answer["schema"], answer["exit_code"]) == (1, 127)
     assert answer["explanation"]["rule"] == "needs-loader"
     assert "no such file" in answer["stderr"].lower(), "runc's words, and crun's"
 
@@ -136,11 +136,27 @@ def test_an_image_is_found_by_short_name_full_name_and_id(tools: Home) -> None:
 
 
 def test_where_no_private_network_is_possible_the_default_is_none_and_that_is_said(tools: Home) -> None:
-    done = tools.cli("run", "tools", "ls", "/sys/class/net")
+    done = tools.cli("run", "-v", "tools", "ls", "/sys/class/net")
     names = done.stdout.decode().split()
     assert done.returncode == 0
     assert "lo" in names
     assert (names == ["lo"]) == ("The container has no network, because" in done.stderr.decode())
+
+
+def test_what_is_the_same_for_each_run_is_said_once_or_to_those_who_ask(lonely_tools: Home) -> None:
+    words = ("run", "tools", "true")
+    asked = lonely_tools.cli("run", "--json", *words[1:])
+    notes = [f"note: {note}" for note in json.loads(asked.stdout)["notes"]]
+    first, second, verbose = (lonely_tools.cli(*each) for each in (words, words, ("run", "-v", *words[1:])))
+    assert first.stderr.decode().splitlines() == verbose.stderr.decode().splitlines() == notes
+    assert second.stderr == b""
+    stamps = lonely_tools.path / ".local/state/rootless-scratch/said"
+    assert len(list(stamps.iterdir())) == len(notes)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    for stamp in list(stamps.iterdir()):
+        stamp.rename(stamp.with_name(stamp.name.replace(boot, "an-earlier-boot")))
+    assert lonely_tools.cli(*words).stderr == first.stderr
+    assert all(stamp.name.startswith(boot) for stamp in stamps.iterdir())
 
 
 def test_a_network_that_was_asked_for_is_given_or_refused_never_replaced(tools: Home) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tinyelf
 from containers import Home, make_image, podman, shell
 
 import rootless_scratch as rs
@@ -16,6 +17,8 @@ from rootless_scratch.errors import UsageError
 from rootless_scratch.keywords import Options
 
 pytestmark = pytest.mark.podman
+
+PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64/v8", "s390x": "linux/s390x"}
 
 
 def status(home: Home, *options: str) -> dict[str, str]:
@@ -142,6 +145,29 @@ def test_an_image_of_another_platform_is_refused(tools: Home) -> None:
     done = tools.cli("run", "--platform", f"linux/{other}", "tools", "true")
     assert done.returncode == 125
     assert f"for linux/{here}, not for linux/{other}".encode() in done.stderr
+
+
+def test_of_a_list_the_image_for_the_platform_that_is_asked_for_is_taken(
+    shared_home: Home, tmp_path: Path
+) -> None:
+    here = "aarch64" if os.uname().machine == "aarch64" else "x86_64"
+    foreign = "s390x"
+    programs = tinyelf.for_machines(tmp_path, here, foreign)
+    words = [
+        word for machine in programs for word in ("--platform", f"{PLATFORMS[machine]}={programs[machine]}:/app")
+    ]
+    done = shared_home.cli("build", "-t", "listed", *words)
+    assert done.returncode == 0, done.stderr.decode()
+    for asked in ([], ["--platform", PLATFORMS[here]]):
+        assert shared_home.cli("run", "-q", *asked, "listed").stdout == b"Hello World\n"
+    answer = shared_home.cli("run", "--json", "--platform", PLATFORMS[foreign], "listed")
+    assert answer.returncode == 126, answer.stderr.decode()
+    explanation = json.loads(answer.stdout)["explanation"]
+    assert explanation["rule"] == "exec-format"
+    assert "is built for s390x" in explanation["message"], "the image that was started is the one that is judged"
+    done = shared_home.cli("run", "--platform", "linux/riscv64", "listed")
+    assert done.returncode == 125
+    assert f"is for {PLATFORMS[here]}, {PLATFORMS[foreign]}, not for linux/riscv64" in done.stderr.decode()
 
 
 def test_a_health_check_is_known_to_podman_and_whether_it_runs_is_said(fresh_home: Home) -> None:

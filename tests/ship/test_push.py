@@ -65,6 +65,8 @@ def test_a_build_goes_to_a_registry_and_comes_back_by_its_digest_byte_for_byte(
     built = shared_home.json("build", str(program), *words, OPEN)
     assert [output["ref"] for output in built["outputs"]] == [f"{place}:1.0", f"oci:{layout}", f"{place}:latest"]
     assert {output["digest"] for output in built["outputs"]} == {built["digest"]}
+    by_digest = f"{open_registry.host}/team/hello@{built['digest']}"
+    assert [output["pull"] for output in built["outputs"]] == [by_digest, None, by_digest]
     for reference in ("1.0", "latest", built["digest"]):
         assert digest_of(open_registry.manifest("team/hello", reference)) == built["digest"]
     back = pulled(shared_home, open_registry, "team/hello", built["digest"], tmp_path / "back")
@@ -82,7 +84,8 @@ def test_an_image_that_was_only_pushed_is_that_of_a_layout_with_gzip(
     done = shared_home.cli("build", str(program), "-o", f"docker://{open_registry.host}/only/pushed", OPEN)
     written = shared_home.json("build", str(program), "-o", f"oci:{tmp_path}/layout", "--compress", "gzip")
     assert done.stdout.decode().strip() == written["image_id"]
-    assert f"pushed: {open_registry.host}/only/pushed {written['digest']}" in done.stderr.decode()
+    pull = f"{open_registry.host}/only/pushed@{written['digest']}"
+    assert f"pushed: {pull}\n" in done.stderr.decode()
     assert digest_of(open_registry.manifest("only/pushed", "latest")) == written["digest"]
 
 
@@ -231,7 +234,8 @@ def test_an_index_goes_to_a_registry_and_elsewhere_with_all_that_it_names(
     assert len(built["images"]) == 2
     place = f"docker://{open_registry.host}/team/both:1"
     pushed = shared_home.json("push", f"oci:{layout}", place, OPEN)
-    assert pushed["outputs"] == [{"ref": place, "digest": built["digest"]}]
+    pull = f"{open_registry.host}/team/both@{built['digest']}"
+    assert pushed["outputs"] == [{"ref": place, "digest": built["digest"], "pull": pull}]
     index = json.loads(open_registry.manifest("team/both", built["digest"]) or b"")
     assert {entry["digest"] for entry in index["manifests"]} == {image["digest"] for image in built["images"]}
     for image in built["images"]:

@@ -190,7 +190,7 @@ LASTING = {
     "404": (times(99, failure(404, "NAME_UNKNOWN", "no"), "POST"), "has no repository", "Create the repository"),
     "no-registry": (times(99, failure(404), "GET", "/v2/"), "is not a registry", "Check the host"),
     "413": (times(99, failure(413), "PATCH"), "rejects layers of this size", "client_max_body_size"),
-    "400": (times(99, failure(400, "MANIFEST_INVALID", "no"), "PUT", "/manifests/"), "rejects the image", "-v"),
+    "400": (times(99, failure(400, "MANIFEST_INVALID", "no"), "PUT", "/manifests/"), "rejects the manifest", "-v"),
 }
 
 

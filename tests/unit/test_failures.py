@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rootless_scratch.engine.diagnose import explaining, failures
@@ -111,7 +112,7 @@ def test_a_limit_that_a_runtime_meets_is_told_as_one(said: str, cause: str) -> N
         ),
         (
             "/app: error while loading shared libraries: libfoo.so: cannot open shared object file: No such file",
-            "library-missing",
+            "needs-libraries",
             "libfoo.so in",
         ),
     ],
@@ -121,3 +122,45 @@ def test_what_a_kernel_or_a_loader_says_of_files_that_it_cannot_load(said: str, 
     assert finding is not None
     assert finding.rule == rule
     assert word in finding.message
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("exec /app: exec format error\n", 126),
+        ("exec /app: permission denied\n", 126),
+        ("exec /app: no such file or directory\n", 127),
+        (
+            '{"msg":"exec container process `/app`: Exec format error","level":"error","time":"2026-01-01T00:00"}',
+            126,
+        ),
+        ("exec container process (missing dynamic library?) `/app`: No such file or directory", 127),
+        ("2026/01/01 00:00:00 fork/exec /app: exec format error\n", 1),
+        ("exec /app: exec format error\nexec /app: exec format error\n", 1),
+        ("sh: exec: line 1: /app: Permission denied\n", 1),
+    ],
+)
+def test_what_the_runtime_could_not_execute_ends_as_podman_run_has_it(said: str, code: int) -> None:
+    words = said.encode()
+    assert explaining.exit_code_of(1, wrote=len(words), output=words) == code
+    assert explaining.exit_code_of(3, wrote=len(words), output=words) == 3
+    assert explaining.exit_code_of(1, wrote=len(words) + 1, output=words) == 1, "the program was there"
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "after"),
+    [
+        ("exec /app: no such file or directory", "needs-loader", "loader-missing"),
+        ("/a: error while loading shared libraries: x.so: cannot open", "needs-libraries", "library-missing"),
+        ("/a: /lib/libc.so.6: version `GLIBC_2.38' not found", "library-version-missing", "library-version"),
+        ("Fatal glibc error: CPU does not support x86-64-v3", "needs-processor", "processor-too-old"),
+        ("FATAL: kernel too old", "needs-kernel", "kernel-too-old"),
+    ],
+)
+def test_a_cause_has_the_id_that_check_gives_it_and_keeps_that_of_a_run(
+    said: str, before: str, after: str
+) -> None:
+    finding = explaining.explain(127, wrote=len(said), output=said.encode())
+    assert finding is not None
+    assert msgspec.to_builtins(finding)["rule"] == before
+    assert msgspec.to_builtins(finding)["aliases"] == (after,)

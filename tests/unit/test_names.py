@@ -12,6 +12,7 @@ from rootless_scratch.errors import SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.paths import image_path
+from rootless_scratch.image.references import with_transport
 
 COMPONENT = r"[a-z0-9]{1,6}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}"
 FIRST = r"[a-z0-9]{1,6}((_|__|-{1,3})[a-z0-9]{1,6}){0,2}"
@@ -194,3 +195,25 @@ def test_other_capabilities_are_refused_with_their_notation_or_their_manual(text
     with pytest.raises(SpecError) as caught:
         encode_capabilities(text)
     assert "cap_from_text(3)" in caught.value.fix or "capabilities(7)" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("registry.example.com/shop/server:1", "docker://registry.example.com/shop/server:1"),
+        ("localhost/hello", "docker://localhost/hello"),
+        ("localhost:5000/hello:1", "docker://localhost:5000/hello:1"),
+        ("registry:5000/hello", "docker://registry:5000/hello"),
+        ("[::1]:5000/hello", "docker://[::1]:5000/hello"),
+        ("docker://registry.example.com/hello", "docker://registry.example.com/hello"),
+        ("oci:layout", "oci:layout"),
+        ("oci-archive:a.b/image.tar", "oci-archive:a.b/image.tar"),
+        ("shop/server:1", "shop/server:1"),
+        ("server.tar", "server.tar"),
+        ("./image/server.tar", "./image/server.tar"),
+        ("../server.tar", "../server.tar"),
+        ("/srv/a.b/server.tar", "/srv/a.b/server.tar"),
+    ],
+)
+def test_a_push_goes_to_a_registry_only_where_one_is_named(word: str, meant: str) -> None:
+    assert with_transport(word) == meant

@@ -254,7 +254,35 @@ def test_an_archive_for_docker_cannot_hold_an_index(
 def test_a_dry_run_shows_the_plan_of_every_platform(shared_home: Home, programs: dict[str, str]) -> None:
     shown = shared_home.json("build", programs["aarch64"], programs["x86_64"], "--dry-run")
     assert [plan["platform"] for plan in shown["plans"]] == ["linux/amd64", "linux/arm64/v8"]
-    assert shown["plan"] == shown["plans"][0]
+    assert "plan" not in shown, "each is printed once"
+
+
+def warned(home: Home, tmp_path: Path, **imports: str) -> list[str]:
+    """The warnings of a build of programs that import these functions, by their machine."""
+    words = [
+        put(
+            tmp_path / machine / "app",
+            tinyelf.elf(machine=machine, imports=[name], interpreter="/lib/ld.so.1", needed=["libc.so.6"]),
+        )
+        for machine, name in imports.items()
+    ]
+    done = home.cli("build", *words, "-o", f"oci:{tmp_path}/warned", "--no-check")
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stderr.decode().splitlines() if line.startswith("warning:")]
+
+
+def test_a_warning_that_holds_for_every_platform_is_said_once(shared_home: Home, tmp_path: Path) -> None:
+    (warning,) = warned(shared_home, tmp_path, x86_64="mkstemp", aarch64="mkstemp")
+    assert warning.endswith("[needs-tmp]")
+    assert warning.startswith("warning: /app ")
+    judged = json.loads(shared_home.cli("check", f"oci:{tmp_path}/warned", "--json").stdout)
+    said = [f"warning: {finding['message']} [needs-tmp]" for finding in judged["findings"]]
+    assert said.count(warning) == 1
+
+
+def test_a_warning_that_holds_for_one_platform_names_it(shared_home: Home, tmp_path: Path) -> None:
+    (warning,) = warned(shared_home, tmp_path, x86_64="mkstemp", aarch64="abs")
+    assert warning.startswith(f"warning: For linux/amd64: {tmp_path}/x86_64/app ")
 
 
 def test_libraries_are_bundled_for_each_platform_or_the_build_is_refused(tmp_path: Path) -> None:

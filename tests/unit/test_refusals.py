@@ -7,6 +7,7 @@ import pytest
 from rootless_scratch.ship.refusals import judge_refusal
 
 PING = "trying to reuse blob sha256:429500 at destination: pinging container registry localhost:5000: "
+PUT = "writing manifest: uploading manifest 1 to localhost:5000/a/b"
 GET = 'Get \\"http://localhost:5000/v2/\\": '
 
 
@@ -38,6 +39,12 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
             "loses fields such as artifactType",
             False,
         ),
+        (f"{PUT}: StatusCode: 415, <html>", "rejects the manifest of localhost:5000/a/b:1: 415.", False),
+        (f"{PUT}: received unexpected HTTP status: 415 Unsupported Media Type", ": 415.", False),
+        (f"{PUT}: StatusCode: 400, unsupported media type", ": unsupported media type.", False),
+        (f"copying image 1/2 from manifest list: {PUT}: manifest invalid: x", ": manifest invalid.", False),
+        (f"{PUT}: StatusCode: 400, <html>", "rejects the image: ", False),
+        (f"{PUT}: denied: unsupported", "denies this login write access", False),
         ("mkdir /somewhere: permission denied", "permission denied", False),
         ("something else happened", "rejects the image: something else happened.", False),
         ("", "skopeo said nothing", False),

@@ -170,7 +170,10 @@ def suite(stage: Stage, text: str) -> None:
 
 
 def workflow(stage: Stage, text: str) -> None:
-    commands = re.findall(r"^ +- run: (.+)$", text, re.MULTILINE)
+    assert text.index("\non: ") < text.index("actions/checkout@") < text.index("- run: "), "it is a whole file"
+    install, *commands = re.findall(r"^ +- run: (.+)$", text, re.MULTILINE)
+    # What is there is this checkout, installed already.
+    assert install == "pipx install ./rootless-scratch"
     assert [stage.run(command).stdout for command in commands][-1] == b"Hello World\n"
 
 

@@ -1,6 +1,6 @@
 """The images that the service knows: whether one is there and right, pulled only where that was asked for.
 
-Near names are asked by podman-py: where a name was mistyped, time is no matter.
+Near names are request by podman-py: where a name was mistyped, time is no matter.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch import command
+from rootless_scratch.elf.platforms import Platform, chosen_platform
 from rootless_scratch.engine.api.http import quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
 from rootless_scratch.image.names import near_names
 
 if TYPE_CHECKING:
-    from rootless_scratch.elf.platforms import Platform
+    from collections.abc import Mapping, Sequence
+
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.request.request import Request
 
@@ -44,8 +47,7 @@ def config_of(client: Client, image: str) -> dict[str, Any] | None:
 
 def is_image(found: dict[str, Any], *, image_id: str, digest: str) -> bool:
     """Whether what `config_of` answers is this image, by its ID and a digest that podman notes of its manifest."""
-    noted = {str(each).rpartition("@")[2] for each in (found.get("Digest"), *(found.get("RepoDigests") or ()))}
-    return found.get("Id") == image_id and digest in noted
+    return found.get("Id") == image_id and digest in _digests(found)
 
 
 def load(client: Client, path: str) -> None:
@@ -56,28 +58,89 @@ def load(client: Client, path: str) -> None:
     response.expect("podman does not load our image", fix=fix)
 
 
-def provide(client: Client, request: Request) -> None:
-    """Pull the image where `--pull` asks for it and storage lacks it; see that it is of the platform asked for.
+def provide(client: Client, request: Request, variables: Mapping[str, str]) -> str:
+    """The image to run, pulled where `--pull` asks for it and storage lacks it; of a list, the ID of its member.
 
-    Raises ImageNotFoundError, EngineError.
+    `variables` are the environment of tools. Raises ImageNotFoundError where it is not of the platform that was
+    asked for, EngineError.
+    """
+    try:
+        found = _stored(client, request)
+    except ImageNotFoundError:
+        if not request.pull:
+            raise
+        found = None
+    if found is None and request.pull:
+        if request.authfile is None and request.cert_dir is None:
+            _pull(client, request)
+        else:
+            _pull_here(request, variables)
+        found = _stored(client, request)
+    return found or request.image
+
+
+def _stored(client: Client, request: Request) -> str | None:
+    """The word for the image in local storage; None where there is none. Raises ImageNotFoundError as `provide`.
+
+    podman before 5 takes this host's member of a list, whatever platform its API is asked for.
     """
     found = config_of(client, request.image)
-    if request.pull and (found is None or not _fits(found, request.platform)):
-        _pull(client, request)
-        found = config_of(client, request.image)
-    if found is not None and not _fits(found, request.platform):
-        here = "/".join(filter(None, (found.get("Os"), found.get("Architecture"), found.get("Variant"))))
-        raise ImageNotFoundError(
-            f"The image {request.image!r} in local storage is for {here}, not for {request.platform}.",
-            fix="Build it of programs for that platform, pull it with --pull, or leave out --platform.",
-        )
+    if found is None or request.platform is None:
+        return None if found is None else request.image
+    members = _members(client, request.image)
+    if not members:
+        there = _platform_of(found)
+        if _fits(there, request.platform):
+            return request.image
+        raise _of_another(request, [there])
+    platforms = [platform for platform, _ in members]
+    at = chosen_platform(platforms, request.platform)
+    if at is None:
+        raise _of_another(request, platforms)
+    stored = client.call("GET", "/images/json?all=true") or ()
+    return next((str(image["Id"]) for image in stored if members[at][1] in _digests(image)), None)
 
 
-def _fits(found: dict[str, Any], platform: Platform | None) -> bool:
-    if platform is None:
-        return True
-    same = (found.get("Os"), found.get("Architecture")) == (platform.os, platform.architecture)
-    return same and platform.variant in (None, found.get("Variant") or "")
+def _of_another(request: Request, platforms: Sequence[Platform]) -> ImageNotFoundError:
+    here = ", ".join(dict.fromkeys(map(str, platforms)))
+    return ImageNotFoundError(
+        f"The image {request.image!r} in local storage is for {here}, not for {request.platform}.",
+        fix="Build it of programs for that platform, pull it with --pull, or leave out --platform.",
+    )
+
+
+def _members(client: Client, name: str) -> list[tuple[Platform, str]]:
+    """Platform and digest of each image of a list in local storage; none where the name is an image's.
+
+    Asked for the list of an image, or of a name that it does not know, podman would go to a registry.
+    """
+    if not client.request("GET", f"/manifests/{quoted(name)}/exists").ok:
+        return []
+    listed = client.call("GET", f"/manifests/{quoted(name)}/json").get("manifests") or ()
+    return [(_listed(each.get("platform") or {}), str(each.get("digest"))) for each in listed]
+
+
+def _listed(platform: dict[str, Any]) -> Platform:
+    return Platform(
+        os=str(platform.get("os") or ""),
+        architecture=str(platform.get("architecture") or ""),
+        variant=str(platform["variant"]) if platform.get("variant") else None,
+    )
+
+
+def _platform_of(found: dict[str, Any]) -> Platform:
+    return _listed({key.lower(): found.get(key) for key in ("Os", "Architecture", "Variant")})
+
+
+def _digests(found: dict[str, Any]) -> set[str]:
+    """The digests that podman notes of an image's manifest."""
+    return {str(each).rpartition("@")[2] for each in (found.get("Digest"), *(found.get("RepoDigests") or ()))}
+
+
+def _fits(there: Platform, wanted: Platform) -> bool:
+    # podman before 5 does not tell the variant of an image.
+    same = (there.os, there.architecture) == (wanted.os, wanted.architecture)
+    return same and (None in (there.variant, wanted.variant) or there.variant == wanted.variant)
 
 
 def _pull(client: Client, request: Request) -> None:
@@ -86,6 +149,8 @@ def _pull(client: Client, request: Request) -> None:
         of = request.platform
         for name, value in (("OS", of.os), ("Arch", of.architecture), ("Variant", of.variant)):
             target += f"&{name}={quoted(value)}" if value else ""
+    if request.tls_verify is not None:
+        target += f"&tlsVerify={str(request.tls_verify).lower()}"
     response = client.request("POST", target, patience=_PULL_PATIENCE)
     # Once the download has begun, errors come in the stream, below the status 200.
     problem = None if response.ok else response.refusal()
@@ -96,7 +161,24 @@ def _pull(client: Client, request: Request) -> None:
             continue
         problem = report.get("error") or problem
     if problem:
-        raise EngineError(
-            f"The image {request.image!r} could not be pulled: {problem.strip().rstrip('.')}.",
-            fix="Check the name and the network; `podman login` where the registry asks for an account.",
-        )
+        raise _not_pulled(request, problem)
+
+
+def _pull_here(request: Request, variables: Mapping[str, str]) -> None:
+    """Pull by podman itself: its API takes neither a file of logins nor certificates."""
+    named = (("--authfile", request.authfile), ("--cert-dir", request.cert_dir), ("--platform", request.platform))
+    options = [f"{option}={value}" for option, value in named if value is not None]
+    if request.tls_verify is not None:
+        options.append(f"--tls-verify={str(request.tls_verify).lower()}")
+    argv = ["podman", "pull", "--quiet", *options, "--", request.image]
+    done = command.follow(argv, environment=variables, idle=_PULL_PATIENCE)
+    if done.exit_code != 0:
+        raise _not_pulled(request, command.last_cause(done.stderr.decode("utf-8", "replace")))
+
+
+def _not_pulled(request: Request, problem: str) -> EngineError:
+    return EngineError(
+        f"The image {request.image!r} could not be pulled: {problem.strip().rstrip('.')}.",
+        fix="Check the name and the network; `podman login` where the registry asks for an account, --authfile, "
+        "--cert-dir and --tls-verify where it has its own.",
+    )

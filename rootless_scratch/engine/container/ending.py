@@ -20,7 +20,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     each thing that was chosen because something else does not work on this host. `container_id` names a container
     that stays: kept, or detached, where the exit code is 0 and nobody has seen its end. `last_words` is the end of
     stderr (4096 bytes at most) also where it was streamed, of the terminal where there was one; `ends_mid_line`
-    says that the output does not end with a line's end, `out_of_memory` that a memory limit was its end.
+    says that the output does not end with the end of a line, `out_of_memory` that a memory limit was its end.
+    `image` is what was started: of a list, with `platform`, the ID of its member.
     """
 
     exit_code: int
@@ -33,3 +34,4 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     last_words: bytes = b""
     ends_mid_line: bool = False
     out_of_memory: bool = False
+    image: str | None = None

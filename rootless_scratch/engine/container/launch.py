@@ -14,10 +14,11 @@ import msgspec
 
 from rootless_scratch import private
 from rootless_scratch.engine.container.lease import local_engine
-from rootless_scratch.errors import HostError
+from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.environment import has_service_manager, temporary_directory
+from rootless_scratch.host.said import HostNote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,19 +35,20 @@ _T = TypeVar("_T")
 class Notes:
     """Sentences for the user: kept for the result, and said from the moment that the container is ready.
 
-    Before that an error may come, beside which they would only distract.
+    Before that an error may come, beside which they would only distract. Whoever says them may tell by HostNote
+    which are the same for each call.
     """
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
-        self.kept: list[str] = []
+        self._kept: list[str] = []
         self._say = say
         self._ready = False
 
     def add(self, sentence: str) -> None:
         """Note it, once however often it is found on the way."""
-        if sentence in self.kept:
+        if sentence in self._kept:
             return
-        self.kept.append(sentence)
+        self._kept.append(sentence)
         if self._ready and self._say is not None:
             self._say(sentence)
 
@@ -54,8 +56,13 @@ class Notes:
         """From now on each is said at once, and those that are kept now."""
         self._ready = True
         if self._say is not None:
-            for sentence in self.kept:
+            for sentence in self._kept:
                 self._say(sentence)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """All of them, as plain strings."""
+        return tuple(map(str, self._kept))
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +167,9 @@ def _launch_on(
             )
             request = request.but(user="0", userns=call.request.userns)
             made = _with_network(container, call, request, service, attempt)
+        except EngineError as error:
+            error.image = request.image
+            raise
         stack.push(own.pop_all())
     return container, made
 
@@ -170,7 +180,7 @@ def _prepared(call: Call, service: Service) -> Request:
     if request.pull or request.platform is not None:
         from rootless_scratch.engine.api.images import provide
 
-        provide(service.client, request)
+        request = request.but(image=provide(service.client, request, call.variables))
     if request.replace and request.name is not None:
         from rootless_scratch.engine.container.removal import remove_container
 
@@ -215,7 +225,7 @@ def _with_network(
             container.remove()
     if request.ports:
         raise NetworkMissingError(f"{problem}, so no port can be published")
-    call.notes.add(f"The container has no network, because {problem}.")
+    call.notes.add(HostNote(f"The container has no network, because {problem}."))
     return attempt(container, request, "none")
 
 

@@ -237,7 +237,7 @@ class Lifecycle:
         wrote = output.stdout.size + output.stderr.size
         tail = output.stderr.tail if output.framed else output.stdout.tail
         return RunResult(
-            exit_code=TIMED_OUT if watch.timed_out else code,
+            exit_code=TIMED_OUT if watch.timed_out else explaining.exit_code_of(code, wrote=wrote, output=tail),
             timed_out=watch.timed_out,
             stdout=bytes(output.stdout.captured),
             stderr=bytes(output.stderr.captured),

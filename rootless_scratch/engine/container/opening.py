@@ -20,6 +20,7 @@ from rootless_scratch.engine.service.local import (
 from rootless_scratch.errors import CommandError
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.said import HostNote
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Opening:
         """Start a service of our own, with a runtime that works here, and note it in the lease."""
         choice = choose_runtime()
         if choice.name is not None:
-            self.notes.append(f"The runtime is {choice.name}, because {choice.reason}.")
+            self.notes.append(HostNote(f"The runtime is {choice.name}, because {choice.reason}."))
         self.starting = Starting(self.variables, runtime=choice.name)
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting

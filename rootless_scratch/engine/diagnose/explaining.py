@@ -13,12 +13,21 @@ from rootless_scratch.diagnosis import Symptom, diagnose
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
 
+CANNOT_INVOKE, NOT_FOUND = 126, 127
+
 _EXEC = re.compile(
     r"exec (?:container process )?(?:\(missing dynamic library\?\) )?[`\"]?(?P<path>/[^`\"]*?)[`\"]?: "
     r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted"
     r"|too many levels of symbolic links|accessing a corrupted shared library|input/output error)",
     re.IGNORECASE,
 )
+
+_BY_RUNTIME = re.compile(
+    r"exec /[^:\n]*: (?P<runc>[a-z /]+)"
+    r'|(?:\{"msg":")?exec container process (?:\(missing dynamic library\?\) )?`/[^`\n]*`: (?P<crun>[A-Za-z /]+)'
+    r'(?:"[^\n]*\})?'
+)
+"""All that a runtime says, which ends with 1 then; a program that starts others may say less or more."""
 
 _ROOM_FOR_EXEC = 4096
 """A runtime's own last words are one line; a program that wrote more than this had been started."""
@@ -48,21 +57,24 @@ _LOADERS = (
         r"|Error loading shared library (?P<musl>[^:\n]+): No such file",
         "The program's loader does not find {library}{musl} in the image.",
         f"{_STATIC}, or the image with {_BUNDLED}, and `--include-library NAME` for what it opens itself.",
-        rule="library-missing",
+        rule="needs-libraries",
+        alias="library-missing",
         subject="{path}{musl}",
     ),
     Symptom(
         r"^([^\n:]+): [^\n:]+: version `([^'\n]+)' not found",
         "The libraries in the image do not have the version {1}, which the program was linked against.",
         _OTHER_SYSTEM,
-        rule="library-version",
+        rule="library-version-missing",
+        alias="library-version",
         subject="{0}",
     ),
     Symptom(
         r"^Error relocating ([^\n:]+): ([^\n:]+): symbol not found",
         "The libraries in the image do not have the function {1}, which the program was linked against.",
         _OTHER_SYSTEM,
-        rule="library-version",
+        rule="library-version-missing",
+        alias="library-version",
         subject="{0}",
     ),
     Symptom(
@@ -70,21 +82,24 @@ _LOADERS = (
         r"|This program can only be run on ([^\n]+? )processors with (v\d) microarchitecture support",
         _OLD_PROCESSOR + "{0}{1}.",
         _OLDER_LEVEL,
-        rule="processor-too-old",
+        rule="needs-processor",
+        alias="processor-too-old",
         subject="processor",
     ),
     Symptom(
         r"CPU ISA level is lower than required",
         _OLD_PROCESSOR + "that it was built for.",
         _OLDER_LEVEL,
-        rule="processor-too-old",
+        rule="needs-processor",
+        alias="processor-too-old",
         subject="processor",
     ),
     Symptom(
         r"FATAL: kernel too old",
         "The program's C library was built for a newer kernel than this host's.",
         "Build it on an older system, or statically with musl.",
-        rule="kernel-too-old",
+        rule="needs-kernel",
+        alias="kernel-too-old",
         subject="kernel",
     ),
 )
@@ -94,7 +109,8 @@ _EXPLANATIONS = (
         "no such file or directory",
         "{path} is in the image; the loader that it names is not (for a script: its interpreter).",
         f"{_STATIC}, or the image with {_BUNDLED}; `rootless-scratch check` on it names the loader.",
-        rule="loader-missing",
+        rule="needs-loader",
+        alias="loader-missing",
         subject="{path}",
     ),
     Symptom(
@@ -134,6 +150,16 @@ _EXPLANATIONS = (
     ),
 )
 """What execve(2) said."""
+
+
+def exit_code_of(exit_code: int, *, wrote: int, output: bytes) -> int:
+    """The exit code of a program; 126 or 127 where the runtime could not execute it, as `podman run` has them."""
+    match = None
+    if exit_code == 1 and wrote == len(output) <= _ROOM_FOR_EXEC:
+        match = _BY_RUNTIME.fullmatch(output.decode("utf-8", "replace").strip())
+    if match is None:
+        return exit_code
+    return NOT_FOUND if "no such file" in (match["runc"] or match["crun"]).lower() else CANNOT_INVOKE
 
 
 def explain(exit_code: int, *, wrote: int, output: bytes) -> Finding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,24 @@ def _check(request: Request) -> None:
         )
     if request.workdir is not None and not request.workdir.startswith("/"):
         raise UsageError(f"--workdir {request.workdir!r} is not an absolute path.", fix="Begin it with `/`.")
+    _check_pull(request)
     _check_places(request)
     _check_strings(request)
+
+
+def _check_pull(request: Request) -> None:
+    access = {"--authfile": request.authfile, "--tls-verify": request.tls_verify, "--cert-dir": request.cert_dir}
+    present = [option for option, value in access.items() if value is not None]
+    if present and not request.pull:
+        raise UsageError(f"{present[0]} is about a registry, and nothing is pulled.", fix="Add --pull.")
+    for option, path in (("--authfile", request.authfile), ("--cert-dir", request.cert_dir)):
+        if path is not None and not os.access(path, os.R_OK):
+            raise UsageError(f"{option} {path!r} cannot be read.", fix="Check the path, and who may read it.")
+    if request.destination is not None and (request.authfile is not None or request.cert_dir is not None):
+        raise UsageError(
+            f"{present[0]} names files of this host, and another podman pulls by those of its own.",
+            fix="Use `podman login` and /etc/containers/certs.d over there.",
+        )
 
 
 def _check_places(request: Request) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rootless_scratch.data import Value
-from rootless_scratch.image.kinds import FILE, ON, PAIRS, TEXT, TEXTS, Table, each, late, option, parsed
+from rootless_scratch.image.kinds import FILE, FLAG, ON, PAIRS, TEXT, TEXTS, Table, each, late, option, parsed
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _of_all(parse: str) -> Callable[[str, Any], Any]:
 _ENV = PAIRS.but(from_flag=_of_all("parse_env"))
 _LABELS = PAIRS.but(from_flag=_of_all("parse_labels"))
 _USER = parsed("engine.request.values:parse_user").but(python="int | str | None")
+_BOOL = FLAG.but(python="bool | None", type=bool, default=None)
 _PLATFORM = parsed("elf.platforms:parse_platform")
 _ENTRYPOINT = TEXT.but(value=late("engine.request.values:parse_entrypoint"), python="str | Sequence[str] | None")
 _HEALTH_CMD = TEXT.but(value=late("engine.request.values:parse_health_cmd"))
@@ -112,8 +113,17 @@ class Request(Table):
     entrypoint: tuple[str, ...] | None = option(
         "--entrypoint PATH|JSON", _ENTRYPOINT, "Override the image's entrypoint."
     )
-    platform: Platform | None = option("--platform OS/ARCH", _PLATFORM, "Refuse an image of another platform.")
+    platform: Platform | None = option(
+        "--platform OS/ARCH", _PLATFORM, "Platform of the image, of a list its member."
+    )
     pull: bool = option("--pull", ON, "Pull the image if local storage lacks it.")
+    authfile: str | None = option("--authfile FILE", FILE, "For --pull: registry credentials [default: podman's].")
+    tls_verify: bool | None = option(
+        "--tls-verify BOOL", _BOOL, "For --pull: require TLS [default: as registries.conf says, else true]."
+    )
+    cert_dir: str | None = option(
+        "--cert-dir DIR", FILE, "For --pull: also trust the certificate authorities in DIR/*.crt."
+    )
     init: bool = option("--init", ON, "Run an init process that reaps zombies.")
     health_cmd: tuple[str, ...] | None = option(
         "--health-cmd COMMAND", _HEALTH_CMD, "Health check command, run without a shell."
