@@ -30,6 +30,7 @@ class ImageOptions(ConfigOptions, total=False):
 
     platforms: Mapping[str, str | os.PathLike[str]] | None
     copy: Iterable[str]
+    exclude: Iterable[str]
     mkdir: Iterable[str]
     symlink: Iterable[str]
     essentials: Iterable[str]

@@ -141,11 +141,13 @@ def scratch(
     bundle_libraries: bool = False,
     include_libraries: Iterable[str] = (),
     sysroot: StrPath | None = None,
+    exclude: Iterable[str] = (),
     check: bool = True,
 ) -> Root:
     """An empty root file system, to be filled within a `with` block and built at its end; see `Root`.
 
-    With `bundle_libraries` the loaders and libraries of its programs come along; see `build`.
+    With `bundle_libraries` the loaders and libraries of its programs come along, and `exclude` says what copied
+    directories leave out; see `build`.
     """
     if not (tag or output):
         raise UsageError("The image has neither a name nor an output.", fix="Give tag='NAME' or output='oci:DIR'.")
@@ -156,6 +158,7 @@ def scratch(
                 "bundle_libraries": bundle_libraries,
                 "include_libraries": include_libraries,
                 "sysroot": sysroot,
+                "exclude": exclude,
             }
         ),
         **read_options("build", {"output": output, "backend": backend, "compress": compress, "check": check}),

@@ -42,11 +42,11 @@ class HostFiles:
     descriptors that this process may have, other files while half of that is free. Half of all are left to others:
     what has a number beyond is not kept, and nothing once there are none. Whatever finds no room is opened again
     when it is read or copied again; without `keep` that is everything. `kept` has the descriptors, `copied` the
-    entries of copies that were looked at.
+    entries of copies that were looked at, by the patterns that leave some out.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
-        self.copied: dict[Copy, tuple[Entry, ...]] = {}
+        self.copied: dict[tuple[Copy, tuple[str, ...]], tuple[Entry, ...]] = {}
         limit = os.sysconf("SC_OPEN_MAX")
         self._room = min(_KEPT, limit // 4) if keep else 0
         # The kernel gives the least number that is free, so a high one tells that many are in use: open(2).

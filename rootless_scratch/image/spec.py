@@ -83,6 +83,7 @@ class Spec(Table):
 
     With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
     or paths) as well; they are looked for in `sysroot`, by default the host.
+    `exclude` are patterns of what copied directories leave out (image/exclusions.py).
     `platforms` are programs for one platform each (`linux/arm64`), for an image each (image/plan/split.py).
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
@@ -129,6 +130,11 @@ class Spec(Table):
         "--copy SRC:DST[:mode=,uid=,gid=,cap=]",
         each("image.syntax:parse_copy").but(python=_ANY),
         "Add a file, or what a directory holds.",
+    )
+    exclude: tuple[str, ...] = option(
+        "--exclude PATTERN",
+        each("image.syntax:parse_pattern").but(python=_ANY),
+        "Leave out of copied directories what matches, as .containerignore and .dockerignore do; repeatable.",
     )
     directories: tuple[NewDirectory, ...] = option(
         "--mkdir PATH[:mode=,uid=,gid=]",

@@ -123,6 +123,13 @@ def parse_symlink(text: str) -> NewSymlink:
     return NewSymlink(path="/" + rest, target=target)
 
 
+def parse_pattern(text: str) -> str:
+    """Read a pattern of what a copied directory leaves out; raises UsageError."""
+    from rootless_scratch.image.exclusions import require_pattern
+
+    return require_pattern(text)
+
+
 def essentials_of(name: str, value: object) -> tuple[Essential, ...]:
     """All essentials of one value or of several; raises UsageError."""
     values = (value,) if isinstance(value, str) else texts(name, value)

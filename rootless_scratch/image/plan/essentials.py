@@ -15,7 +15,7 @@ from rootless_scratch.errors import SourceError, SpecError
 from rootless_scratch.host.packages import install_advice
 from rootless_scratch.image.plan import certificates
 from rootless_scratch.image.plan.accounts import account_files
-from rootless_scratch.image.plan.entries import copied_entries
+from rootless_scratch.image.plan.copies import copied_entries
 from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, Essential
 from rootless_scratch.image.syntax import require_values

@@ -14,13 +14,8 @@ from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
-from rootless_scratch.image.plan.entries import (
-    copied_entries,
-    directory_entry,
-    program_entry,
-    symlink_entry,
-    with_directories,
-)
+from rootless_scratch.image.plan.copies import copied_entries, require_copies
+from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
 from rootless_scratch.image.rootfs import Entry, File, Rootfs, make_rootfs
 from rootless_scratch.image.syntax import ESSENTIALS
@@ -100,10 +95,11 @@ def plan(
         entries.append(entry)
         programs[entry.path] = Program(path=entry.path, facts=facts)
     for copy in spec.copies:
-        entries.extend(copied_entries(copy, files))
+        entries.extend(copied_entries(copy, files, spec.exclude))
     entries.extend(symlink_entry(new) for new in spec.symlinks)
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
+    require_copies(spec)
     config = runtime_config(spec, entries[0].path if spec.programs else None)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     covered: tuple[tuple[str, str], ...] = ()

@@ -14,7 +14,7 @@ from rootless_scratch.elf.searching import TRIPLETS
 from rootless_scratch.errors import ElfError, SourceError, UsageError
 from rootless_scratch.host.packages import install_command
 from rootless_scratch.image.envline import env_line
-from rootless_scratch.image.plan.entries import copied_entries
+from rootless_scratch.image.plan.copies import copied_entries
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential

@@ -1,0 +1,179 @@
+"""What a copied directory leaves out, by the rules of docker's and podman's .dockerignore.
+
+Libraries for ignore files (pathspec) follow git, which differs: there a name without a slash counts at any depth,
+and nothing comes back from below a directory that is left out. Here every pattern begins at the copied directory,
+one that matches a directory matches all below it, and the last that matches counts (docs.docker.com, "dockerignore
+file"; github.com/moby/patternmatcher).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from rootless_scratch.data import Data
+from rootless_scratch.elf.program import unreadable
+from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.image.host_files import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+IGNORE_FILES = (".containerignore", ".dockerignore")
+"""The first that a copied directory has is read."""
+
+_SIZE_MAX = 1 << 20
+_SPECIAL = re.compile(r"[*?\[\]\\]")
+_ONE = r"(?:\\.|[^\\\]\-])"
+_RANGE = re.compile(rf"({_ONE})(?:-({_ONE}))?", re.DOTALL)
+_CLASS = re.compile(rf"\[(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]", re.DOTALL)
+_TOKEN = re.compile(r"\*\*/?|\*|\?|\\.|\[|[^*?\\\[]+", re.DOTALL)
+
+
+class _Pattern(Data):
+    """One pattern; `back` is whether it takes back what others leave out.
+
+    `levels` match the names on the way to what it matches, one by one; None where it may match at any depth.
+    """
+
+    matches: re.Pattern[str]
+    back: bool
+    levels: tuple[re.Pattern[str], ...] | None
+
+
+class Exclusions:
+    """The patterns of one copied directory; what they say of a path depends on the directories above it.
+
+    `met` gives the patterns that match a path or a directory above it, as bits: the last one counts.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._patterns = [pattern for source in patterns if (pattern := _pattern(source)) is not None]
+
+    def met(self, path: str, above: int) -> int:
+        """The patterns that match `path`, relative to the copied directory, with those that match `above` it."""
+        for number, pattern in enumerate(self._patterns):
+            if pattern.matches.fullmatch(path):
+                above |= 1 << number
+        return above
+
+    def excludes(self, met: int) -> bool:
+        """Whether a path that these patterns match is left out."""
+        return met != 0 and not self._patterns[met.bit_length() - 1].back
+
+    def may_return(self, directory: str, met: int) -> bool:
+        """Whether a later pattern may take back something below a directory that is left out."""
+        names = directory.split("/")
+        return any(
+            pattern.back and (pattern.levels is None or _leads_below(pattern.levels, names))
+            for pattern in self._patterns[met.bit_length() :]
+        )
+
+
+def require_pattern(source: str) -> str:
+    """A pattern as it stands in `--exclude`; raises UsageError where it is none."""
+    _pattern(source)
+    return source
+
+
+def literal(path: str) -> str:
+    """The pattern that matches this path alone."""
+    escaped = _SPECIAL.sub(r"\\\g<0>", path)
+    return "\\" + escaped if escaped.startswith("!") else escaped
+
+
+def ignored_by(directory: str) -> tuple[str, ...]:
+    """The patterns of the ignore file of a directory; raises SourceError, SpecError."""
+    for name in IGNORE_FILES:
+        path = os.path.join(directory, name)
+        try:
+            with open_regular(path) as file:
+                content = file.read(_SIZE_MAX + 1)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(content) > _SIZE_MAX:
+            raise SpecError(
+                f"{path!r} has more than {_SIZE_MAX} bytes, which no list of patterns has.",
+                fix="Shorten it, or remove it and name the patterns by `--exclude`.",
+            )
+        return tuple(_lines(path, content))
+    return ()
+
+
+def _lines(path: str, content: bytes) -> Iterator[str]:
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.startswith("#") or not line.strip():
+            continue
+        source = line.strip()
+        source = "!" + source[1:].strip() if source.startswith("!") else source
+        try:
+            yield require_pattern(source)
+        except UsageError as error:
+            raise SpecError(f"{path!r}, line {number}: {error.message}", fix=error.fix) from error
+
+
+def _pattern(source: str) -> _Pattern | None:
+    """None for what matches nothing: the directory itself."""
+    back = source.startswith("!")
+    text = source[1:] if back else source
+    if back and not text:
+        raise UsageError("`!` alone takes back nothing.", fix="Write the pattern behind it, e.g. `!keep.txt`.")
+    if "\0" in text:
+        raise UsageError(f"The pattern {source!r} contains a NUL byte.", fix="Remove the NUL byte.")
+    text = posixpath.normpath(text).lstrip("/")
+    if text in ("", "."):
+        return None
+    # A class may match a slash too.
+    deep = "**" in text or "[" in text
+    levels = None if deep else tuple(_expression(each, source) for each in text.split("/"))
+    return _Pattern(_expression(text, source), back, levels)
+
+
+def _expression(text: str, source: str) -> re.Pattern[str]:
+    """A pattern as Go's filepath.Match reads it, with `**` for any number of directories."""
+    parts = []
+    at = 0
+    while at < len(text):
+        token = _TOKEN.match(text, at)
+        found = _CLASS.match(text, at) if token is not None and token[0] == "[" else token
+        if token is None or found is None:
+            raise UsageError(
+                f"{source!r} is not a pattern: its `{text[at]}` has no end.",
+                fix="Write `\\[` for a `[` of a name, and `\\\\` for a `\\`.",
+            )
+        at = found.end()
+        piece = found[0]
+        if piece.startswith("["):
+            parts.append(_characters(found))
+        elif piece.startswith("**"):
+            parts.append(".*" if at == len(text) else "(?:.*/)?")
+        elif piece in ("*", "?"):
+            parts.append("[^/]*" if piece == "*" else "[^/]")
+        else:
+            parts.append(re.escape(piece.removeprefix("\\")))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _characters(found: re.Match[str]) -> str:
+    """`[a-z]` or `[^a-z]` as a regular expression has it; a range that ends before it begins matches nothing."""
+    items = []
+    for item in _RANGE.finditer(found[2]):
+        first = item[1][-1]
+        last = item[2][-1] if item[2] else first
+        if first <= last:
+            items.append(f"{re.escape(first)}-{re.escape(last)}")
+    if not items:
+        return "." if found[1] else "(?!)"
+    return f"[{found[1]}{''.join(items)}]"
+
+
+def _leads_below(levels: tuple[re.Pattern[str], ...], names: list[str]) -> bool:
+    """Whether what a pattern matches may lie below a directory."""
+    return len(levels) > len(names) and all(
+        level.fullmatch(name) for level, name in zip(levels, names, strict=False)
+    )
