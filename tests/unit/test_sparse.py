@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
 
+from rootless_scratch.image.plan.planner import plan
+from rootless_scratch.image.spec import Copy, Spec
+from rootless_scratch.image.write.layer import parse_compression, write_layer
 from rootless_scratch.sparse import copy_sparse
 
 if TYPE_CHECKING:
@@ -118,3 +123,59 @@ def test_a_context_of_a_containerfile_keeps_holes(shared_home: Home, tmp_path: P
         path for path in (tmp_path / "context").rglob("*") if path.is_file() and path.stat().st_size == HOLE
     ]
     assert copy.stat().st_blocks * 512 <= 1 << 20
+
+
+@pytest.mark.parametrize("how", ["none", "gzip"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_layer_of_a_sparse_file_has_the_bytes_of_a_full_one(tmp_path: Path, shape: str, how: str) -> None:
+    sparse = made(tmp_path / "sparse", SHAPES[shape])
+    (tmp_path / "full").write_bytes(sparse.read_bytes())
+    layers = []
+    for source in (sparse, tmp_path / "full"):
+        image = plan(Spec(copies=(Copy(source=str(source), destination="/f"),)), environ={})
+        with (tmp_path / f"{source.name}.tar").open("xb") as file:
+            # The size decides between one thread and several.
+            for size in (0, 1 << 30):
+                file.seek(0)
+                file.truncate(0)
+                compression = parse_compression(how)
+                layers.append(
+                    write_layer(image.rootfs, file.fileno(), mtime=0, size=size, compression=compression)
+                )
+    assert len({(layer.diff_id, layer.digest, layer.size) for layer in layers}) == 1
+    assert (tmp_path / "sparse.tar").read_bytes() == (tmp_path / "full.tar").read_bytes()
+
+
+def test_a_layout_and_archives_of_a_sparse_file_take_no_more_room_than_it(
+    shared_home: Home, tmp_path: Path
+) -> None:
+    program = tinyelf.write(tmp_path / "sparse")
+    os.truncate(program, 256 << 20)
+    outputs = ["oci:layout", "oci-archive:oci.tar", "docker-archive:docker.tar"]
+    words = [word for output in outputs for word in ("-o", output)]
+    shared_home.json("build", str(program), *words, cwd=tmp_path)
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size >= 256 << 20]
+    assert len(found) == 4
+    assert sum(path.stat().st_blocks * 512 for path in found) < 4 << 20
+    for output in outputs:
+        assert shared_home.json("check", output, cwd=tmp_path)["verdict"] == "starts"
+    with tarfile.open(tmp_path / "oci.tar") as archive:
+        blob = max(archive.getmembers(), key=lambda member: member.size)
+        assert blob.name.endswith(hashlib.sha256(archive.extractfile(blob).read()).hexdigest())  # type: ignore[union-attr]
+
+
+def test_what_can_have_no_hole_gets_zeros(tmp_path: Path) -> None:
+    source = made(tmp_path / "source", SHAPES["holes between"])
+    words = [sys.executable, "-c", PIPE, str(source), str(SOURCE)]
+    done = subprocess.run(words, check=True, capture_output=True, timeout=30)
+    assert done.stdout == source.read_bytes()
+
+
+PIPE = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from rootless_scratch.sparse import append_sparse
+reading = os.open(sys.argv[1], os.O_RDONLY)
+size = os.fstat(reading).st_size
+assert sum(append_sparse(reading, 1, size, chunk=1 << 20)) == size
+"""

@@ -16,7 +16,7 @@ from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import END, entry_header, padding
 from rootless_scratch.progress import SILENT, Progress
-from rootless_scratch.sparse import write_all
+from rootless_scratch.sparse import is_hole, skip, stretches, write_all, zeros
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ class _Writing:
             self._keep(self._pack.add(block))
 
     def store(self, block: Block) -> None:
-        """Write as it is."""
-        self._size += write_all(self._descriptor, block)
+        """Write as it is; a hole stays one."""
+        size = len(block)
+        self._size += skip(self._descriptor, size) if is_hole(block) else write_all(self._descriptor, block)
 
     def end(self) -> WrittenLayer:
         """What was written, with the rest."""
@@ -220,11 +221,15 @@ def _content(file: File, files: HostFiles, buffer: Callable[[], bytearray]) -> I
             yield memoryview(file.content)
         return
     with files.planned(file) as descriptor:
-        left = size = file.identity.size
-        while left:
-            memory = buffer()
-            count = os.preadv(descriptor, [memoryview(memory)[: min(left, CHUNK)]], size - left)
-            if count == 0:
-                raise changed(file)
-            left -= count
-            yield memoryview(memory)[:count]
+        at, size = 0, file.identity.size
+        for start, end in stretches(descriptor, size):
+            yield from zeros(start - at)
+            at = start
+            while at < end:
+                memory = buffer()
+                count = os.preadv(descriptor, [memoryview(memory)[: min(end - at, CHUNK)]], at)
+                if count == 0:
+                    raise changed(file)
+                at += count
+                yield memoryview(memory)[:count]
+        yield from zeros(size - at)

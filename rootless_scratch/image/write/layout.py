@@ -20,7 +20,7 @@ from rootless_scratch.image.write.tarheader import DIRECTORY, END, header, paddi
 from rootless_scratch.image.write.temporary import PREFIX, Temporary, sync_directory
 from rootless_scratch.locks import lock
 from rootless_scratch.private import foreign_link
-from rootless_scratch.sparse import copy_range
+from rootless_scratch.sparse import append_sparse
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _append(file: Temporary, blob: Blob) -> None:
         file.write(blob.content)
         return
     reading, writing = blob.source.descriptor, file.descriptor
-    if sum(copy_range(reading, writing, 0, blob.size, chunk=_CHUNK, append=True)) < blob.size:
+    if sum(append_sparse(reading, writing, blob.size, chunk=_CHUNK)) < blob.size:
         raise BuildError(
             "A layer shrank while it was copied.", fix="Do not change the output while it is written."
         )
