@@ -86,6 +86,8 @@ def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
         return JobEntry("directory", *common)
     if isinstance(entry, Symlink):
         return JobEntry("symlink", *common, target=entry.target)
+    if entry.linked is not None:
+        return JobEntry("hardlink", *common, target=entry.linked)
     return JobEntry(
         "file",
         *common,

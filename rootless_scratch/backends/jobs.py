@@ -23,10 +23,11 @@ class JobEntry(Data):
     """One entry of a Rootfs.
 
     A file has `content`, or a `source` with its `identity`: device, inode, size, times of content and of status
-    in nanoseconds; `descriptor` is where the caller has it open. `capabilities` are hexadecimal.
+    in nanoseconds; `descriptor` is where the caller has it open. `capabilities` are hexadecimal. A hard link's
+    `target` is the path of its file, which comes before it.
     """
 
-    type: Literal["directory", "file", "symlink"]
+    type: Literal["directory", "file", "hardlink", "symlink"]
     path: str
     mode: int
     uid: int

@@ -19,7 +19,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
 
     Its bytes come from `source` on the host, which must still be `identity` when it is copied; or they are
     `content`, and `source` is None. In an image that was read back from storage, `source` is its own path. Of
-    what is no file of the host, `identity` only knows the size.
+    what is no file of the host, `identity` only knows the size. `linked` is the path of the file that it is a hard
+    link to, which comes before it.
     """
 
     path: str
@@ -30,6 +31,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
     identity: FileIdentity
     capabilities: str | None = None
     content: bytes | None = None
+    linked: str | None = None
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
@@ -72,8 +74,8 @@ class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Bytes of all regular files."""
-        return sum(file.identity.size for file in self.files)
+        """Bytes of all regular files; those of hard links count once."""
+        return sum(file.identity.size for file in self.files if file.linked is None)
 
 
 def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
@@ -81,7 +83,7 @@ def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
 
     The same entry twice is one entry. Raises SpecError where two different entries claim one path, where a
     parent is not a directory, or where a parent is a symbolic link of the image: nothing is written through
-    links.
+    links. Files of one inode are hard links to the first of them, where all else that they say is the same too.
     """
     tree: dict[str, Entry] = {}
     for entry in entries:
@@ -94,7 +96,24 @@ def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
             raise _conflict(known, entry)
     for entry in tuple(tree.values()):
         _add_parents(tree, entry)
-    return Rootfs(entries=tuple(sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))))
+    return Rootfs(entries=linked(sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))))
+
+
+def linked(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries, in the same order, with hard links among themselves and to no others."""
+    first: dict[tuple[object, ...], str] = {}
+    found: list[Entry] = []
+    for entry in entries:
+        link = None
+        if isinstance(entry, File) and entry.source is not None and entry.identity.inode:
+            same = (entry.identity, entry.mode, entry.uid, entry.gid, entry.capabilities)
+            path = first.setdefault(same, entry.path)
+            link = path if path != entry.path else None
+        if isinstance(entry, File) and entry.linked != link:
+            found.append(msgspec.structs.replace(entry, linked=link))
+        else:
+            found.append(entry)
+    return tuple(found)
 
 
 def _add_parents(tree: dict[str, Entry], entry: Entry) -> None:

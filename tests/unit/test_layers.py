@@ -19,7 +19,7 @@ from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.image.write.layer import NONE, parse_compression, write_layer
 from rootless_scratch.image.write.packing import CHUNK
-from rootless_scratch.image.write.tarheader import DIRECTORY, END, SYMLINK, header, padding
+from rootless_scratch.image.write.tarheader import DIRECTORY, END, HARD_LINK, SYMLINK, header, padding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ CAPABILITY = encode_capabilities("cap_net_raw+ep")
 @pytest.mark.slow
 @given(
     name=NAMES,
-    kind=st.sampled_from([b"0", SYMLINK, DIRECTORY]),
+    kind=st.sampled_from([b"0", HARD_LINK, SYMLINK, DIRECTORY]),
     link=NAMES,
     ids=st.tuples(IDS, IDS),
     mode=st.integers(0, 0o7777),
@@ -64,7 +64,7 @@ def test_python_reads_back_every_name_owner_time_and_capability(  # noqa: PLR091
         kind=kind,
         size=len(content) if plain else 0,
         mode=mode,
-        link=link if kind == SYMLINK else b"",
+        link=link if kind in (SYMLINK, HARD_LINK) else b"",
         uid=ids[0],
         gid=ids[1],
         mtime=mtime,
@@ -84,7 +84,7 @@ def test_python_reads_back_every_name_owner_time_and_capability(  # noqa: PLR091
             found = member.pax_headers.get("SCHILY.xattr.security.capability")
             assert (found is not None) == capable
             assert found is None or found.encode("utf-8", "surrogateescape") == CAPABILITY
-        if kind == SYMLINK:
+        if kind in (SYMLINK, HARD_LINK):
             assert os.fsencode(member.linkname) == link
 
 
@@ -145,6 +145,7 @@ def test_headers_have_the_bytes_that_go_writes_and_so_buildah(tmp_path: Path) ->
             (b"0", b"", 0, 7, 0o755, b""),
             (b"0", b"", 2**21, 2**33, 0o4755, CAPABILITY),
             (SYMLINK, name, 65532, 0, 0o777, b""),
+            (HARD_LINK, name, 0, 0, 0o755, CAPABILITY),
             (DIRECTORY, b"", 0, 0, 0o1777, b""),
         ):
             full = name + b"/" * (kind == DIRECTORY)

@@ -18,7 +18,7 @@ from rootless_scratch import private
 from rootless_scratch.errors import BuildError, SpecError
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.paths import encoded, is_utf8
-from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink, linked
 from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.write.context import finish, write_archive, write_tree
 from rootless_scratch.image.write.layout import refuse_foreign_link
@@ -149,7 +149,7 @@ def _divide(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Entry, .
             copied.add(entry.path)
         else:
             packed.append(entry)
-    return tuple(plain), tuple(packed)
+    return linked(plain), linked(packed)
 
 
 def _is_plain(entry: Entry) -> bool:
@@ -285,6 +285,8 @@ def _described(entry: Entry) -> str:
     if isinstance(entry, Symlink):
         return f"{path} -> {_shell_quoted(entry.target)}"
     rights = f" with {entry.capabilities}" if entry.capabilities else ""
+    if entry.linked is not None:
+        return f"{path} is a hard link to {_shell_quoted(entry.linked)}"
     return path if entry.source is None else f"{path}{rights} from {_shell_quoted(entry.source)}"
 
 

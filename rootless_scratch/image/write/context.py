@@ -32,6 +32,8 @@ def write_tree(entries: Sequence[Entry], root: str, mtime: int, files: HostFiles
         elif isinstance(entry, Symlink):
             os.symlink(entry.target, path)
             os.utime(path, (mtime, mtime), follow_symlinks=False)
+        elif entry.linked is not None:
+            os.link(root + entry.linked, path)
         else:
             if entry.content is not None:
                 with open(path, "xb") as writing:
@@ -85,6 +87,9 @@ def _pack(archive: TarFile, entry: Entry, mtime: int, files: HostFiles) -> None:
         archive.addfile(member)
     elif isinstance(entry, Symlink):
         member.type, member.linkname = tarfile.SYMTYPE, entry.target
+        archive.addfile(member)
+    elif entry.linked is not None:
+        member.type, member.linkname = tarfile.LNKTYPE, f".{entry.linked}"
         archive.addfile(member)
     else:
         member.size = entry.identity.size

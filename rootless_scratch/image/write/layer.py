@@ -204,7 +204,7 @@ def _blocks(
     done = 0
     for entry in entries:
         yield entry_header(entry, mtime)
-        if not isinstance(entry, File):
+        if not isinstance(entry, File) or entry.linked is not None:
             continue
         for chunk in _content(entry, files, buffer):
             yield chunk

@@ -20,7 +20,7 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 """What ends an archive."""
 
-FILE, SYMLINK, DIRECTORY, _EXTENDED = b"0", b"2", b"5", b"x"
+FILE, HARD_LINK, SYMLINK, DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
 _NAME, _PREFIX = 100, 155
 _ID_LIMIT, _SIZE_LIMIT = 1 << 21, 1 << 33
 """From here on an octal field of 8, of 12 bytes is too short."""
@@ -41,9 +41,13 @@ def entry_header(entry: Entry, mtime: int) -> bytes:
             gid=entry.gid,
             mtime=mtime,
         )
+    # buildah gives a hard link the owner, mode and attributes of the file again, and no size.
+    link = None if entry.linked is None else encoded(entry.linked)[1:]
     return header(
         name,
-        size=entry.identity.size,
+        kind=FILE if link is None else HARD_LINK,
+        link=link or b"",
+        size=entry.identity.size if link is None else 0,
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,
