@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import integer, maybe, text
@@ -94,15 +94,29 @@ class Root:
         )
 
     def copy(
-        self, source: StrPath, destination: str, *, mode: int | None = None, uid: int = 0, gid: int = 0
+        self,
+        source: StrPath,
+        destination: str,
+        *,
+        mode: int | Literal["keep"] | None = None,
+        uid: int = 0,
+        gid: int = 0,
+        xattrs: Literal["keep"] | None = None,
     ) -> None:
-        """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others."""
+        """Copy a file, or all that a directory holds; `mode` None means 0755 for programs, 0644 for others.
+
+        "keep" takes over the modes, or the file capabilities and the attributes `user.*`, that files have here.
+        """
+        if xattrs not in (None, "keep"):
+            raise UsageError(f"xattrs is {xattrs!r}.", fix='Write it as xattrs="keep", or leave it out.')
         self._add(
             "copies",
             Copy(
                 source=text("source", source),
                 destination=text("destination", destination),
-                mode=maybe(integer, "mode", mode),
+                mode=None if mode == "keep" else maybe(integer, "mode", mode),
+                keep_mode=mode == "keep",
+                keep_xattrs=xattrs == "keep",
                 **_numbers(uid=uid, gid=gid),
             ),
         )

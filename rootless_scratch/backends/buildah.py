@@ -83,7 +83,7 @@ def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
     """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
     common = (entry.path, entry.mode, entry.uid, entry.gid)
     if isinstance(entry, Directory):
-        return JobEntry("directory", *common)
+        return JobEntry("directory", *common, xattrs=entry.xattrs)
     if isinstance(entry, Symlink):
         return JobEntry("symlink", *common, target=entry.target)
     if entry.linked is not None:
@@ -96,4 +96,5 @@ def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
         content=entry.content,
         identity=msgspec.structs.astuple(entry.identity),
         capabilities=encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
+        xattrs=entry.xattrs,
     )

@@ -38,6 +38,7 @@ class JobEntry(Data):
     content: bytes | None = None
     identity: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     capabilities: str | None = None
+    xattrs: Sequence[tuple[str, bytes]] = ()
 
 
 class ExpectedConfig(Data):

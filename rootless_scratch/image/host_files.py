@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.image.rootfs import Entry, File
+    from rootless_scratch.image.rootfs import Copied, File
     from rootless_scratch.image.spec import Copy
 
 _EXECUTABLE: Final = (MAGIC, b"#!")
@@ -42,11 +42,11 @@ class HostFiles:
     descriptors that this process may have, other files while half of that is free. Half of all are left to others:
     what has a number beyond is not kept, and nothing once there are none. Whatever finds no room is opened again
     when it is read or copied again; without `keep` that is everything. `kept` has the descriptors, `copied` the
-    entries of copies that were looked at, by the patterns that leave some out.
+    copies that were looked at, by the patterns that leave some out.
     """
 
     def __init__(self, *, keep: bool = True) -> None:
-        self.copied: dict[tuple[Copy, tuple[str, ...]], tuple[Entry, ...]] = {}
+        self.copied: dict[tuple[Copy, tuple[str, ...]], Copied] = {}
         limit = os.sysconf("SC_OPEN_MAX")
         self._room = min(_KEPT, limit // 4) if keep else 0
         # The kernel gives the least number that is free, so a high one tells that many are in use: open(2).

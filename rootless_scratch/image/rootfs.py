@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -12,6 +12,10 @@ from rootless_scratch.image.paths import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+Xattrs = tuple[tuple[str, bytes], ...]
+"""Extended attributes of users, by name: xattr(7)."""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="type"):
@@ -32,6 +36,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
     capabilities: str | None = None
     content: bytes | None = None
     linked: str | None = None
+    xattrs: Xattrs = ()
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
@@ -41,6 +46,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_
     mode: int
     uid: int
     gid: int
+    xattrs: Xattrs = ()
 
 
 class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_field="type"):
@@ -54,6 +60,25 @@ class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_fiel
 
 
 Entry = File | Directory | Symlink
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file has on the host and not in the image, because nobody asked for it; `had` in words.
+
+    `private` is a file that not everybody may read there. `named` is whether it was named as a program.
+    """
+
+    path: str
+    what: Literal["capabilities", "set-id", "execute", "private", "attributes"]
+    had: str
+    named: bool = False
+
+
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """What one `--copy` brings into the image, and what of it stays behind."""
+
+    entries: tuple[Entry, ...]
+    losses: tuple[Loss, ...] = ()
 
 
 class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +131,7 @@ def linked(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for entry in entries:
         link = None
         if isinstance(entry, File) and entry.source is not None and entry.identity.inode:
-            same = (entry.identity, entry.mode, entry.uid, entry.gid, entry.capabilities)
+            same = (entry.identity, entry.mode, entry.uid, entry.gid, entry.capabilities, entry.xattrs)
             path = first.setdefault(same, entry.path)
             link = path if path != entry.path else None
         if isinstance(entry, File) and entry.linked != link:

@@ -22,7 +22,8 @@ class Copy(Value):
 
     `mode` None means 0755 for programs, libraries and scripts, 0644 for other files; it never applies to the
     directories of a copied tree. `capabilities` is in the notation of cap_from_text(3), e.g.
-    `cap_net_raw+ep`.
+    `cap_net_raw+ep`. With `keep_mode` files and directories have the mode that they have on the host, with
+    `keep_xattrs` the file capabilities and the attributes `user.*`.
     """
 
     source: str
@@ -31,6 +32,8 @@ class Copy(Value):
     uid: int = 0
     gid: int = 0
     capabilities: str | None = None
+    keep_mode: bool = False
+    keep_xattrs: bool = False
 
 
 class NewDirectory(Value):
@@ -127,9 +130,9 @@ class Spec(Table):
         "--stop-signal SIGNAL", TEXT, "Stop signal [default: the runtime's SIGTERM].", keywords=CONFIG
     )
     copies: tuple[Copy, ...] = option(
-        "--copy SRC:DST[:mode=,uid=,gid=,cap=]",
+        "--copy SRC:DST[:mode=,uid=,gid=,cap=,xattrs=]",
         each("image.syntax:parse_copy").but(python=_ANY),
-        "Add a file, or what a directory holds.",
+        "Add a file, or what a directory holds; `mode=keep` and `xattrs=keep` take over what the host has.",
     )
     exclude: tuple[str, ...] = option(
         "--exclude PATTERN",

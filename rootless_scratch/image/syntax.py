@@ -29,8 +29,9 @@ ESSENTIALS = (
 _WITHOUT_VALUES = ("auto", "nonroot", "nsswitch", "tmp")
 _FROM_A_PATH = ("locale", "mime", "services")
 
-_KEYS = ("mode=", "uid=", "gid=", "cap=")
+_KEYS = ("mode=", "uid=", "gid=", "cap=", "xattrs=")
 _OPTIONS = r"[A-Za-z]+=[^:/]*\Z"
+_KEEP = "keep"
 _ID_LIMIT = 2**32 - 1
 _MODE_LIMIT = 0o7777
 _SHOWN = 200
@@ -81,7 +82,10 @@ def platforms_of(name: str, value: object) -> tuple[tuple[str, Copy], ...]:
 
 
 def parse_copy(text: str) -> Copy:
-    """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep]`; raises UsageError."""
+    """Read `SRC:DST[:mode=0755,uid=0,gid=0,cap=cap_net_raw+ep,xattrs=keep]`; raises UsageError.
+
+    `mode=keep` is the mode on the host.
+    """
     body, options = _split_options(text)
     source, separator, rest = body.rpartition(":/")
     if not separator or not source:
@@ -92,6 +96,11 @@ def parse_copy(text: str) -> Copy:
     capabilities = options.get("cap")
     if capabilities is not None:
         _require_capabilities(text, capabilities)
+    keeps_mode = options.get("mode") == _KEEP
+    if keeps_mode:
+        del options["mode"]
+    if options.get("xattrs", _KEEP) != _KEEP:
+        raise UsageError(f"xattrs= in {text!r} is not `keep`.", fix="Write it as xattrs=keep, or leave it out.")
     mode, uid, gid = _numbers(text, options)
     return Copy(
         source=source,
@@ -100,6 +109,8 @@ def parse_copy(text: str) -> Copy:
         uid=uid,
         gid=gid,
         capabilities=capabilities,
+        keep_mode=keeps_mode,
+        keep_xattrs="xattrs" in options,
     )
 
 
@@ -108,6 +119,8 @@ def parse_directory(text: str) -> NewDirectory:
     path, options = _split_options(text)
     if "cap" in options:
         raise UsageError(f"--mkdir {text!r}: directories have no capabilities.", fix="Leave `cap=` out.")
+    if "xattrs" in options:
+        raise UsageError(f"--mkdir {text!r}: a new directory has no attributes.", fix="Leave `xattrs=` out.")
     mode, uid, gid = _numbers(text, options)
     return NewDirectory(path=path, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
 
@@ -241,8 +254,8 @@ def _split_options(text: str) -> tuple[str, dict[str, str]]:
         if key + separator not in _KEYS or key in options:
             raise UsageError(
                 f"{item!r} in {text!r} is not an option of an entry, or is repeated.",
-                fix="The options are mode=, uid=, gid= and cap=, separated by commas; after a name that looks "
-                "like one, add e.g. `:mode=0644`.",
+                fix="The options are mode=, uid=, gid=, cap= and xattrs=, separated by commas; after a name that "
+                "looks like one, add e.g. `:mode=0644`.",
             )
         options[key] = value
     return body, options

@@ -84,6 +84,7 @@ class Writer:
             self._stack.append((entry.path, os.open(name, _DIRECTORY, dir_fd=parent)))
             os.fchown(self._stack[-1][1], entry.uid, entry.gid)
             os.fchmod(self._stack[-1][1], entry.mode)
+            _set_xattrs(self._stack[-1][1], entry)
         elif entry.type == "symlink":
             os.symlink(entry.target, name, dir_fd=parent)
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
@@ -143,6 +144,7 @@ class Writer:
         os.fchmod(descriptor, entry.mode)
         if entry.capabilities:
             os.setxattr(descriptor, "security.capability", bytes.fromhex(entry.capabilities))
+        _set_xattrs(descriptor, entry)
         os.utime(descriptor, ns=self._times)
 
     def _copy_bytes(self, reading: int, writing: int, size: int) -> None:
@@ -179,6 +181,18 @@ class _directory:  # noqa: N801 - a context manager; contextlib costs 1 ms to im
 
     def __exit__(self, *raised: object) -> None:
         os.close(self._descriptor)
+
+
+def _set_xattrs(descriptor: int, entry: JobEntry) -> None:
+    for name, value in entry.xattrs:
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            raise Failed(
+                "build",
+                f"The image storage does not take the attribute {name!r} of {entry.path!r}: {error.strerror}.",
+                "Write the image to a file, e.g. `-o oci-archive:image.tar`, or leave `xattrs=keep` out.",
+            ) from error
 
 
 def _open_source(source: str, opened: int | None) -> tuple[int, os.stat_result]:

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Data
@@ -21,16 +22,20 @@ from rootless_scratch.image.plan.entries import (
     destination_of,
     require_metadata,
 )
-from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
+from rootless_scratch.image.plan.xattrs import capability_of, kept_capability, xattrs_of
+from rootless_scratch.image.rootfs import Copied, Directory, File, Loss, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootless_scratch.errors import HostError
     from rootless_scratch.image.host_files import HostFiles
+    from rootless_scratch.image.rootfs import Entry, Xattrs
     from rootless_scratch.image.spec import Copy, Spec
 
 _FILE_MODE = 0o644
+_SET_ID = 0o6000
+_EXECUTE = 0o111
 
 
 class _Branch(Data):
@@ -46,7 +51,7 @@ class _Branch(Data):
     above: tuple[Directory, ...] = ()
 
 
-def copied_entries(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> tuple[Entry, ...]:
+def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> Copied:
     """A file, or a directory with all that it holds, as it was first looked at; raises SpecError, SourceError.
 
     A link that is named itself is followed; those inside a directory stay links, wherever they point. What the
@@ -54,8 +59,23 @@ def copied_entries(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) ->
     """
     key = (copy, tuple(exclude))
     if key not in files.copied:
-        files.copied[key] = tuple(_copied(copy, files, exclude))
+        copying = _Copying(copy, files)
+        files.copied[key] = Copied(entries=tuple(copying.entries(exclude)), losses=tuple(copying.losses))
     return files.copied[key]
+
+
+def copied_entries(copy: Copy, files: HostFiles) -> tuple[Entry, ...]:
+    """The entries alone."""
+    return copied(copy, files).entries
+
+
+def program_losses(program: Copy, file: File, mode: int) -> Iterator[Loss]:
+    """What a program that has this mode on the host does not have in the image."""
+    found = None if file.capabilities is not None or file.source is None else capability_of(file.source)
+    if found is not None:
+        yield Loss(path=file.path, what="capabilities", had=found[0], named=True)
+    if program.mode is None and mode & _SET_ID:
+        yield Loss(path=file.path, what="set-id", had=f"{mode:04o}", named=True)
 
 
 def require_copies(spec: Spec) -> None:
@@ -67,60 +87,135 @@ def require_copies(spec: Spec) -> None:
         )
 
 
-def _copied(copy: Copy, files: HostFiles, exclude: Sequence[str]) -> Iterator[Entry]:
-    require_metadata(copy.source, copy.mode, copy.uid, copy.gid)
-    try:
-        status = os.stat(copy.source)
-    except (OSError, ValueError) as error:
-        raise unreadable(copy.source, error) from error
-    if not stat.S_ISDIR(status.st_mode):
-        path = image_path(destination_of(copy), what="destination")
-        yield _file(copy, absolute(copy.source), path, status, files)
-        return
-    if copy.capabilities is not None:
-        raise SpecError(
-            f"{copy.source!r} is a directory, and capabilities belong to single programs.",
-            fix="Copy the program that needs them with a --copy of its own.",
+class _Copying:
+    """One `--copy` under way; `losses` are filled while its entries are taken."""
+
+    def __init__(self, copy: Copy, files: HostFiles) -> None:
+        self._copy = copy
+        self._files = files
+        self.losses: list[Loss] = []
+
+    def entries(self, exclude: Sequence[str]) -> Iterator[Entry]:
+        """The file, or the directory and what it holds."""
+        copy = self._copy
+        require_metadata(copy.source, copy.mode, copy.uid, copy.gid)
+        try:
+            status = os.stat(copy.source)
+        except (OSError, ValueError) as error:
+            raise unreadable(copy.source, error) from error
+        if not stat.S_ISDIR(status.st_mode):
+            path = image_path(destination_of(copy), what="destination")
+            yield self._file(absolute(copy.source), path, status)
+            return
+        if copy.capabilities is not None:
+            raise SpecError(
+                f"{copy.source!r} is a directory, and capabilities belong to single programs.",
+                fix="Copy the program that needs them with a --copy of its own.",
+            )
+        target = image_path(copy.destination or destination_of(copy), what="destination")
+        source = absolute(copy.source)
+        if target != "/":
+            yield self._directory(source, target, lambda: status)
+        exclusions = Exclusions((*ignored_by(copy.source), *exclude))
+        yield from self._tree(_Branch(source, target, "", 0), exclusions)
+
+    def _tree(self, first: _Branch, exclusions: Exclusions) -> Iterator[Entry]:
+        """Everything below a directory; a stack, for directories may nest deeper than Python calls."""
+        pending = [first]
+        returned: set[str] = set()
+        while pending:
+            branch = pending.pop()
+            for item in _listing(branch):
+                below = f"{branch.below}/{item.name}" if branch.below else item.name
+                met = exclusions.met(below, branch.met)
+                is_directory = item.is_dir(follow_symlinks=False)
+                out = exclusions.excludes(met)
+                if out and not (is_directory and exclusions.may_return(below, met)):
+                    continue
+                path = image_path(f"{branch.target}/{item.name}", what="destination")
+                directory = None
+                if is_directory:
+                    directory = self._directory(item.path, path, partial(_status, item, below))
+                    above = (*branch.above, directory) if out else ()
+                    pending.append(_Branch(item.path, path, below, met, above))
+                if out:
+                    continue
+                for each in branch.above:
+                    if each.path not in returned:
+                        returned.add(each.path)
+                        yield each
+                if directory is not None:
+                    yield directory
+                elif item.is_symlink():
+                    target = _link_target(item.path, below)
+                    yield Symlink(path=path, target=target, uid=self._copy.uid, gid=self._copy.gid)
+                else:
+                    status = _status(item, below)
+                    yield self._file(item.path, path, status, flags=os.O_NOFOLLOW, below=below)
+
+    def _directory(self, source: str, path: str, status: Callable[[], os.stat_result]) -> Directory:
+        copy = self._copy
+        mode = stat.S_IMODE(status().st_mode) if copy.keep_mode else 0o755
+        xattrs = self._xattrs(source, path) if copy.keep_xattrs else ()
+        return Directory(path=path, mode=mode, uid=copy.uid, gid=copy.gid, xattrs=xattrs)
+
+    def _file(self, source: str, path: str, status: os.stat_result, *, flags: int = 0, below: str = "") -> File:
+        """A file of the host, which is looked at before it is opened: a device might act, a socket cannot be."""
+        copy = self._copy
+        _require_regular(source, status.st_mode, below)
+        identity, host_mode = identity_of(status), stat.S_IMODE(status.st_mode)
+        mode = host_mode if copy.keep_mode else copy.mode
+        try:
+            if mode is None:
+                found, executable = self._files.look(source, identity, flags)
+                if found != identity:
+                    raise SourceError(
+                        f"{source!r} changed while it was read.", fix="Wait until whatever writes it is done."
+                    )
+                mode = PROGRAM_MODE if executable else _FILE_MODE
+                self._note_mode(path, host_mode, mode)
+            elif not os.access(source, os.R_OK, effective_ids=True):
+                # Nothing of it is wanted before it is copied, so it is opened only then.
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise _blocked(source, below, error) from error
+        return File(
+            path=path,
+            mode=mode,
+            uid=copy.uid,
+            gid=copy.gid,
+            source=source,
+            identity=identity,
+            capabilities=self._capabilities(source, path, host_mode),
+            xattrs=self._xattrs(source, path) if copy.keep_xattrs else (),
         )
-    target = image_path(copy.destination or destination_of(copy), what="destination")
-    if target != "/":
-        yield Directory(path=target, mode=0o755, uid=copy.uid, gid=copy.gid)
-    exclusions = Exclusions((*ignored_by(copy.source), *exclude))
-    yield from _tree(copy, _Branch(absolute(copy.source), target, "", 0), exclusions, files)
 
+    def _note_mode(self, path: str, host_mode: int, mode: int) -> None:
+        had = f"{host_mode:04o}"
+        if host_mode & _SET_ID:
+            self.losses.append(Loss(path=path, what="set-id", had=had))
+        if host_mode & stat.S_IXUSR and not mode & stat.S_IXUSR:
+            self.losses.append(Loss(path=path, what="execute", had=had))
+        if not host_mode & stat.S_IROTH:
+            self.losses.append(Loss(path=path, what="private", had=had))
 
-def _tree(copy: Copy, first: _Branch, exclusions: Exclusions, files: HostFiles) -> Iterator[Entry]:
-    """Everything below a directory; a stack, for directories may nest deeper than Python calls."""
-    pending = [first]
-    returned: set[str] = set()
-    while pending:
-        branch = pending.pop()
-        for item in _listing(branch):
-            below = f"{branch.below}/{item.name}" if branch.below else item.name
-            met = exclusions.met(below, branch.met)
-            is_directory = item.is_dir(follow_symlinks=False)
-            out = exclusions.excludes(met)
-            if out and not (is_directory and exclusions.may_return(below, met)):
-                continue
-            path = image_path(f"{branch.target}/{item.name}", what="destination")
-            above = branch.above
-            directory = Directory(path=path, mode=0o755, uid=copy.uid, gid=copy.gid)
-            if out:
-                pending.append(_Branch(item.path, path, below, met, (*above, directory)))
-                continue
-            for each in above:
-                if each.path not in returned:
-                    returned.add(each.path)
-                    yield each
-            if is_directory:
-                yield directory
-                pending.append(_Branch(item.path, path, below, met))
-            elif item.is_symlink():
-                yield Symlink(path=path, target=_link_target(item.path, below), uid=copy.uid, gid=copy.gid)
-            else:
-                known = copy.mode is not None or not item.is_file(follow_symlinks=False)
-                status = _status(item, below) if known else None
-                yield _file(copy, item.path, path, status, files, flags=os.O_NOFOLLOW, below=below)
+    def _capabilities(self, source: str, path: str, host_mode: int) -> str | None:
+        if self._copy.capabilities is not None or not host_mode & _EXECUTE:
+            return checked_capabilities(self._copy)
+        found = capability_of(source)
+        if found is None:
+            return None
+        text, value = found
+        if not self._copy.keep_xattrs:
+            self.losses.append(Loss(path=path, what="capabilities", had=text))
+            return None
+        return kept_capability(source, text, value)
+
+    def _xattrs(self, source: str, path: str) -> Xattrs:
+        kept, others = xattrs_of(source)
+        if others:
+            self.losses.append(Loss(path=path, what="attributes", had=", ".join(others)))
+        return kept
 
 
 def _listing(branch: _Branch) -> list[os.DirEntry[str]]:
@@ -143,42 +238,6 @@ def _status(item: os.DirEntry[str], below: str) -> os.stat_result:
         return item.stat(follow_symlinks=False)
     except OSError as error:
         raise _blocked(item.path, below, error) from error
-
-
-def _file(
-    copy: Copy,
-    source: str,
-    path: str,
-    status: os.stat_result | None,
-    files: HostFiles,
-    *,
-    flags: int = 0,
-    below: str = "",
-) -> File:
-    """A file of the host; without `status` it is a regular one of which no more is known."""
-    identity, mode = None, copy.mode
-    if status is not None:
-        # Looked at before it is opened: a device might act, and a socket cannot be opened at all.
-        _require_regular(source, status.st_mode, below)
-        identity = identity_of(status)
-    try:
-        if identity is None or mode is None:
-            identity, executable = files.look(source, identity, flags)
-            mode = PROGRAM_MODE if executable else _FILE_MODE
-        elif not os.access(source, os.R_OK, effective_ids=True):
-            # Nothing of it is wanted before it is copied, so it is opened only then.
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise _blocked(source, below, error) from error
-    return File(
-        path=path,
-        mode=mode,
-        uid=copy.uid,
-        gid=copy.gid,
-        source=source,
-        identity=identity,
-        capabilities=checked_capabilities(copy),
-    )
 
 
 def _blocked(source: str, below: str, error: OSError) -> SourceError | HostError:

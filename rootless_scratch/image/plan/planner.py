@@ -14,10 +14,10 @@ from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
-from rootless_scratch.image.plan.copies import copied_entries, require_copies
+from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
-from rootless_scratch.image.rootfs import Entry, File, Rootfs, make_rootfs
+from rootless_scratch.image.rootfs import Entry, File, Loss, Rootfs, make_rootfs
 from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.image.tree import Tree
 
@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
     `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
-    not have, `incomplete` those that copied libraries want.
+    not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone.
     """
 
     names: tuple[str, ...]
@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     libraries: tuple[Program, ...] = ()
     unresolved: tuple[Unresolved, ...] = ()
     incomplete: tuple[Unresolved, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,13 +90,17 @@ def plan(
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
     entries: list[Entry] = []
+    losses: list[Loss] = []
     programs: dict[str, Program] = {}
     for named in spec.programs:
         entry, facts = program_entry(named, files)
         entries.append(entry)
         programs[entry.path] = Program(path=entry.path, facts=facts)
+        losses.extend(program_losses(named, entry, facts.mode))
     for copy in spec.copies:
-        entries.extend(copied_entries(copy, files, spec.exclude))
+        found = copied(copy, files, spec.exclude)
+        entries.extend(found.entries)
+        losses.extend(found.losses)
     entries.extend(symlink_entry(new) for new in spec.symlinks)
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
@@ -163,6 +168,7 @@ def plan(
         libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
         unresolved=bundled.unresolved,
         incomplete=bundled.incomplete,
+        losses=tuple(losses),
     )
 
 

@@ -164,7 +164,7 @@ def _is_plain(entry: Entry) -> bool:
     needed = 0o700 if isinstance(entry, Directory) else 0o400
     if entry.mode & _SET_ID or entry.mode & needed != needed:
         return False
-    return isinstance(entry, Directory) or entry.capabilities is None
+    return not entry.xattrs and (isinstance(entry, Directory) or entry.capabilities is None)
 
 
 def _copies(plain: Sequence[Entry], packed: Sequence[Entry]) -> Iterator[str]:

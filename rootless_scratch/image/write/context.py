@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
-from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.sparse import copy_sparse
 
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ def _pack(archive: TarFile, entry: Entry, mtime: int, files: HostFiles) -> None:
     # Builders tell archives by their first bytes, and a name could look like a compressed one: `./` does not.
     member = tarfile.TarInfo(f".{entry.path}")
     member.mode, member.uid, member.gid, member.mtime = entry.mode, entry.uid, entry.gid, mtime
+    attributes: dict[str, bytes] = {} if isinstance(entry, Symlink) else dict(entry.xattrs)
+    if isinstance(entry, File) and entry.capabilities is not None:
+        attributes[XATTR] = encode_capabilities(entry.capabilities)
+    member.pax_headers = {
+        f"SCHILY.xattr.{key}": value.decode("utf-8", "surrogateescape") for key, value in attributes.items()
+    }
     if isinstance(entry, Directory):
         member.type = tarfile.DIRTYPE
         archive.addfile(member)
@@ -93,9 +99,6 @@ def _pack(archive: TarFile, entry: Entry, mtime: int, files: HostFiles) -> None:
         archive.addfile(member)
     else:
         member.size = entry.identity.size
-        if entry.capabilities is not None:
-            value = encode_capabilities(entry.capabilities).decode("utf-8", "surrogateescape")
-            member.pax_headers = {f"SCHILY.xattr.{XATTR}": value}
         if entry.content is not None:
             archive.addfile(member, io.BytesIO(entry.content))
             return

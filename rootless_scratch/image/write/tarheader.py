@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from typing import Any
 
-    from rootless_scratch.image.rootfs import Entry
+    from rootless_scratch.image.rootfs import Entry, Xattrs
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -30,7 +30,15 @@ def entry_header(entry: Entry, mtime: int) -> bytes:
     """All header blocks of an entry of a layer; the name has no leading slash, a directory's a trailing one."""
     name = encoded(entry.path)[1:]
     if isinstance(entry, Directory):
-        return header(name + b"/", kind=DIRECTORY, mode=entry.mode, uid=entry.uid, gid=entry.gid, mtime=mtime)
+        return header(
+            name + b"/",
+            kind=DIRECTORY,
+            mode=entry.mode,
+            uid=entry.uid,
+            gid=entry.gid,
+            mtime=mtime,
+            xattrs=entry.xattrs,
+        )
     if isinstance(entry, Symlink):
         return header(
             name,
@@ -53,6 +61,7 @@ def entry_header(entry: Entry, mtime: int) -> bytes:
         gid=entry.gid,
         mtime=mtime,
         capabilities=encode_capabilities(entry.capabilities) if entry.capabilities else None,
+        xattrs=entry.xattrs,
     )
 
 
@@ -67,6 +76,7 @@ def header(
     gid: int = 0,
     mtime: int = 0,
     capabilities: bytes | None = None,
+    xattrs: Xattrs = (),
 ) -> bytes:
     """The header blocks of one member, extended header included."""
     records: dict[bytes, bytes] = {}
@@ -74,16 +84,18 @@ def header(
     fields: Any = {"kind": kind, "mode": mode, "uid": uid, "gid": gid, "size": size, "mtime": mtime}
     if len(link) > _NAME or not link.isascii():
         records[b"linkpath"] = link
-    for key, number, limit in (
+    for field, number, limit in (
         (b"uid", uid, _ID_LIMIT),
         (b"gid", gid, _ID_LIMIT),
         (b"size", size, _SIZE_LIMIT),
         (b"mtime", mtime, _SIZE_LIMIT),
     ):
         if number >= limit:
-            records[key] = b"%d" % number
+            records[field] = b"%d" % number
     if capabilities is not None:
         records[b"SCHILY.xattr." + XATTR.encode()] = capabilities
+    for key, value in xattrs:
+        records[b"SCHILY.xattr." + encoded(key)] = value
     if len(name) > _NAME or not name.isascii():
         # Where another record is needed anyway, a long name gets one too, even if it could be split.
         if split is not None and not records:

@@ -22,7 +22,7 @@ from rootless_scratch.rules.image.commands import judge_command, judge_healthche
 from rootless_scratch.rules.image.hidden import judge_hidden, judge_mount_points
 from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
-from rootless_scratch.rules.image.permissions import judge_execution, judge_privileges, judge_reading
+from rootless_scratch.rules.image.permissions import judge_execution, judge_losses, judge_privileges, judge_reading
 from rootless_scratch.rules.image.places import judge_places
 from rootless_scratch.rules.image.runtimes import judge_runtimes
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
@@ -62,7 +62,7 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
         bundling=plan.bundling,
     )
     bundled = judge_bundled([(each.path, each.facts) for each in plan.libraries], found)
-    every = sorted((*bundled, *found), key=lambda finding: _RANK[finding.severity])
+    every = sorted((*bundled, *found, *judge_losses(plan.losses)), key=lambda finding: _RANK[finding.severity])
     return (*every, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
 
 

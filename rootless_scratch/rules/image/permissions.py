@@ -12,14 +12,46 @@ from rootless_scratch.rules.access import EXECUTE, READ, obstacle
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from rootless_scratch.image.rootfs import Entry
+    from rootless_scratch.findings import Severity
+    from rootless_scratch.image.rootfs import Entry, Loss
     from rootless_scratch.rules.access import Answer
     from rootless_scratch.rules.view import ImageView
 
 _EFFECTIVE: Final = re.compile(r"[+=](?=[eip]*e)[eip]*p")
 """Permitted and effective: the kernel asks for no others (bprm_caps_from_vfs_caps())."""
+
+
+_BEHIND: Final = "behind the destination of --copy"
+_LOSSES: Final[dict[str, tuple[Severity, str, str]]] = {
+    "capabilities": (
+        "info",
+        "carries the file capabilities {} on this host, and none in the image.",
+        f"Keep them, if it needs them, by `xattrs=keep` {_BEHIND}, or name them by `cap=`.",
+    ),
+    "set-id": (
+        "info",
+        "has the setuid or setgid bit on this host (mode {}), and not in the image.",
+        f"Keep it, if it is needed, by `mode=keep` {_BEHIND}.",
+    ),
+    "execute": (
+        "warning",
+        "is executable on this host (mode {}), not in the image: it is neither a program nor a script with `#!`.",
+        f"Keep it by `mode=keep` {_BEHIND}, or add `mode=0755` there for a single file.",
+    ),
+    "private": (
+        "info",
+        "is not for everybody to read on this host (mode {}), and everybody in the container may read it.",
+        f"Keep it private, if it is, by `mode=keep` {_BEHIND}, with `uid=` for the user who reads it.",
+    ),
+    "attributes": (
+        "warning",
+        "has the attributes {} on this host, which no image keeps.",
+        f"Set the modes and owners that they stand for by `mode=`, `uid=` and `gid=` {_BEHIND}.",
+    ),
+}
+"""By what is lost: how grave it is, how it is said, and what keeps it."""
 
 
 def judge_execution(view: ImageView, paths: Iterable[str]) -> Iterator[Finding]:
@@ -73,6 +105,23 @@ def _not_executable(view: ImageView, entry: Entry, answer: Answer) -> Finding:
         f"and {judged}.",
         fix=f"{fix}.",
     )
+
+
+def judge_losses(losses: Sequence[Loss]) -> Iterator[Finding]:
+    """Say what files have on the host and not in the image, for each kind in one finding."""
+    for what, (severity, message, fix) in _LOSSES.items():
+        found = [loss for loss in losses if loss.what == what]
+        if not found:
+            continue
+        first = found[0]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        yield Finding(
+            rule="metadata-not-kept",
+            severity=severity,
+            subject=first.path,
+            message=f"{shown(first.path)}{more} {message.format(shown(first.had))}",
+            fix=f"Bring the program by --copy, and start it by --entrypoint: {fix}" if first.named else fix,
+        )
 
 
 def judge_privileges(view: ImageView, started: Iterable[File]) -> Iterator[Finding]:
