@@ -29,6 +29,7 @@ _SPECIAL = re.compile(r"[*?\[\]\\]")
 _ONE = r"(?:\\.|[^\\\]\-])"
 _RANGE = re.compile(rf"({_ONE})(?:-({_ONE}))?", re.DOTALL)
 _CLASS = re.compile(rf"\[(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]", re.DOTALL)
+_NOTHING = re.compile(r"(?!)")
 _TOKEN = re.compile(r"\*\*/?|\*|\?|\\.|\[|[^*?\\\[]+", re.DOTALL)
 
 
@@ -50,7 +51,7 @@ class Exclusions:
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        self._patterns = [pattern for source in patterns if (pattern := _pattern(source)) is not None]
+        self._patterns = [_pattern(source) for source in patterns]
 
     def met(self, path: str, above: int) -> int:
         """The patterns that match `path`, relative to the copied directory, with those that match `above` it."""
@@ -62,6 +63,10 @@ class Exclusions:
     def excludes(self, met: int) -> bool:
         """Whether a path that these patterns match is left out."""
         return met != 0 and not self._patterns[met.bit_length() - 1].back
+
+    def counts_before(self, met: int, count: int) -> bool:
+        """Whether the pattern that counts is among the first so many."""
+        return met.bit_length() <= count
 
     def may_return(self, directory: str, met: int) -> bool:
         """Whether a later pattern may take back something below a directory that is left out."""
@@ -84,8 +89,8 @@ def literal(path: str) -> str:
     return "\\" + escaped if escaped.startswith("!") else escaped
 
 
-def ignored_by(directory: str) -> tuple[str, ...]:
-    """The patterns of the ignore file of a directory; raises SourceError, SpecError."""
+def ignored_by(directory: str) -> tuple[str, tuple[str, ...]]:
+    """The path of the ignore file of a directory, and its patterns; raises SourceError, SpecError."""
     for name in IGNORE_FILES:
         path = os.path.join(directory, name)
         try:
@@ -100,8 +105,8 @@ def ignored_by(directory: str) -> tuple[str, ...]:
                 f"{path!r} has more than {_SIZE_MAX} bytes, which no list of patterns has.",
                 fix="Shorten it, or remove it and name the patterns by `--exclude`.",
             )
-        return tuple(_lines(path, content))
-    return ()
+        return path, tuple(_lines(path, content))
+    return "", ()
 
 
 def _lines(path: str, content: bytes) -> Iterator[str]:
@@ -117,8 +122,7 @@ def _lines(path: str, content: bytes) -> Iterator[str]:
             raise SpecError(f"{path!r}, line {number}: {error.message}", fix=error.fix) from error
 
 
-def _pattern(source: str) -> _Pattern | None:
-    """None for what matches nothing: the directory itself."""
+def _pattern(source: str) -> _Pattern:
     back = source.startswith("!")
     text = source[1:] if back else source
     if back and not text:
@@ -127,7 +131,8 @@ def _pattern(source: str) -> _Pattern | None:
         raise UsageError(f"The pattern {source!r} contains a NUL byte.", fix="Remove the NUL byte.")
     text = posixpath.normpath(text).lstrip("/")
     if text in ("", "."):
-        return None
+        # The directory itself, which is what was asked for.
+        return _Pattern(_NOTHING, back, ())
     # A class may match a slash too.
     deep = "**" in text or "[" in text
     levels = None if deep else tuple(_expression(each, source) for each in text.split("/"))

@@ -40,12 +40,14 @@ _FREE_BYTES = 64 << 20
 _FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
 
-_KEPT_PATHS = re.compile(r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/etc/ld-musl-[^/]+\.path")
+_KEPT_PATHS = re.compile(
+    r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/(etc/ld-musl-[^/]+\.path|pyvenv\.cfg)"
+)
 KEPT_LIMIT = 1 << 20
 """More than any cache that ldconfig(8) has written for real, and than lists of users have."""
 
 _KEPT = 4 << 20
-"""Bytes of lists of users, groups and libraries that are kept of one image; more than real ones have together."""
+"""Bytes of such lists that are kept of one image; more than real ones have together."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _VALUE = re.compile(r"(\d{1,18})([kmgt]?)b?\Z", re.IGNORECASE)
@@ -143,7 +145,7 @@ class Budget:
     def may_keep(self, path: str, size: int) -> bool:
         """Whether the bytes of this file are kept for the rules; what is not kept is unknown to them.
 
-        Search lists of loaders, users and groups are.
+        Search lists of loaders, users, groups and what venvs of Python say are.
         """
         if size > KEPT_LIMIT or _KEPT_PATHS.fullmatch(path) is None or self._kept + size > _KEPT:
             return False

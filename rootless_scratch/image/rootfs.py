@@ -74,11 +74,21 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     named: bool = False
 
 
+class Ignored(msgspec.Struct, frozen=True, kw_only=True):
+    """How many files and directories the ignore file `by` leaves out of what goes to `path`; `first` is one."""
+
+    path: str
+    by: str
+    count: int
+    first: str
+
+
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
     """What one `--copy` brings into the image, and what of it stays behind."""
 
     entries: tuple[Entry, ...]
     losses: tuple[Loss, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
 
 
 class Rootfs(msgspec.Struct, frozen=True, kw_only=True):

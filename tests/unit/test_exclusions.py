@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
+from imaging import Bench
 from planning import put, refusal
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
@@ -157,6 +158,18 @@ def test_an_ignore_file_of_the_directory_is_read_as_podman_and_docker_read_their
     put(tmp_path, ".containerignore", b"b.log\n.*ignore\n")
     assert left(tmp_path) == {"a.log", "keep.log", "#odd", "x y"}
     assert left(tmp_path, "!b.log", "#odd") == {"a.log", "b.log", "keep.log", "x y"}
+
+
+def test_what_an_ignore_file_leaves_out_is_told_and_what_was_asked_for_is_not(tmp_path: Path) -> None:
+    for name in ("tree/a.log", "tree/logs/b", "tree/keep"):
+        put(tmp_path, name)
+    put(tmp_path, "tree/.dockerignore", b".\n*.log\nlogs\n")
+    bench = Bench(tmp_path)
+    copy = Copy(source=f"{tmp_path}/tree", destination="/t")
+    finding = bench.finding(bench.program(), copies=(copy,), exclude=("keep",))
+    assert (finding.rule, finding.severity) == ("copy-ignored", "info")
+    assert "tree/.dockerignore leaves a.log and 1 more out of /t" in finding.message
+    assert bench.judge(bench.program(), copies=(copy,), exclude=("**", "!logs", "!*.log")) == ()
 
 
 def test_only_the_ignore_file_of_the_copied_directory_itself_counts(tmp_path: Path) -> None:

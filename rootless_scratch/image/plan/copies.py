@@ -22,8 +22,9 @@ from rootless_scratch.image.plan.entries import (
     destination_of,
     require_metadata,
 )
+from rootless_scratch.image.plan.venv import leads_to_interpreter, programs_of_venv
 from rootless_scratch.image.plan.xattrs import capability_of, kept_capability, xattrs_of
-from rootless_scratch.image.rootfs import Copied, Directory, File, Loss, Symlink
+from rootless_scratch.image.rootfs import Copied, Directory, File, Ignored, Loss, Symlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,7 @@ class _Branch(Data):
     """A directory under way: on the host, in the image, and below the one that is copied.
 
     `met` are the patterns that match it, `above` are directories that are left out unless something below returns.
+    `venv` is the virtual environment whose programs lie here.
     """
 
     source: str
@@ -49,6 +51,7 @@ class _Branch(Data):
     below: str
     met: int
     above: tuple[Directory, ...] = ()
+    venv: str = ""
 
 
 def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> Copied:
@@ -60,7 +63,8 @@ def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> Copied:
     key = (copy, tuple(exclude))
     if key not in files.copied:
         copying = _Copying(copy, files)
-        files.copied[key] = Copied(entries=tuple(copying.entries(exclude)), losses=tuple(copying.losses))
+        entries = tuple(copying.entries(exclude))
+        files.copied[key] = Copied(entries=entries, losses=tuple(copying.losses), ignored=tuple(copying.ignored))
     return files.copied[key]
 
 
@@ -94,6 +98,11 @@ class _Copying:
         self._copy = copy
         self._files = files
         self.losses: list[Loss] = []
+        self.ignored: list[Ignored] = []
+        self._exclusions = Exclusions()
+        # So many patterns are those of the ignore file; what they leave out is told.
+        self._own = 0
+        self._left: list[str] = []
 
     def entries(self, exclude: Sequence[str]) -> Iterator[Entry]:
         """The file, or the directory and what it holds."""
@@ -116,28 +125,46 @@ class _Copying:
         source = absolute(copy.source)
         if target != "/":
             yield self._directory(source, target, lambda: status)
-        exclusions = Exclusions((*ignored_by(copy.source), *exclude))
-        yield from self._tree(_Branch(source, target, "", 0), exclusions)
+        by, patterns = ignored_by(copy.source)
+        self._own = len(patterns)
+        self._exclusions = Exclusions((*patterns, *exclude))
+        yield from self._tree(_Branch(source, target, "", 0))
+        if self._left:
+            self.ignored.append(Ignored(path=target, by=by, count=len(self._left), first=self._left[0]))
 
-    def _tree(self, first: _Branch, exclusions: Exclusions) -> Iterator[Entry]:
+    def _leaves_out(self, below: str, met: int, *, is_directory: bool) -> bool:
+        """Whether something is not even looked at."""
+        if not self._exclusions.excludes(met):
+            return False
+        if is_directory and self._exclusions.may_return(below, met):
+            return False
+        if self._exclusions.counts_before(met, self._own):
+            self._left.append(below)
+        return True
+
+    def _tree(self, first: _Branch) -> Iterator[Entry]:
         """Everything below a directory; a stack, for directories may nest deeper than Python calls."""
+        exclusions = self._exclusions
         pending = [first]
         returned: set[str] = set()
         while pending:
             branch = pending.pop()
-            for item in _listing(branch):
+            listing = _listing(branch)
+            programs = programs_of_venv(branch.source, [item.name for item in listing])
+            for item in listing:
                 below = f"{branch.below}/{item.name}" if branch.below else item.name
                 met = exclusions.met(below, branch.met)
                 is_directory = item.is_dir(follow_symlinks=False)
-                out = exclusions.excludes(met)
-                if out and not (is_directory and exclusions.may_return(below, met)):
+                if self._leaves_out(below, met, is_directory=is_directory):
                     continue
+                out = exclusions.excludes(met)
                 path = image_path(f"{branch.target}/{item.name}", what="destination")
                 directory = None
                 if is_directory:
                     directory = self._directory(item.path, path, partial(_status, item, below))
                     above = (*branch.above, directory) if out else ()
-                    pending.append(_Branch(item.path, path, below, met, above))
+                    venv = branch.source if item.name == programs else ""
+                    pending.append(_Branch(item.path, path, below, met, above, venv))
                 if out:
                     continue
                 for each in branch.above:
@@ -146,12 +173,14 @@ class _Copying:
                         yield each
                 if directory is not None:
                     yield directory
-                elif item.is_symlink():
+                elif item.is_symlink() and not (branch.venv and leads_to_interpreter(item.path, branch.venv)):
                     target = _link_target(item.path, below)
                     yield Symlink(path=path, target=target, uid=self._copy.uid, gid=self._copy.gid)
                 else:
-                    status = _status(item, below)
-                    yield self._file(item.path, path, status, flags=os.O_NOFOLLOW, below=below)
+                    follow = item.is_symlink()
+                    status = _status(item, below, follow=follow)
+                    flags = 0 if follow else os.O_NOFOLLOW
+                    yield self._file(item.path, path, status, flags=flags, below=below)
 
     def _directory(self, source: str, path: str, status: Callable[[], os.stat_result]) -> Directory:
         copy = self._copy
@@ -233,9 +262,9 @@ def _link_target(path: str, below: str) -> str:
         raise _blocked(path, below, error) from error
 
 
-def _status(item: os.DirEntry[str], below: str) -> os.stat_result:
+def _status(item: os.DirEntry[str], below: str, *, follow: bool = False) -> os.stat_result:
     try:
-        return item.stat(follow_symlinks=False)
+        return item.stat(follow_symlinks=follow)
     except OSError as error:
         raise _blocked(item.path, below, error) from error
 

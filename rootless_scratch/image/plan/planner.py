@@ -11,18 +11,20 @@ from rootless_scratch.elf.libraries import PRELOAD_LIST, Unresolved, preloaded
 from rootless_scratch.elf.program import ProgramFacts
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.image.config import ImageConfig
+from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
-from rootless_scratch.image.rootfs import Entry, File, Loss, Rootfs, make_rootfs
+from rootless_scratch.image.plan.venv import placed
+from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Rootfs, make_rootfs
 from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.image.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.config import RuntimeConfig
@@ -45,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
     `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
-    not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone.
+    not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone,
+    `ignored` is what ignore files have left out.
     """
 
     names: tuple[str, ...]
@@ -62,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unresolved: tuple[Unresolved, ...] = ()
     incomplete: tuple[Unresolved, ...] = ()
     losses: tuple[Loss, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,23 +93,12 @@ def plan(
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
-    entries: list[Entry] = []
-    losses: list[Loss] = []
-    programs: dict[str, Program] = {}
-    for named in spec.programs:
-        entry, facts = program_entry(named, files)
-        entries.append(entry)
-        programs[entry.path] = Program(path=entry.path, facts=facts)
-        losses.extend(program_losses(named, entry, facts.mode))
-    for copy in spec.copies:
-        found = copied(copy, files, spec.exclude)
-        entries.extend(found.entries)
-        losses.extend(found.losses)
-    entries.extend(symlink_entry(new) for new in spec.symlinks)
+    named = _named(spec, files)
+    entries, programs = named.entries, named.programs
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
     require_copies(spec)
-    config = runtime_config(spec, entries[0].path if spec.programs else None)
+    config = runtime_config(spec, named.first)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     covered: tuple[tuple[str, str], ...] = ()
     wanted = spec.essentials
@@ -113,9 +106,9 @@ def plan(
         from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
 
         wanted = with_companions(wanted)
-        scripts = [program.facts for program in programs.values() if program.facts.kind == "script"]
-        for named in interpreters(scripts, wanted, [entry.path for entry in entries], config):
-            entry, facts = program_entry(named, files)
+        scripts = _unmet_scripts(programs.values(), make_rootfs(with_directories(entries, directories)))
+        for interpreter in interpreters(scripts, wanted, [entry.path for entry in entries], config):
+            entry, facts = program_entry(interpreter, files)
             entries.append(entry)
             programs[entry.path] = Program(path=entry.path, facts=facts)
         known = {path: program.facts for path, program in programs.items()}
@@ -168,8 +161,60 @@ def plan(
         libraries=tuple(Program(path=path, facts=facts) for path, facts in bundled.facts),
         unresolved=bundled.unresolved,
         incomplete=bundled.incomplete,
-        losses=tuple(losses),
+        losses=tuple(named.losses),
+        ignored=tuple(named.ignored),
     )
+
+
+class _Named(msgspec.Struct):
+    """What was named: programs, copies and links; `first` is the path of the first program."""
+
+    entries: list[Entry] = []
+    programs: dict[str, Program] = {}
+    first: str | None = None
+    losses: list[Loss] = []
+    ignored: list[Ignored] = []
+
+
+def _named(spec: Spec, files: HostFiles) -> _Named:
+    named = _Named()
+    copies = [copied(copy, files, spec.exclude) for copy in spec.copies]
+    tree = Tree(_with_parents(copies))
+    for program in spec.programs:
+        entry, facts = program_entry(placed(program, spec.copies), files)
+        named.first = named.first or entry.path
+        copy = tree.resolve(entry.path)
+        if isinstance(copy, File) and copy.identity == entry.identity and copy.path != entry.path:
+            # A link of a copied directory leads to it already.
+            named.programs[copy.path] = Program(path=copy.path, facts=facts)
+            continue
+        named.entries.append(entry)
+        named.programs[entry.path] = Program(path=entry.path, facts=facts)
+        named.losses.extend(program_losses(program, entry, facts.mode))
+    for each in copies:
+        named.entries.extend(each.entries)
+        named.losses.extend(each.losses)
+        named.ignored.extend(each.ignored)
+    named.entries.extend(symlink_entry(new) for new in spec.symlinks)
+    return named
+
+
+def _unmet_scripts(programs: Iterable[Program], rootfs: Rootfs) -> list[ProgramFacts]:
+    """The scripts whose interpreter no path of the image leads to; all those that env(1) looks one up for."""
+    tree = Tree(rootfs)
+    scripts = [program.facts for program in programs if program.facts.kind == "script"]
+    return [each for each in scripts if env_line(each.shebang) or not tree.is_present((each.shebang or ("",))[0])]
+
+
+def _with_parents(copies: Sequence[Copied]) -> Iterator[Entry]:
+    """What was copied, and the directories above, which a path leads through."""
+    for each in copies:
+        above = each.entries[0].path.rpartition("/")[0] if each.entries else ""
+        while above:
+            yield Directory(path=above, mode=0o755, uid=0, gid=0)
+            above = above.rpartition("/")[0]
+    for each in copies:
+        yield from each.entries
 
 
 def _start(config: RuntimeConfig, entries: Iterable[Entry], files: HostFiles) -> Start:

@@ -22,9 +22,16 @@ from rootless_scratch.rules.image.commands import judge_command, judge_healthche
 from rootless_scratch.rules.image.hidden import judge_hidden, judge_mount_points
 from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
-from rootless_scratch.rules.image.permissions import judge_execution, judge_losses, judge_privileges, judge_reading
+from rootless_scratch.rules.image.permissions import (
+    judge_execution,
+    judge_ignored,
+    judge_losses,
+    judge_privileges,
+    judge_reading,
+)
 from rootless_scratch.rules.image.places import judge_places
 from rootless_scratch.rules.image.runtimes import judge_runtimes
+from rootless_scratch.rules.image.venvs import judge_venvs
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
@@ -63,7 +70,12 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
     )
     bundled = judge_bundled([(each.path, each.facts) for each in plan.libraries], found)
     every = sorted((*bundled, *found, *judge_losses(plan.losses)), key=lambda finding: _RANK[finding.severity])
-    return (*every, *judge_incomplete(plan.rootfs, plan.incomplete), *judge_covered(plan))
+    return (
+        *every,
+        *judge_incomplete(plan.rootfs, plan.incomplete),
+        *judge_ignored(plan.ignored),
+        *judge_covered(plan),
+    )
 
 
 def judge_image(
@@ -108,6 +120,7 @@ def judge_image(
         *judge_account(view),
         *judge_places(view),
         *judge_privileges(view, started),
+        *judge_venvs(view, started, content),
         *judge_needs(view, programs),
         *judge_runtimes(view, programs, closures),
         *judge_machines(view, programs),

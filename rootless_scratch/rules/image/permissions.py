@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.findings import Severity
-    from rootless_scratch.image.rootfs import Entry, Loss
+    from rootless_scratch.image.rootfs import Entry, Ignored, Loss
     from rootless_scratch.rules.access import Answer
     from rootless_scratch.rules.view import ImageView
 
@@ -121,6 +121,18 @@ def judge_losses(losses: Sequence[Loss]) -> Iterator[Finding]:
             subject=first.path,
             message=f"{shown(first.path)}{more} {message.format(shown(first.had))}",
             fix=f"Bring the program by --copy, and start it by --entrypoint: {fix}" if first.named else fix,
+        )
+
+
+def judge_ignored(ignored: Sequence[Ignored]) -> Iterator[Finding]:
+    """Say what ignore files of copied directories have left out: nobody named them for this image."""
+    for each in ignored:
+        what = f"{shown(each.first)} and {each.count - 1} more" if each.count > 1 else shown(each.first)
+        yield Finding.info(
+            rule="copy-ignored",
+            subject=each.path,
+            message=f"{shown(each.by)} leaves {what} out of {shown(each.path)}.",
+            fix="Take back what is meant by `--exclude '!PATTERN'`.",
         )
 
 

@@ -82,6 +82,7 @@ def judge_program(
             is_present=lambda path: root.locate(path) is not None,
             search_path=search_path,
             working_dir=working_dir,
+            image_path=image_path,
         )
     elif facts.elf is None:
         found = judge_file(facts, subject=subject)

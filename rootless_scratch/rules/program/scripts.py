@@ -29,6 +29,7 @@ def judge_script(
     is_present: Callable[[str], bool],
     search_path: Sequence[str],
     working_dir: str,
+    image_path: str | None = None,
 ) -> Finding | None:
     """Judge a script's first line and whether its interpreter will be in the image; see `judge_program`."""
     shebang = facts.shebang or ()
@@ -41,7 +42,9 @@ def judge_script(
             rule="script-interpreter-missing",
             subject=subject,
             message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
-            fix=_recipe_fix(facts) or _interpreter_fix(interpreter),
+            fix=_venv_fix(interpreter, image_path, is_present)
+            or _recipe_fix(facts)
+            or _interpreter_fix(interpreter),
         )
     if not is_env(shebang):
         return None
@@ -114,6 +117,18 @@ def _recipe_fix(facts: ProgramFacts) -> str | None:
     if recipe is None:
         return None
     return f"Add the interpreter and what it reads by `--bundle-libraries --with {recipe.name}`."
+
+
+def _venv_fix(interpreter: str, image_path: str | None, is_present: Callable[[str], bool]) -> str | None:
+    """What mends a script of a venv that lies elsewhere in the image than where it was made; None for others."""
+    there, here = (posixpath.dirname(posixpath.dirname(path)) for path in (interpreter, image_path or ""))
+    own = f"{here}/bin/{posixpath.basename(interpreter)}"
+    if not (interpreter.startswith("/") and here and is_present(f"{here}/pyvenv.cfg") and is_present(own)):
+        return None
+    return (
+        f"Add `--symlink {shown(here)}:{shown(there)}`, where the scripts of this virtual environment look for "
+        f"it, or copy it to {shown(there)}."
+    )
 
 
 def _interpreter_fix(interpreter: str) -> str:
