@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.backends.flags import config_flags
-from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, JobEntry, Written
+from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, FoundFile, JobEntry, Written
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
-from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, Symlink
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.backends.jobs import FoundFile
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan
-    from rootless_scratch.image.rootfs import Entry
 
 
 def build_image(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, _GeneratorContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,7 +25,7 @@ from rootless_scratch.image.oci import (
     index_document,
     manifest_document,
 )
-from rootless_scratch.image.write.layer import NONE, write_layer
+from rootless_scratch.image.write.layer import NONE, Compression, write_layer
 from rootless_scratch.image.write.layout import (
     Blob,
     WrittenImage,
@@ -42,13 +42,11 @@ from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import _GeneratorContextManager
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
-    from rootless_scratch.image.write.layer import Compression
 
 
 def build_image(

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.backends.overlay import Overlay
-from rootless_scratch.backends.stored import StoredFile, StoredImage
-from rootless_scratch.elf.program import read_program
+from rootless_scratch.backends.stored import FileType, StoredFile, StoredImage
+from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import HostError
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.oci import LAYER
-from rootless_scratch.image.read.found import find_image
-from rootless_scratch.image.read.reader import Fault, broken
+from rootless_scratch.image.read.found import FoundImage, find_image
+from rootless_scratch.image.read.reader import Fault, ImageReader, broken
 from rootless_scratch.image.read.tarread import Member, TarFault, TarReader
 from rootless_scratch.image.read.unpacking import open_layer
 from rootless_scratch.sparse import write_all
@@ -27,11 +27,7 @@ from rootless_scratch.sparse import write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.backends.stored import FileType
     from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.image.read.found import FoundImage
-    from rootless_scratch.image.read.reader import ImageReader
 
 _CAPABILITIES = 64
 """Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch import private
 from rootless_scratch.errors import ImageNotFoundError, UsageError
 from rootless_scratch.host.environment import temporary_directory
-from rootless_scratch.image.references import is_reference, parse_reference
+from rootless_scratch.image.references import Reference, is_reference, parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.image.references import Reference
 
 
 def read_any(

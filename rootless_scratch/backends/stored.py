@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from rootless_scratch.backends.jobs import FoundFile, ReadJob
+from rootless_scratch.backends.jobs import FoundFile, ReadJob, Written
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - likewise
 from rootless_scratch.image.capabilities import decode_capabilities
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.finished import Layer, layers_of, platform_said
 from rootless_scratch.image.limits import DEFAULTS
-from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.backends.jobs import Written
     from rootless_scratch.backends.session import Session
-    from rootless_scratch.image.rootfs import Entry
 
 FileType = Literal["file", "directory", "symlink", "device", "fifo", "socket"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless_scratch.backends.caller import STDIN, Cancelled, Failed
+from rootless_scratch.backends.caller import STDIN, Cancelled, Failed, WorkerPaths
 from rootless_scratch.spawn import NULL, spawn
 from rootless_scratch.troubles import trouble_in
 
@@ -12,7 +12,6 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.backends.caller import WorkerPaths
 
 SAID_KEPT = 16384
 """Bytes of stderr that are kept; the end is the part that tells."""

@@ -10,21 +10,19 @@ import msgspec
 
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.backends.open_image import platforms_at, read_any, refuse_local_choice
-from rootless_scratch.backends.stored import StoredFile
+from rootless_scratch.backends.stored import StoredFile, StoredImage
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.references import is_reference
-from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, Symlink
 from rootless_scratch.image.write.layer import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rootless_scratch.backends.stored import StoredImage
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
-    from rootless_scratch.image.rootfs import Entry
 
 Verdict = Literal["identical", "equal", "differs"]
 

@@ -10,7 +10,7 @@ import click
 
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
-from rootless_scratch.errors import UsageError
+from rootless_scratch.errors import ScratchError, UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.host.said import HostNote, is_news
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootless_scratch.engine.container.ending import RunResult
-    from rootless_scratch.errors import ScratchError
 
 EXIT_OURS = 125
 EXIT_CANNOT_INVOKE = 126

@@ -10,12 +10,10 @@ import fnmatch
 import posixpath
 import re
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _OLD: Final = b"ld.so-1.7.0"
 _NEW: Final = b"glibc-ld.so.cache1.1"

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts  # noqa: TC001 - msgspec resolves it for JSON
-from rootless_scratch.elf.roots import HostRoot, Link
+from rootless_scratch.elf.roots import HostRoot, Link, Located, Root
 from rootless_scratch.elf.searching import BEST_LEVEL, How, Object, Search, SearchPath, Start
 from rootless_scratch.errors import ElfError, SourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rootless_scratch.elf.roots import Located, Root
 
 AskedBy = Literal[
     "DT_NEEDED", "DT_FILTER", "DT_AUXILIARY", "DT_AUDIT", "LD_PRELOAD", "LD_AUDIT", "/etc/ld.so.preload", "dlopen"

@@ -6,20 +6,16 @@ import errno
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from collections.abc import Iterator
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
 from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.identity import FileIdentity, identity_of
 from rootless_scratch.elf.records import MAGIC
-from rootless_scratch.errors import SourceError
+from rootless_scratch.errors import HostError, SourceError
 from rootless_scratch.troubles import limit_met
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.errors import HostError
 
 Kind = Literal["elf", "script", "empty", "text", "git-lfs", "html", "mach-o", "pe", "archive", "other"]
 

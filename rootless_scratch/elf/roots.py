@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from rootless_scratch.elf.ldcache import CACHE, by_name, read_conf
+from rootless_scratch.elf.ldcache import CACHE, CacheEntry, by_name, read_conf
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.ldcache import CacheEntry
 
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""

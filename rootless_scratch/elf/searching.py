@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from rootless_scratch.elf.ldcache import CACHE as _CACHE
-from rootless_scratch.elf.ldcache import by_name, read_path_file
-from rootless_scratch.elf.roots import HostRoot
+from rootless_scratch.elf.ldcache import CacheEntry, by_name, read_path_file
+from rootless_scratch.elf.roots import HostRoot, Root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.ldcache import CacheEntry
-    from rootless_scratch.elf.roots import Root
 
 How = Literal["interpreter", "path", "rpath", "runpath", "library-path", "cache", "conf", "default"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -24,9 +25,6 @@ from rootless_scratch.host.identity import (
 from rootless_scratch.host.namespaces import UserNamespaces, read_user_namespaces
 from rootless_scratch.host.storage import Storage, read_storage
 from rootless_scratch.spawn import find
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TOOLS = ("podman", "buildah", "runc", "crun", "conmon", "slirp4netns", "pasta", "skopeo")
 VERSIONS_MATTER = ("podman", "buildah")

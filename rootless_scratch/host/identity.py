@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
@@ -15,9 +16,6 @@ from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.capabilities import CAP_SYS_ADMIN
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 CAP_SETUID = 7
 CAP_SETGID = 6

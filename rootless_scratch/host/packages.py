@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from rootless_scratch import spawn
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _MANAGERS: Final = {
     "apt-get": "sudo apt-get install",

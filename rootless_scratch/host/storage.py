@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,9 +15,6 @@ from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.environment import state_directory, temporary_directory
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,13 +7,10 @@ ever read letter by letter.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from rootless_scratch.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SHOWN = 60
 _T = TypeVar("_T")

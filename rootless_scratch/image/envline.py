@@ -5,12 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _SPLIT: Final = re.compile(r"-[iv0]*S|--split-string(?:=|\s)")
 _WITH_VALUE: Final = frozenset({"-u", "--unset", "-C", "--chdir"})

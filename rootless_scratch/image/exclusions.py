@@ -11,15 +11,12 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from rootless_scratch.data import Data
 from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 IGNORE_FILES = (".containerignore", ".dockerignore")
 """The first that a copied directory has is read."""

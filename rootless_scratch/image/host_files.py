@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from rootless_scratch.elf.identity import identity_of
+from rootless_scratch.elf.identity import FileIdentity, identity_of
 from rootless_scratch.elf.records import MAGIC
 from rootless_scratch.errors import ElfError, HostError, SourceError
 from rootless_scratch.troubles import limit_met, trouble_met
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.image.rootfs import Copied, File
     from rootless_scratch.image.spec import Copy

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import msgspec
 
 from rootless_scratch.elf.identity import FileIdentity  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.paths import encoded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
 
 Xattrs = tuple[tuple[str, bytes], ...]
 """Extended attributes of users, by name: xattr(7)."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from rootless_scratch.errors import SpecError, UsageError
 from rootless_scratch.image.arguments import pairs, texts
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ESSENTIALS = (
     "auto",

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import LimitError
 from rootless_scratch.image.envline import env_line
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.image.config import RuntimeConfig
-    from rootless_scratch.image.rootfs import Entry
 
 _LINKS_LIMIT = 40
 """MAXSYMLINKS of the kernel: path_resolution(7)."""

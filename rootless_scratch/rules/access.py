@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.rootfs import Entry, File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.image.tree import Tree
 
 Answer = Literal["yes", "no", "with-capability", "unknown"]

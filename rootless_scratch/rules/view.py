@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootless_scratch.image.config import RuntimeConfig
-    from rootless_scratch.image.rootfs import Rootfs
     from rootless_scratch.image.tree import Tree
     from rootless_scratch.rules.access import Account, Lists
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import RegistryError
 from rootless_scratch.image.oci import CONFIG, INDEX, LAYER, MANIFEST, descriptor, digest_of, encode
 from rootless_scratch.image.read.artifacts import is_odd
 from rootless_scratch.image.write.layout import BLOBS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MANIFEST_V2 = "application/vnd.docker.distribution.manifest.v2+json"
 LIST_V2 = "application/vnd.docker.distribution.manifest.list.v2+json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.read.layer_faults import Strata, dropped, read_kept
-from rootless_scratch.image.read.reader import Fault
+from rootless_scratch.image.read.reader import Fault, ImageReader
 from rootless_scratch.image.read.tarread import BLOCK, Member, TarReader
 from rootless_scratch.image.read.unpacking import Summed, open_layer, zeros_behind
 from rootless_scratch.image.write.tarheader import DIRECTORY, END, header
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rootless_scratch.image.read.found import FoundImage, FoundLayer
-    from rootless_scratch.image.read.reader import ImageReader
 
 
 class Repair(NamedTuple):

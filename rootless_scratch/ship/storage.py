@@ -8,14 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from rootless_scratch import command
 from rootless_scratch.errors import CommandError, ImageNotFoundError, UsageError
 from rootless_scratch.image.names import image_name, is_unknown, unknown_image
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 """Shorter ones are taken for names, as buildah takes them first."""

@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import private
-from rootless_scratch.elf.platforms import parse_platform
+from rootless_scratch.elf.platforms import Platform, parse_platform
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError, HostError, ImageNotFoundError, ScratchError, UsageError
-from rootless_scratch.findings import Judgement, of_platforms
+from rootless_scratch.findings import Finding, Judgement, of_platforms
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.arguments import text
-from rootless_scratch.image.references import is_reference, is_remote, parse_reference
+from rootless_scratch.image.references import Reference, is_reference, is_remote, parse_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, subject_of
@@ -20,11 +20,8 @@ from rootless_scratch.verbs.subject import require_utf8, subject_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.read.reader import ImageReader
-    from rootless_scratch.image.references import Reference
     from rootless_scratch.ship.access import Access
 
 _OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."

@@ -12,7 +12,7 @@ import msgspec
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.engine.api.images import config_of, is_image, load
 from rootless_scratch.engine.container.opening import Opening
-from rootless_scratch.engine.container.targets import look
+from rootless_scratch.engine.container.targets import Target, look
 from rootless_scratch.engine.diagnose.failures import IpcClosedError
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.run import run
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.container.ending import RunResult
-    from rootless_scratch.engine.container.targets import Target
     from rootless_scratch.image.spec import Spec
     from rootless_scratch.keywords import Options
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rootless_scratch.host.environment import tool_environment
-from rootless_scratch.host.facts import read_host
-from rootless_scratch.rules.host.hosts import judge_host
-
-if TYPE_CHECKING:
-    from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.rules.host.hosts import HostJudgement
+from rootless_scratch.host.facts import HostFacts, read_host
+from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 
 def examine_host() -> tuple[HostFacts, HostJudgement]:

@@ -6,14 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import RefusedError, UsageError
-from rootless_scratch.findings import errors_of, of_platforms
+from rootless_scratch.findings import Finding, errors_of, of_platforms
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootless_scratch.findings import Finding
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
 

@@ -21,10 +21,10 @@ from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.errors import CommandError, UsageError
 from rootless_scratch.host.environment import private_temporary, tool_environment
-from rootless_scratch.image.finished import Shipped, WrittenOutput
+from rootless_scratch.image.finished import Image, Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.references import REGISTRY, Reference, is_reference, parse_reference, parse_references
-from rootless_scratch.image.write.layer import parse_compression
+from rootless_scratch.image.write.layer import Compression, parse_compression
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 from rootless_scratch.ship.registry import Pushed, push_layout
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.record import Record
     from rootless_scratch.findings import Finding
-    from rootless_scratch.image.finished import Image
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
-    from rootless_scratch.image.write.layer import Compression
 
     StrPath = str | os.PathLike[str]
 

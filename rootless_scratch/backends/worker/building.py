@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rootless_scratch.backends.caller import Cancelled, Failed, check_caller, read_job
+from rootless_scratch.backends.caller import Cancelled, Failed, WorkerPaths, check_caller, read_job
 from rootless_scratch.backends.jobs import BuildJob, Done
 from rootless_scratch.backends.record import Lock, Record
 from rootless_scratch.backends.tool import Tool, call, no_space
@@ -16,8 +16,6 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    from rootless_scratch.backends.caller import WorkerPaths
 
 
 def build(places: WorkerPaths) -> Done:

@@ -8,14 +8,13 @@ import os
 import stat
 
 from rootless_scratch.backends.caller import Failed, check_caller, tell
-from rootless_scratch.backends.jobs import Written
+from rootless_scratch.backends.jobs import JobEntry, Written
 from rootless_scratch.sparse import copy_sparse, write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.backends.jobs import JobEntry
 
 CHUNK = 16 * 1024 * 1024
 FICLONE = 0x40049409

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 
-from rootless_scratch.backends.caller import Failed, check_caller, read_job, tell
+from rootless_scratch.backends.caller import Failed, WorkerPaths, check_caller, read_job, tell
 from rootless_scratch.backends.jobs import Done, FoundFile, ReadJob
 from rootless_scratch.backends.record import Record
 from rootless_scratch.backends.tool import Tool, call
@@ -19,7 +19,6 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.backends.caller import WorkerPaths
 
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)

@@ -10,16 +10,14 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from rootless_scratch.errors import EngineError
 from rootless_scratch.troubles import trouble_in, trouble_met
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 API = "/v4.0.0/libpod"
 """podman 4 and 5 answer any version from 4 on under this prefix."""

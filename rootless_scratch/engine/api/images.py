@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import command
 from rootless_scratch.elf.platforms import Platform, chosen_platform
-from rootless_scratch.engine.api.http import quoted
+from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
 from rootless_scratch.image.names import near_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.request.request import Request
 
 _NOT_FOUND = 404

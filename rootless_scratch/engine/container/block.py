@@ -12,7 +12,7 @@ from rootless_scratch.engine.container.launch import Call, Notes, created, launc
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.running import RunningContainer
 from rootless_scratch.engine.request.options import request_of
-from rootless_scratch.engine.request.request import Request
+from rootless_scratch.engine.request.request import Port, Request
 from rootless_scratch.engine.request.values import parse_ports
 from rootless_scratch.errors import EngineError, HostError, UsageError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.recording import Recording
-    from rootless_scratch.engine.request.request import Port
     from rootless_scratch.keywords import ContainerOptions, Options
 
 READY_TIMEOUT = 30.0

@@ -5,20 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from rootless_scratch.engine.api.http import Attached
+from rootless_scratch.engine.api.http import Attached, Client, Response
 from rootless_scratch.engine.stdio import streams
 from rootless_scratch.engine.stdio.feed import Feed
 from rootless_scratch.engine.stdio.streams import Demultiplexer
 from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, EngineError, EngineTimeoutError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from rootless_scratch.engine.api.http import Client, Response
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
 

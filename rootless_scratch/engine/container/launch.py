@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from rootless_scratch import private
-from rootless_scratch.engine.container.lease import local_engine
+from rootless_scratch.engine.container.lease import Lease, local_engine
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
@@ -23,7 +23,6 @@ from rootless_scratch.host.said import HostNote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rootless_scratch.engine.container.lease import Lease
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.opening import Opening
     from rootless_scratch.engine.request.request import Request

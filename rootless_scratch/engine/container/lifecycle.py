@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from rootless_scratch import processes
-from rootless_scratch.engine.api.http import Attached
+from rootless_scratch.engine.api.http import Attached, Client, Response
 from rootless_scratch.engine.container import specification
 from rootless_scratch.engine.container.ending import TIMED_OUT, RunResult
-from rootless_scratch.engine.container.lease import Wanted
+from rootless_scratch.engine.container.lease import Lease, Wanted
 from rootless_scratch.engine.container.removal import remove_container, remove_owned
 from rootless_scratch.engine.container.watch import DRAIN, Watch
 from rootless_scratch.engine.diagnose import explaining, failures
@@ -23,19 +23,16 @@ from rootless_scratch.engine.stdio import streams
 from rootless_scratch.engine.stdio.feed import Feed
 from rootless_scratch.engine.stdio.streams import Demultiplexer
 from rootless_scratch.engine.stdio.terminal import Terminal
-from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError
+from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError, ScratchError
 from rootless_scratch.host.cgroups import cgroup_mode
 from rootless_scratch.troubles import limit_met
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from rootless_scratch.engine.api.http import Client, Response
-    from rootless_scratch.engine.container.lease import Lease
     from rootless_scratch.engine.container.signals import Forwarding
     from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
-    from rootless_scratch.errors import ScratchError
 
 OLDEST = (4, 3)
 """The oldest podman whose API is known to do what is asked here."""

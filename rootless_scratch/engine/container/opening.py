@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from rootless_scratch import command
 from rootless_scratch.engine.container.lease import hold, lease_directory, leftovers, local_engine
-from rootless_scratch.engine.request.destination import destination_of
+from rootless_scratch.engine.request.destination import Destination, destination_of
 from rootless_scratch.engine.service.local import (
     IdleEndedError,
     NamespaceLostError,
+    Service,
     Starting,
     found_service,
     has_user_socket,
@@ -24,8 +25,6 @@ from rootless_scratch.host.said import HostNote
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.engine.request.destination import Destination
-    from rootless_scratch.engine.service.local import Service
     from rootless_scratch.engine.service.remote import Way
 
 _TRIES = 5

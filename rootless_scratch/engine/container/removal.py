@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 from rootless_scratch.engine.api.http import Client
-from rootless_scratch.engine.container.lease import OWNER_LABEL, lease_directory, leftovers, local_engine
+from rootless_scratch.engine.container.lease import (
+    OWNER_LABEL,
+    Lease,
+    Leftover,
+    Wanted,
+    lease_directory,
+    leftovers,
+    local_engine,
+)
 from rootless_scratch.engine.service.local import end_abandoned
 from rootless_scratch.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from rootless_scratch.engine.container.lease import Lease, Leftover, Wanted
 
 _STILL_CREATING = 30
 """Seconds for which a container may yet appear after its creator was killed, if the service lives on."""

@@ -10,15 +10,12 @@ import contextlib
 import glob
 import os
 import time
+from collections.abc import Collection, Mapping
 from signal import SIGKILL
-from typing import TYPE_CHECKING
 
 from rootless_scratch import command, processes
 from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.capabilities import is_rootful
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 _PARTS = (b"conmon", b"runc", b"crun")
 _RUNTIMES = ("runc", "crun")

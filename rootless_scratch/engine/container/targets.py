@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rootless_scratch import processes
-from rootless_scratch.engine.api.http import quoted
+from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.engine.api.images import config_of, names_near
 from rootless_scratch.engine.request.options import check_text
 from rootless_scratch.engine.request.request import Beside
 from rootless_scratch.errors import EngineError, ImageNotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.service.local import Service
 
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")

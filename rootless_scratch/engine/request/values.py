@@ -6,15 +6,11 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import text, texts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _PORT_LIMIT = 65_535
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

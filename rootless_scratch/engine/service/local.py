@@ -12,9 +12,9 @@ import time
 
 from rootless_scratch import command, processes
 from rootless_scratch.data import Data
-from rootless_scratch.engine.service.directory import abandoned, meet
+from rootless_scratch.engine.service.directory import ServiceDirectory, abandoned, meet
 from rootless_scratch.errors import EngineError, HostError
-from rootless_scratch.spawn import NULL
+from rootless_scratch.spawn import NULL, Child
 from rootless_scratch.troubles import limit_met, trouble_in
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and a service is started before anything else is loaded
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from rootless_scratch.engine.api.http import Client
-    from rootless_scratch.engine.service.directory import ServiceDirectory
-    from rootless_scratch.spawn import Child
 
     Origin = Literal["named", "user", "own"]
 

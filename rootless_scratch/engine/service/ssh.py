@@ -8,25 +8,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.engine.api.http import Client
 from rootless_scratch.engine.diagnose import ssh_refusals as refusals
-from rootless_scratch.engine.request.address import PATH
+from rootless_scratch.engine.request.address import PATH, Address
 from rootless_scratch.engine.service.directory import private_directory
 from rootless_scratch.engine.service.local import Service, ping
 from rootless_scratch.errors import EngineError
 from rootless_scratch.private import FORGETS
-from rootless_scratch.spawn import NULL
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rootless_scratch.engine.request.address import Address
-    from rootless_scratch.spawn import Child
+from rootless_scratch.spawn import NULL, Child
 
 _CONNECT = 20
 """Seconds for the host to answer at all."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 _READ = 65_536
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
+from rootless_scratch.elf.libraries import Closure, Library, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.libraries import Library
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.host_files import HostFiles

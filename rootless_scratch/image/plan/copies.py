@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch.data import Data
 from rootless_scratch.elf.identity import identity_of
 from rootless_scratch.elf.program import unreadable
-from rootless_scratch.errors import SourceError, SpecError, UsageError
+from rootless_scratch.errors import HostError, SourceError, SpecError, UsageError
 from rootless_scratch.image.exclusions import Exclusions, ignored_by, literal
 from rootless_scratch.image.paths import image_path
 from rootless_scratch.image.plan.entries import (
@@ -24,14 +24,12 @@ from rootless_scratch.image.plan.entries import (
 )
 from rootless_scratch.image.plan.venv import leads_to_interpreter, programs_of_venv
 from rootless_scratch.image.plan.xattrs import capability_of, kept_capability, xattrs_of
-from rootless_scratch.image.rootfs import Copied, Directory, File, Ignored, Loss, Symlink
+from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Symlink, Xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rootless_scratch.errors import HostError
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.rootfs import Entry, Xattrs
     from rootless_scratch.image.spec import Copy, Spec
 
 _FILE_MODE = 0o644

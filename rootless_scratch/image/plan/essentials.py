@@ -16,7 +16,7 @@ from rootless_scratch.host.packages import install_advice
 from rootless_scratch.image.plan import certificates
 from rootless_scratch.image.plan.accounts import account_files
 from rootless_scratch.image.plan.copies import copied_entries
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.image.spec import Copy, Essential
 from rootless_scratch.image.syntax import require_values
 from rootless_scratch.image.tree import Tree
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.rootfs import Entry
 
 ZONES: Final = "/usr/share/zoneinfo"
 BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"

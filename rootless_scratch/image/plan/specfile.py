@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.spec import Spec, spec_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rootless_scratch.image.spec import Copy
+from rootless_scratch.image.spec import Copy, Spec, spec_of
 
 _SIZE_MAX = 1 << 20
 

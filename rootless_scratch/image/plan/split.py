@@ -13,13 +13,12 @@ import msgspec
 from rootless_scratch.elf.platforms import Platform, parse_platform
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.plan.entries import program_path
-from rootless_scratch.image.spec import Part
+from rootless_scratch.image.spec import Copy, Part, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.spec import Copy, Spec
 
 _START = 20
 """Bytes of an ELF file up to its processor (e_machine) and behind: elf(5)."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from rootless_scratch import command, spawn
 from rootless_scratch.errors import ToolMissingError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 TOOLBOX = "localhost/rootless-scratch-toolbox"
 """What all toolboxes are called, for who lists images; anybody can name one so."""

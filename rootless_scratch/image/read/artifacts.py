@@ -7,13 +7,10 @@ of the layers, because cosign and buildkit give what they add the config of an i
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rootless_scratch.image.oci import CONFIG, MANIFEST
-from rootless_scratch.image.read.reader import INDEXES, Fault, blob_name
-
-if TYPE_CHECKING:
-    from rootless_scratch.image.read.reader import ImageReader
+from rootless_scratch.image.read.reader import INDEXES, Fault, ImageReader, blob_name
 
 MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")

@@ -5,22 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.read.artifacts import CONFIGS, MANIFESTS, TAR_TYPES, Artifacts, is_odd
-from rootless_scratch.image.read.found import images_of, is_unknown, load
+from rootless_scratch.image.read.found import FoundLayer, images_of, is_unknown, load
 from rootless_scratch.image.read.layer_faults import LayerFacts, Refused, Strata, read_entries
-from rootless_scratch.image.read.reader import INDEXES, Fault, as_dict, blob_name
+from rootless_scratch.image.read.reader import INDEXES, Fault, ImageReader, as_dict, blob_name
 from rootless_scratch.image.read.tarread import TarFault, TarReader
 from rootless_scratch.image.read.unpacking import Summed, open_layer, zeros_behind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.image.read.found import FoundLayer
-    from rootless_scratch.image.read.reader import ImageReader
 
 _CHUNK = 1 << 20
 _ANY = re.compile("")

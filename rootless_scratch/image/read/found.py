@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform
 from rootless_scratch.errors import ImageNotFoundError
@@ -17,6 +18,7 @@ from rootless_scratch.image.read.reader import (
     DIGEST,
     INDEXES,
     Fault,
+    ImageReader,
     as_dict,
     as_list,
     blob_name,
@@ -24,11 +26,6 @@ from rootless_scratch.image.read.reader import (
     content_of,
     parsed,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.image.read.reader import ImageReader
 
 
 class FoundLayer(NamedTuple):

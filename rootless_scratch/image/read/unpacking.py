@@ -8,14 +8,13 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from rootless_scratch.image.read.reader import Fault
+from rootless_scratch.image.read.reader import Fault, ImageReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import BufferedReader
 
     from rootless_scratch.image.limits import Budget
-    from rootless_scratch.image.read.reader import ImageReader
 
 
 _CHUNK = 256 << 10

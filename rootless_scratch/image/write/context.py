@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.sparse import copy_sparse
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tarfile import TarFile
 
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.rootfs import Entry
 
 _CHUNK = 16 * 1024 * 1024
 

@@ -7,14 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.command import install_hint
-from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID
+from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID, MapHelper, SubordinateIds
 from rootless_scratch.rules.host.judged import Judged, Operation, forbid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.host.identity import MapHelper, SubordinateIds
 
 NONROOT = 65532
 """The user that images run as by default; it must be among the mapped ids."""

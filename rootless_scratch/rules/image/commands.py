@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.access import EXECUTE, obstacle
 from rootless_scratch.rules.advice import listed, shown
-from rootless_scratch.rules.view import dead_end, files_named, in_flag, similar_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.rules.view import ImageView
+from rootless_scratch.rules.view import ImageView, dead_end, files_named, in_flag, similar_file
 
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash"})
 _SHELL_WORK: Final = re.compile(r"[|&;<>()$`\\*?{}~#!\n=]")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.findings import Finding
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.rules.view import ImageView
 
 _KERNEL: Final = ("/proc", "/sys", "/dev")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.libraries import resolve
+from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.tree import Tree
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.libraries import Closure, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.config import RuntimeConfig

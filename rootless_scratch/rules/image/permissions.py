@@ -6,17 +6,14 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.findings import Finding
-from rootless_scratch.image.rootfs import File
-from rootless_scratch.rules.access import EXECUTE, READ, obstacle
+from rootless_scratch.findings import Finding, Severity
+from rootless_scratch.image.rootfs import Entry, File, Ignored, Loss
+from rootless_scratch.rules.access import EXECUTE, READ, Answer, obstacle
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rootless_scratch.findings import Severity
-    from rootless_scratch.image.rootfs import Entry, Ignored, Loss
-    from rootless_scratch.rules.access import Answer
     from rootless_scratch.rules.view import ImageView
 
 _EFFECTIVE: Final = re.compile(r"[+=](?=[eip]*e)[eip]*p")

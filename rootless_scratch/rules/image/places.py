@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
 from rootless_scratch.rules.advice import shown
-from rootless_scratch.rules.view import dead_end
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rootless_scratch.rules.view import ImageView
-
+from rootless_scratch.rules.view import ImageView, dead_end
 
 _KERNEL: Final = ("/proc", "/sys")
 _DEVICES: Final = re.compile(r"/dev/(?:console|full|null|ptmx|u?random|std(?:err|in|out)|tty|zero)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.elf.libraries import resolve
+from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules import advice
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.libraries import Closure, MissingVersion, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.elf.searching import Start

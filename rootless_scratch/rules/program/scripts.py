@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING
 
-from rootless_scratch.findings import Finding
-from rootless_scratch.image.envline import env_line, is_env
+from rootless_scratch.findings import Finding, Severity
+from rootless_scratch.image.envline import EnvLine, env_line, is_env
 from rootless_scratch.image.recipes import recipes
-from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.rootfs import Entry, File
 from rootless_scratch.image.tree import SCRIPTS_LIMIT
 from rootless_scratch.rules.advice import shown
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.findings import Severity
-    from rootless_scratch.image.envline import EnvLine
-    from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.rules.view import ImageView
 
 
