@@ -108,54 +108,41 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _runtime(facts: HostFacts) -> Iterator[Judged]:
+    runtime = facts.cgroups.runtime
     if facts.tool("crun").path is None and facts.tool("runc").path is None:
-        yield forbid(
-            "run",
-            rule="host-runtime-missing",
-            subject="runtime",
-            message="Neither crun nor runc, which start containers for podman, is installed.",
-            fix=install_hint("crun"),
-        )
-    elif facts.cgroups.runtime is None:
-        yield forbid(
-            "run",
-            rule="host-runtime-hybrid",
-            subject="runtime",
-            message="cgroup v1 and v2 are mounted side by side (hybrid) here, which crun refuses, "
-            "and runc is not installed.",
-            fix=install_hint("runc"),
-        )
-    elif facts.cgroups.runtime.name is not None:
-        yield remark(
-            "run",
-            rule="host-runtime-chosen",
-            subject="runtime",
-            message=f"Containers are started with {facts.cgroups.runtime.name}, "
-            f"because {facts.cgroups.runtime.reason}.",
-            fix="Nothing needs to be done.",
-        )
+        rule = "host-runtime-missing"
+        message = "Neither crun nor runc, which start containers for podman, is installed."
+        fix = install_hint("crun")
+    elif runtime is None:
+        rule = "host-runtime-hybrid"
+        message = "cgroup v1 and v2 are mounted side by side (hybrid) here, which crun refuses, and runc is not "
+        message += "installed."
+        fix = install_hint("runc")
+    else:
+        if runtime.name is not None:
+            yield remark(
+                "run",
+                rule="host-runtime-chosen",
+                subject="runtime",
+                message=f"Containers are started with {runtime.name}, because {runtime.reason}.",
+                fix="Nothing needs to be done.",
+            )
+        return
+    yield forbid("run", rule=rule, subject="runtime", message=message, fix=fix)
 
 
 def _network(facts: HostFacts) -> Iterator[Judged]:
+    rule = "host-network-helper"
     if facts.identity.rootful:
         if facts.network.bridge is None:
-            yield forbid(
-                "network",
-                rule="host-network-helper",
-                subject="network",
-                message="Neither netavark nor the CNI plugins, which connect containers of root, are here.",
-                fix=install_hint("netavark"),
-            )
+            message = "Neither netavark nor the CNI plugins, which connect containers of root, are here."
+            yield forbid("network", rule=rule, subject="network", message=message, fix=install_hint("netavark"))
         return
     if facts.tool("slirp4netns").path is None and facts.tool("pasta").path is None:
-        yield forbid(
-            "network",
-            rule="host-network-helper",
-            subject="network",
-            message="Neither pasta nor slirp4netns, which connect containers without root, is installed.",
-            fix="Install one: `sudo apt-get install passt slirp4netns` (Debian, Ubuntu) or "
-            "`sudo dnf install passt` (Fedora, RHEL); until then containers run with `--network none`.",
-        )
+        message = "Neither pasta nor slirp4netns, which connect containers without root, is installed."
+        fix = "Install one: `sudo apt-get install passt slirp4netns` (Debian, Ubuntu) or `sudo dnf install passt` "
+        fix += "(Fedora, RHEL); until then containers run with `--network none`."
+        yield forbid("network", rule=rule, subject="network", message=message, fix=fix)
     if facts.network.tun is not None:
         yield forbid(
             "network",
@@ -248,31 +235,22 @@ def _storage(facts: HostFacts) -> Iterator[Judged]:
 
 
 def _room(place: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
+    at, left = f"The {what} {place.path}", f"{place.free >> 20} MiB left"
+    fix = f"Free some space (`podman image prune`), or {move} to a directory on another disk."
     if not place.writable:
-        yield forbid(
-            *operations,
-            rule="host-not-writable",
-            subject=place.path,
-            message=f"The {what} {place.path} cannot be written by this user.",
-            fix=f"Give this user a directory and {move} to it.",
-        )
+        message = f"{at} cannot be written by this user."
+        fix = f"Give this user a directory and {move} to it."
+        yield forbid(*operations, rule="host-not-writable", subject=place.path, message=message, fix=fix)
     elif place.free < _TOO_LITTLE:
-        yield forbid(
-            *operations,
-            rule="host-disk-full",
-            subject=place.path,
-            message=f"The {what} {place.path} has {place.free >> 20} MiB left.",
-            fix=f"Free some space (`podman image prune`), or {move} to a directory on another disk.",
-        )
+        yield forbid(*operations, rule="host-disk-full", subject=place.path, message=f"{at} has {left}.", fix=fix)
     elif place.free < _LITTLE:
         yield remark(
             *operations,
             severity="warning",
             rule="host-disk-space",
             subject=place.path,
-            message=f"The {what} {place.path} has only {place.free >> 20} MiB left; a build needs about "
-            "three times the size of its files.",
-            fix=f"Free some space (`podman image prune`), or {move} to a directory on another disk.",
+            message=f"{at} has only {left}; a build needs about three times the size of its files.",
+            fix=fix,
         )
 
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootless_scratch.command import install_hint
-from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID, MapHelper, SubordinateIds
+from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID, SubordinateIds
 from rootless_scratch.rules.host.judged import Judged, Operation, forbid
 
 if TYPE_CHECKING:
@@ -155,67 +155,49 @@ def _seen(ids: SubordinateIds) -> str:
 def _helpers(facts: HostFacts) -> Iterator[Judged]:
     absent = [helper.name for helper in facts.map_helpers if helper.path is None]
     granted = facts.subuids.ranges or facts.subgids.ranges
+    identity, subject = facts.identity, "newuidmap"
+    operations: tuple[Operation, ...] = ("run",)
+    powerless = [
+        helper.path or "" for helper in facts.map_helpers if not (helper.setuid or helper.file_capabilities)
+    ]
     if absent:
         # Without ranges buildah maps the one own id, and asks for no helper.
-        operations: tuple[Operation, ...] = ("build-buildah", "run") if granted else ("run",)
-        yield forbid(
-            *operations,
-            rule="host-newuidmap-missing",
-            subject="newuidmap",
-            message=f"{' and '.join(absent)}, which map subordinate ids, {_are(absent)} not installed.",
-            fix=install_hint("newuidmap"),
-        )
+        operations = ("build-buildah", "run") if granted else ("run",)
+        rule = "host-newuidmap-missing"
+        message = f"{' and '.join(absent)}, which map subordinate ids, {_are(absent)} not installed."
+        fix = install_hint("newuidmap")
+    elif not granted:
         return
-    if not granted:
+    elif powerless:
+        rule = "host-newuidmap-rights"
+        message = f"{' and '.join(powerless)} has neither setuid bit nor file capabilities, as happens when an "
+        message += "image is copied without them."
+        fix = "; ".join(f"`sudo chmod u+s {path}`" for path in powerless) + "."
+    elif identity.no_new_privileges or any(helper.nosuid_mount for helper in facts.map_helpers):
+        seen = "no_new_privs is set" if identity.no_new_privileges else "its file system is mounted nosuid"
+        rule = "host-no-new-privileges"
+        message = f"newuidmap cannot raise its rights: {seen}."
+        fix = "Kubernetes: `allowPrivilegeEscalation: true`; systemd: `NoNewPrivileges=no`; docker: leave out "
+        fix += "`--security-opt no-new-privileges`."
+    elif not (identity.bounding >> CAP_SETUID & 1 and identity.bounding >> CAP_SETGID & 1):
+        rule = "host-capabilities"
+        message = "This container lacks the capabilities SETUID and SETGID, which newuidmap needs."
+        fix = "Add them: `--cap-add SETUID,SETGID` (docker, podman), `capabilities: {add: [SETUID, SETGID]}` "
+        fix += "(Kubernetes)."
+    elif identity.primary_gid is not None and identity.gid != identity.primary_gid:
+        rule = "host-group"
+        subject = identity.user or ""
+        message = f"This process has the group {identity.gid}, but newuidmap insists on the user's primary group "
+        message += f"{identity.primary_gid}."
+        fix = f"Run it with the primary group: `newgrp $(id -gn {identity.user})`, or `runAsGroup: "
+        fix += f"{identity.primary_gid}` in Kubernetes."
+    else:
         return
-    powerless = [helper for helper in facts.map_helpers if not (helper.setuid or helper.file_capabilities)]
-    bounding = facts.identity.bounding
-    if powerless:
-        yield forbid(
-            "run",
-            rule="host-newuidmap-rights",
-            subject="newuidmap",
-            message=f"{' and '.join(helper.path or '' for helper in powerless)} has neither "
-            "setuid bit nor file capabilities, as happens when an image is copied without them.",
-            fix="; ".join(f"`sudo {_give(helper)}`" for helper in powerless) + ".",
-        )
-    elif facts.identity.no_new_privileges or any(helper.nosuid_mount for helper in facts.map_helpers):
-        seen = "no_new_privs is set" if facts.identity.no_new_privileges else "its file system is mounted nosuid"
-        yield forbid(
-            "run",
-            rule="host-no-new-privileges",
-            subject="newuidmap",
-            message=f"newuidmap cannot raise its rights: {seen}.",
-            fix="Kubernetes: `allowPrivilegeEscalation: true`; systemd: `NoNewPrivileges=no`; "
-            "docker: leave out `--security-opt no-new-privileges`.",
-        )
-    elif not (bounding >> CAP_SETUID & 1 and bounding >> CAP_SETGID & 1):
-        yield forbid(
-            "run",
-            rule="host-capabilities",
-            subject="newuidmap",
-            message="This container lacks the capabilities SETUID and SETGID, which newuidmap needs.",
-            fix="Add them: `--cap-add SETUID,SETGID` (docker, podman), "
-            "`capabilities: {add: [SETUID, SETGID]}` (Kubernetes).",
-        )
-    elif facts.identity.primary_gid is not None and facts.identity.gid != facts.identity.primary_gid:
-        yield forbid(
-            "run",
-            rule="host-group",
-            subject=facts.identity.user or "",
-            message=f"This process has the group {facts.identity.gid}, but newuidmap insists on the user's "
-            f"primary group {facts.identity.primary_gid}.",
-            fix=f"Run it with the primary group: `newgrp $(id -gn {facts.identity.user})`, "
-            f"or `runAsGroup: {facts.identity.primary_gid}` in Kubernetes.",
-        )
+    yield forbid(*operations, rule=rule, subject=subject, message=message, fix=fix)
 
 
 def _are(names: list[str]) -> str:
     return "are" if len(names) > 1 else "is"
-
-
-def _give(helper: MapHelper) -> str:
-    return f"chmod u+s {helper.path}"
 
 
 def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
@@ -223,30 +205,24 @@ def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
     id_map = facts.user_namespaces.id_map
     if id_map is None:
         return
+    operations: tuple[Operation, ...] = ("build-buildah", "run")
+    rule = "host-id-map"
+    subject = "buildah unshare"
     if id_map.problem is not None:
-        yield forbid(
-            "build-buildah",
-            "run",
-            rule="host-id-map",
-            subject="buildah unshare",
-            message=f"`buildah unshare` fails: {id_map.problem}.",
-            fix="Run `buildah unshare cat /proc/self/uid_map` to see all that it says; "
-            "`podman system migrate` helps after a change of /etc/subuid.",
+        message = f"`buildah unshare` fails: {id_map.problem}."
+        fix = (
+            "Run `buildah unshare cat /proc/self/uid_map` to see all that it says; `podman system migrate` helps "
         )
+        fix += "after a change of /etc/subuid."
     elif id_map.ids <= NONROOT:
-        yield forbid(
-            "run",
-            rule="host-id-map",
-            subject="buildah unshare",
-            message=f"Only {id_map.ids} ids are really mapped, although {facts.subuids.source} grants more.",
-            fix="Run `podman system migrate`; `buildah unshare cat /proc/self/uid_map` shows what is mapped.",
-        )
+        operations = ("run",)
+        message = f"Only {id_map.ids} ids are really mapped, although {facts.subuids.source} grants more."
+        fix = "Run `podman system migrate`; `buildah unshare cat /proc/self/uid_map` shows what is mapped."
     elif facts.storage.problem is not None:
-        yield forbid(
-            "build-buildah",
-            "run",
-            rule="host-storage",
-            subject=facts.storage.images.path,
-            message=f"buildah cannot open the image storage: {facts.storage.problem}.",
-            fix="Run `buildah info` to see all that it says, and compare ~/.config/containers/storage.conf.",
-        )
+        rule = "host-storage"
+        subject = facts.storage.images.path
+        message = f"buildah cannot open the image storage: {facts.storage.problem}."
+        fix = "Run `buildah info` to see all that it says, and compare ~/.config/containers/storage.conf."
+    else:
+        return
+    yield forbid(*operations, rule=rule, subject=subject, message=message, fix=fix)

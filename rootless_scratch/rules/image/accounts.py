@@ -25,33 +25,25 @@ _INSTEAD: Final = {80: 8080, 443: 8443}
 def judge_account(view: ImageView) -> Iterator[Finding]:
     """Judge the names, the ids, and the ports of the image's user."""
     user, _, group = view.config.user.partition(":")
-    if user and number(user) is None and not is_listed(view.lists.passwd, user):
-        there = view.is_file("/etc/passwd")
-        yield Finding.error(
-            rule="user-unknown",
-            subject=view.config.user,
-            message=f"The user {shown(user)} is a name, and {_untold('/etc/passwd', there=there)}.",
-            fix=_account_fix("/etc/passwd", there=there),
-        )
-    if group and number(group) is None and not is_listed(view.lists.group, group):
-        there = view.is_file("/etc/group")
-        yield Finding.error(
-            rule="group-unknown",
-            subject=view.config.user,
-            message=f"The group {shown(group)} is a name, and {_untold('/etc/group', there=there)}.",
-            fix=_account_fix("/etc/group", there=there),
-        )
+    yield from _judge_name(view, user, "/etc/passwd", view.lists.passwd, rule="user-unknown")
+    yield from _judge_name(view, group, "/etc/group", view.lists.group, rule="group-unknown")
     yield from _judge_ids(view, user, group)
     yield from _judge_ports(view, user)
 
 
-def _untold(path: str, *, there: bool) -> str:
-    return f"{path} of the image does not have it" if there else f"the image has no {path} that has its id"
-
-
-def _account_fix(path: str, *, there: bool) -> str:
-    more = f"add a line to {path}" if there else f"add an {path} by `--with nonroot`"
-    return f"Give it by numbers, e.g. `--user 65532:65532`, or {more}."
+def _judge_name(
+    view: ImageView, name: str, path: str, lines: tuple[tuple[str, ...], ...] | None, *, rule: str
+) -> Iterator[Finding]:
+    if name and number(name) is None and not is_listed(lines, name):
+        there = view.is_file(path)
+        why = f"{path} of the image does not have it" if there else f"the image has no {path} that has its id"
+        more = f"add a line to {path}" if there else f"add an {path} by `--with nonroot`"
+        yield Finding.error(
+            rule=rule,
+            subject=view.config.user,
+            message=f"The {rule.removesuffix('-unknown')} {shown(name)} is a name, and {why}.",
+            fix=f"Give it by numbers, e.g. `--user 65532:65532`, or {more}.",
+        )
 
 
 def _judge_ids(view: ImageView, user: str, group: str) -> Iterator[Finding]:

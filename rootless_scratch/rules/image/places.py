@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from rootless_scratch.findings import Finding
+from rootless_scratch.findings import Finding, Severity
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
 from rootless_scratch.rules.advice import shown
@@ -65,55 +65,38 @@ def _judge_working_directory(view: ImageView, path: str) -> Iterator[Finding]:
 
 
 def _judge_volume(view: ImageView, path: str) -> Iterator[Finding]:
-    if path == "/":
-        yield Finding.error(
-            rule="volume-unusable",
-            subject=path,
-            message="`/` is the root of the container, and no volume can be mounted over it.",
-            fix="Give the directory of persistent data to `--volume`, e.g. `--volume /data`.",
-        )
-        return
     steps = view.tree.walk(path)
-    user = shown(view.config.user)
     place = _place(view, path)
+    severity: Severity = "error"
+    rule = "volume-unusable"
+    fix = "Give another directory to `--volume`, e.g. `--volume /data`."
     covered = _below(place, ("/proc",)) or place == "/dev" or _DEVICES.fullmatch(place)
-    if covered or (_below(place, ("/sys",)) and place not in _OVER_SYS):
-        yield Finding.error(
-            rule="volume-unusable",
-            subject=path,
-            message=f"{shown(path)} belongs to what a runtime mounts by itself; no volume can be mounted there.",
-            fix="Give another directory to `--volume`, e.g. `--volume /data`.",
-        )
+    if path == "/":
+        message = "`/` is the root of the container, and no volume can be mounted over it."
+        fix = "Give the directory of persistent data to `--volume`, e.g. `--volume /data`."
+    elif covered or (_below(place, ("/sys",)) and place not in _OVER_SYS):
+        message = f"{shown(path)} belongs to what a runtime mounts by itself; no volume can be mounted there."
     elif not steps and _is_below_file(view, path):
-        yield Finding.error(
-            rule="volume-unusable",
-            subject=path,
-            message=f"{shown(path)} lies below a file of the image, and no volume can be mounted there.",
-            fix="Give another directory to `--volume`, e.g. `--volume /data`.",
-        )
+        message = f"{shown(path)} lies below a file of the image, and no volume can be mounted there."
     elif not steps:
-        yield Finding.info(
-            rule="volume-missing",
-            subject=path,
-            message=f"The volume {shown(path)} is not in the image; podman makes it for the image's user, "
-            "and other engines make it for root.",
-            fix=f"Add it by `--mkdir {_owned(view, path)}`.",
-        )
+        severity = "info"
+        rule = "volume-missing"
+        message = f"The volume {shown(path)} is not in the image; podman makes it for the image's user, "
+        message += "and other engines make it for root."
+        fix = f"Add it by `--mkdir {_owned(view, path)}`."
     elif isinstance(steps[-1], File):
-        yield Finding.error(
-            rule="volume-unusable",
-            subject=path,
-            message=f"{shown(path)} is a file of the image, and no volume can be mounted over it.",
-            fix="Give the directory that holds it to `--volume`.",
-        )
+        message = f"{shown(path)} is a file of the image, and no volume can be mounted over it."
+        fix = "Give the directory that holds it to `--volume`."
     elif (obstacle(view.account, steps, WRITE | EXECUTE) or (None, ""))[1] == "no":
-        yield Finding.warning(
-            rule="volume-not-writable",
-            subject=path,
-            message=f"The user {user} may not write to the volume {shown(path)}: a new volume takes over "
-            f"the mode {steps[-1].mode:04o} and the owner {steps[-1].uid}:{steps[-1].gid} that it has here.",
-            fix=f"Make it by `--mkdir {_owned(view, path)}`.",
-        )
+        severity = "warning"
+        rule = "volume-not-writable"
+        message = f"The user {shown(view.config.user)} may not write to the volume {shown(path)}: a new volume "
+        message += f"takes over the mode {steps[-1].mode:04o} and the owner {steps[-1].uid}:{steps[-1].gid} that "
+        message += "it has here."
+        fix = f"Make it by `--mkdir {_owned(view, path)}`."
+    else:
+        return
+    yield Finding(rule=rule, severity=severity, subject=path, message=message, fix=fix)
 
 
 def _place(view: ImageView, path: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules.advice import shown
@@ -17,12 +15,18 @@ if TYPE_CHECKING:
 _FOR_LINUX = "Build it for Linux, e.g. with `GOOS=linux go build` or a Linux target of `cargo build --target`."
 
 
+class _Kind(NamedTuple):
+    """What a file of a kind is, which is no program; `what` goes behind its name."""
+
+    what: str
+    fix: str
+    rule: str
+
+
 def judge_file(facts: ProgramFacts, *, subject: str) -> Finding:
     """Refuse the file, and say what it is."""
-    finding = _FINDINGS[facts.kind]
-    return msgspec.structs.replace(
-        finding, subject=subject, message=f"{shown(subject)} {finding.message}.", fix=finding.fix
-    )
+    what, fix, rule = _KINDS[facts.kind]
+    return Finding.error(rule=rule, subject=subject, message=f"{shown(subject)} {what}.", fix=fix)
 
 
 def unreadable(path: str, error: ElfError) -> Finding:
@@ -42,57 +46,37 @@ def broken_image(subject: str, fault: str, *, is_mendable: bool = False) -> Find
     )
 
 
-_NOT_A_PROGRAM: Final = Finding.error(
-    rule="not-a-program",
-    subject="",
-    message="is neither an ELF program nor a script",
-    fix="Name the compiled program for Linux.",
+_NOT_A_PROGRAM: Final = _Kind(
+    "is neither an ELF program nor a script", "Name the compiled program for Linux.", rule="not-a-program"
 )
 
-_FINDINGS: Final[dict[Kind, Finding]] = {
+_KINDS: Final[dict[Kind, _Kind]] = {
     "elf": _NOT_A_PROGRAM,
     "script": _NOT_A_PROGRAM,
     "other": _NOT_A_PROGRAM,
-    "text": Finding.error(
+    "text": _Kind(
+        "is a text file without a `#!` line, which the kernel does not execute",
+        "Name the compiled program; a script needs a first line such as `#!/bin/sh`, and that shell.",
         rule="not-a-program",
-        subject="",
-        message="is a text file without a `#!` line, which the kernel does not execute",
-        fix="Name the compiled program; a script needs a first line such as `#!/bin/sh`, and that shell.",
     ),
-    "empty": Finding.error(
+    "empty": _Kind(
+        "is empty",
+        "Rebuild it: the step that should have written it failed, or ran out of space.",
         rule="empty-file",
-        subject="",
-        message="is empty",
-        fix="Rebuild it: the step that should have written it failed, or ran out of space.",
     ),
-    "git-lfs": Finding.error(
+    "git-lfs": _Kind(
+        "is a Git LFS pointer, not the program that it stands for",
+        "Run `git lfs pull`; in CI, check out with LFS enabled.",
         rule="git-lfs-pointer",
-        subject="",
-        message="is a Git LFS pointer, not the program that it stands for",
-        fix="Run `git lfs pull`; in CI, check out with LFS enabled.",
     ),
-    "html": Finding.error(
+    "html": _Kind(
+        "is an HTML page, most likely an error page that was downloaded in place of the program",
+        "Download it again with `curl --fail --location`, and compare its checksum.",
         rule="html-page",
-        subject="",
-        message="is an HTML page, most likely an error page that was downloaded in place of the program",
-        fix="Download it again with `curl --fail --location`, and compare its checksum.",
     ),
-    "mach-o": Finding.error(
-        rule="not-linux",
-        subject="",
-        message="is a Mach-O file, a program for macOS",
-        fix=_FOR_LINUX,
-    ),
-    "pe": Finding.error(
-        rule="not-linux",
-        subject="",
-        message="is a PE file, a program for Windows or UEFI",
-        fix=_FOR_LINUX,
-    ),
-    "archive": Finding.error(
-        rule="archive",
-        subject="",
-        message="is an archive, not a program",
-        fix="Unpack it, and name the program file that was in it.",
+    "mach-o": _Kind("is a Mach-O file, a program for macOS", _FOR_LINUX, rule="not-linux"),
+    "pe": _Kind("is a PE file, a program for Windows or UEFI", _FOR_LINUX, rule="not-linux"),
+    "archive": _Kind(
+        "is an archive, not a program", "Unpack it, and name the program file that was in it.", rule="archive"
     ),
 }

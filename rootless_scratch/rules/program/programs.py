@@ -19,7 +19,7 @@ from rootless_scratch.rules.program.scripts import judge_script
 from rootless_scratch.rules.program.soundness import truncated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import Unresolved
@@ -61,19 +61,6 @@ def judge_program(
     `$ORIGIN` in its library path begins there. `start` is what its environment tells the loader, `search_path` its
     PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
     """
-
-    def loading(elf: ElfFacts) -> Iterator[Finding]:
-        if not elf.static:
-            yield from judge_loading(
-                elf,
-                subject=subject,
-                root=root,
-                image_path=image_path,
-                start=start,
-                sought=sought,
-                bundling=bundling,
-            )
-
     found: Finding | None
     if facts.kind == "script":
         found = judge_script(
@@ -88,10 +75,18 @@ def judge_program(
         found = judge_file(facts, subject=subject)
     else:
         elf = facts.elf
-        found = _unlinked(elf, subject) or _foreign(elf, subject) or _broken(facts, elf, subject)
-        found = found or _packed(elf, subject)
-        if found is None:
-            return (*_self_extracting(elf, subject), *loading(elf))
+        found = _refused(facts, elf, subject) or _packed(elf, subject)
+        if (found is None or found.rule == "self-extracting") and not elf.static:
+            loading = judge_loading(
+                elf,
+                subject=subject,
+                root=root,
+                image_path=image_path,
+                start=start,
+                sought=sought,
+                bundling=bundling,
+            )
+            return (*filter(None, (found,)), *loading)
     return () if found is None else (found,)
 
 
@@ -124,74 +119,44 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     return "starts"
 
 
-def _unlinked(elf: ElfFacts, subject: str) -> Finding | None:
-    """Refuse what is no linked program."""
+def _refused(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
+    """Refuse what is no linked program, is for no Linux that containers run on, or lacks the place to begin."""
     name = shown(subject)
     if elf.type == "REL":
-        return Finding.error(
-            rule="object-file",
-            subject=subject,
-            message=f"{name} is an object file (or a kernel module), which is not linked yet.",
-            fix="Link it into a program, e.g. with `gcc -static -o PROGRAM`, and name that.",
-        )
-    if elf.type == "CORE":
-        return Finding.error(
-            rule="core-file",
-            subject=subject,
-            message=f"{name} is a core file, the memory of a program that crashed.",
-            fix="Name the program itself; `file` tells which program the core came from.",
-        )
-    if elf.type not in {"EXEC", "DYN"}:
-        return Finding.error(
-            rule="not-a-program",
-            subject=subject,
-            message=f"{name} is an ELF file of the type {elf.type}, which the kernel does not execute.",
-            fix="Name the linked program.",
-        )
-    return None
-
-
-def _foreign(elf: ElfFacts, subject: str) -> Finding | None:
-    """Refuse what is for no Linux that containers run on."""
-    if elf.platform is None:
-        return Finding.error(
-            rule="unknown-architecture",
-            subject=subject,
-            message=f"{shown(subject)} is for the processor {elf.machine} ({elf.bits} bits, "
-            f"{elf.byte_order}-endian), for which OCI images have no platform.",
-            fix="Build it for a processor that containers run on, e.g. x86_64 or aarch64.",
-        )
-    if elf.platform.os != "linux":
-        return Finding.error(
-            rule="not-linux",
-            subject=subject,
-            message=f"{shown(subject)} is a program for {shown(elf.platform.os)}, not for Linux.",
-            fix="Build it for Linux with `GOOS=linux go build`." if elf.go else "Build it for Linux.",
-        )
-    return None
-
-
-def _broken(facts: ProgramFacts, elf: ElfFacts, subject: str) -> Finding | None:
-    """Refuse what lacks its bytes, or the place to begin."""
-    name = shown(subject)
-    if elf.truncated:
+        rule = "object-file"
+        message = f"{name} is an object file (or a kernel module), which is not linked yet."
+        fix = "Link it into a program, e.g. with `gcc -static -o PROGRAM`, and name that."
+    elif elf.type == "CORE":
+        rule = "core-file"
+        message = f"{name} is a core file, the memory of a program that crashed."
+        fix = "Name the program itself; `file` tells which program the core came from."
+    elif elf.type not in {"EXEC", "DYN"}:
+        rule = "not-a-program"
+        message = f"{name} is an ELF file of the type {elf.type}, which the kernel does not execute."
+        fix = "Name the linked program."
+    elif elf.platform is None:
+        rule = "unknown-architecture"
+        message = f"{name} is for the processor {elf.machine} ({elf.bits} bits, {elf.byte_order}-endian), "
+        message += "for which OCI images have no platform."
+        fix = "Build it for a processor that containers run on, e.g. x86_64 or aarch64."
+    elif elf.platform.os != "linux":
+        rule = "not-linux"
+        message = f"{name} is a program for {shown(elf.platform.os)}, not for Linux."
+        fix = "Build it for Linux with `GOOS=linux go build`." if elf.go else "Build it for Linux."
+    elif elf.truncated:
         return truncated(elf, subject)
-    if elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
-        return Finding.error(
-            rule="shared-library",
-            subject=subject,
-            message=f"{name} is a shared library, not a program.",
-            fix=advice.library_fix(elf),
-        )
-    if not elf.entry_loaded:
-        return Finding.error(
-            rule="no-code",
-            subject=subject,
-            message=f"{name} has no code at 0x{elf.entry:x}, where it should begin; "
-            "files with split-off debug information look like this.",
-            fix="Name the program itself, not the file with its debug information.",
-        )
-    return None
+    elif elf.type == "DYN" and (elf.entry == 0 or not _is_executable(facts, elf)):
+        rule = "shared-library"
+        message = f"{name} is a shared library, not a program."
+        fix = advice.library_fix(elf)
+    elif not elf.entry_loaded:
+        rule = "no-code"
+        message = f"{name} has no code at 0x{elf.entry:x}, where it should begin; "
+        message += "files with split-off debug information look like this."
+        fix = "Name the program itself, not the file with its debug information."
+    else:
+        return None
+    return Finding.error(rule=rule, subject=subject, message=message, fix=fix)
 
 
 def _is_executable(facts: ProgramFacts, elf: ElfFacts) -> bool:
@@ -206,32 +171,21 @@ def _is_executable(facts: ProgramFacts, elf: ElfFacts) -> bool:
 
 
 def _packed(elf: ElfFacts, subject: str) -> Finding | None:
-    """Warn of a program whose headers are those of the packer."""
-    if not elf.upx:
-        return None
-    return Finding.warning(
-        rule="upx-packed",
-        subject=subject,
-        message=f"{shown(subject)} is packed with UPX, which hides whether it needs a loader.",
-        fix="Unpack it with `upx -d`, or build it without packing: layers are compressed anyway.",
-    )
-
-
-def _self_extracting(elf: ElfFacts, subject: str) -> Iterator[Finding]:
-    """Warn of a program that is more than its headers say."""
-    if elf.bundle == "AppImage":
-        yield Finding.warning(
-            rule="self-extracting",
-            subject=subject,
-            message=f"{shown(subject)} is an AppImage, which mounts itself when it starts, by a device that "
-            "containers do not have.",
-            fix="Unpack it with `--appimage-extract`, and build the image from what comes out.",
-        )
+    """Warn of a program that is more than its headers say, or whose headers are those of the packer."""
+    name = shown(subject)
+    rule = "self-extracting"
+    if elf.upx:
+        rule = "upx-packed"
+        message = f"{name} is packed with UPX, which hides whether it needs a loader."
+        fix = "Unpack it with `upx -d`, or build it without packing: layers are compressed anyway."
+    elif elf.bundle == "AppImage":
+        message = f"{name} is an AppImage, which mounts itself when it starts, by a device that containers do "
+        message += "not have."
+        fix = "Unpack it with `--appimage-extract`, and build the image from what comes out."
     elif elf.bundle is not None:
-        yield Finding.warning(
-            rule="self-extracting",
-            subject=subject,
-            message=f"{shown(subject)} holds more programs and libraries, which {elf.bundle} unpacks when it "
-            "starts, below /tmp; what those need cannot be seen.",
-            fix="Add /tmp by `--with tmp`, and try the image out; or pack it as a directory, and copy that.",
-        )
+        message = f"{name} holds more programs and libraries, which {elf.bundle} unpacks when it starts, "
+        message += "below /tmp; what those need cannot be seen."
+        fix = "Add /tmp by `--with tmp`, and try the image out; or pack it as a directory, and copy that."
+    else:
+        return None
+    return Finding.warning(rule=rule, subject=subject, message=message, fix=fix)

@@ -75,35 +75,25 @@ def judge_depth(view: ImageView, started: Iterable[File], facts: Mapping[str, Pr
 def _garbled_line(facts: ProgramFacts, subject: str) -> Finding | None:
     name = shown(subject)
     if facts.shebang_bom:
-        return Finding.error(
-            rule="script-bom",
-            subject=subject,
-            message=f"{name} begins with a byte order mark, so the kernel does not see its `#!` line.",
-            fix=r"Save it as UTF-8 without BOM, e.g. with `sed -i '1s/^\xEF\xBB\xBF//'`.",
-        )
-    if facts.shebang_crlf:
-        return Finding.error(
-            rule="script-crlf",
-            subject=subject,
-            message=f"{name} has Windows line ends, and the kernel takes the CR for a part of its `#!` line.",
-            fix=r"Convert it with `dos2unix` or `sed -i 's/\r$//'`, and keep it so with `text eol=lf` in "
-            ".gitattributes.",
-        )
-    if not facts.shebang:
-        return Finding.error(
-            rule="script-interpreter-unnamed",
-            subject=subject,
-            message=f"{name} has a `#!` line that names no interpreter.",
-            fix="Name one by its absolute path, e.g. `#!/bin/sh`, and add it to the image.",
-        )
-    if facts.shebang_cut:
-        return Finding.error(
-            rule="script-line-too-long",
-            subject=subject,
-            message=f"{name} names an interpreter by a path longer than the 256 bytes that the kernel reads.",
-            fix="Shorten the `#!` line, e.g. by a symbolic link with a short path.",
-        )
-    return None
+        rule = "script-bom"
+        message = f"{name} begins with a byte order mark, so the kernel does not see its `#!` line."
+        fix = r"Save it as UTF-8 without BOM, e.g. with `sed -i '1s/^\xEF\xBB\xBF//'`."
+    elif facts.shebang_crlf:
+        rule = "script-crlf"
+        message = f"{name} has Windows line ends, and the kernel takes the CR for a part of its `#!` line."
+        fix = r"Convert it with `dos2unix` or `sed -i 's/\r$//'`, and keep it so with `text eol=lf` in "
+        fix += ".gitattributes."
+    elif not facts.shebang:
+        rule = "script-interpreter-unnamed"
+        message = f"{name} has a `#!` line that names no interpreter."
+        fix = "Name one by its absolute path, e.g. `#!/bin/sh`, and add it to the image."
+    elif facts.shebang_cut:
+        rule = "script-line-too-long"
+        message = f"{name} names an interpreter by a path longer than the 256 bytes that the kernel reads."
+        fix = "Shorten the `#!` line, e.g. by a symbolic link with a short path."
+    else:
+        return None
+    return Finding.error(rule=rule, subject=subject, message=message, fix=fix)
 
 
 def _recipe_fix(facts: ProgramFacts) -> str | None:
