@@ -31,40 +31,23 @@ _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|t
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 
-MAIN: Final = frozenset(
-    {
-        *(
-            "Py_BytesMain",
-            "Py_Main",
-            "Py_RunMain",
-            "perl_run",
-            "ruby_run_node",
-            "JLI_Launch",
-            "Tcl_MainEx",
-            "Tk_MainEx",
-        ),
-        *("php_module_startup", "scm_boot_guile", "scm_shell", "Rf_initialize_R", "Rf_mainloop", "lua_newstate"),
-        *("luaL_newstate", "gsapi_init_with_args", "MagickCommandGenesis"),
-    }
+_MAIN = (
+    "Py_BytesMain Py_Main Py_RunMain perl_run ruby_run_node JLI_Launch Tcl_MainEx Tk_MainEx php_module_startup "
+    "scm_boot_guile scm_shell Rf_initialize_R Rf_mainloop lua_newstate luaL_newstate gsapi_init_with_args "
+    "MagickCommandGenesis"
 )
+MAIN: Final = frozenset(_MAIN.split())
 """Functions by which a program is an interpreter: it calls them in a library, or offers them to its modules."""
 
 _DATA: Final = (
-    *("iconv_open", "OSSL_PROVIDER_load", "OSSL_PROVIDER_try_load", "ENGINE_by_id", "CONF_modules_load_file"),
-    *(
-        "pam_start",
-        "sasl_server_init",
-        "sasl_client_init",
-        "magic_load",
-        "gss_init_sec_context",
-        "krb5_init_context",
-    ),
-    *("snd_pcm_open", "gst_init", "gst_init_check", "eglGetDisplay", "FcInit", "FcInitLoadConfigAndFonts"),
-    *("gdk_pixbuf_new_from_file", "gtk_init", "gtk_init_check", "XOpenIM", "XOpenDisplay", "bindtextdomain"),
-    *("udev_new", "p11_kit_modules_load_and_initialize", "u_init", "hunspell_initialize", "enchant_broker_init"),
+    "iconv_open OSSL_PROVIDER_load OSSL_PROVIDER_try_load ENGINE_by_id CONF_modules_load_file pam_start "
+    "sasl_server_init sasl_client_init magic_load gss_init_sec_context krb5_init_context snd_pcm_open gst_init "
+    "gst_init_check eglGetDisplay FcInit FcInitLoadConfigAndFonts gdk_pixbuf_new_from_file gtk_init "
+    "gtk_init_check XOpenIM XOpenDisplay bindtextdomain udev_new p11_kit_modules_load_and_initialize u_init "
+    "hunspell_initialize enchant_broker_init"
 )
 
-RUNTIME: Final = frozenset({*MAIN, *_DATA})
+RUNTIME: Final = frozenset({*MAIN, *_DATA.split()})
 """Those that recipes may name (recipes/*.toml): they tell of files that a program reads."""
 
 WATCHED: Final = frozenset(
@@ -98,28 +81,13 @@ WATCHED: Final = frozenset(
 )
 """Functions of C libraries."""
 
-GO_WATCHED: Final = frozenset(
-    {
-        "net/http.(*Transport).dialConn",
-        "crypto/tls.Dial",
-        "crypto/tls.DialWithDialer",
-        "crypto/tls.(*Dialer).DialContext",
-        "crypto/x509.SystemCertPool",
-        "time.LoadLocation",
-        "time/tzdata.loadFromEmbeddedTZData",
-        "os.CreateTemp",
-        "os.MkdirTemp",
-        "os/user.Current",
-        "os/user.Lookup",
-        "os/user.LookupId",
-        "os/user.LookupGroup",
-        "os/user.LookupGroupId",
-        "mime.TypeByExtension",
-        "os/exec.(*Cmd).Start",
-        "os.UserCacheDir",
-        "os.UserConfigDir",
-    }
+_OF_GO = (
+    "net/http.(*Transport).dialConn crypto/tls.Dial crypto/tls.DialWithDialer crypto/tls.(*Dialer).DialContext "
+    "crypto/x509.SystemCertPool time.LoadLocation time/tzdata.loadFromEmbeddedTZData os.CreateTemp "
+    "os.MkdirTemp os/user.Current os/user.Lookup os/user.LookupId os/user.LookupGroup os/user.LookupGroupId "
+    "mime.TypeByExtension os/exec.(*Cmd).Start os.UserCacheDir os.UserConfigDir"
 )
+GO_WATCHED: Final = frozenset(_OF_GO.split())
 """Functions of Go's standard library."""
 
 
