@@ -191,7 +191,7 @@ def _sweep_one(places: WorkerPaths, path: str, descriptor: int) -> None:
     content = _read(descriptor)
     if _is_elsewhere(content, os.fstat(descriptor).st_mtime):
         return
-    from rootless_scratch.backends.orphans import take_over
+    from rootless_scratch.backends.leavings import take_over
 
     scratch = content.get("scratch")
     is_seen = content.get("processes") == _processes()

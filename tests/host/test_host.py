@@ -13,9 +13,18 @@ import pytest
 
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import tool_environment
-from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Runtime, Socket, Tool
+from rootless_scratch.host.facts import (
+    Cgroups,
+    HostFacts,
+    IdMap,
+    Network,
+    Probe,
+    Runtime,
+    Socket,
+    Tool,
+    UserNamespaces,
+)
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
-from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
 from rootless_scratch.host.storage import Location, Storage
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 

@@ -8,8 +8,7 @@ import pytest
 from msgspec.structs import replace
 from test_host import GIB, HEALTHY
 
-from rootless_scratch.host.facts import Cgroups, Runtime, Socket
-from rootless_scratch.host.namespaces import IdMap
+from rootless_scratch.host.facts import Cgroups, IdMap, Runtime, Socket
 from rootless_scratch.rules.host.hosts import judge_host
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 import tinyelf
 
 from rootless_scratch import private
-from rootless_scratch.backends import orphans
+from rootless_scratch.backends import leavings
 from rootless_scratch.errors import BuildError
 from rootless_scratch.host.environment import own_state, temporary_directory, tool_environment
 from rootless_scratch.image.write import layout
@@ -257,19 +257,19 @@ def test_what_serves_a_mount_and_keeps_the_lock_is_waited_for_only_where_a_tool_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_seen: bool
 ) -> None:
     if not is_seen:
-        monkeypatch.setattr(orphans, "_GIVE_UP", 1.5)
+        monkeypatch.setattr(leavings, "_GIVE_UP", 1.5)
     made = private.make_private(str(tmp_path))
     os.set_inheritable(made.descriptor, True)  # noqa: FBT003 - os takes it so
     with subprocess.Popen(["sleep", "60"], close_fds=False) as server:
         os.close(made.descriptor)
         if is_seen:
-            held = orphans.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=True)
+            held = leavings.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=True)
             assert held is not None
             held.remove()
             assert not os.path.exists(made.path)
         else:
             with pytest.raises(BlockingIOError):
-                orphans.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=False)
+                leavings.take_over(made.path, "rootless-scratch-0123456789abcdef", is_seen=False)
         server.kill()
 
 

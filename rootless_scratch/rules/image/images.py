@@ -1,7 +1,7 @@
 """Judgement of a whole image, before it is built or read back from storage: would it start.
 
-The rules stand by theme: the command (commands.py), what may be executed (permissions.py), the user
-(accounts.py), directories (places.py), and every program by itself (programs.py).
+The rules stand by theme: the command (commands.py), the user and what it may execute (permissions.py),
+directories (places.py), and every program by itself (programs.py).
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.treeroot import TreeRoot
 from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.advice import shown
-from rootless_scratch.rules.image.accounts import judge_account
 from rootless_scratch.rules.image.commands import judge_command, judge_healthcheck, started_path
-from rootless_scratch.rules.image.hidden import judge_hidden, judge_mount_points
 from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
 from rootless_scratch.rules.image.permissions import (
+    judge_account,
     judge_execution,
     judge_ignored,
     judge_losses,
     judge_privileges,
     judge_reading,
 )
-from rootless_scratch.rules.image.places import judge_places
+from rootless_scratch.rules.image.places import judge_hidden, judge_mount_points, judge_places
 from rootless_scratch.rules.image.runtimes import judge_runtimes
 from rootless_scratch.rules.image.venvs import judge_venvs
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete

@@ -14,13 +14,13 @@ from rootless_scratch.findings import Finding
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.program.levels import judge_levels, judge_variants, level_of_path
-from rootless_scratch.rules.program.preloads import judge_passed_over
 from rootless_scratch.rules.program.soundness import judge_soundness, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import AskedBy, Closure, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.elf.searching import Start
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LIST_LIMIT = 40
 _SHOWN_LIMIT = 5
 _SEVERITY: Final = {"required": "warning", "recommended": "warning", "suggested": "info"}
+_SAYS_SO: Final = "continues without it, and says so on stderr"
+_PLACES_LIMIT = 5
 
 
 def judge_loading(
@@ -268,3 +270,46 @@ def _libraries(names: Sequence[str]) -> str:
     if len(names) > _LIST_LIMIT:
         texts.append(f"{len(names) - _LIST_LIMIT} more")
     return f"the {'library' if len(names) == 1 else 'libraries'} {advice.listed(texts)}"
+
+
+def judge_passed_over(closure: Closure, *, subject: str) -> Iterator[Finding]:
+    """Warn of each library that the image names and its loader does not find, though the program starts."""
+    for each in closure.passed_over:
+        what_happens = _what_it_does(each.asked_by, each.wanted_by, musl=closure.musl)
+        yield Finding.warning(
+            rule="library-passed-over",
+            subject=subject,
+            message=f"{_who_names(each, subject)} the library {shown(each.name)}, which the loader would not find "
+            f"in the image: it {what_happens}.",
+            fix=f"{_way(each)}; or {_without(each.asked_by)}.",
+        )
+
+
+def _who_names(each: Unresolved, subject: str) -> str:
+    if each.asked_by == "DT_AUXILIARY":
+        return f"{shown(each.wanted_by)}, which {shown(subject)} loads, prefers (DT_AUXILIARY) the functions of"
+    if each.asked_by == "DT_AUDIT":
+        return f"{shown(subject)} is to be watched (DT_AUDIT) by"
+    return f"{each.asked_by} of the image names for {shown(subject)}"
+
+
+def _what_it_does(asked_by: AskedBy, wanted_by: str, *, musl: bool) -> str:
+    if asked_by == "DT_AUXILIARY":
+        return f"continues silently, and those of {shown(wanted_by)} itself run"
+    return "continues without it, and says nothing" if musl else _SAYS_SO
+
+
+def _way(each: Unresolved) -> str:
+    if "/" in each.name:
+        place = each.searched[0] if each.searched else each.name
+        return f"Copy it there, by `--copy FILE:{shown(place)}:mode=0755`"
+    places = [shown(posixpath.dirname(path)) for path in each.searched]
+    listed = advice.listed(list(dict.fromkeys(places))[:_PLACES_LIMIT])
+    where = f", or copy it to where the loader looks ({listed})" if places else ""
+    return f"Install the package that has it and build with `--bundle-libraries`{where}"
+
+
+def _without(asked_by: AskedBy) -> str:
+    if asked_by.startswith("DT_"):
+        return "leave it, if the program does its work without"
+    return f"take it out of {asked_by}"
