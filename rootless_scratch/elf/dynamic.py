@@ -61,7 +61,7 @@ def needed_versions(records: Records, tags: Mapping[str, int], strings: StringTa
             if len(raw) < 16 or count >= _RECORDS_LIMIT:  # noqa: PLR2004 - the size of Vernaux
                 return tuple(needs)
             count += 1
-            _, flags, _, name, step = struct.unpack(_order(records) + "IHHII", raw)
+            _, flags, _, name, step = struct.unpack(records.order + "IHHII", raw)
             needs.append(VersionNeed(library=library, name=strings.at(name), weak=bool(flags & _WEAK)))
             if not step:
                 break
@@ -194,7 +194,3 @@ def _word(records: Records, address: int) -> int:
 
 def _half(records: Records, address: int) -> int:
     return int.from_bytes(records.at(address, 2), records.byte_order)
-
-
-def _order(records: Records) -> str:
-    return "<" if records.header.little_endian else ">"

@@ -20,7 +20,6 @@ _BLOB = 32
 _SCAN_LIMIT = 16 << 20
 _TEXT_LIMIT = 1 << 20
 _SENTINEL = 16
-_NOTE_BUILD_ID = 4
 _FLAG_BIG_ENDIAN = 1
 _FLAG_INLINE = 2
 
@@ -53,11 +52,6 @@ def read_go_build(records: Records, *, noted: bool) -> GoBuild | None:
     if noted:
         return GoBuild(version=None, path=None, modules=(), settings=())
     return None
-
-
-def is_go_note(owner: str, kind: int) -> bool:
-    """Tell whether a note is the Go linker's build id."""
-    return owner == "Go" and kind == _NOTE_BUILD_ID
 
 
 def _find(records: Records) -> int | None:

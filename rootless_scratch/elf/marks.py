@@ -74,14 +74,8 @@ def rust_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> Rust
             return RustBuild(version=found.group(1))
     if not scan:
         return None
-    budget = _SCAN_LIMIT
-    for segment in records.segments:
-        if segment.type == "LOAD" and not segment.writable and budget > 0:
-            size = min(segment.file_size, budget)
-            budget -= size
-            if records.source.search(_STANDARD_LIBRARY, segment.offset, size, overlap=_MATCH_LIMIT):
-                return RustBuild(version=None)
-    return None
+    pieces = records.loaded(_SCAN_LIMIT, overlap=_MATCH_LIMIT, wanted=lambda segment: not segment.writable)
+    return RustBuild(version=None) if any(_STANDARD_LIBRARY.search(piece) for _, piece in pieces) else None
 
 
 def is_upx(records: Records) -> bool:
@@ -99,15 +93,10 @@ def bundle_of(records: Records) -> str | None:
         return "AppImage"
     if _PYINSTALLER in source.read(max(source.size - _BUNDLE_TAIL, 0), _BUNDLE_TAIL):
         return "PyInstaller"
-    budget = _MARKS_LIMIT
-    for segment in records.segments:
-        if segment.type == "LOAD" and segment.writable and budget > 0:
-            size = min(segment.file_size, budget)
-            budget -= size
-            for _, chunk in source.chunks(segment.offset, size, overlap=64):
-                at = chunk.find(_DOTNET)
-                if at > 0 and any(chunk[max(at - 8, 0) : at]):
-                    return ".NET"
+    for _, piece in records.loaded(_MARKS_LIMIT, overlap=64, wanted=lambda segment: segment.writable):
+        at = piece.find(_DOTNET)
+        if at > 0 and any(piece[max(at - 8, 0) : at]):
+            return ".NET"
     return None
 
 
@@ -115,14 +104,8 @@ def calls_vsyscall(records: Records) -> bool:
     """Tell whether code for x86_64 calls the kernel by the fixed addresses that vsyscall=none takes away."""
     if records.header.machine != "X86_64":
         return False
-    budget = _MARKS_LIMIT
-    for segment in records.segments:
-        if segment.type == "LOAD" and segment.executable and budget > 0:
-            size = min(segment.file_size, budget)
-            budget -= size
-            if records.source.search(_VSYSCALL, segment.offset, size, overlap=16) is not None:
-                return True
-    return False
+    pieces = records.loaded(_MARKS_LIMIT, overlap=16, wanted=lambda segment: segment.executable)
+    return any(_VSYSCALL.search(piece) for _, piece in pieces)
 
 
 def system_directories(records: Records, soname: str | None) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from rootless_scratch.elf import golang
-
 if TYPE_CHECKING:
     from rootless_scratch.elf.records import ByteOrder, Records
 
@@ -61,7 +59,8 @@ def read_notes(records: Records) -> Notes:
                 found["package"] = note.content.rstrip(b"\0").decode("utf-8", "replace")
             case "FDO", 0x407C0C0A:
                 found["dlopen"] = (*notes.dlopen, *_dlopen(note.content))[:_DLOPEN_LIMIT]
-            case owner, kind if golang.is_go_note(owner, kind):
+            case "Go", 4:
+                # The build id of its linker.
                 found["go"] = True
             case _:
                 continue

@@ -17,7 +17,7 @@ from rootless_scratch.errors import ElfError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from elftools.elf.structs import ELFStructs
 
@@ -245,6 +245,20 @@ class Records:
     def byte_order(self) -> ByteOrder:
         """`little` or `big`, as int.from_bytes() takes it."""
         return "little" if self.header.little_endian else "big"
+
+    @property
+    def order(self) -> str:
+        """The same as struct has it."""
+        return "<" if self.header.little_endian else ">"
+
+    def loaded(
+        self, limit: int, *, overlap: int, wanted: Callable[[Segment], bool] = lambda _: True
+    ) -> Iterator[tuple[int, bytes]]:
+        """Read the `wanted` of the loaded segments in pieces as `Source.chunks`, `limit` bytes of them all."""
+        for segment in filter(wanted, self._loads):
+            size = min(segment.file_size, limit)
+            limit -= size
+            yield from self.source.chunks(segment.offset, size, overlap=overlap)
 
     def _read_header(self) -> tuple[Header, ELFStructs]:
         from elftools.common.utils import struct_parse

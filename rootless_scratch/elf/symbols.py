@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rootless_scratch.elf.records import ByteOrder, Records
+    from rootless_scratch.elf.records import Records
 
 _SECTIONS_LIMIT = 4096
 _SYMBOLS_LIMIT = 8 << 20
@@ -118,29 +118,14 @@ def functions_of(
 
 def crates_of(records: Records) -> tuple[str, ...]:
     """List those crates of interest whose source files are named in the program's messages (Rust), sorted."""
-    found = set()
-    budget = _CRATES_LIMIT
-    for segment in records.segments:
-        if segment.type != "LOAD" or segment.writable or budget <= 0:
-            continue
-        size = min(segment.file_size, budget)
-        budget -= size
-        for _, chunk in records.source.chunks(segment.offset, size, overlap=_MATCH):
-            found |= {match.group(1).decode("ascii") for match in _CRATE.finditer(chunk)}
+    pieces = records.loaded(_CRATES_LIMIT, overlap=_MATCH, wanted=lambda segment: not segment.writable)
+    found = {match[1].decode("ascii") for _, piece in pieces for match in _CRATE.finditer(piece)}
     return tuple(sorted(found))
-
-
-def _byte_order(records: Records) -> ByteOrder:
-    return "little" if records.header.little_endian else "big"
-
-
-def _order(records: Records) -> str:
-    return "<" if records.header.little_endian else ">"
 
 
 def sections_of(records: Records) -> Iterator[_Section]:
     """Read the section headers: where they lie stands in the last words of the ELF header, elf(5)."""
-    order, wide = _order(records), records.header.bits == 64  # noqa: PLR2004 - the two word sizes
+    order, wide = records.order, records.header.bits == 64  # noqa: PLR2004 - the two word sizes
     head = records.source.read(0, 64)
     offset = int.from_bytes(head[0x28:0x30] if wide else head[0x20:0x24], "little" if order == "<" else "big")
     layout = struct.Struct(order + ("IIQQQQIIQQ" if wide else "IIIIIIIIII"))
@@ -154,7 +139,7 @@ def sections_of(records: Records) -> Iterator[_Section]:
 def _linked(records: Records, sections: tuple[_Section, ...]) -> Iterator[str]:
     """Names of watched functions that .symtab defines."""
     wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
-    layout = struct.Struct(_order(records) + ("IBBHQQ" if wide else "IIIBBH"))
+    layout = struct.Struct(records.order + ("IBBHQQ" if wide else "IIIBBH"))
     section = next((each for each in sections if each.type == _SYMTAB and each.link < len(sections)), None)
     if section is None:
         return
@@ -186,7 +171,7 @@ def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:
     table = _pclntab(records, sections)
     if table is None:
         return set()
-    order = _byte_order(records)
+    order = records.byte_order
     head = records.source.read(table, 8 + 8 * 8)
     size = head[7]
     words = [int.from_bytes(head[at : at + size], order) for at in range(8, 8 + 8 * size, size)]
@@ -201,25 +186,17 @@ def _pclntab(records: Records, sections: Iterable[_Section]) -> int | None:
     for section in sections:
         if _is_pclntab(records, section.offset):
             return section.offset
-    order = _byte_order(records)
+    order = records.byte_order
     magics = b"|".join(re.escape(magic.to_bytes(4, order)) for magic in _PCLNTAB_MAGIC)
     pattern = re.compile(rb"(?:" + magics + rb")\0\0[\x01\x02\x04][\x04\x08]")
-    budget = _SCAN_LIMIT
-    for segment in records.segments:
-        if segment.type != "LOAD" or segment.executable or budget <= 0:
-            continue
-        size = min(segment.file_size, budget)
-        budget -= size
-        for start, chunk in records.source.chunks(segment.offset, size, overlap=8):
-            for found in pattern.finditer(chunk):
-                if (start + found.start()) % 8 == 0:
-                    return start + found.start()
-    return None
+    pieces = records.loaded(_SCAN_LIMIT, overlap=8, wanted=lambda segment: not segment.executable)
+    places = (start + found.start() for start, piece in pieces for found in pattern.finditer(piece))
+    return next((place for place in places if place % 8 == 0), None)
 
 
 def _is_pclntab(records: Records, offset: int) -> bool:
     head = records.source.read(offset, 8)
-    order = _byte_order(records)
+    order = records.byte_order
     return (
         len(head) == 8  # noqa: PLR2004 - magic, two zeros, the unit of code, the size of a word
         and int.from_bytes(head[:4], order) in _PCLNTAB_MAGIC
