@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from rootless_scratch import processes
-from rootless_scratch.engine.api.http import Attached, Client, Response
+from rootless_scratch.engine.api.http import Attached, Response
 from rootless_scratch.engine.container import specification
 from rootless_scratch.engine.container.ending import TIMED_OUT, RunResult
 from rootless_scratch.engine.container.lease import Lease, Wanted
@@ -51,14 +51,17 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lifecycle:
-    """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left."""
+    """The container of a lease; when the block ends it is gone, and with it the lease, unless it was left.
+
+    `client` speaks to the service that has it, `id` is its ID once it is created.
+    """
 
     def __init__(self, service: Service, lease: Lease, variables: Mapping[str, str]) -> None:
         self.service = service
         self._variables = variables
-        self._client = service.client
+        self.client = service.client
         self._lease = lease
-        self._id = ""
+        self.id = ""
         # None while a create is in the works: if we are interrupted then, it may still appear.
         self._exists: bool | None = False
         self._left = False
@@ -72,15 +75,15 @@ class Lifecycle:
         try:
             if self._left and kind is not None:
                 # It is to stay, but nobody follows it any more. Refused where it has ended.
-                self._client.request("POST", self.target("/kill?signal=9"))
+                self.client.request("POST", self.target("/kill?signal=9"))
             elif not self._left:
                 self.remove()
-                if kind is not None and self._id and not self.service.elsewhere:
+                if kind is not None and self.id and not self.service.elsewhere:
                     from rootless_scratch.engine.container.strays import end_strays
 
                     # conmon may have been killed while the runtime was making it, which goes on by itself.
                     with contextlib.suppress(OSError):
-                        end_strays([self._id], self._variables)
+                        end_strays([self.id], self._variables)
         except EngineError:
             # The first error tells more; the lease stays, and with it the next call's chance to clean up.
             if kind is None:
@@ -92,17 +95,17 @@ class Lifecycle:
         """Create it; returns podman's warnings. Raises ImageNotFoundError, HostError, EngineError."""
         lease = self._lease
         spec = specification.generator(request, name=lease.container, owner=lease.owner, network=network)
-        wanted = Wanted(name=request.name or lease.container, socket=self._client.path, since=time.time())
+        wanted = Wanted(name=request.name or lease.container, socket=self.client.path, since=time.time())
         lease.expects(wanted)
         self._exists = None
-        response = self._client.request("POST", "/containers/create", spec)
+        response = self.client.request("POST", "/containers/create", spec)
         self._exists = response.ok
         if not response.ok:
             lease.expects(None)
             _check_version(response)
             raise self._create_failure(response.refusal(), request)
         answer = response.json()
-        self._id = wanted.id = str(answer["Id"])
+        self.id = wanted.id = str(answer["Id"])
         lease.expects(wanted)
         _check_version(response)
         warnings = tuple(str(warning) for warning in answer.get("Warnings") or ())
@@ -114,20 +117,10 @@ class Lifecycle:
         if isinstance(error, ImageNotFoundError):
             from rootless_scratch.engine.api.images import names_near
 
-            near = names_near(self._client.path, request.image)
+            near = names_near(self.client.path, request.image)
             if near:
                 return ImageNotFoundError(error.message, fix=f"Did you mean {' or '.join(near)}?")
         return error
-
-    @property
-    def client(self) -> Client:
-        """The service that has it."""
-        return self._client
-
-    @property
-    def id(self) -> str:
-        """Its ID, once it is created."""
-        return self._id
 
     def connect(self, request: Request, *, streams: str = "stdout=true&stderr=true&stdin=false") -> Attached:
         """A connection to its streams, from before its start on, for the caller to close.
@@ -136,7 +129,7 @@ class Lifecycle:
         EngineError.
         """
         # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
-        attached = self._client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
+        attached = self.client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
         if not isinstance(attached, Attached):
             raise failures.start_failure(attached.refusal(), request)
         return attached
@@ -171,7 +164,7 @@ class Lifecycle:
 
     def start(self, request: Request) -> None:
         """Start its program; raises like `connect`."""
-        response = self._client.request("POST", self.target("/start"))
+        response = self.client.request("POST", self.target("/start"))
         if not response.ok:
             raise failures.start_failure(response.refusal(), request)
 
@@ -179,7 +172,7 @@ class Lifecycle:
         """From now on it is podman's alone, and stays at the end of the block; its ID."""
         self._left = True
         self._lease.end()
-        return self._id
+        return self.id
 
     def resize(self, terminal: Terminal) -> None:
         """Give its terminal the size of ours."""
@@ -187,7 +180,7 @@ class Lifecycle:
         if size is not None:
             columns, lines = size
             # Refused where it has just ended, which its output will tell.
-            self._client.request("POST", self.target(f"/resize?h={lines}&w={columns}"))
+            self.client.request("POST", self.target(f"/resize?h={lines}&w={columns}"))
 
     def ports(self) -> tuple[tuple[str, str, int], ...]:
         """Its ports that the host answers on (`8080/tcp`), each with the host's address and port."""
@@ -220,7 +213,7 @@ class Lifecycle:
         output = attachment.output
         terminal = attachment.terminal
         resize = None if terminal.size() is None else partial(self.resize, terminal)
-        with contextlib.closing(Watch(self._client, self.target(""), timeout, say=say, resize=resize)) as watch:
+        with contextlib.closing(Watch(self.client, self.target(""), timeout, say=say, resize=resize)) as watch:
             exit_code = self._end_of(attachment, watch, signals)
         detached = attachment.feed is not None and attachment.feed.detached
         if detached and exit_code is None and not watch.given_up:
@@ -283,7 +276,7 @@ class Lifecycle:
             return
         from rootless_scratch.engine.container.strays import end_unwatched
 
-        end_unwatched(self._id)
+        end_unwatched(self.id)
         raise EngineError(
             "conmon, which watches the container, was killed: how the program ended is not known.",
             fix="Run it again; see whether the host ran out of memory (`dmesg`).",
@@ -294,9 +287,9 @@ class Lifecycle:
         deadline = time.monotonic() + DRAIN
         while self._exists is not False:
             removed = (
-                remove_container(self._client, self._id)
+                remove_container(self.client, self.id)
                 if self._exists
-                else remove_owned(self._client, self._lease.owner)
+                else remove_owned(self.client, self._lease.owner)
             )
             if removed or self._exists or time.monotonic() > deadline:
                 self._exists = False
@@ -319,11 +312,11 @@ class Lifecycle:
 
     def inspect(self) -> Any:  # noqa: ANN401 - podman's own structure
         """What podman says of it; raises EngineError."""
-        return self._client.call("GET", self.target("/json"))
+        return self.client.call("GET", self.target("/json"))
 
     def target(self, rest: str) -> str:
         """The address in the API of something of it."""
-        return f"/containers/{self._id}{rest}"
+        return f"/containers/{self.id}{rest}"
 
 
 def _check_version(response: Response) -> None:

@@ -59,11 +59,6 @@ class Recording:
         self._connection.close()
         self._file.close()
 
-    @property
-    def ended(self) -> bool:
-        """Whether all of the output has come."""
-        return self._ended
-
     def wait(self, seconds: float | None) -> bool:
         """Wait until all of the output has come, or that long; whether it has."""
         with self._changed:

@@ -75,39 +75,32 @@ def _writable(request: Request) -> tuple[str, ...]:
 
 def _program(request: Request) -> dict[str, Any]:
     """What is started, and what it finds."""
-    spec: dict[str, Any] = {}
-    if request.arguments:
-        spec["command"] = list(request.arguments)
-    if request.entrypoint is not None:
-        spec["entrypoint"] = list(request.entrypoint)
-    if request.workdir is not None:
-        spec["work_dir"] = request.workdir
-    if request.tty:
-        spec["terminal"] = True
-    if request.interactive:
-        spec["stdin"] = True
-    if request.init:
-        spec["init"] = True
-    if request.health_cmd is not None:
-        spec["healthconfig"] = {"Test": ["CMD", *request.health_cmd], **_HEALTH}
-    if request.secrets:
-        spec["secrets"] = [_secret(secret) for secret in request.secrets if not secret.variable]
-        spec["secret_env"] = {secret.target: secret.name for secret in request.secrets if secret.variable}
-    return spec
+    return _filled(
+        command=list(request.arguments),
+        entrypoint=list(request.entrypoint or ()),
+        work_dir=request.workdir,
+        terminal=request.tty,
+        stdin=request.interactive,
+        init=request.init,
+        healthconfig=request.health_cmd and {"Test": ["CMD", *request.health_cmd], **_HEALTH},
+        secrets=[_secret(secret) for secret in request.secrets if not secret.variable],
+        secret_env={secret.target: secret.name for secret in request.secrets if secret.variable},
+    )
 
 
 def _rights(request: Request) -> dict[str, Any]:
-    spec: dict[str, Any] = {}
-    if request.user is not None:
-        spec["user"] = request.user
-    if request.userns is not None:
-        mode, _, value = request.userns.partition(":")
-        spec["userns"] = {"nsmode": mode, "value": value}
-    if request.cap_add:
-        spec["cap_add"] = list(request.cap_add)
-    if request.seccomp is not None:
-        spec["seccomp_profile_path"] = request.seccomp
-    return spec
+    mode, _, value = (request.userns or "").partition(":")
+    return _filled(
+        user=request.user,
+        userns=request.userns and {"nsmode": mode, "value": value},
+        cap_add=list(request.cap_add),
+        seccomp_profile_path=request.seccomp,
+    )
+
+
+def _filled(**keys: Any) -> dict[str, Any]:  # noqa: ANN401 - podman's own structure
+    """The keys that have a value."""
+    return {key: value for key, value in keys.items() if value}
 
 
 def _beside(request: Request) -> dict[str, Any]:
@@ -123,14 +116,12 @@ def _beside(request: Request) -> dict[str, Any]:
 
 def _resources(request: Request) -> dict[str, Any]:
     """Limits of control groups: OCI runtime-spec v1.1 config-linux.md."""
-    limits: dict[str, Any] = {}
-    if request.memory is not None:
+    limits = _filled(
         # With as much swap again, as `podman run --memory` has it.
-        limits["memory"] = {"limit": request.memory, "swap": request.memory * 2}
-    if request.cpus is not None:
-        limits["cpu"] = {"period": CPU_PERIOD, "quota": round(request.cpus * CPU_PERIOD)}
-    if request.pids_limit is not None:
-        limits["pids"] = {"limit": request.pids_limit}
+        memory=request.memory and {"limit": request.memory, "swap": request.memory * 2},
+        cpu=request.cpus and {"period": CPU_PERIOD, "quota": round(request.cpus * CPU_PERIOD)},
+        pids=request.pids_limit and {"limit": request.pids_limit},
+    )
     return {"resource_limits": limits} if limits else {}
 
 
@@ -152,37 +143,22 @@ def _tmpfs(path: str, options: list[str]) -> dict[str, Any]:
 
 
 def _bind(mount: Mount) -> dict[str, Any]:
-    mode = "ro" if mount.read_only else "rw"
-    return {
-        "type": "bind",
-        "source": mount.source,
-        "destination": mount.target,
-        "options": ["rbind", mode, "nosuid", "nodev"],
-    }
+    options = ["rbind", "ro" if mount.read_only else "rw", "nosuid", "nodev"]
+    return {"type": "bind", "source": mount.source, "destination": mount.target, "options": options}
 
 
 def _volume(mount: Mount) -> dict[str, Any]:
-    mode = "ro" if mount.read_only else "rw"
-    return {"Name": mount.source, "Dest": mount.target, "Options": [mode]}
+    return {"Name": mount.source, "Dest": mount.target, "Options": ["ro" if mount.read_only else "rw"]}
 
 
 def _secret(secret: Secret) -> dict[str, Any]:
-    return {
-        "Source": secret.name,
-        "Target": secret.target,
-        "UID": secret.uid,
-        "GID": secret.gid,
-        "Mode": secret.mode,
-    }
+    found = {"Source": secret.name, "Target": secret.target}
+    return {**found, "UID": secret.uid, "GID": secret.gid, "Mode": secret.mode}
 
 
 def _mapping(port: Port) -> dict[str, Any]:
-    mapping: dict[str, Any] = {"container_port": port.container, "protocol": port.protocol}
-    if port.host:
-        mapping["host_port"] = port.host
-    if port.address:
-        mapping["host_ip"] = port.address
-    return mapping
+    optional = _filled(host_port=port.host, host_ip=port.address)
+    return {"container_port": port.container, "protocol": port.protocol, **optional}
 
 
 def _limits(ulimits: tuple[Limit, ...]) -> list[dict[str, Any]]:
