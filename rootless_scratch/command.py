@@ -32,18 +32,11 @@ _STANDSTILL = 1024
 """Bytes that a program moves although nothing happens: timers wake it."""
 
 _PACKAGES = {
-    "buildah": ("buildah", "buildah", "buildah"),
-    "podman": ("podman", "podman", "podman"),
-    "runc": ("runc", "runc", "runc"),
-    "crun": ("crun", "crun", "crun"),
-    "conmon": ("conmon", "conmon", "conmon"),
-    "skopeo": ("skopeo", "skopeo", "skopeo"),
-    "slirp4netns": ("slirp4netns", "slirp4netns", "slirp4netns"),
     "ssh": ("openssh-client", "openssh-clients", "openssh-client"),
     "newuidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
     "newgidmap": ("uidmap", "shadow-utils", "shadow-uidmap"),
 }
-"""Tool -> its package on Debian/Ubuntu, Fedora/RHEL, Alpine."""
+"""Tool -> its package on Debian/Ubuntu, Fedora/RHEL, Alpine, where that has another name."""
 
 
 class Output(Data):

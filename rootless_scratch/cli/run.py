@@ -10,7 +10,7 @@ import click
 
 from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
-from rootless_scratch.errors import ScratchError, UsageError
+from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, ScratchError, UsageError
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.host.said import HostNote, is_news
 
@@ -26,8 +26,6 @@ EXIT_NOT_FOUND = 127
 
 def exit_code_of(error: ScratchError) -> int:
     """The exit code of a run that failed with this error, as `podman run` has them."""
-    from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError
-
     if isinstance(error, UsageError):
         return 2
     if isinstance(error, CannotInvokeError):

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from rootless_scratch.image.host_files import host_trouble
-from rootless_scratch.image.read.layer_faults import Strata, dropped, read_kept
+from rootless_scratch.image.read.layer_faults import Strata, dropped, read_entries
 from rootless_scratch.image.read.reader import Fault, ImageReader
 from rootless_scratch.image.read.tarread import BLOCK, Member, TarReader
 from rootless_scratch.image.read.unpacking import Summed, open_layer, zeros_behind
@@ -77,10 +77,10 @@ def _repair(reader: ImageReader, layer: FoundLayer, strata: Strata) -> Repair:
         raise Fault(f"{layer.name} has the diff_id {summed.digest}, and the config says {layer.diff_id}")
     gone = dropped(members)
     kept = [member for number, member in enumerate(members) if number not in gone]
-    facts = read_kept(kept, reader.budget)
+    facts = read_entries(kept, reader.budget, are_counted=True)
     directories = strata.needed(facts)
     made = [Member(name=path.lstrip("/"), kind=DIRECTORY[0], link="", size=0, records={}) for path in directories]
-    for _ in strata.add(read_kept([*made, *kept], reader.budget) if made else facts):
+    for _ in strata.add(read_entries([*made, *kept], reader.budget, are_counted=True) if made else facts):
         raise Fault(f"{layer.name} cannot be made sound")
     parts = [
         (starts[number], member.offset + member.stored + -member.stored % BLOCK)

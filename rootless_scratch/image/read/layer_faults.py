@@ -40,9 +40,12 @@ class LayerFacts(NamedTuple):
     parents: dict[str, str]
 
 
-def read_entries(members: Iterable[Member], budget: Budget) -> LayerFacts:
-    """Read all entries of a layer, without their content; raises TarFault, LimitError."""
-    found = _Entries(budget)
+def read_entries(members: Iterable[Member], budget: Budget, *, are_counted: bool = False) -> LayerFacts:
+    """Read all entries of a layer, without their content; raises TarFault, LimitError.
+
+    With `are_counted` they were read before; the directories that they imply are counted all the same.
+    """
+    found = _Entries(budget, are_counted=are_counted)
     for member in members:
         found.add(member)
     return found.facts()
@@ -51,7 +54,7 @@ def read_entries(members: Iterable[Member], budget: Budget) -> LayerFacts:
 class _Entries:
     """The entries of a layer by now."""
 
-    def __init__(self, budget: Budget, *, are_counted: bool = False) -> None:
+    def __init__(self, budget: Budget, *, are_counted: bool) -> None:
         self._budget = budget
         self._are_counted = are_counted
         self._seen: set[str] = set()
@@ -119,14 +122,6 @@ class _Entries:
             opaque=frozenset(self._opaque),
             parents=self._parents,
         )
-
-
-def read_kept(members: Iterable[Member], budget: Budget) -> LayerFacts:
-    """The same for entries that were read, and counted, before; the directories that they imply are counted."""
-    found = _Entries(budget, are_counted=True)
-    for member in members:
-        found.add(member)
-    return found.facts()
 
 
 def dropped(members: Sequence[Member]) -> frozenset[int]:
