@@ -10,10 +10,8 @@ import os
 from contextlib import ExitStack, _GeneratorContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rootless_scratch import private
-from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
+from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import BuildError, SpecError, UsageError
 from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.finished import Image, Layer, PlatformImage, WrittenOutput
@@ -49,28 +47,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.references import Reference
 
 
-def build_image(
-    plan: Plan,
-    outputs: Sequence[Reference],
-    files: HostFiles,
-    *,
-    compression: Compression = NONE,
-    findings: Sequence[Finding] = (),
-    progress: Progress = SILENT,
-) -> Image:
-    """Write what was planned to every output; `files` are those of the plan.
-
-    `progress` is told the bytes of sources that were read. An output is there whole or as it was before. Raises
-    SpecError, SourceError, BuildError.
-    """
-    _spare_sources([plan], outputs)
-    with _writing(outputs) as (stack, place):
-        image, layer = _write(plan, files, stack, place, compression=compression, progress=progress)
-        write_outputs(image, outputs, plan.names)
-    return _finished(plan, image, layer, outputs, findings)
-
-
-def build_index(
+def build_images(
     plans: Sequence[Planned],
     outputs: Sequence[Reference],
     files: HostFiles,
@@ -79,9 +56,15 @@ def build_index(
     findings: Sequence[Finding] = (),
     progress: Progress = SILENT,
 ) -> Image:
-    """Write an index of what was planned, in this order, to every output; see `build_image`."""
+    """Write what was planned to every output, of several plans an index in this order; `files` are theirs.
+
+    `progress` is told the bytes of sources that were read. An output is there whole or as it was before. Raises
+    UsageError, SpecError, SourceError, BuildError.
+    """
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
-    require_single(None, outputs)
+    several = len(plans) > 1
+    if several:
+        require_single(None, outputs)
     _spare_sources([each.plan for each in plans], outputs)
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
@@ -90,24 +73,38 @@ def build_index(
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
             written.append(_write(each.plan, files, stack, place, compression=compression, progress=rest))
             done += each.plan.rootfs.size
-        described = [
-            (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
-            for platform, (image, _) in zip(platforms, written, strict=True)
-        ]
-        index = Blob.of(index_document(described, plans[0].plan.annotations))
-        write_outputs(WrittenIndex(index, tuple(image for image, _ in written)), outputs, ())
-    here = chosen_platform(platforms, host_platform(os.uname().machine))
-    number = 0 if here is None else here
-    finished = _finished(plans[number].plan, *written[number], outputs, findings)
-    return msgspec.structs.replace(
-        finished,
-        digest=index.digest,
-        outputs=tuple(WrittenOutput(ref=output.text, digest=index.digest) for output in outputs),
+        images = tuple(image for image, _ in written)
+        made = _index(plans, platforms, images) if several else images[0]
+        write_outputs(made, outputs, () if several else plans[0].plan.names)
+    number = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
+    plan, (image, layer), digest = plans[number].plan, written[number], made.manifest.digest
+    named = zip(platforms, images, strict=True) if several else ()
+    return Image(
+        image_id=image.config.name,
+        names=plan.names,
+        platform=plan.platform or "",
+        layers=(layer,),
+        digest=digest,
+        files=len(plan.rootfs.files),
+        backend="direct",
+        findings=tuple(findings),
+        outputs=tuple(WrittenOutput(ref=output.text, digest=digest) for output in outputs),
         images=tuple(
-            PlatformImage(platform=str(platform), image_id=image.config.name, digest=image.manifest.digest)
-            for platform, (image, _) in zip(platforms, written, strict=True)
+            PlatformImage(platform=str(platform), image_id=each.config.name, digest=each.manifest.digest)
+            for platform, each in named
         ),
     )
+
+
+def _index(
+    plans: Sequence[Planned], platforms: Sequence[Platform], images: tuple[WrittenImage, ...]
+) -> WrittenIndex:
+    """What names the images of several plans, each by its platform."""
+    described = [
+        (platform, descriptor(MANIFEST, image.manifest.digest, image.manifest.size))
+        for platform, image in zip(platforms, images, strict=True)
+    ]
+    return WrittenIndex(Blob.of(index_document(described, plans[0].plan.annotations)), images)
 
 
 def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
@@ -192,7 +189,7 @@ def _write(
 
 
 def planned_image(plan: Plan, files: HostFiles) -> WrittenImage:
-    """The image that `build_image` writes of this plan, uncompressed; nothing is kept of what is hashed.
+    """The image that `build_images` writes of this plan, uncompressed; nothing is kept of what is hashed.
 
     Raises SourceError.
     """
@@ -213,26 +210,6 @@ def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None) -> Wri
         manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
         config=config,
         layers=(Blob(layer.digest, layer.size, source=source),),
-    )
-
-
-def _finished(
-    plan: Plan,
-    image: WrittenImage,
-    layer: Layer,
-    outputs: Sequence[Reference],
-    findings: Sequence[Finding],
-) -> Image:
-    return Image(
-        image_id=image.config.name,
-        names=plan.names,
-        platform=plan.platform or "",
-        layers=(layer,),
-        digest=image.manifest.digest,
-        files=len(plan.rootfs.files),
-        backend="direct",
-        findings=tuple(findings),
-        outputs=tuple(WrittenOutput(ref=output.text, digest=image.manifest.digest) for output in outputs),
     )
 
 

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import command
-from rootless_scratch.backends.direct import (
-    build_image,
-    build_index,
-    place_of,
-    require_single,
-    unwritable,
-    write_outputs,
-)
+from rootless_scratch.backends.direct import build_images, place_of, require_single, unwritable, write_outputs
 from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.errors import CommandError, UsageError
@@ -150,11 +143,7 @@ def build_direct(
     names = plans[0].plan.names
 
     def write(places: Sequence[Reference]) -> Image:
-        if len(plans) > 1:
-            return build_index(plans, places, files, compression=compression, findings=findings, progress=progress)
-        return build_image(
-            plans[0].plan, places, files, compression=compression, findings=findings, progress=progress
-        )
+        return build_images(plans, places, files, compression=compression, findings=findings, progress=progress)
 
     if not (names or remote):
         return write(outputs)
