@@ -8,7 +8,7 @@ import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
 from rootless_scratch.cli.piped import Programs, from_stdin, goes_to_stdout, to_stdout
 from rootless_scratch.cli.ship_options import access_from, say_pushed
 
@@ -96,23 +96,9 @@ def _build_of(
     written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
     image = replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
     if show.as_json:
-        print_json(
-            {
-                "image_id": image.image_id,
-                "names": image.names,
-                "platform": image.platform,
-                "diff_ids": image.diff_ids,
-                "size": image.size,
-                "files": image.files,
-                "backend": image.backend,
-                "outputs": image.outputs,
-                "digest": image.digest,
-                "images": image.images
-                or [{"platform": image.platform, "image_id": image.image_id, "digest": image.digest}],
-                "findings": image.findings,
-                "notes": image.notes,
-            }
-        )
+        names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
+        own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
+        print_json({**named(image, names), "images": image.images or [own]})
         return 0
     _report(image.findings, quiet=show.quiet, forced=not check)
     if not show.quiet:

@@ -11,6 +11,7 @@ from rootless_scratch.cli.output import (
     Show,
     common_options,
     error_object,
+    named,
     print_findings,
     print_json,
     print_verdict,
@@ -59,9 +60,7 @@ def command(
                 answers.append({"subject": subject, "error": error_object(judgement)})
             else:
                 failed = failed or bool(errors_of(judgement.findings))
-                answers.append(
-                    {"subject": judgement.subject, "verdict": judgement.verdict, "findings": judgement.findings}
-                )
+                answers.append(named(judgement, "subject verdict findings"))
                 if not show.as_json:
                     _show(judgement, quiet=show.quiet)
             counter.show(done)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, colour, common_options, print_json, showable
+from rootless_scratch.cli.output import Show, colour, common_options, named, print_json, showable
 from rootless_scratch.cli.progress import Bar
 from rootless_scratch.cli.ship_options import access_from
 
@@ -54,19 +54,8 @@ def command(
 
 
 def _file(file: StoredFile) -> dict[str, object]:
-    return {
-        "path": file.path,
-        "type": file.type,
-        "mode": f"{file.mode:04o}",
-        "uid": file.uid,
-        "gid": file.gid,
-        "size": file.size,
-        "sha256": file.sha256,
-        "target": file.target,
-        "mtime": file.mtime,
-        "capabilities": file.capabilities,
-        "capabilities_text": file.capabilities_text(),
-    }
+    answer = named(file, "path type mode uid gid size sha256 target mtime capabilities")
+    return {**answer, "mode": f"{file.mode:04o}", "capabilities_text": file.capabilities_text()}
 
 
 def _draw(name: str, stored: StoredImage, *, quiet: bool) -> None:

@@ -78,6 +78,11 @@ def print_json(answer: Mapping[str, object]) -> None:
     click.echo(json.dumps(plain, indent=2))
 
 
+def named(record: object, names: str) -> dict[str, Any]:
+    """Those of a record's fields and properties that an answer has under the same names, in this order."""
+    return {name: getattr(record, name) for name in names.split()}
+
+
 def colour() -> bool | None:
     """For click's `color`: none where the user wants none (no-color.org), else where a terminal reads."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
 from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, ScratchError, UsageError
 from rootless_scratch.host.environment import tool_environment
@@ -88,17 +88,9 @@ def run_and_tell(call: Callable[[], RunResult], *, as_json: bool, print_id: bool
         # As a program that is ended by SIGPIPE; click would make it 1.
         return 128 + signal.SIGPIPE
     if as_json:
-        print_json(
-            {
-                "exit_code": result.exit_code,
-                "stdout": result.stdout.decode("utf-8", "replace"),
-                "stderr": result.stderr.decode("utf-8", "replace"),
-                "explanation": result.explanation,
-                "timed_out": result.timed_out,
-                "notes": result.notes,
-                "container_id": result.container_id,
-            }
-        )
+        answer = named(result, "exit_code stdout stderr explanation timed_out notes container_id")
+        answer |= {name: answer[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
+        print_json(answer)
     else:
         if result.explanation is not None:
             if result.ends_mid_line:

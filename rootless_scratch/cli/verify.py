@@ -9,7 +9,7 @@ import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, print_json, print_verdict, say, showable
+from rootless_scratch.cli.output import Show, common_options, named, print_json, print_verdict, say, showable
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.verify import Difference, Verification
@@ -40,16 +40,8 @@ def command(
     empty = "Nothing to compare the image with: name its PROGRAMs and options, as for `build`."
     found = verify_spec(image, spec_from(values, empty=empty), limits=limits)
     if show.as_json:
-        print_json(
-            {
-                "subject": image,
-                "verdict": found.verdict,
-                "image_id": found.image_id,
-                "planned_image_id": found.planned_image_id,
-                "reason": found.reason,
-                "differences": [_plain(each) for each in found.differences],
-            }
-        )
+        answer = named(found, "verdict image_id planned_image_id reason")
+        print_json({"subject": image, **answer, "differences": [_plain(each) for each in found.differences]})
     else:
         _show(image, found, quiet=show.quiet)
         if show.verbose:
