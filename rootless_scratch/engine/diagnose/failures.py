@@ -223,28 +223,22 @@ def limits_ignored(warning: str) -> bool:
 def create_failure(text: str, request: Request, *, elsewhere: str | None = None) -> ScratchError:
     """The error for a refused create; `elsewhere` is the address of the service, where the caller named it."""
     if "image not known" in text or "no such image" in text:
-        if elsewhere is not None:
-            return ImageNotFoundError(
-                f"There is no image {request.image!r} at {elsewhere}.",
-                fix=f"Bring it there: `podman save {request.image} | podman --url {elsewhere} load`, or by a "
-                "registry: `rootless-scratch push`, then `run --pull`.",
-            )
-        return ImageNotFoundError(
-            f"There is no image {request.image!r} in local storage.",
-            fix="`podman images` lists what is there; build it with `rootless-scratch build`, or "
-            "pull it with `podman pull` or `run --pull`.",
-        )
-    if "unsupported transport" in text:
-        return ImageNotFoundError(
-            f"{request.image!r} lies outside of local storage, and only images in it are run.",
-            fix="Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`.",
-        )
-    if "invalid reference format" in text or "must be lowercase" in text:
-        return ImageNotFoundError(
-            f"{request.image!r} is not an image name.",
-            fix="A name is NAME[:TAG] in lower case, or an image ID.",
-        )
-    return start_failure(text, request)
+        where = "in local storage" if elsewhere is None else f"at {elsewhere}"
+        cause = f"There is no image {request.image!r} {where}."
+        fix = f"Bring it there: `podman save {request.image} | podman --url {elsewhere} load`, or by a registry: "
+        fix += "`rootless-scratch push`, then `run --pull`."
+        if elsewhere is None:
+            fix = "`podman images` lists what is there; build it with `rootless-scratch build`, or pull it with "
+            fix += "`podman pull` or `run --pull`."
+    elif "unsupported transport" in text:
+        cause = f"{request.image!r} lies outside of local storage, and only images in it are run."
+        fix = "Build it with `-t NAME`; an archive is loaded by `podman load --input FILE`."
+    elif "invalid reference format" in text or "must be lowercase" in text:
+        cause = f"{request.image!r} is not an image name."
+        fix = "A name is NAME[:TAG] in lower case, or an image ID."
+    else:
+        return start_failure(text, request)
+    return ImageNotFoundError(cause, fix=fix)
 
 
 def start_failure(text: str, request: Request) -> ScratchError:

@@ -35,32 +35,9 @@ def request_of(image: str, arguments: Sequence[str], options: Options) -> Reques
 
 
 def _check(request: Request) -> None:
-    if request.network is not None and not re.fullmatch(_NAME, request.network):
-        raise UsageError(
-            f"--network {request.network!r} is not known.",
-            fix=f"Use one of {', '.join(NETWORKS)}, or the name of a network that podman knows.",
-        )
-    if request.ports and request.network in ("none", "host"):
-        raise UsageError(
-            f"Ports cannot be published with --network {request.network}.",
-            fix="Leave out --publish: with host its ports are the host's, with none there are none.",
-        )
-    if request.name is not None and not re.fullmatch(_NAME, request.name):
-        raise UsageError(
-            f"--name {request.name!r} is not a container name.",
-            fix="Use letters and digits, then `_.-` as well.",
-        )
-    if request.replace and request.name is None:
-        raise UsageError("--replace replaces the container of a name.", fix="Add --name NAME.")
-    if (
-        request.userns is not None
-        and re.fullmatch(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?", request.userns) is None
-    ):
-        raise UsageError(
-            f"--userns {request.userns!r} is not known.", fix="Use host, keep-id or keep-id:uid=65532,gid=65532."
-        )
-    if request.workdir is not None and not request.workdir.startswith("/"):
-        raise UsageError(f"--workdir {request.workdir!r} is not an absolute path.", fix="Begin it with `/`.")
+    wrong = _contradiction(request)
+    if wrong is not None:
+        raise UsageError(wrong[0], fix=wrong[1])
     _check_pull(request)
     _check_places(request)
     _check_strings(request)
@@ -79,6 +56,29 @@ def _check_pull(request: Request) -> None:
             f"{present[0]} names files of this host, and another podman pulls by those of its own.",
             fix="Use `podman login` and /etc/containers/certs.d over there.",
         )
+
+
+def _contradiction(request: Request) -> tuple[str, str] | None:
+    """What is none of the values that there are, or cannot be beside another: cause and fix."""
+    network, name, userns, workdir = request.network, request.name, request.userns, request.workdir
+    if network is not None and not re.fullmatch(_NAME, network):
+        cause = f"--network {network!r} is not known."
+        fix = f"Use one of {', '.join(NETWORKS)}, or the name of a network that podman knows."
+    elif request.ports and network in ("none", "host"):
+        cause = f"Ports cannot be published with --network {network}."
+        fix = "Leave out --publish: with host its ports are the host's, with none there are none."
+    elif name is not None and not re.fullmatch(_NAME, name):
+        cause = f"--name {name!r} is not a container name."
+        fix = "Use letters and digits, then `_.-` as well."
+    elif request.replace and name is None:
+        cause, fix = "--replace replaces the container of a name.", "Add --name NAME."
+    elif userns is not None and not re.fullmatch(r"host|keep-id(:[ug]id=\d+(,[ug]id=\d+)?)?", userns):
+        cause, fix = f"--userns {userns!r} is not known.", "Use host, keep-id or keep-id:uid=65532,gid=65532."
+    elif workdir is not None and not workdir.startswith("/"):
+        cause, fix = f"--workdir {workdir!r} is not an absolute path.", "Begin it with `/`."
+    else:
+        return None
+    return cause, fix
 
 
 def _check_places(request: Request) -> None:
