@@ -1,4 +1,4 @@
-"""What the rules on images share: the image, who it runs as, and how files of it are found and named."""
+"""What the rules share: an image, what a program finds in it, who it runs as, and how files of it are named."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.elf.searching import Start
+from rootless_scratch.image.config import USUAL_PATH, RuntimeConfig
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootless_scratch.image.config import RuntimeConfig
+    from rootless_scratch.elf.libraries import Unresolved
+    from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.tree import Tree
     from rootless_scratch.rules.access import Account, Lists
 
@@ -22,6 +25,26 @@ _CANDIDATES_LIMIT = 10_000
 """Guessing what was meant is no reason to be slow."""
 
 _ANY_EXECUTE: Final = 0o111
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a program finds in its image.
+
+    `root` is the image as its loader will see it, `start` what its environment tells the loader, `search_path` its
+    PATH. `sought` are libraries that were looked for on the host in order to be bundled, and not found there
+    either; `bundling` is whether that was done at all.
+    """
+
+    root: Root
+    start: Start = Start()
+    search_path: Sequence[str] = tuple(USUAL_PATH.split(":"))
+    working_dir: str = "/"
+    sought: Sequence[Unresolved] = ()
+    bundling: bool = False
+
+    def has(self, path: str) -> bool:
+        """Whether a path leads to a regular file."""
+        return self.root.locate(path) is not None
 
 
 class ImageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from planning import Present
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.elf.searching import Start
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program, verdict
+from rootless_scratch.rules.view import Surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,9 @@ class Shelf:
 
     def judge(self, content: bytes, *present: str, image_path: str | None = None) -> tuple[Finding, ...]:
         facts = read_program(self.put(content))
-        return judge_program(facts, subject="./app", root=Present(*present), image_path=image_path)
+        return judge_program(
+            facts, subject="./app", around=Surroundings(root=Present(*present)), image_path=image_path
+        )
 
     def refusal(self, content: bytes, *present: str, image_path: str | None = None) -> Finding:
         (finding,) = self.judge(content, *present, image_path=image_path)
@@ -68,7 +71,7 @@ def test_a_static_pie_of_an_old_linker_is_not_spoken_about(shelf: Shelf) -> None
 def test_a_loader_is_a_program_though_it_looks_like_a_library(shelf: Shelf) -> None:
     assert shelf.judge(tinyelf.elf(type=tinyelf.DYN, soname="ld-linux-x86-64.so.2")) == ()
     loader = read_program(shelf.put(tinyelf.elf(type=tinyelf.DYN, dynamic=True), "ld-musl-x86_64.so.1"))
-    assert judge_program(loader, subject="ld", root=Present()) == ()
+    assert judge_program(loader, subject="ld", around=Surroundings(root=Present())) == ()
 
 
 def test_a_dynamic_program_is_refused_with_the_loader_and_every_library_it_needs(shelf: Shelf) -> None:
@@ -200,8 +203,7 @@ def test_a_library_in_the_images_ld_library_path_is_found(shelf: Shelf) -> None:
         findings = judge_program(
             facts,
             subject="./app",
-            root=Present(GLIBC, "/opt/x/libz.so.1"),
-            start=Start(library_path=path),
+            around=Surroundings(root=Present(GLIBC, "/opt/x/libz.so.1"), start=Start(library_path=path)),
         )
         assert verdict(findings) == answer
 

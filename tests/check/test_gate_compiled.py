@@ -21,6 +21,7 @@ from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.elf.roots import HostRoot
 from rootless_scratch.errors import ElfError
 from rootless_scratch.rules.program.programs import judge_program, verdict
+from rootless_scratch.rules.view import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +114,7 @@ class Workshop:
         findings = judge_program(
             facts,
             subject=program.name,
-            root=Present() if root is None else HostRoot(str(root)),
+            around=Surroundings(root=Present() if root is None else HostRoot(str(root))),
             image_path="/app",
         )
         return verdict(findings), findings, facts
@@ -266,7 +267,9 @@ def test_no_program_of_this_host_is_taken_for_a_library_or_damaged() -> None:
     rules = set()
     for path in elf_files("/usr/bin", "/usr/sbin"):
         facts = read_program(str(path))
-        rules |= {finding.rule for finding in judge_program(facts, subject="x", root=Present())}
+        rules |= {
+            finding.rule for finding in judge_program(facts, subject="x", around=Surroundings(root=Present()))
+        }
     assert rules == {"needs-loader"}
 
 
@@ -276,7 +279,7 @@ def test_no_library_of_this_host_is_taken_for_a_program() -> None:
         directory = Path(subprocess.check_output(["gcc", "-print-file-name=libm.so.6"], text=True).strip()).parent
     for path in elf_files(str(directory.resolve())):
         facts = read_program(str(path))
-        (finding, *_) = judge_program(facts, subject="x", root=Present()) or (None,)
+        (finding, *_) = judge_program(facts, subject="x", around=Surroundings(root=Present())) or (None,)
         if finding is None:
             assert path.name.startswith("ld-"), path
         else:
@@ -299,5 +302,5 @@ def test_mutated_real_programs_give_facts_or_an_elf_error(workshop: Workshop) ->
             except ElfError:
                 continue
             facts = ProgramFacts(path="x", identity=program.identity, mode=0o755, kind="elf", elf=elf)
-            for finding in judge_program(facts, subject="x", root=Present()):
+            for finding in judge_program(facts, subject="x", around=Surroundings(root=Present())):
                 assert finding.message.isprintable()

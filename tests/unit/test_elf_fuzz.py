@@ -17,6 +17,7 @@ from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import ElfError
 from rootless_scratch.rules.program.programs import judge_program, verdict
+from rootless_scratch.rules.view import Surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ class CountingFile(io.BytesIO):
 def judged(elf: ElfFacts) -> str:
     identity = FileIdentity(device=0, inode=0, size=elf.file_size, mtime_ns=0, ctime_ns=0)
     facts = ProgramFacts(path="x", identity=identity, mode=0o755, kind="elf", elf=elf)
-    findings = judge_program(facts, subject="x", root=Present(GLIBC))
+    findings = judge_program(facts, subject="x", around=Surroundings(root=Present(GLIBC)))
     assert all(
         finding.message.isprintable() and finding.fix.isprintable() and finding.message.endswith(".")
         for finding in findings

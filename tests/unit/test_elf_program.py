@@ -13,6 +13,7 @@ from planning import Present
 from rootless_scratch.elf.program import read_program
 from rootless_scratch.errors import ElfError, SourceError
 from rootless_scratch.rules.program.programs import judge_program
+from rootless_scratch.rules.view import Surroundings
 
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 
@@ -86,7 +87,7 @@ def test_names_with_newlines_and_other_bytes_are_read(tmp_path: Path) -> None:
     name = b" -o a\n'\xff".decode("utf-8", "surrogateescape")
     facts = read_program(put(tmp_path, tinyelf.elf(interpreter=GLIBC), name))
     assert facts.elf is not None
-    (finding,) = judge_program(facts, subject=name, root=Present())
+    (finding,) = judge_program(facts, subject=name, around=Surroundings(root=Present()))
     assert finding.message.isprintable()
 
 

@@ -34,14 +34,13 @@ from rootless_scratch.rules.image.venvs import judge_venvs
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
-from rootless_scratch.rules.view import ImageView
+from rootless_scratch.rules.view import ImageView, Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.plan.planner import Plan, Program
     from rootless_scratch.image.rootfs import File, Rootfs
@@ -98,10 +97,18 @@ def judge_image(
     account = account_of(config.user, lists)
     view = ImageView(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
     root = TreeRoot(tree, read=read, content=content)
+    around = Surroundings(
+        root=root,
+        start=config.start(),
+        search_path=config.search_path(),
+        working_dir=config.working_dir,
+        sought=sought,
+        bundling=bundling,
+    )
     facts = {program.path: program.facts for program in programs}
     started = _started(view, facts)
     executed = tuple(_executed(view, started, facts))
-    closures = dict(_closures(view, programs, root))
+    closures = dict(_closures(programs, around))
     libraries = tuple(
         library.path for file in started if file.path in closures for library in closures[file.path].libraries
     )
@@ -109,7 +116,7 @@ def judge_image(
         *judge_command(view),
         *judge_healthcheck(view),
         *judge_execution(view, executed),
-        *_judge_programs(view, programs, root, sought, bundling=bundling),
+        *_judge_programs(programs, around),
         *judge_reading(view, libraries),
         *judge_hidden(view, (*executed, *libraries)),
         *judge_mount_points(view),
@@ -151,31 +158,17 @@ def _executed(view: ImageView, started: Sequence[File], facts: Mapping[str, Prog
                 yield interpreter
 
 
-def _closures(view: ImageView, programs: Sequence[Program], root: Root) -> Iterator[tuple[str, Closure]]:
+def _closures(programs: Sequence[Program], around: Surroundings) -> Iterator[tuple[str, Closure]]:
     """The libraries that loaders open for each program, by its path."""
-    start = view.config.start()
     for program in programs:
         elf = program.facts.elf
         if elf is not None and elf.interpreter is not None:
-            yield program.path, resolve(elf, path=program.path, root=root, start=start)
+            yield program.path, resolve(elf, path=program.path, root=around.root, start=around.start)
 
 
-def _judge_programs(
-    view: ImageView, programs: Sequence[Program], root: Root, sought: Sequence[Unresolved], *, bundling: bool
-) -> Iterator[Finding]:
-    start = view.config.start()
+def _judge_programs(programs: Sequence[Program], around: Surroundings) -> Iterator[Finding]:
     for program in programs:
-        yield from judge_program(
-            program.facts,
-            subject=program.facts.path,
-            root=root,
-            image_path=program.path,
-            start=start,
-            search_path=view.config.search_path(),
-            working_dir=view.config.working_dir,
-            sought=sought,
-            bundling=bundling,
-        )
+        yield from judge_program(program.facts, subject=program.facts.path, around=around, image_path=program.path)
     yield from judge_platforms([program.facts for program in programs])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.findings import Finding, Severity
@@ -60,35 +61,42 @@ _INSTEAD: Final = {80: 8080, 443: 8443}
 
 def judge_execution(view: ImageView, paths: Iterable[str]) -> Iterator[Finding]:
     """Judge, for every path that the kernel opens to start the image, whether the user may execute it."""
-    for path in paths:
-        steps = view.tree.walk(path)
-        found = obstacle(view.account, steps, EXECUTE) if steps else None
-        if found is not None:
-            yield _not_executable(view, *found)
+    for _, entry, answer in _obstacles(view, paths, EXECUTE):
+        yield _not_executable(view, entry, answer)
 
 
 def judge_reading(view: ImageView, paths: Iterable[str]) -> Iterator[Finding]:
     """Judge whether the user may read the libraries that the loader opens; the first that is not is told."""
+    for path, entry, answer in islice(_obstacles(view, paths, READ), 1):
+        may = "may not" if answer == "no" else "might not"
+        yield Finding(
+            rule="not-readable",
+            severity="error" if answer == "no" else "warning",
+            subject=path,
+            message=f"{_owned(entry)}, so {_user(view)} {may} read the library {shown(path)}.",
+            fix="Give libraries the mode 0755 or 0644, and the directories above them 0755.",
+        )
+
+
+def _obstacles(view: ImageView, paths: Iterable[str], wish: int) -> Iterator[tuple[str, Entry, Answer]]:
+    """What keeps the user from what it must do with these paths."""
     for path in paths:
         steps = view.tree.walk(path)
-        found = obstacle(view.account, steps, READ) if steps else None
+        found = obstacle(view.account, steps, wish) if steps else None
         if found is not None:
-            entry, answer = found
-            user = f"the user {shown(view.config.user)}" if view.config.user else "root"
-            may = "may not" if answer == "no" else "might not"
-            yield Finding(
-                rule="not-readable",
-                severity="error" if answer == "no" else "warning",
-                subject=path,
-                message=f"{shown(entry.path)} has the mode {entry.mode:04o} and the owner {entry.uid}:{entry.gid}"
-                f", so {user} {may} read the library {shown(path)}.",
-                fix="Give libraries the mode 0755 or 0644, and the directories above them 0755.",
-            )
-            return
+            yield path, *found
+
+
+def _user(view: ImageView) -> str:
+    return f"the user {shown(view.config.user)}" if view.config.user else "root"
+
+
+def _owned(entry: Entry) -> str:
+    return f"{shown(entry.path)} has the mode {entry.mode:04o} and the owner {entry.uid}:{entry.gid}"
 
 
 def _not_executable(view: ImageView, entry: Entry, answer: Answer) -> Finding:
-    user = f"the user {shown(view.config.user)}" if view.config.user else "root"
+    user = _user(view)
     is_file = isinstance(entry, File)
     deed = "execute it" if is_file else "pass through it"
     flag = f"--copy SRC:{shown(entry.path)}" if is_file else f"--mkdir {shown(entry.path)}"
@@ -105,8 +113,7 @@ def _not_executable(view: ImageView, entry: Entry, answer: Answer) -> Finding:
         rule="not-executable",
         severity="error" if answer == "no" else "warning",
         subject=entry.path,
-        message=f"{shown(entry.path)} has the mode {entry.mode:04o} and the owner {entry.uid}:{entry.gid}, "
-        f"and {judged}.",
+        message=f"{_owned(entry)}, and {judged}.",
         fix=f"{fix}.",
     )
 

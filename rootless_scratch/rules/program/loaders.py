@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.libraries import AskedBy, Closure, Unresolved
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.elf.roots import Root
-    from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.rootfs import Rootfs
+    from rootless_scratch.rules.view import Surroundings
 
 _LIST_LIMIT = 40
 _SHOWN_LIMIT = 5
@@ -34,22 +33,11 @@ _PLACES_LIMIT = 5
 
 
 def judge_loading(
-    elf: ElfFacts,
-    *,
-    subject: str,
-    root: Root,
-    image_path: str | None,
-    start: Start,
-    sought: Sequence[Unresolved] = (),
-    bundling: bool = False,
+    elf: ElfFacts, *, subject: str, around: Surroundings, image_path: str | None
 ) -> Iterator[Finding]:
-    """Judge a sound, dynamically linked program for Linux by what its loader will open in `root`.
-
-    `sought` are libraries that were looked for on the host in order to be bundled, and not found there either;
-    `bundling` is whether that was done at all.
-    """
+    """Judge a sound, dynamically linked program for Linux by what its loader will open in its image."""
     path = image_path or f"/{posixpath.basename(subject)}"
-    closure = resolve(elf, path=path, root=root, start=start)
+    closure = resolve(elf, path=path, root=around.root, start=around.start)
     if closure.interpreter_state == "none":
         yield Finding.error(
             rule="no-loader-named",
@@ -58,7 +46,7 @@ def judge_loading(
             fix=advice.static_fix(elf),
         )
     elif closure.interpreter_state == "missing":
-        yield _needs_loader(elf, subject, closure, bundling=bundling)
+        yield _needs_loader(elf, subject, closure, bundling=around.bundling)
     elif closure.interpreter_state == "unfit":
         yield Finding.error(
             rule="loader-unusable",
@@ -71,19 +59,20 @@ def judge_loading(
     elif broken := tuple(judge_soundness(closure, subject=subject)):
         yield from broken
     elif closure.unresolved and not closure.list_unread:
-        yield from _needs_libraries(elf, subject, path, closure.unresolved, sought)
+        yield from _needs_libraries(elf, subject, path, closure.unresolved, around.sought)
     elif closure.missing_versions:
         yield _version_missing(subject, path, closure.missing_versions)
     elif closure.incomplete or closure.unresolved:
+        there = "its loader is" if closure.unresolved else "its loader and the libraries that it names are"
         yield Finding.info(
             rule="loader-included",
             subject=subject,
-            message=f"{shown(subject)} is dynamically linked; {_what_is_there(closure)}, but whether that is "
-            "all it needs is not known.",
+            message=f"{shown(subject)} is dynamically linked; {there} in the image, but whether that is all it "
+            "needs is not known.",
             fix=f"Run the image once before you ship it, or do without: {advice.static_fix(elf)}",
         )
     else:
-        yield from _opened_later(elf, closure, root, subject=subject, path=path, start=start)
+        yield from _opened_later(elf, closure, around, subject=subject, path=path)
     if closure.interpreter_state == "found":
         yield from judge_levels(closure, elf)
     if closure.interpreter_state == "found" and not closure.list_unread:
@@ -111,12 +100,6 @@ def judge_bundled(libraries: Sequence[tuple[str, ProgramFacts]], known: Sequence
         if facts.elf is not None and facts.elf.truncated and path not in refused:
             yield truncated(facts.elf, path)
     yield from judge_variants(libraries, known)
-
-
-def _what_is_there(closure: Closure) -> str:
-    if closure.unresolved:
-        return "its loader is in the image"
-    return "its loader and the libraries that it names are in the image"
 
 
 def _needs_loader(elf: ElfFacts, subject: str, closure: Closure, *, bundling: bool) -> Finding:
@@ -235,13 +218,13 @@ def _version_missing(subject: str, path: str, missing: Sequence[MissingVersion])
 
 
 def _opened_later(
-    elf: ElfFacts, closure: Closure, root: Root, *, subject: str, path: str, start: Start
+    elf: ElfFacts, closure: Closure, around: Surroundings, *, subject: str, path: str
 ) -> Iterator[Finding]:
     """Warn of libraries that will be opened by dlopen(3) and are not in the image; it starts without them."""
     needs = opened_later(elf, path, closure)
     if needs:
         names = [name for need in needs for name in need.names]
-        more = resolve(elf, path=path, root=root, start=start, also=names)
+        more = resolve(elf, path=path, root=around.root, start=around.start, also=names)
         lost = {each.name for each in more.unresolved}
         for need in needs:
             if set(need.names) <= lost:

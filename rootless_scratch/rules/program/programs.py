@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.elf.searching import Start
 from rootless_scratch.findings import Finding, Verdict
-from rootless_scratch.image.config import USUAL_PATH
 from rootless_scratch.rules import advice
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.program.files import judge_file
@@ -22,11 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
-    from rootless_scratch.elf.libraries import Unresolved
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.elf.roots import Root
+    from rootless_scratch.rules.view import Surroundings
 
-_NOTHING_TOLD: Final = Start()
 _UNDECIDED: Final = frozenset(
     {
         "upx-packed",
@@ -44,48 +40,22 @@ _UNDECIDED: Final = frozenset(
 
 
 def judge_program(
-    facts: ProgramFacts,
-    *,
-    subject: str,
-    root: Root,
-    image_path: str | None = None,
-    start: Start = _NOTHING_TOLD,
-    search_path: Sequence[str] = tuple(USUAL_PATH.split(":")),
-    working_dir: str = "/",
-    sought: Sequence[Unresolved] = (),
-    bundling: bool = False,
+    facts: ProgramFacts, *, subject: str, around: Surroundings, image_path: str | None = None
 ) -> tuple[Finding, ...]:
     """Say what would keep the program from starting in the image, and how this very program is mended.
 
-    `root` is the image as its loader will see it. `image_path`, where known, is the program's own path there:
-    `$ORIGIN` in its library path begins there. `start` is what its environment tells the loader, `search_path` its
-    PATH, `sought` what was to be bundled and not found, `bundling` whether anything was to be.
+    `image_path`, where known, is the program's own path there: `$ORIGIN` in its library path begins there.
     """
     found: Finding | None
     if facts.kind == "script":
-        found = judge_script(
-            facts,
-            subject=subject,
-            is_present=lambda path: root.locate(path) is not None,
-            search_path=search_path,
-            working_dir=working_dir,
-            image_path=image_path,
-        )
+        found = judge_script(facts, subject=subject, around=around, image_path=image_path)
     elif facts.elf is None:
         found = judge_file(facts, subject=subject)
     else:
         elf = facts.elf
         found = _refused(facts, elf, subject) or _packed(elf, subject)
         if (found is None or found.rule == "self-extracting") and not elf.static:
-            loading = judge_loading(
-                elf,
-                subject=subject,
-                root=root,
-                image_path=image_path,
-                start=start,
-                sought=sought,
-                bundling=bundling,
-            )
+            loading = judge_loading(elf, subject=subject, around=around, image_path=image_path)
             return (*filter(None, (found,)), *loading)
     return () if found is None else (found,)
 

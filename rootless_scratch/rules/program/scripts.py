@@ -13,20 +13,14 @@ from rootless_scratch.image.tree import SCRIPTS_LIMIT
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rootless_scratch.elf.program import ProgramFacts
-    from rootless_scratch.rules.view import ImageView
+    from rootless_scratch.rules.view import ImageView, Surroundings
 
 
 def judge_script(
-    facts: ProgramFacts,
-    *,
-    subject: str,
-    is_present: Callable[[str], bool],
-    search_path: Sequence[str],
-    working_dir: str,
-    image_path: str | None = None,
+    facts: ProgramFacts, *, subject: str, around: Surroundings, image_path: str | None = None
 ) -> Finding | None:
     """Judge a script's first line and whether its interpreter will be in the image; see `judge_program`."""
     shebang = facts.shebang or ()
@@ -34,20 +28,18 @@ def judge_script(
     if garbled is not None:
         return garbled
     interpreter = shebang[0]
-    if not (interpreter.startswith("/") and is_present(interpreter)):
+    if not (interpreter.startswith("/") and around.has(interpreter)):
         return Finding.error(
             rule="script-interpreter-missing",
             subject=subject,
             message=f"{shown(subject)} is a script for {shown(interpreter)}, which the image does not have.",
-            fix=_venv_fix(interpreter, image_path, is_present)
-            or _recipe_fix(facts)
-            or _interpreter_fix(interpreter),
+            fix=_venv_fix(interpreter, image_path, around) or _recipe_fix(facts) or _interpreter_fix(interpreter),
         )
     if not is_env(shebang):
         return None
     line = env_line(shebang)
-    paths = () if line is None else line.candidates(search_path, working_dir)
-    if any(map(is_present, paths)):
+    paths = () if line is None else line.candidates(around.search_path, around.working_dir)
+    if any(map(around.has, paths)):
         return None
     return _unknown_to_env(shebang[1], line, subject, _recipe_fix(facts))
 
@@ -106,11 +98,11 @@ def _recipe_fix(facts: ProgramFacts) -> str | None:
     return f"Add the interpreter and what it reads by `--bundle-libraries --with {recipe.name}`."
 
 
-def _venv_fix(interpreter: str, image_path: str | None, is_present: Callable[[str], bool]) -> str | None:
+def _venv_fix(interpreter: str, image_path: str | None, around: Surroundings) -> str | None:
     """What mends a script of a venv that lies elsewhere in the image than where it was made; None for others."""
     there, here = (posixpath.dirname(posixpath.dirname(path)) for path in (interpreter, image_path or ""))
     own = f"{here}/bin/{posixpath.basename(interpreter)}"
-    if not (interpreter.startswith("/") and here and is_present(f"{here}/pyvenv.cfg") and is_present(own)):
+    if not (interpreter.startswith("/") and here and around.has(f"{here}/pyvenv.cfg") and around.has(own)):
         return None
     return (
         f"Add `--symlink {shown(here)}:{shown(there)}`, where the scripts of this virtual environment look for "
