@@ -267,12 +267,8 @@ def unwritable(error: OSError, outputs: Sequence[Reference]) -> BuildError:
     trouble = trouble_met(error)
     if trouble is not None:
         return BuildError(trouble.after(f"The image cannot be written to {where}"), fix=trouble.fix)
+    cause = f"The image cannot be written to {where}: {error.strerror or error}."
+    fix = "Name a path that you can write to."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return BuildError(
-            f"No space left for {where}.",
-            fix="Free some space there, or write to a larger disk.",
-        )
-    return BuildError(
-        f"The image cannot be written to {where}: {error.strerror or error}.",
-        fix="Name a path that you can write to.",
-    )
+        cause, fix = f"No space left for {where}.", "Free some space there, or write to a larger disk."
+    return BuildError(cause, fix=fix)

@@ -85,26 +85,20 @@ def failure(arguments: Sequence[str], code: int, text: str) -> Failed:
     lowered = text.lower()
     if "no space left on device" in lowered or "disk quota exceeded" in lowered:
         return no_space(f"`buildah {arguments[0]}` wrote the image", text)
-    if "bzip2 data invalid" in text:
-        return Failed(
-            "build",
-            "This buildah takes a layer whose first file name begins with `BZh` for compressed data.",
-            "Give that file another name in the image, or add one that sorts before it.",
-            text,
-        )
     trouble = trouble_in(text) if code != -_SIGXFSZ else trouble_in("file too large")
-    if trouble is not None:
+    if "bzip2 data invalid" in text:
+        cause = "This buildah takes a layer whose first file name begins with `BZh` for compressed data."
+        fix = "Give that file another name in the image, or add one that sorts before it."
+    elif trouble is not None:
         return Failed("host", trouble.after(f"`buildah {arguments[0]}` failed"), trouble.fix, text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
-    cause = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
-    ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
-    return Failed(
-        "build",
-        f"`buildah {arguments[0]}` {ended}: {cause}.",
-        "See what `rootless-scratch doctor` says about this host; -v shows all that buildah said.",
-        text,
-    )
+    else:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(("Error:", "error:", "error "))]
+        last = (errors or lines or ["it said nothing"])[-1].removeprefix("Error:").strip().rstrip(".")
+        ended = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+        cause = f"`buildah {arguments[0]}` {ended}: {last}."
+        fix = "See what `rootless-scratch doctor` says about this host; -v shows all that buildah said."
+    return Failed("build", cause, fix, text)
 
 
 def no_space(when: str, detail: str = "") -> Failed:

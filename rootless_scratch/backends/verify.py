@@ -89,16 +89,8 @@ def verify_all(
             compared.append(each)
             differences += [msgspec.structs.replace(other, platform=name) for other in each.differences]
         else:
-            gone = name in planned
-            differences.append(
-                Difference(
-                    key="platform",
-                    what="missing" if gone else "added",
-                    planned=name if gone else None,
-                    found=None if gone else name,
-                    platform=name,
-                )
-            )
+            what, ours, theirs = ("missing", name, None) if name in planned else ("added", None, name)
+            differences.append(Difference(key="platform", what=what, planned=ours, found=theirs, platform=name))
     if not compared:
         raise ImageNotFoundError(
             f"{image} has no image for {' or '.join(planned)}.", fix=f"There are {', '.join(found)}."

@@ -34,10 +34,9 @@ def opened_later(elf: ElfFacts, path: str, closure: Closure) -> tuple[OpenedLate
     """List what the program and its libraries open by themselves, those that are loaded anyway left out."""
     loaded = {name for each in closure.libraries for name in (each.name, each.elf.soname if each.elf else None)}
     files = [(path, elf)] + [(each.path, each.elf) for each in closure.libraries if each.elf is not None]
+    libc = next((each.elf for each in closure.libraries if each.name == "libc.so.6"), None)
     found = dict.fromkeys(
-        need
-        for where, facts in files
-        for need in _of_file(where, facts, glibc=not closure.musl, libc=_libc(closure))
+        need for where, facts in files for need in _of_file(where, facts, glibc=not closure.musl, libc=libc)
     )
     seen: set[tuple[str, ...]] = set()
     answer = []
@@ -46,10 +45,6 @@ def opened_later(elf: ElfFacts, path: str, closure: Closure) -> tuple[OpenedLate
             seen.add(need.names)
             answer.append(need)
     return tuple(answer)
-
-
-def _libc(closure: Closure) -> ElfFacts | None:
-    return next((each.elf for each in closure.libraries if each.name == "libc.so.6"), None)
 
 
 def _of_file(path: str, elf: ElfFacts, *, glibc: bool, libc: ElfFacts | None) -> Iterator[OpenedLater]:

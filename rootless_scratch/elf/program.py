@@ -151,11 +151,8 @@ def require_program(path: str, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
-        raise SourceError(
-            f"{path!r} is a directory, not a program.",
-            fix="Name the program file in it; whole directories are added with --copy.",
-        )
-    if stat.S_ISFIFO(mode):
+        what, fix = "a directory", "Name the program file in it; whole directories are added with --copy."
+    elif stat.S_ISFIFO(mode):
         what, fix = "a pipe", "Write what comes out of it to a file, and name that file."
     elif stat.S_ISSOCK(mode):
         what, fix = "a socket", "Name the program file; a socket holds no program."

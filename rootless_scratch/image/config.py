@@ -77,11 +77,5 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def as_oci(self) -> dict[str, object]:
         """The config's JSON object, `rootfs` and `history` left out."""
-        keys: dict[str, object] = {
-            "created": self.created,
-            "architecture": self.architecture,
-            "variant": self.variant,
-            "os": self.os,
-            "config": self.config.as_oci(),
-        }
+        keys = msgspec.structs.asdict(self) | {"config": self.config.as_oci()}
         return {key: value for key, value in keys.items() if value is not None or key == "created"}

@@ -233,15 +233,11 @@ def _no_space(path: str, size: int, free: int) -> Failed:
 def refusal(error: OSError) -> Failed:
     """What an unexpected OSError means to the user."""
     where = f" ({error.filename!r})" if error.filename else ""
+    cause = f"The image's files cannot be written{where}: {error.strerror}."
+    fix = "See what `rootless-scratch doctor` says about the storage."
     if error.errno in _FULL:
-        return Failed(
-            "build",
-            f"No space left on the disk{where}.",
-            "Free some space in the image storage and in TMPDIR (default /var/tmp), or move them to a larger "
-            "disk.",
+        cause = f"No space left on the disk{where}."
+        fix = (
+            "Free some space in the image storage and in TMPDIR (default /var/tmp), or move them to a larger disk."
         )
-    return Failed(
-        "build",
-        f"The image's files cannot be written{where}: {error.strerror}.",
-        "See what `rootless-scratch doctor` says about the storage.",
-    )
+    return Failed("build", cause, fix)

@@ -102,12 +102,8 @@ def parse_port(value: str) -> Port:
             fix="Write CONTAINER, HOST:CONTAINER or IP:HOST:CONTAINER (ports from 1 to 65535), then /tcp or "
             "/udp if needed; repeat the option for more ports.",
         )
-    return Port(
-        address=(match["address"] or "").strip("[]"),
-        host=numbers[0],
-        container=numbers[1],
-        protocol=match["protocol"] or "tcp",
-    )
+    address, protocol = (match["address"] or "").strip("[]"), match["protocol"] or "tcp"
+    return Port(address=address, host=numbers[0], container=numbers[1], protocol=protocol)
 
 
 def parse_ports(value: object) -> tuple[Port, ...]:
@@ -142,14 +138,9 @@ def parse_secret(value: str) -> Secret:
             fix="Write NAME, or NAME,type=env,target=VARIABLE, or NAME,target=FILE,uid=65532,mode=0400; "
             "`podman secret create` makes one.",
         )
-    return Secret(
-        name=name,
-        target=settings.get("target", name),
-        variable=kind == "env",
-        uid=int(settings.get("uid", "0")),
-        gid=int(settings.get("gid", "0")),
-        mode=int(settings.get("mode", "0444"), 8),
-    )
+    target, mode = settings.get("target", name), int(settings.get("mode", "0444"), 8)
+    uid, gid = (int(settings.get(key, "0")) for key in ("uid", "gid"))
+    return Secret(name=name, target=target, variable=kind == "env", uid=uid, gid=gid, mode=mode)
 
 
 def parse_limit(value: str) -> Limit:

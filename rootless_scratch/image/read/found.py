@@ -158,19 +158,16 @@ def _chosen(reader: ImageReader) -> _Chosen:
         entries = [entry for entry in named if entry.number == number]
         return _Chosen([image for image in images if not is_unknown(image.item)] or images, entries, number)
     if named and not numbers:
-        raise _no_image(reader, artifacts.type_of(named[0].item))
+        kind = str(artifacts.type_of(named[0].item))[:80]
+        raise ImageNotFoundError(
+            f"{reader.subject} names no image, but an artifact of the type {kind!r}.",
+            fix="Name an image after another colon: signatures and attestations do not start.",
+        )
     names = ", ".join(sorted({name for image in every for name in (*image.names, image.inner) if name}))
     raise ImageNotFoundError(
         f"{reader.subject} names {f'{len(numbers)} images' if numbers else 'no image'}; "
         + (f"there are: {names}." if names else "none has a name."),
         fix="Name one of them after another colon.",
-    )
-
-
-def _no_image(reader: ImageReader, kind: str | None) -> ImageNotFoundError:
-    return ImageNotFoundError(
-        f"{reader.subject} names no image, but an artifact of the type {str(kind)[:80]!r}.",
-        fix="Name an image after another colon: signatures and attestations do not start.",
     )
 
 

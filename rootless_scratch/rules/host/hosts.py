@@ -91,7 +91,7 @@ def _tools(facts: HostFacts) -> Iterator[Judged]:
                 message=f"{name} is not installed or not in PATH.",
                 fix=install_hint(name),
             )
-        elif name in OLDEST and tool.version and _version(tool.version) < OLDEST[name]:
+        elif name in OLDEST and tool.version and tuple(map(int, tool.version.split("."))) < OLDEST[name]:
             oldest = ".".join(str(number) for number in OLDEST[name])
             yield remark(
                 *operations,
@@ -101,10 +101,6 @@ def _tools(facts: HostFacts) -> Iterator[Judged]:
                 message=f"{name} {tool.version} is older than {oldest}, the oldest that is tested.",
                 fix=f"Use {name} {oldest} or later, for example from a newer release of the distribution.",
             )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split("."))
 
 
 def _runtime(facts: HostFacts) -> Iterator[Judged]:
