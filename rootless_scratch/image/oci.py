@@ -62,29 +62,21 @@ def manifest_document(
     config: bytes, layers: Sequence[Mapping[str, object]], annotations: Sequence[tuple[str, str]]
 ) -> bytes:
     """The manifest of a config and the descriptors of its layers."""
-    document: dict[str, object] = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": descriptor(CONFIG, digest_of(config), len(config)),
-        "layers": list(layers),
-    }
-    if annotations:
-        document["annotations"] = dict(annotations)
-    return encode(document)
+    described = {"config": descriptor(CONFIG, digest_of(config), len(config)), "layers": list(layers)}
+    return _document(MANIFEST, described, annotations)
 
 
 def index_document(
     manifests: Sequence[tuple[Platform, Mapping[str, object]]], annotations: Sequence[tuple[str, str]]
 ) -> bytes:
     """The index of several manifests, each with its platform: OCI image-spec v1.1, image-index.md."""
-    document: dict[str, object] = {
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [{**found, "platform": _platform(platform)} for platform, found in manifests],
-    }
-    if annotations:
-        document["annotations"] = dict(annotations)
-    return encode(document)
+    listed = [{**found, "platform": _platform(platform)} for platform, found in manifests]
+    return _document(INDEX, {"manifests": listed}, annotations)
+
+
+def _document(media_type: str, content: Mapping[str, object], annotations: Sequence[tuple[str, str]]) -> bytes:
+    noted = {"annotations": dict(annotations)} if annotations else {}
+    return encode({"schemaVersion": 2, "mediaType": media_type, **content, **noted})
 
 
 def _platform(platform: Platform) -> dict[str, str]:

@@ -118,12 +118,8 @@ def found_service(variables: Mapping[str, str]) -> Service | None:
     if not has_user_socket(variables):
         return None
     client = _client(_user_socket(variables))
-    try:
-        ping(client, patience=2.0)
-    except EngineError:
-        # A socket that nobody serves any more is no error: a service of our own takes its place.
-        return None
-    return Service(client=client, origin="user")
+    # A socket that nobody serves any more is no error: a service of our own takes its place.
+    return Service(client=client, origin="user") if _answers(client, patience=2.0) else None
 
 
 def has_user_socket(variables: Mapping[str, str]) -> bool:
@@ -147,7 +143,7 @@ def wait_until_ready(starting: Starting) -> Service:
         for path in starting.directory.sockets():
             client = _client(path, log=starting.directory.log)
             # A request makes one stay that is about to leave.
-            if client.listens() and (starting.is_fresh or _answers(client)):
+            if client.listens() and (starting.is_fresh or _answers(client, patience=10.0)):
                 starting.directory.end_turn()
                 return Service(client=client, origin="own")
         if starting.process is None:
@@ -195,9 +191,9 @@ def ping(client: Client, *, patience: float) -> None:
         )
 
 
-def _answers(client: Client) -> bool:
+def _answers(client: Client, *, patience: float) -> bool:
     try:
-        ping(client, patience=10.0)
+        ping(client, patience=patience)
     except EngineError:
         return False
     return True
