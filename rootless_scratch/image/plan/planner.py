@@ -44,8 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
-    `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
-    `auto` stood for. `bundling` is whether libraries were to be taken along at all.
+    `covered` has what essentials and packages did not bring because the user did: option and path. `added` are
+    essentials that `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
     not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone,
     `ignored` is what ignore files have left out.
@@ -102,6 +102,7 @@ def plan(
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     covered: tuple[tuple[str, str], ...] = ()
     wanted = spec.essentials
+    own = tuple(entries)
     if any(essential.name not in ESSENTIALS for essential in wanted):
         from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
 
@@ -113,6 +114,11 @@ def plan(
             programs[entry.path] = Program(path=entry.path, facts=facts)
         known = {path: program.facts for path, program in programs.items()}
         entries, covered = with_recipes(entries, wanted, known, root, files)
+    if spec.bundle_packages:
+        from rootless_scratch.image.plan.packaged import with_packages
+
+        entries, covered_too = with_packages(entries, own, spec.bundle_packages, root, files)
+        covered += covered_too
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(

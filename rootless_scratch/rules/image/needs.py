@@ -124,13 +124,14 @@ def _essential_of(finding: Finding) -> str | None:
 
 
 def judge_covered(plan: Plan) -> Iterator[Finding]:
-    """Say which files of essentials were left out, because the user brought them."""
+    """Say which files of essentials and packages were left out, because the user brought them."""
     for name, path in plan.covered:
+        option = name if name.startswith("--") else f"--with {name}"
         yield Finding.info(
             rule="essential-covered",
             subject=path,
-            message=f"{shown(path)} is kept as you gave it: --with {name} does not replace it.",
-            fix=f"Leave your own {shown(path)} out if that of {name} is meant.",
+            message=f"{shown(path)} is kept as you gave it: {option} does not replace it.",
+            fix=f"Leave your own {shown(path)} out if that of {name.rpartition(' ')[2]} is meant.",
         )
 
 
