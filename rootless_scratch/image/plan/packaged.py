@@ -12,7 +12,8 @@ from rootless_scratch.errors import SourceError
 from rootless_scratch.host.installed import databases, near
 from rootless_scratch.host.packages import install_line
 from rootless_scratch.image.plan.copies import copied_entries
-from rootless_scratch.image.rootfs import Directory, File, Symlink
+from rootless_scratch.image.plan.entries import is_same
+from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def with_packages(
             mine = mine_by_path.get(entry.path)
             if entry.path not in present:
                 added.setdefault(entry.path, entry)
-            elif mine is not None and not isinstance(mine, Directory) and not _same(mine, entry):
+            elif mine is not None and not isinstance(mine, Directory) and not is_same(mine, entry):
                 covered[f"--bundle-package {name}", entry.path] = None
         aliases |= package.aliases
     links = {entry.path for entry in (*entries, *added.values()) if isinstance(entry, Symlink)}
@@ -137,10 +138,3 @@ def _above(path: str) -> tuple[str, ...]:
     """The directories above a path."""
     parts = path.split("/")
     return tuple("/".join(parts[:count]) for count in range(2, len(parts)))
-
-
-def _same(mine: Entry, theirs: Entry) -> bool:
-    """Whether an entry of the user is the very file of the package."""
-    if isinstance(mine, File) and isinstance(theirs, File):
-        return mine.identity == theirs.identity
-    return mine == theirs

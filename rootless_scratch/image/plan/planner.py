@@ -17,6 +17,7 @@ from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
+from rootless_scratch.image.plan.homes import Placed, at_home, brings_surroundings, with_aliases
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
 from rootless_scratch.image.plan.venv import placed
 from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Rootfs, make_rootfs
@@ -93,13 +94,13 @@ def plan(
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
-    named = _named(spec, files)
-    entries, programs = named.entries, named.programs
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
     require_copies(spec)
-    config = runtime_config(spec, named.first)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
+    named = _named(spec, files, directories, root)
+    entries, programs = named.entries, named.programs
+    config = runtime_config(spec, named.first)
     covered: tuple[tuple[str, str], ...] = ()
     wanted = spec.essentials
     own = tuple(entries)
@@ -137,6 +138,7 @@ def plan(
 
         entries, directories, also = with_essentials(entries, directories, named_here, config.user, files)
         covered += also
+    entries = with_aliases(entries, directories, named.placed)
     rootfs = make_rootfs(with_directories(entries, directories))
 
     def read(file: File) -> ProgramFacts:
@@ -180,28 +182,38 @@ class _Named(msgspec.Struct):
     first: str | None = None
     losses: list[Loss] = []
     ignored: list[Ignored] = []
+    placed: list[Placed] = []
 
 
-def _named(spec: Spec, files: HostFiles) -> _Named:
+def _named(spec: Spec, files: HostFiles, directories: Iterable[Directory], root: HostRoot) -> _Named:
     named = _Named()
     copies = [copied(copy, files, spec.exclude) for copy in spec.copies]
+    symlinks = [symlink_entry(new) for new in spec.symlinks]
+    others = [*(entry for each in copies for entry in each.entries), *symlinks, *directories]
+    is_home = brings_surroundings(spec)
     tree = Tree(_with_parents(copies))
     for program in spec.programs:
-        entry, facts = program_entry(placed(program, spec.copies), files)
-        named.first = named.first or entry.path
+        lying = placed(program, spec.copies)
+        entry, facts = program_entry(lying, files)
+        home = Placed(file=entry, started=entry.path)
+        if is_home and lying.destination is None:
+            home = at_home(entry, [*others, *(each.file for each in named.placed)], root)
+        entry = home.file
+        named.first = named.first or home.started
         copy = tree.resolve(entry.path)
         if isinstance(copy, File) and copy.identity == entry.identity and copy.path != entry.path:
             # A link of a copied directory leads to it already.
             named.programs[copy.path] = Program(path=copy.path, facts=facts)
             continue
-        named.entries.append(entry)
+        named.placed.append(home)
+        named.entries.extend(home.entries())
         named.programs[entry.path] = Program(path=entry.path, facts=facts)
         named.losses.extend(program_losses(program, entry, facts.mode))
     for each in copies:
         named.entries.extend(each.entries)
         named.losses.extend(each.losses)
         named.ignored.extend(each.ignored)
-    named.entries.extend(symlink_entry(new) for new in spec.symlinks)
+    named.entries.extend(symlinks)
     return named
 
 
