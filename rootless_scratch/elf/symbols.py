@@ -31,6 +31,14 @@ _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|t
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 
+STARTING: Final = frozenset(
+    {
+        *("execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "fexecve"),
+        *("posix_spawn", "posix_spawnp", "popen", "system"),
+    }
+)
+"""Functions that start other programs."""
+
 MAIN: Final = frozenset(
     {
         *(
@@ -91,7 +99,15 @@ WATCHED: Final = frozenset(
         # locales, terminals, other programs
         *("setlocale", "newlocale", "_nl_load_locale"),
         *("setupterm", "tgetent", "initscr", "newterm"),
-        *("system", "popen"),
+        *STARTING,
+        # time zones
+        *(
+            "_ZNSt6chrono8get_tzdbEv",
+            "_ZNSt6chrono12current_zoneEv",
+            "g_time_zone_new",
+            "g_time_zone_new_identifier",
+        ),
+        "_ZNSt6chrono11locate_zoneESt17basic_string_viewIcSt11char_traitsIcEE",
         # signals
         *("sigaction", "signal", "__sysv_signal", "sigset", "signalfd", "sigwait", "sigwaitinfo", "sigtimedwait"),
     }

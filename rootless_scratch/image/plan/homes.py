@@ -16,8 +16,9 @@ from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.syntax import ESSENTIALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.image.spec import Spec
@@ -94,6 +95,15 @@ def with_aliases(entries: list[Entry], directories: Iterable[Directory], placed:
     taken = {path for entry in (*entries, *directories) for path in (entry.path, *_above(entry.path))}
     wanted = {alias.path: alias for alias in aliases if alias.path not in taken}
     return [*entries, *wanted.values()]
+
+
+def displaced(programs: Mapping[str, ProgramFacts], root: HostRoot) -> Iterator[tuple[str, str]]:
+    """Of programs that look for themselves those that do not lie at their path of the host: both paths."""
+    for path, facts in programs.items():
+        if facts.elf is not None and "its own file" in facts.elf.mentions:
+            home = home_of(facts.path, root)
+            if home is not None and path != home.real:
+                yield path, home.real
 
 
 def _may_hold(present: Mapping[str, Entry], path: str) -> bool:

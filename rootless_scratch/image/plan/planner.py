@@ -17,8 +17,9 @@ from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
-from rootless_scratch.image.plan.homes import Placed, at_home, brings_surroundings, with_aliases
+from rootless_scratch.image.plan.homes import Placed, at_home, brings_surroundings, displaced, with_aliases
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
+from rootless_scratch.image.plan.starters import Starter, starters_among
 from rootless_scratch.image.plan.venv import placed
 from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Rootfs, make_rootfs
 from rootless_scratch.image.syntax import ESSENTIALS
@@ -49,7 +50,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     essentials that `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
     not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone,
-    `ignored` is what ignore files have left out.
+    `ignored` is what ignore files have left out. `starters` are programs that name others of this host, looked for
+    where anything of the host comes along. `displaced` look for themselves and do not lie where they lie on this
+    host: both paths.
     """
 
     names: tuple[str, ...]
@@ -67,6 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: tuple[Unresolved, ...] = ()
     losses: tuple[Loss, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    starters: tuple[Starter, ...] = ()
+    displaced: tuple[tuple[str, str], ...] = ()
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +153,7 @@ def plan(
 
     started = Tree(rootfs).started_files(config, read)
     platform = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    known = {path: program.facts for path, program in programs.items()}
     mtime, created = times(spec.created, os.environ if environ is None else environ)
     system, architecture, variant = (*(platform or "").split("/"), None, None)[:3]
     return Plan(
@@ -171,6 +177,8 @@ def plan(
         incomplete=bundled.incomplete,
         losses=tuple(named.losses),
         ignored=tuple(named.ignored),
+        displaced=tuple(displaced(known, root)),
+        starters=starters_among(known, root) if brings_surroundings(spec) else (),
     )
 
 
