@@ -49,9 +49,10 @@ def build(
     which needs no other program, or to `docker://HOST/NAME:TAG` (see `push`); one of the two is wanted. `backend`
     is buildah or direct, `compress` none, gzip[:LEVEL] or zstd[:LEVEL]: by default gzip where an output is a
     registry. With `bundle_libraries` the loaders and libraries that the programs need come along, found in
-    `sysroot`. With `check` False a program that would not start is built all the same. `progress` is told the
-    bytes that have been written. `format` is as for `push`. Raises RefusedError with the findings, SourceError,
-    ElfError, SpecError, UsageError, HostError, BuildError, RegistryError.
+    `sysroot`, as are the files of installed `bundle_packages`. With `check` False a program that would not start
+    is built all the same. `progress` is told the bytes that have been written. `format` is as for `push`. Raises
+    RefusedError with the findings, SourceError, ElfError, SpecError, UsageError, HostError, BuildError,
+    RegistryError.
     """
     from rootless_scratch.verbs.build import build_spec
 

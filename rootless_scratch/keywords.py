@@ -36,6 +36,7 @@ class ImageOptions(ConfigOptions, total=False):
     essentials: Iterable[str]
     bundle_libraries: bool
     include_libraries: Sequence[str]
+    bundle_packages: Sequence[str]
     sysroot: str | os.PathLike[str] | None
 
 

@@ -154,6 +154,7 @@ def scratch(
     compress: str | None = None,
     bundle_libraries: bool = False,
     include_libraries: Iterable[str] = (),
+    bundle_packages: Iterable[str] = (),
     sysroot: StrPath | None = None,
     exclude: Iterable[str] = (),
     check: bool = True,
@@ -171,6 +172,7 @@ def scratch(
                 "tag": tag,
                 "bundle_libraries": bundle_libraries,
                 "include_libraries": include_libraries,
+                "bundle_packages": bundle_packages,
                 "sysroot": sysroot,
                 "exclude": exclude,
             }

@@ -26,7 +26,9 @@ test curl curl curl
 test git git git
 test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
+test tmux tmux tmux
 test umoci umoci umoci
+test rpmbuild rpm rpm-build
 test qemu-aarch64-static qemu-user-static qemu-user-static
 test docker-registry docker-registry docker-distribution
 test openssl openssl openssl

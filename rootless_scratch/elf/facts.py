@@ -51,6 +51,7 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     filtees           DT_FILTER: libraries that this one stands for; glibc loads them, musl does not
     auxiliaries       DT_AUXILIARY: likewise, and this one's own functions stay where they are absent
     audits            DT_AUDIT and DT_DEPAUDIT of a program: libraries that watch glibc's loader
+    mentions          of what a dynamic program in C has texts: marks.mentions_of
     bundle            what packed a program that unpacks itself when it starts: PyInstaller, .NET, AppImage
     """
 
@@ -95,6 +96,7 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     filtees: tuple[str, ...] = ()
     auxiliaries: tuple[str, ...] = ()
     audits: tuple[str, ...] = ()
+    mentions: tuple[str, ...] = ()
 
     @property
     def static(self) -> bool:
@@ -196,6 +198,7 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
         vsyscall=interpreter is None and header.type == "EXEC" and go is None and marks.calls_vsyscall(records),
         bundle=marks.bundle_of(records) if go is None and rust is None else None,
+        mentions=marks.mentions_of(records) if interpreter is not None and go is None and rust is None else (),
         filtees=names.all("FILTER"),
         auxiliaries=names.all("AUXILIARY"),
         audits=tuple(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.elf.texts import constants_of
+
 if TYPE_CHECKING:
     from rootless_scratch.elf.records import Records
 
@@ -43,6 +45,15 @@ _DOTNET: Final = bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318
 
 _VSYSCALL: Final = re.compile(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
 """mov $0xffffffffff600000 (400, 800), %rax: how glibc called gettimeofday, time and getcpu until 2.13."""
+
+
+_MENTIONS: Final = {
+    b"\0/usr/share/zoneinfo": "time zones",
+    b"\0/proc/self/exe\0": "its own file",
+    b"need UTF-8 locale": "a UTF-8 locale",
+    b"needs a UTF-8 native locale": "a UTF-8 locale",
+}
+"""Texts of programs in C, and what they speak of."""
 
 
 class RustBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +109,18 @@ def bundle_of(records: Records) -> str | None:
         if at > 0 and any(piece[max(at - 8, 0) : at]):
             return ".NET"
     return None
+
+
+def mentions_of(records: Records) -> tuple[str, ...]:
+    """Tell what of _MENTIONS the texts of a program name, sorted."""
+    found: set[str] = set()
+    budget = _MARKS_LIMIT
+    for segment in constants_of(records):
+        size = min(segment.file_size, budget)
+        budget -= size
+        for _, chunk in records.source.chunks(segment.offset, size, overlap=64):
+            found |= {name for text, name in _MENTIONS.items() if name not in found and text in chunk}
+    return tuple(sorted(found))
 
 
 def calls_vsyscall(records: Records) -> bool:

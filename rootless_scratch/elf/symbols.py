@@ -31,6 +31,11 @@ _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|t
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 
+STARTING: Final = frozenset(
+    "execl execle execlp execv execve execvp execvpe fexecve posix_spawn posix_spawnp popen system".split()
+)
+"""Functions that start other programs."""
+
 _MAIN = (
     "Py_BytesMain Py_Main Py_RunMain perl_run ruby_run_node JLI_Launch Tcl_MainEx Tk_MainEx php_module_startup "
     "scm_boot_guile scm_shell Rf_initialize_R Rf_mainloop lua_newstate luaL_newstate gsapi_init_with_args "
@@ -74,7 +79,15 @@ WATCHED: Final = frozenset(
         # locales, terminals, other programs
         *("setlocale", "newlocale", "_nl_load_locale"),
         *("setupterm", "tgetent", "initscr", "newterm"),
-        *("system", "popen"),
+        *STARTING,
+        # time zones
+        *(
+            "_ZNSt6chrono8get_tzdbEv",
+            "_ZNSt6chrono12current_zoneEv",
+            "g_time_zone_new",
+            "g_time_zone_new_identifier",
+        ),
+        "_ZNSt6chrono11locate_zoneESt17basic_string_viewIcSt11char_traitsIcEE",
         # signals
         *("sigaction", "signal", "__sysv_signal", "sigset", "signalfd", "sigwait", "sigwaitinfo", "sigtimedwait"),
     }

@@ -45,6 +45,12 @@ def install_command(packages: Mapping[str, str]) -> str | None:
     )
 
 
+def install_line(package: str) -> str:
+    """One sentence that says how a package is installed here."""
+    manager = next((_MANAGERS[name] for name in _MANAGERS if spawn.find(name)), None)
+    return f"Install it: `{manager} {package}`." if manager else "Install it."
+
+
 def install_advice(essential: str) -> str:
     """One sentence that says how what `essential` needs is installed here."""
     manager = next((name for name in _MANAGERS if spawn.find(name)), None)

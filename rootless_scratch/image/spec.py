@@ -85,8 +85,9 @@ class Spec(Table):
     """Everything that one image was asked to be; the first of `programs` is its entrypoint by default.
 
     With `bundle_libraries` the loaders and libraries of all programs come along, and `include_libraries` (names,
-    or paths) as well; they are looked for in `sysroot`, by default the host.
-    `exclude` are patterns of what copied directories leave out (image/exclusions.py).
+    or paths) as well; they are looked for in `sysroot`, by default the host. Installed packages there, whose files
+    come along, are `bundle_packages`. `exclude` are patterns of what copied directories leave out
+    (image/exclusions.py).
     `platforms` are programs for one platform each (`linux/arm64`), for an image each (image/plan/split.py).
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
@@ -163,7 +164,15 @@ class Spec(Table):
         "Also bundle a library that a program opens with dlopen(3).",
         called="include_libraries",
     )
-    sysroot: str | None = option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host].")
+    bundle_packages: tuple[str, ...] = option(
+        "--bundle-package NAME",
+        TEXTS,
+        "Add the files of an installed package, without its documentation.",
+        called="bundle_packages",
+    )
+    sysroot: str | None = option(
+        "--sysroot DIR", FILE, "Look libraries and packages up in DIR [default: this host]."
+    )
     created: str | None = option(
         "--created TIME",
         TEXT.but(python="int | str | None"),

@@ -93,14 +93,18 @@ def _is_program(name: str) -> bool:
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.host_files import HostFiles
+    from rootless_scratch.image.plan.homes import home_of
     from rootless_scratch.image.plan.planner import plan
     from rootless_scratch.rules.image.images import judge_plan
     from rootless_scratch.rules.program.files import unreadable
     from rootless_scratch.rules.program.programs import verdict
 
     try:
-        program = Copy(source=path, destination="/program")
+        # What build places by itself is judged there.
+        is_home = bundle_libraries and home_of(path, root or HostRoot(sysroot or "/")) is not None
+        program = Copy(source=path, destination=None if is_home else "/program")
         spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
         with HostFiles() as files:
             findings = judge_plan(plan(spec, root=root, files=files), files)

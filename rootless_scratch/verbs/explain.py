@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CRASHES: Final = {
     128 + 4: ("needs-processor",),
     128 + 7: ("needs-small-pages",),
-    128 + 11: ("needs-vsyscall", "static-name-service", "needs-small-pages"),
+    128 + 11: ("needs-vsyscall", "static-name-service", "needs-small-pages", "needs-time-zones", "opens-gconv"),
 }
 """SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends; and the warnings that foresee it."""
 

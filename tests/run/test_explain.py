@@ -49,6 +49,8 @@ SAID = (
     ("needs-services", "getaddrinfo: Servname not supported for ai_socktype", "--with services"),
     ("needs-terminfo", "Error opening terminal: xterm.", "--with terminfo"),
     ("needs-locale", "what():  locale::facet::_S_create_c_locale name not valid", "--with locale"),
+    ("needs-locale", "tmux: need UTF-8 locale (LC_CTYPE) but have ANSI_X3.4-1968", "--with locale"),
+    ("needs-other-programs", "gcc: fatal error: cannot execute 'cc1': execvp: No such file or directory", "cc1"),
     ("path-forbidden", "open /data/log: permission denied", "/data/log"),
     ("path-forbidden", "touch: cannot create '/data/log': Permission denied", "/data/log"),
     ("path-forbidden", "PermissionError: [Errno 13] Permission denied: '/data'", "/data"),

@@ -55,7 +55,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 def require_bundle(spec: Spec) -> None:
     """Raise UsageError for options without effect if nothing is bundled, SpecError for what is no sysroot."""
-    for flag, is_set in (("--include-library", spec.include_libraries), ("--sysroot", spec.sysroot is not None)):
+    is_sysroot_bare = spec.sysroot is not None and not spec.bundle_packages
+    for flag, is_set in (("--include-library", spec.include_libraries), ("--sysroot", is_sysroot_bare)):
         if is_set and not spec.bundle_libraries:
             raise UsageError(f"{flag} has no effect, as nothing is bundled.", fix="Add `--bundle-libraries`.")
     if spec.sysroot is not None and not os.path.isdir(spec.sysroot):

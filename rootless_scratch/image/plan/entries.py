@@ -74,6 +74,13 @@ def with_directories(entries: list[Entry], directories: list[Directory]) -> list
     return [*others, *directories]
 
 
+def is_same(one: Entry, other: Entry) -> bool:
+    """Whether two entries of one path are the same link, or have their bytes from the very same file."""
+    if isinstance(one, File) and isinstance(other, File) and one.source is not None:
+        return one.identity == other.identity
+    return one == other
+
+
 def _facts(program: Copy, files: HostFiles) -> ProgramFacts:
     try:
         return files.program(program.source)

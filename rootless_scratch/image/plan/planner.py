@@ -17,7 +17,9 @@ from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
+from rootless_scratch.image.plan.homes import Placed, at_home, brings_surroundings, displaced, with_aliases
 from rootless_scratch.image.plan.settings import pairs, runtime_config, times
+from rootless_scratch.image.plan.starters import Starter, starters_among
 from rootless_scratch.image.plan.venv import placed
 from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Rootfs, make_rootfs
 from rootless_scratch.image.syntax import ESSENTIALS
@@ -44,11 +46,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `programs` are the files that were named as programs, then those that are started besides. `mtime` is the
     time of every entry, in seconds since 1970. `config.created` None stands for the moment of the build
     (`--created now`), `platform` None for an image without any program that tells it, which cannot be built.
-    `covered` has what essentials did not bring because the user did: name and path. `added` are essentials that
-    `auto` stood for. `bundling` is whether libraries were to be taken along at all.
+    `covered` has what essentials and packages did not bring because the user did: option and path. `added` are
+    essentials that `auto` stood for. `bundling` is whether libraries were to be taken along at all.
     `libraries` are files that were bundled, `unresolved` libraries that were to be bundled and that this host does
     not have, `incomplete` those that copied libraries want. `losses` are what files have on the host alone,
-    `ignored` is what ignore files have left out.
+    `ignored` is what ignore files have left out. `starters` are programs that name others of this host, looked for
+    where anything of the host comes along. `displaced` look for themselves and do not lie where they lie on this
+    host: both paths.
     """
 
     names: tuple[str, ...]
@@ -66,6 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: tuple[Unresolved, ...] = ()
     losses: tuple[Loss, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    starters: tuple[Starter, ...] = ()
+    displaced: tuple[tuple[str, str], ...] = ()
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,15 +99,16 @@ def plan(
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
-    named = _named(spec, files)
-    entries, programs = named.entries, named.programs
     directories = [directory_entry(new) for new in spec.directories]
     require_bundle(spec)
     require_copies(spec)
-    config = runtime_config(spec, named.first)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
+    named = _named(spec, files, directories, root)
+    entries, programs = named.entries, named.programs
+    config = runtime_config(spec, named.first)
     covered: tuple[tuple[str, str], ...] = ()
     wanted = spec.essentials
+    own = tuple(entries)
     if any(essential.name not in ESSENTIALS for essential in wanted):
         from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
 
@@ -113,6 +120,11 @@ def plan(
             programs[entry.path] = Program(path=entry.path, facts=facts)
         known = {path: program.facts for path, program in programs.items()}
         entries, covered = with_recipes(entries, wanted, known, root, files)
+    if spec.bundle_packages:
+        from rootless_scratch.image.plan.packaged import with_packages
+
+        entries, covered_too = with_packages(entries, own, spec.bundle_packages, root, files)
+        covered += covered_too
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(
@@ -131,6 +143,7 @@ def plan(
 
         entries, directories, also = with_essentials(entries, directories, named_here, config.user, files)
         covered += also
+    entries = with_aliases(entries, directories, named.placed)
     rootfs = make_rootfs(with_directories(entries, directories))
 
     def read(file: File) -> ProgramFacts:
@@ -140,6 +153,7 @@ def plan(
 
     started = Tree(rootfs).started_files(config, read)
     platform = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    known = {path: program.facts for path, program in programs.items()}
     mtime, created = times(spec.created, os.environ if environ is None else environ)
     system, architecture, variant = (*(platform or "").split("/"), None, None)[:3]
     return Plan(
@@ -163,6 +177,8 @@ def plan(
         incomplete=bundled.incomplete,
         losses=tuple(named.losses),
         ignored=tuple(named.ignored),
+        displaced=tuple(displaced(known, root)),
+        starters=starters_among(known, root) if brings_surroundings(spec) else (),
     )
 
 
@@ -174,28 +190,38 @@ class _Named(msgspec.Struct):
     first: str | None = None
     losses: list[Loss] = []
     ignored: list[Ignored] = []
+    placed: list[Placed] = []
 
 
-def _named(spec: Spec, files: HostFiles) -> _Named:
+def _named(spec: Spec, files: HostFiles, directories: Iterable[Directory], root: HostRoot) -> _Named:
     named = _Named()
     copies = [copied(copy, files, spec.exclude) for copy in spec.copies]
+    symlinks = [symlink_entry(new) for new in spec.symlinks]
+    others = [*(entry for each in copies for entry in each.entries), *symlinks, *directories]
+    is_home = brings_surroundings(spec)
     tree = Tree(_with_parents(copies))
     for program in spec.programs:
-        entry, facts = program_entry(placed(program, spec.copies), files)
-        named.first = named.first or entry.path
+        lying = placed(program, spec.copies)
+        entry, facts = program_entry(lying, files)
+        home = Placed(file=entry, started=entry.path)
+        if is_home and lying.destination is None:
+            home = at_home(entry, [*others, *(each.file for each in named.placed)], root)
+        entry = home.file
+        named.first = named.first or home.started
         copy = tree.resolve(entry.path)
         if isinstance(copy, File) and copy.identity == entry.identity and copy.path != entry.path:
             # A link of a copied directory leads to it already.
             named.programs[copy.path] = Program(path=copy.path, facts=facts)
             continue
-        named.entries.append(entry)
+        named.placed.append(home)
+        named.entries.extend(home.entries())
         named.programs[entry.path] = Program(path=entry.path, facts=facts)
         named.losses.extend(program_losses(program, entry, facts.mode))
     for each in copies:
         named.entries.extend(each.entries)
         named.losses.extend(each.losses)
         named.ignored.extend(each.ignored)
-    named.entries.extend(symlink_entry(new) for new in spec.symlinks)
+    named.entries.extend(symlinks)
     return named
 
 

@@ -15,6 +15,7 @@ from rootless_scratch.errors import ElfError, SourceError, UsageError
 from rootless_scratch.host.packages import install_command
 from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.plan.copies import copied_entries
+from rootless_scratch.image.plan.entries import is_same
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential
@@ -245,7 +246,7 @@ def with_recipes(
     files: HostFiles,
 ) -> tuple[list[Entry], tuple[tuple[str, str], ...]]:
     """Entries of the user, completed by those of recipes; and what the user already had: name and path."""
-    own = {entry.path for entry in entries if not isinstance(entry, Directory)}
+    own = {entry.path: entry for entry in entries if not isinstance(entry, Directory)}
     directories = {entry.path for entry in entries if isinstance(entry, Directory)}
     added: dict[str, Entry] = {}
     covered: dict[tuple[str, str], None] = {}
@@ -259,7 +260,8 @@ def with_recipes(
         essential = Essential(name=name, values=tuple(dict.fromkeys(chosen)))
         for entry in brought(essential, found, programs, root, files):
             if entry.path in own:
-                covered[name, entry.path] = None
+                if not is_same(own[entry.path], entry):
+                    covered[name, entry.path] = None
             elif entry.path not in directories:
                 added.setdefault(entry.path, entry)
     return [*entries, *added.values()], tuple(covered)

@@ -20,6 +20,7 @@ from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.image.commands import judge_command, judge_healthcheck, started_path
 from rootless_scratch.rules.image.machines import judge_machines
 from rootless_scratch.rules.image.needs import judge_covered, judge_needs
+from rootless_scratch.rules.image.others import judge_displaced, judge_others
 from rootless_scratch.rules.image.permissions import (
     judge_account,
     judge_execution,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.plan.planner import Plan, Program
+    from rootless_scratch.image.plan.starters import Starter
     from rootless_scratch.image.rootfs import File, Rootfs
 
 _RANK: Final = {"error": 0, "warning": 1, "info": 2}
@@ -64,6 +66,7 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
         content=files.content,
         sought=plan.unresolved,
         bundling=plan.bundling,
+        starters=plan.starters,
     )
     bundled = judge_bundled([(each.path, each.facts) for each in plan.libraries], found)
     every = sorted((*bundled, *found, *judge_losses(plan.losses)), key=lambda finding: _RANK[finding.severity])
@@ -72,6 +75,7 @@ def judge_plan(plan: Plan, files: HostFiles | None = None) -> tuple[Finding, ...
         *judge_incomplete(plan.rootfs, plan.incomplete),
         *judge_ignored(plan.ignored),
         *judge_covered(plan),
+        *judge_displaced(plan),
     )
 
 
@@ -85,6 +89,7 @@ def judge_image(
     content: Callable[[File], bytes | None] = lambda _: None,
     sought: Sequence[Unresolved] = (),
     bundling: bool = False,
+    starters: Sequence[Starter] = (),
 ) -> tuple[Finding, ...]:
     """Say what would keep the image from starting, then what would go wrong later; errors come first.
 
@@ -126,7 +131,8 @@ def judge_image(
         *judge_places(view),
         *judge_privileges(view, started),
         *judge_venvs(view, started, content),
-        *judge_needs(view, programs),
+        *judge_needs(view, programs, closures),
+        *judge_others(view, programs, closures, starters),
         *judge_runtimes(view, programs, closures),
         *judge_machines(view, programs),
     ]

@@ -16,11 +16,12 @@ from rootless_scratch.image.rootfs import Directory
 from rootless_scratch.image.spec import Essential
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
 from rootless_scratch.rules.advice import listed, shown
+from rootless_scratch.rules.image.calls import Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.elf.facts import ElfFacts
+    from rootless_scratch.elf.libraries import Closure
     from rootless_scratch.image.plan.planner import Plan, Program
     from rootless_scratch.image.spec import Spec
     from rootless_scratch.rules.view import ImageView
@@ -57,6 +58,16 @@ _BUNDLES: Final = (
 _CERTIFICATE_DIRECTORIES: Final = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/lib/ssl/certs")
 _ZONE: Final = re.compile(r"[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
 """Names of the tz database; what tzset(3) reads else needs no file."""
+
+_ZONE_LOOKUPS: Final = {
+    "time.LoadLocation": "time.LoadLocation",
+    "g_time_zone_new": "g_time_zone_new",
+    "g_time_zone_new_identifier": "g_time_zone_new_identifier",
+    "_ZNSt6chrono8get_tzdbEv": "std::chrono::get_tzdb",
+    "_ZNSt6chrono12current_zoneEv": "std::chrono::current_zone",
+    "_ZNSt6chrono11locate_zoneESt17basic_string_viewIcSt11char_traitsIcEE": "std::chrono::locate_zone",
+}
+"""By symbol: the function as it is written."""
 
 _ZONES: Final = ("/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo")
 _TEMPORARY: Final = (
@@ -124,29 +135,33 @@ def _essential_of(finding: Finding) -> str | None:
 
 
 def judge_covered(plan: Plan) -> Iterator[Finding]:
-    """Say which files of essentials were left out, because the user brought them."""
+    """Say which files of essentials and packages were left out, because the user brought them."""
     for name, path in plan.covered:
+        option = name if name.startswith("--") else f"--with {name}"
         yield Finding.info(
             rule="essential-covered",
             subject=path,
-            message=f"{shown(path)} is kept as you gave it: --with {name} does not replace it.",
-            fix=f"Leave your own {shown(path)} out if that of {name} is meant.",
+            message=f"{shown(path)} is kept as you gave it: {option} does not replace it.",
+            fix=f"Leave your own {shown(path)} out if that of {name.rpartition(' ')[2]} is meant.",
         )
 
 
-def judge_needs(view: ImageView, programs: Sequence[Program]) -> Iterator[Finding]:
-    """Judge every program by what it will ask its surroundings for."""
+def judge_needs(
+    view: ImageView, programs: Sequence[Program], closures: Mapping[str, Closure]
+) -> Iterator[Finding]:
+    """Judge every program by what it, or a library of its `closures`, will ask its surroundings for."""
     for program in programs:
-        elf = program.facts.elf
-        if elf is not None:
+        if program.facts.elf is not None:
+            calls = Calls(program.facts.elf, (program.path, program.facts.path), closures.get(program.path))
             for judge in _RULES:
-                yield from judge(view, program, elf)
+                yield from judge(view, program, calls)
 
 
-def _certificates(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _certificates(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    elf = calls.elf
     own = any(module == _OWN_AUTHORITIES for module, _ in elf.go.modules) if elf.go else False
     crates = [crate for crate in _TLS_CRATES if crate in elf.crates and "webpki-roots" not in elf.crates]
-    evidence = [*_called(elf, _TLS), *crates]
+    evidence = [*calls.anywhere(_TLS), *crates]
     variables = dict(view.config.env)
     named = [variables[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in variables]
     if not evidence or own or any(map(view.tree.is_present, named)):
@@ -162,9 +177,12 @@ def _certificates(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[
     )
 
 
-def _time_zones(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _time_zones(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    elf = calls.elf
     variables = dict(view.config.env)
-    evidence = list(_called(elf, ("time.LoadLocation",)))
+    evidence = [_ZONE_LOOKUPS.get(name, name) for name in calls.own(_ZONE_LOOKUPS)]
+    if "time zones" in elf.mentions and not any(name.startswith("libicu") for name in elf.needed):
+        evidence.append("/usr/share/zoneinfo in its texts")
     zone = variables.get("TZ", "").removeprefix(":")
     if _ZONE.fullmatch(zone):
         evidence.append(f"TZ={shown(zone)}")
@@ -182,9 +200,10 @@ def _time_zones(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Fi
     )
 
 
-def _temporary_files(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _temporary_files(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    elf = calls.elf
     crates = ["tempfile"] if "tempfile" in elf.crates else []
-    evidence = [*_called(elf, _TEMPORARY), *crates]
+    evidence = [*calls.own(_TEMPORARY), *crates]
     place = dict(view.config.env).get("TMPDIR") or "/tmp"  # noqa: S108 - of the image
     if evidence and not isinstance(view.tree.resolve(place), Directory):
         yield _finding(
@@ -197,8 +216,9 @@ def _temporary_files(view: ImageView, program: Program, elf: ElfFacts) -> Iterat
         )
 
 
-def _accounts(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    evidence = list(_called(elf, _ACCOUNTS if elf.static else (*_ACCOUNTS, *_ACCOUNTS_IMPORTED)))
+def _accounts(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    elf = calls.elf
+    evidence = list(calls.own(_ACCOUNTS if elf.static else (*_ACCOUNTS, *_ACCOUNTS_IMPORTED)))
     if evidence and not view.is_file("/etc/passwd"):
         yield _finding(
             "needs-accounts",
@@ -208,9 +228,9 @@ def _accounts(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Find
         )
 
 
-def _home(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _home(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
     """Without HOME runtimes take the home of /etc/passwd, else `/`, where nobody but root may write."""
-    evidence = list(_called(elf, ("os.UserCacheDir", "os.UserConfigDir")))
+    evidence = list(calls.own(("os.UserCacheDir", "os.UserConfigDir")))
     home = dict(view.config.env).get("HOME")
     if not evidence or view.account.is_root or (home is None and view.is_file("/etc/passwd")):
         return
@@ -228,9 +248,10 @@ def _home(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]
     )
 
 
-def _name_service(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _name_service(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
     """Glibc alone has a name service switch: nsswitch.conf(5)."""
-    evidence = list(_called(elf, _RESOLVING))
+    elf = calls.elf
+    evidence = list(calls.own(_RESOLVING))
     static = elf.static and any(name in elf.functions for name in _NSS)
     dynamic = elf.interpreter is not None and not is_musl(elf.interpreter)
     if not evidence or not (static or dynamic):
@@ -254,8 +275,8 @@ def _name_service(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[
         )
 
 
-def _services(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    evidence = list(_called(elf, _SERVICES))
+def _services(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    evidence = list(calls.own(_SERVICES))
     if evidence and not view.is_file("/etc/services"):
         yield _finding(
             "needs-services",
@@ -266,15 +287,25 @@ def _services(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Find
         )
 
 
-def _locale(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
+def _locale(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
     """Every program calls setlocale; it matters where the image asks for a locale, and glibc has to load it."""
+    elf = calls.elf
     variables = dict(view.config.env)
     name = next((variables[key] for key in _LOCALE_VARIABLES if variables.get(key)), "C")
     glibc = "_nl_load_locale" in elf.functions if elf.static else not is_musl(elf.interpreter)
-    evidence = list(_called(elf, ("setlocale", "newlocale")))
-    if not evidence or not glibc or name in {"C", "POSIX"}:
+    evidence = list(calls.own(("setlocale", "newlocale")))
+    insists = glibc and "a UTF-8 locale" in elf.mentions
+    if not evidence or not glibc or (name in {"C", "POSIX"} and not insists):
         return
     if any(_has_files(view, place) or view.is_file(place) for place in _LOCALES):
+        return
+    if name in {"C", "POSIX"}:
+        yield _finding(
+            "needs-locale",
+            program,
+            f"{_name(program)} insists on a UTF-8 locale, as its texts say, and the image has none.",
+            "Add C.UTF-8 by `--with locale`.",
+        )
         return
     is_c = name.lower().replace("-", "") == "c.utf8"
     yield _finding(
@@ -287,8 +318,8 @@ def _locale(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Findin
     )
 
 
-def _terminals(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    evidence = list(_called(elf, _TERMINAL))
+def _terminals(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    evidence = list(calls.own(_TERMINAL))
     if evidence and not any(_has_files(view, place) for place in _TERMINALS):
         yield _finding(
             "needs-terminfo",
@@ -298,8 +329,8 @@ def _terminals(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Fin
         )
 
 
-def _mime_types(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    evidence = list(_called(elf, ("mime.TypeByExtension",)))
+def _mime_types(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
+    evidence = list(calls.own(("mime.TypeByExtension",)))
     if evidence and not any(map(view.is_file, _MIME_FILES)):
         yield _finding(
             "needs-mime-types",
@@ -307,26 +338,6 @@ def _mime_types(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Fi
             f"{_name(program)} tells MIME types by file names ({_listed(evidence)}); without a list in the "
             "image Go knows only a few, such as .html and .png.",
             "Add /etc/mime.types by `--with mime`.",
-        )
-
-
-def _other_programs(view: ImageView, program: Program, elf: ElfFacts) -> Iterator[Finding]:
-    shell = list(_called(elf, ("system", "popen")))
-    if shell and not view.is_file("/bin/sh"):
-        yield _finding(
-            "needs-shell",
-            program,
-            f"{_name(program)} runs shell commands ({_listed(shell)}), and the image has no /bin/sh.",
-            "Add a static shell, e.g. `--copy /bin/busybox:/bin/sh`, if what uses it is needed.",
-        )
-    starts = list(_called(elf, ("os/exec.(*Cmd).Start",)))
-    others = (file for file in view.rootfs.files if file.mode & 0o111 and file.path != program.path)
-    if starts and next(others, None) is None:
-        yield _finding(
-            "needs-other-programs",
-            program,
-            f"{_name(program)} can start other programs ({_listed(starts)}), and the image has none.",
-            "Add those that it starts, each as a PROGRAM of its own.",
         )
 
 
@@ -341,12 +352,7 @@ _RULES: Final = (
     _locale,
     _terminals,
     _mime_types,
-    _other_programs,
 )
-
-
-def _called(elf: ElfFacts, names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if name in elf.functions)
 
 
 def _listed(evidence: Sequence[str]) -> str:

@@ -35,7 +35,8 @@ SYMPTOMS: Final = (
         r"x509: certificate signed by unknown authority|unable to get local issuer certificate"
         r"|invalid peer certificate: UnknownIssuer|no native root CA certificates found"
         r"|SSL certificate problem|error setting certificate (?:verify locations|file)"
-        r"|PKIX path building failed",
+        r"|PKIX path building failed|certificate issuer is unknown|issuer is not trusted"
+        r"|certificate is (?:NOT|not) trusted",
         "The peer's certificate is signed by an untrusted certificate authority.",
         "Build the image with `--with ca-certificates`; for your own certificate authority "
         "`--with ca-certificates=FILE.pem`.",
@@ -83,7 +84,10 @@ SYMPTOMS: Final = (
     ),
     Symptom(
         r"exec: \"([^\"]+)\": (?:executable file not found|stat )|Cannot run program \"([^\"]+)\""
-        r"|spawn (\S+) ENOENT|^\S*sh: (?:line \d+: |\d+: )?([^:\s]+): (?:command )?not found$",
+        r"|spawn (\S+) ENOENT|^\S*sh: (?:line \d+: |\d+: )?([^:\s]+): (?:command )?not found$"
+        r"|git: '([\w-]+)' is not a git command|cannot (?:execute|run) '?([\w./+-]+)'?: .*No such file"
+        r"|error trying to exec '([^']+)'|program \"([^\"]+)\" is needed by \w+"
+        r"|error running '([^']+)': probably not",
         "The program started {0}, which the image does not have.",
         "Build the image with that program too: `rootless-scratch build PROGRAM OTHER:/usr/bin/OTHER`, with a "
         "PATH that finds it (`--env PATH=/usr/bin`).",
@@ -109,6 +113,12 @@ SYMPTOMS: Final = (
         "The program controls terminals, and the image describes none.",
         "Build the image with `--with terminfo`.",
         rule="needs-terminfo",
+    ),
+    Symptom(
+        r"needs?(?: an?)? UTF-8 (?:native )?locale",
+        "The program insists on a UTF-8 locale, which the image does not have.",
+        "Build the image with `--with locale`, and choose it with `--env LANG=C.UTF-8` where it asks for that.",
+        rule="needs-locale",
     ),
     Symptom(
         r"_S_create_c_locale name not valid|unsupported locale setting|cannot change locale",

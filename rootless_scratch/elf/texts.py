@@ -1,0 +1,38 @@
+"""The texts of a program: strings of C among its constants, each between two NUL bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from rootless_scratch.elf.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.elf.records import Segment
+
+_TEXT: Final = re.compile(rb"(?<=\0)[\x21-\x7e]{3,200}(?=\0)")
+_LONGEST = 256
+_LIMIT = 8 << 20
+
+
+def constants_of(records: Records) -> Iterator[Segment]:
+    """The segments that hold texts: those that cannot be written to, without code where that lies apart."""
+    constant = [segment for segment in records.segments if segment.type == "LOAD" and not segment.writable]
+    # Linkers keep texts apart from code, or both in one segment with the ELF header, which is the first.
+    apart = bool(constant) and not constant[0].executable
+    return (segment for segment in constant if not (apart and segment.executable))
+
+
+def texts_of(file: BinaryIO) -> set[str]:
+    """The texts without spaces, of 3 to 200 characters; of large programs the first. Raises ElfError, OSError."""
+    records = Records(file, name="The program")
+    found: set[str] = set()
+    budget = _LIMIT
+    for segment in constants_of(records):
+        size = min(segment.file_size, budget)
+        budget -= size
+        for _, chunk in records.source.chunks(segment.offset, size, overlap=_LONGEST):
+            found |= {text.decode("ascii") for text in _TEXT.findall(chunk)}
+    return found

@@ -1,0 +1,144 @@
+"""Which programs of this host a program names in its texts: those that it starts, by their paths or names.
+
+A call of execvp(3) alone tells nothing. What tells is the path of a program that is there; or the name of one that
+lies in a directory of its own, beside the program or below a directory that its texts name (cc1, git-remote-https,
+postgres); or one that begins with the program's own name (gpg-agent).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from rootless_scratch.elf.symbols import STARTING
+from rootless_scratch.elf.texts import texts_of
+from rootless_scratch.errors import ElfError
+from rootless_scratch.host.installed import databases
+from rootless_scratch.image.host_files import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rootless_scratch.elf.program import ProgramFacts
+    from rootless_scratch.elf.roots import HostRoot
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,60}")
+_WORD: Final = re.compile(r"[a-z]{1,5}")
+"""Names such as `count` and `not`, which are words of messages too."""
+
+_PROGRAMS: Final = re.compile(r"/(?:usr|bin|sbin|lib|lib64|opt)/")
+_SEARCHED: Final = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/games", "/usr/local/bin", "/usr/local/sbin")
+_PRIVATE: Final = re.compile(r"(?:/usr)?/lib(?:exec|32|64)?/[^/]+(?:/|\Z)|/opt/[^/]+/|/usr/share/[^/]+(?:/|\Z)")
+_SHARED: Final = re.compile(r"(?:/usr)?/lib(?:32|64)?/[^/]*-linux-[^/]*/?\Z")
+_COMMON: Final = frozenset(
+    {"sh", "bash", "dash", "csh", "ksh", "tcsh", "zsh", "true", "false", "nologin", "ex", "vi", "editor"}
+)
+"""A shell is a matter of its own, an editor is the user's."""
+
+_DEPTH = 2
+_ENTRIES_LIMIT = 50
+_FOUND_LIMIT = 500
+
+
+class Starter(msgspec.Struct, frozen=True, kw_only=True):
+    """A program by its path in the image; the programs that it names, by their paths of the host.
+
+    `package` is the one on this host that those outside of PATH came with, where that is known, `shell` whether it
+    names /bin/sh, too.
+    """
+
+    path: str
+    starts: tuple[str, ...] = ()
+    package: str | None = None
+    shell: bool = False
+
+
+def starters_among(programs: Mapping[str, ProgramFacts], root: HostRoot) -> tuple[Starter, ...]:
+    """Those of the dynamically linked programs, in C and the like, that name others of `root`."""
+    found = []
+    for path, facts in programs.items():
+        elf, source = facts.elf, root.inside(facts.path)
+        if elf is None or elf.interpreter is None or elf.go is not None or source is None:
+            continue
+        if not STARTING.intersection(elf.functions):
+            continue
+        try:
+            with open_regular(facts.path) as file:
+                texts = texts_of(file)
+        except (OSError, ValueError, ElfError):
+            continue
+        starts = tuple(sorted(_started(source, posixpath.basename(facts.path), texts, root)))
+        shell = "/bin/sh" in texts
+        if starts or shell:
+            found.append(Starter(path=path, starts=starts, package=_package(starts, root), shell=shell))
+    return tuple(found)
+
+
+def _started(source: str, name: str, texts: set[str], root: HostRoot) -> set[str]:
+    paths = {text for text in texts if text.startswith("/")}
+    found = {
+        located
+        for path in paths
+        if _PROGRAMS.match(path) and (located := _executable(path, root))
+        if posixpath.basename(path) not in _COMMON and ".so" not in posixpath.basename(path)
+    }
+    names = {each for text in texts if _NAME.fullmatch(each := posixpath.basename(text))}
+    names = {each for each in names if not _WORD.fullmatch(each) and ".so" not in each} - {name}
+    own_names = {each for each in names if each.startswith(f"{name}-")}
+    here = posixpath.dirname(source)
+    for directory, wanted in [
+        *((place, own_names) for place in dict.fromkeys((here, *_SEARCHED))),
+        *((place, names) for place in (here,) if here not in _SEARCHED),
+        *((place, names) for path in sorted(paths) for place in _private(path, root)),
+    ]:
+        if wanted:
+            there = wanted.intersection(root.listing(directory))
+            found |= {located for each in there if (located := _executable(f"{directory}/{each}", root))}
+        if len(found) > _FOUND_LIMIT:
+            break
+    return {path for path in found if (target := root.locate(path)) and target.real != source}
+
+
+def _private(path: str, root: HostRoot) -> Iterator[str]:
+    """A directory that belongs to one piece of software, and those below it."""
+    if not _PRIVATE.match(path) or _SHARED.match(path):
+        return
+    level = [path.rstrip("/")]
+    for _ in range(_DEPTH + 1):
+        below = []
+        for place in level:
+            if root.directory(place) != place:
+                continue
+            yield place
+            names = root.listing(place)
+            below += [f"{place}/{name}" for name in names] if len(names) < _ENTRIES_LIMIT else []
+        level = below
+
+
+def _executable(path: str, root: HostRoot) -> str | None:
+    """The path, its directories followed, of a program; None for what is no file that can be executed."""
+    above = root.directory(posixpath.dirname(path))
+    if above is None or root.locate(path) is None:
+        return None
+    place = f"{above.rstrip('/')}/{posixpath.basename(path)}"
+    located = root.locate(place)
+    try:
+        mode = os.stat(root.on_host(located.real)).st_mode if located else 0
+    except OSError:
+        return None
+    return place if stat.S_ISREG(mode) and mode & 0o111 else None
+
+
+def _package(starts: tuple[str, ...], root: HostRoot) -> str | None:
+    """The package that has all those outside of PATH, which nobody would name one by one."""
+    private = [path for path in starts if posixpath.dirname(path) not in _SEARCHED]
+    for database in databases(root.on_host("/")) if private else ():
+        owner = database.owner(private[0])
+        if owner is not None:
+            return owner if set(private) <= set(database.files(owner) or ()) else None
+    return None
