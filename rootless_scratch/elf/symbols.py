@@ -61,6 +61,7 @@ _DATA: Final = (
     ),
     *("snd_pcm_open", "gst_init", "gst_init_check", "eglGetDisplay", "FcInit", "FcInitLoadConfigAndFonts"),
     *("gdk_pixbuf_new_from_file", "gtk_init", "gtk_init_check", "XOpenIM", "XOpenDisplay", "bindtextdomain"),
+    *("XSupportsLocale", "XCreateFontSet", "_ZN15QGuiApplicationC1ERiPPci", "_ZN12QApplicationC1ERiPPci"),
     *("udev_new", "p11_kit_modules_load_and_initialize", "u_init", "hunspell_initialize", "enchant_broker_init"),
 )
 
