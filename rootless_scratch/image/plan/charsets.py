@@ -43,7 +43,7 @@ def charset_files(charsets: Sequence[str], directories: Iterable[str], root: Hos
         yield from _present(f"{directory}/gconv-modules.cache", root)
         for name in wanted:
             yield from _modules(_real(name, aliases), modules, directory, root)
-    missing = next((name for name in wanted if _word(name) not in known | _BUILT_IN), None)
+    missing = next((name for name in wanted if _canonical(name) not in known | _BUILT_IN), None)
     if known and missing is not None:
         raise UsageError(
             f"--with gconv={missing}: this host's iconv(3) knows no character set {missing!r}.",
@@ -76,11 +76,11 @@ def _read(directory: str, root: HostRoot) -> tuple[dict[str, str], dict[str, dic
     modules: dict[str, dict[str, None]] = {}
     for fields in _lines(root.on_host(directory)):
         if fields[0] == "alias" and len(fields) >= _ALIAS_FIELDS:
-            aliases[_word(fields[1])] = _word(fields[2])
+            aliases[_canonical(fields[1])] = _canonical(fields[2])
         elif fields[0] == "module" and len(fields) >= _MODULE_FIELDS:
             for end in fields[1:3]:
-                if _word(end) != "INTERNAL":
-                    modules.setdefault(_word(end), {})[fields[3]] = None
+                if _canonical(end) != "INTERNAL":
+                    modules.setdefault(_canonical(end), {})[fields[3]] = None
     return aliases, modules
 
 
@@ -100,14 +100,14 @@ def _lines(directory: str) -> Iterator[list[str]]:
 
 
 def _real(name: str, aliases: dict[str, str]) -> str:
-    word = _word(name)
+    charset = _canonical(name)
     for _ in range(len(aliases)):
-        if word not in aliases:
+        if charset not in aliases:
             break
-        word = aliases[word]
-    return word
+        charset = aliases[charset]
+    return charset
 
 
-def _word(name: str) -> str:
+def _canonical(name: str) -> str:
     """A name as glibc compares it: without what stands behind its slashes, in capitals."""
     return name.partition("//")[0].removesuffix("/").upper()

@@ -22,7 +22,7 @@ def judge_runtimes(
 ) -> Iterator[Finding]:
     """Say which files of recipes an image lacks; `closures` are the libraries of its programs, by their paths."""
     config = view.config
-    told = {*(config.entrypoint or ()), *(config.cmd or ()), *(name for name, _ in config.env)}
+    arguments = {*(config.entrypoint or ()), *(config.cmd or ()), *(name for name, _ in config.env)}
     for program in programs:
         elf = program.facts.elf
         if elf is None or elf.go is not None:
@@ -32,7 +32,7 @@ def judge_runtimes(
         lacking = [
             found
             for found in recognise(elf, (program.path, program.facts.path), libraries)
-            if not told.intersection(found.recipe.needs.unless)
+            if not arguments.intersection(found.recipe.needs.unless)
             and not (is_met(found.recipe.needs, view.rootfs) and not (elf.static and found.recipe.static))
         ]
         along = {name for found in lacking for name in found.recipe.also}
