@@ -32,6 +32,9 @@ test rpmbuild rpm rpm-build
 test qemu-aarch64-static qemu-user-static qemu-user-static
 test docker-registry docker-registry docker-distribution
 test openssl openssl openssl
+test ruby ruby ruby
+test file file file
+test tclsh tcl tcl
 test ssh openssh-client openssh-clients
 test /usr/sbin/sshd openssh-server openssh-server
 test shellcheck shellcheck ShellCheck

@@ -84,8 +84,19 @@ def recipes_page() -> str:
     """The page of the recipes, its table made anew."""
     head, _, rest = (SOURCE / "docs/recipes.md").read_text().partition("| name |")
     tail = rest.partition("\n\n")[2]
-    rows = ((f"`{each.name}`", each.what, ", ".join(f"`{name}`" for name in each.offers())) for each in recipes())
-    return f"{head}{_table(('name', 'brings', 'values'), rows)}\n\n{tail}"
+    kinds = {"runtime": "error", "data": "warning", "offer": ""}
+    rows = (
+        (
+            f"`{each.name}`",
+            each.what,
+            kinds[each.kind],
+            "character sets"
+            if any(bring.charsets for bring in each.brings)
+            else ", ".join(f"`{name}`" for name in each.offers()),
+        )
+        for each in recipes()
+    )
+    return f"{head}{_table(('name', 'brings', 'where it lacks', 'values'), rows)}\n\n{tail}"
 
 
 def keywords_file() -> str:

@@ -48,7 +48,8 @@ _DATA: Final = (
     "iconv_open OSSL_PROVIDER_load OSSL_PROVIDER_try_load ENGINE_by_id CONF_modules_load_file pam_start "
     "sasl_server_init sasl_client_init magic_load gss_init_sec_context krb5_init_context snd_pcm_open gst_init "
     "gst_init_check eglGetDisplay FcInit FcInitLoadConfigAndFonts gdk_pixbuf_new_from_file gtk_init "
-    "gtk_init_check XOpenIM XOpenDisplay bindtextdomain udev_new p11_kit_modules_load_and_initialize u_init "
+    "gtk_init_check XOpenIM XOpenDisplay XSupportsLocale XCreateFontSet _ZN15QGuiApplicationC1ERiPPci "
+    "_ZN12QApplicationC1ERiPPci bindtextdomain udev_new p11_kit_modules_load_and_initialize u_init "
     "hunspell_initialize enchant_broker_init"
 )
 

@@ -19,7 +19,7 @@ from rootless_scratch.errors import SpecError
 from rootless_scratch.image.rootfs import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.rootfs import Entry
@@ -30,39 +30,49 @@ NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
 
 
 class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a program is recognised: one of these is enough; `sonames`, `names`, `interpreters` are patterns.
+    """How a program is recognised: one of these is enough; names of files and libraries are patterns.
 
     functions      it calls or offers one of these (elf/symbols.py, RUNTIME)
     sonames        it loads such a library
+    needed         it names such a library itself
     calls          it calls one of these functions; with `also_libraries` a library that it loads may, too
     names          its file is called so, on the host or in the image
     interpreters   as scripts name it in their first line
     glibc          only where the C library is glibc
+    every          each of those that are given must fit, not one
+    without        names of programs that fit and do not need the files
     """
 
     functions: tuple[str, ...] = ()
     sonames: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     interpreters: tuple[str, ...] = ()
     glibc: bool = False
     also_libraries: bool = False
+    every: bool = False
+    without: tuple[str, ...] = ()
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Libraries by which a program has the runtime inside it, which it may or may not use: a warning."""
+    """By what a program has the runtime inside it, which it may or may not use: a warning."""
 
     sonames: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Patterns of paths in the image, of which one must lead to a file; `*` also stands for slashes.
 
-    `all` are groups, of each of which one must.
+    `all` are groups, of each of which one must. With one of the arguments or variables `unless` in its command and
+    environment a program reads others, which nobody knows here.
     """
 
     files: tuple[str, ...] = ()
     all: tuple[tuple[str, ...], ...] = ()
+    unless: tuple[str, ...] = ()
 
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Every group."""
@@ -74,12 +84,14 @@ class Bring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     In them `{prefix}` is the directory above the one that the program lies in, `{multiarch}` Debian's name for its
     machine; other names in braces are `values`. `exclude` are patterns of what lies below; `when` is the value of
-    `--with NAME=VALUE` that asks for them, where they do not always come along.
+    `--with NAME=VALUE` that asks for them, where they do not always come along. With `charsets` the paths are
+    directories of gconv, and values are character sets, whose modules alone come along.
     """
 
     paths: tuple[str, ...]
     exclude: tuple[str, ...] = msgspec.field(default=(), name="except")
     when: str | None = None
+    charsets: bool = False
 
 
 class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,17 +110,18 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of program and its files.
 
-    kind      runtime: it does nothing without them, which forbids a build; data: a warning
+    kind      runtime: it does nothing without them, which forbids a build; data: a warning; offer: no finding
     rule      the id of the finding, where it is not that of the kind
     what      the files, in words that follow "needs"
     values    names that stand in paths, each with the pattern whose first group is its value; looked for in the
               program's file name, in the names of its libraries, then in its bytes
     also      essentials and recipes that come along
     packages  by package manager, what has the files on a host
+    static    what mends it for a static program, which cannot use the files
     """
 
     name: str
-    kind: Literal["runtime", "data"]
+    kind: Literal["runtime", "data", "offer"]
     what: str
     recognise: Recognition
     needs: Needs
@@ -120,6 +133,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     symptoms: tuple[Sign, ...] = ()
     proof: Proof | None = None
     packages: dict[str, str] = {}
+    static: str = ""
 
     def rule_id(self) -> str:
         """The rule by which a finding tells that the files are not there."""
@@ -128,6 +142,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def offers(self) -> tuple[str, ...]:
         """The values that `--with NAME=VALUE` takes."""
         return tuple(dict.fromkeys(bring.when for bring in self.brings if bring.when is not None))
+
+    def takes(self, value: str) -> bool:
+        """Whether `--with NAME=VALUE` makes sense."""
+        return value in ("", *self.offers()) or any(bring.charsets for bring in self.brings)
 
     def for_interpreter(self, path: str) -> bool:
         """Whether a script that names this interpreter is of this kind."""
@@ -191,23 +209,49 @@ def _recognised(
     libraries: Sequence[tuple[str, ElfFacts]],
 ) -> Recognised | None:
     how = each.recognise
+    if each.kind == "offer" or any(_matches(name, how.without) for name in names):
+        return None
     if how.glibc and (is_musl(elf.interpreter) if elf.interpreter else "_nl_load_locale" not in elf.functions):
         return None
-    required = each.kind == "runtime"
-    called = next((name for name in (*how.functions, *how.calls) if name in elf.functions), None)
-    if called is not None:
-        return Recognised(recipe=each, evidence=called, required=required)
-    soname = next((name for name in sonames if _matches(name, how.sonames)), None)
-    if soname is not None:
-        return Recognised(recipe=each, evidence=soname, required=required)
-    if any(_matches(name, how.names) for name in names):
-        return Recognised(recipe=each, evidence="", required=required)
-    for library, facts in libraries if how.also_libraries else ():
-        called = next((name for name in how.calls if name in facts.imports), None)
-        if called is not None:
-            return Recognised(recipe=each, evidence=f"{called} in {library}", required=required)
-    soname = next((name for name in sonames if _matches(name, each.embedded.sonames)), None)
-    return None if soname is None else Recognised(recipe=each, evidence=soname, required=False)
+    answers = tuple(_signs(how, elf, names, sonames, libraries))
+    found = [answer for answer in answers if answer is not None]
+    if found and (not how.every or len(found) == len(answers)):
+        return Recognised(recipe=each, evidence=max(found, key=bool), required=each.kind == "runtime")
+    within = each.embedded
+    inside = (
+        _first(within.calls, elf.functions.__contains__),
+        _first(sonames, lambda name: _matches(name, within.sonames)),
+        _first(elf.needed, lambda name: _matches(name, within.needed)),
+    )
+    evidence = next((answer for answer in inside if answer is not None), None)
+    return None if evidence is None else Recognised(recipe=each, evidence=evidence, required=False)
+
+
+def _signs(
+    how: Recognition,
+    elf: ElfFacts,
+    names: Iterable[str],
+    sonames: Sequence[str],
+    libraries: Sequence[tuple[str, ElfFacts]],
+) -> Iterator[str | None]:
+    """For each sign of a recipe what shows it: "" for the path, which says so itself; None where nothing does."""
+    called = (*how.functions, *how.calls)
+    if called:
+        found = _first(called, elf.functions.__contains__)
+        for library, facts in libraries if found is None and how.also_libraries else ():
+            there = _first(how.calls, facts.imports.__contains__)
+            found = found or (None if there is None else f"{there} in {library}")
+        yield found
+    if how.sonames:
+        yield _first(sonames, lambda name: _matches(name, how.sonames))
+    if how.needed:
+        yield _first(elf.needed, lambda name: _matches(name, how.needed))
+    if how.names:
+        yield "" if any(_matches(name, how.names) for name in names) else None
+
+
+def _first(names: Iterable[str], fits: Callable[[str], bool]) -> str | None:
+    return next((name for name in names if fits(name)), None)
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

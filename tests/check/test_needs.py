@@ -157,6 +157,7 @@ def test_a_locale_of_the_image_is_a_need_of_glibc_alone(tmp_path: Path) -> None:
     assert "--with locale" in judged(tmp_path, glibc, env=env)["needs-locale"].fix
     assert judged(tmp_path, glibc, "/usr/lib/locale/C.utf8/LC_CTYPE", env=env) == {}
     assert judged(tmp_path, glibc, env={"LANG": "C"}) == {}
+    assert "--with locales" in judged(tmp_path, glibc, env={"LANG": "de_DE.UTF-8"})["needs-locale"].fix
     assert judged(tmp_path, symbolic.linked("setlocale"), env=env) == {}
     assert judged(tmp_path, symbolic.importing("setlocale", interpreter=MUSL), env=env) == {}
 

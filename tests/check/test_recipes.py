@@ -10,7 +10,7 @@ import tinyelf
 from planning import put
 
 import rootless_scratch as rs
-from rootless_scratch.elf.symbols import MAIN, RUNTIME
+from rootless_scratch.elf.symbols import MAIN, WATCHED
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image import recipes as module
 from rootless_scratch.image.plan.planner import plan
@@ -19,6 +19,7 @@ from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential, Spec
 from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.rules.image.images import judge_plan
+from rootless_scratch.rules.program.symptoms import judge_ending
 from rootless_scratch.verbs.planning import plan_and_judge
 
 if TYPE_CHECKING:
@@ -29,6 +30,38 @@ if TYPE_CHECKING:
     from rootless_scratch.image.recipes import Recipe
 
 BY_NAME = {each.name: each for each in recipes()}
+
+
+LAST_WORDS = (
+    # As programs say it in an image that has their libraries alone.
+    ("python", "ModuleNotFoundError: No module named 'encodings'"),
+    (
+        "perl",
+        "Can't locate JSON/PP.pm in @INC (you may need to install the JSON::PP module)",
+    ),
+    ("node", 'Cannot load externalized builtin: "internal/deps/acorn:/usr/share/nodejs/acorn/dist/acorn.js".'),
+    ("java", "Error: could not find libjava.so"),
+    (
+        "gawk",
+        "gawk: cmd. line:1: error: cannot open shared library `filefuncs' for reading: No such file or directory",
+    ),
+    ("sbcl", "Can't find sbcl.core"),
+    ("ghostscript", "GPL Ghostscript 10.00.0: Can't find initialization file gs_init.ps."),
+    ("imagemagick", "convert-im6.q16: NoDecodeDelegateForThisImageFormat `' @ error/constitute.c/ReadImage/594."),
+    ("graphviz", 'Format: "png" not recognized. Use one of:'),
+    ("gnuplot", "line 0: Plot failed!"),
+    ("git", "fatal: unable to find remote helper for 'https'"),
+    (
+        "postgres",
+        'initdb: error: program "postgres" is needed by initdb but was not found in the same directory as "/i"',
+    ),
+    ("gdb", "Python not initialized"),
+    ("magic", "file: could not find any valid magic files! (No such file or directory)"),
+    ("gdk-pixbuf", "failed to load \"/x.png\": Couldn't recognize the image file format for file '/x.png'"),
+    ("aspell", 'Error: No word lists can be found for the language "en_US".'),
+    ("alsa", "ALSA lib conf.c:4555:(snd_config_update_r) Cannot access file /usr/share/alsa/alsa.conf"),
+    ("gstreamer", 'WARNING: erroneous pipeline: no element "fakesink"'),
+)
 
 
 def tool(path: Path, name: str, *, needed: tuple[str, ...] = ()) -> str:
@@ -60,7 +93,7 @@ def test_a_recipe_is_sound(recipe: Recipe) -> None:
     assert NAME.match(recipe.name)
     assert recipe.name not in ESSENTIALS
     assert set(recipe.recognise.functions) <= MAIN
-    assert set(recipe.recognise.calls) <= RUNTIME
+    assert set(recipe.recognise.calls) <= WATCHED
     assert recipe.needs.groups()
     assert recipe.packages
     assert all(name in ESSENTIALS or name in BY_NAME for name in recipe.also)
@@ -69,7 +102,7 @@ def test_a_recipe_is_sound(recipe: Recipe) -> None:
     assert all(re.compile(pattern).groups == 1 for pattern in recipe.values.values())
     always = [bring for bring in recipe.brings if bring.when is None]
     assert always, "`--with NAME` brings nothing"
-    assert recipe.kind == "data" or recipe.proof is not None
+    assert recipe.kind != "runtime" or recipe.proof is not None
 
 
 def test_an_interpreter_without_its_library_is_refused_with_the_option_that_mends_it(tmp_path: Path) -> None:
@@ -152,3 +185,116 @@ def test_needs_are_met_by_one_of_each_group() -> None:
     assert is_met(needs, [links["/b"], links["/c"]])
     assert not is_met(needs, [links["/b"]])
     assert not is_met(needs, [links["/c"], Directory(path="/b", mode=0o755, uid=0, gid=0)])
+
+
+def test_a_program_that_another_file_is_named_to_is_not_refused_for_the_usual_one(
+    tmp_path: Path, own_recipes: Path
+) -> None:
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "runtime"\nwhat = "its configuration"\nrecognise = { names = ["gadget"] }\n'
+        'needs = { files = ["/etc/gadget.conf"], unless = ["-c", "GADGET_CONF"] }\nbrings = []\n'
+    )
+    app = (Copy(source=tool(tmp_path, "gadget")),)
+    assert of_recipes(judge_plan(plan(Spec(programs=app), environ={}))) == [("needs-runtime", "error")]
+    for other in (
+        Spec(programs=app, cmd=("-c", "/my.conf")),
+        Spec(programs=app, env=(("GADGET_CONF", "/my.conf"),)),
+    ):
+        assert of_recipes(judge_plan(plan(other, environ={}))) == []
+
+
+def test_a_program_that_only_links_a_library_is_left_alone(tmp_path: Path, own_recipes: Path) -> None:
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "runtime"\nwhat = "its tables"\nneeds = { files = ["/usr/share/gadget/table"] }\nbrings = []\n'
+        '[recognise]\nnames = ["gadget"]\nneeded = ["libgadget.so.*"]\nevery = true\nwithout = ["gadget-light"]\n'
+        '[embedded]\nneeded = ["libgadget.so.*"]\n'
+    )
+
+    def judged(name: str, *needed: str) -> list[tuple[str, str]]:
+        app = Copy(source=tool(tmp_path, name, needed=needed))
+        return of_recipes(judge_plan(plan(Spec(programs=(app,)), environ={})))
+
+    assert judged("gadget", "libgadget.so.2") == [("needs-runtime", "error")]
+    assert judged("viewer", "libgadget.so.2") == [("needs-runtime", "warning")]
+    assert judged("gadget-light", "libgadget.so.2") == []
+    assert judged("gadget", "libother.so.2") == [], "a file of the same name that is something else"
+
+
+def test_what_comes_along_is_told_once(tmp_path: Path, own_recipes: Path) -> None:
+    words = 'recognise = { needed = ["libgadget.so"] }\nneeds = { files = ["/nowhere/x"] }\nbrings = []\n'
+    (own_recipes / "gadget.toml").write_text(f'kind = "data"\nwhat = "tables"\nalso = ["widget"]\n{words}')
+    (own_recipes / "widget.toml").write_text(f'kind = "data"\nwhat = "colors"\n{words}')
+    app = Copy(source=tool(tmp_path, "app", needed=("libgadget.so",)))
+    (finding,) = [
+        each for each in judge_plan(plan(Spec(programs=(app,)), environ={})) if each.rule == "needs-data"
+    ]
+    assert "`--with gadget`" in finding.fix
+
+
+def test_an_offer_is_no_finding_and_is_brought_when_asked_for(tmp_path: Path, own_recipes: Path) -> None:
+    table = put(tmp_path, "table.dat")
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "offer"\nwhat = "more tables"\nrecognise = { names = ["gadget"] }\n'
+        f'needs = {{ files = ["{table}"] }}\nbrings = [{{ paths = ["{table}"] }}]\n'
+    )
+    app = (Copy(source=tool(tmp_path, "gadget")),)
+    assert of_recipes(judge_plan(plan(Spec(programs=app), environ={}))) == []
+    found = plan(Spec(programs=app, essentials=(Essential(name="gadget"),)), environ={})
+    assert table in [entry.path for entry in found.rootfs.files]
+
+
+@pytest.mark.parametrize(
+    ("charsets", "modules"),
+    [
+        (("ISO-8859-15",), ["ISO8859-15.so"]),
+        (("latin-9", "utf-8"), ["ISO8859-15.so"]),
+        (("EUC-JP//TRANSLIT", "UTF-16"), ["EUC-JP.so", "UTF-16.so", "libJIS.so"]),
+    ],
+)
+def test_character_sets_bring_their_modules_alone(
+    tmp_path: Path, own_recipes: Path, charsets: tuple[str, ...], modules: list[str]
+) -> None:
+    gconv = tmp_path / "gconv"
+    put(gconv, "gconv-modules", b"# few\nmodule UTF-16// INTERNAL UTF-16 1\nmodule INTERNAL UTF-16// UTF-16 1\n")
+    put(
+        gconv,
+        "gconv-modules.d/extra.conf",
+        b"alias LATIN-9// ISO-8859-15//\nmodule ISO-8859-15// INTERNAL ISO8859-15 1\n"
+        b"module\tEUC-JP//\tINTERNAL\tEUC-JP\t1\nmodule INTERNAL EBCDIC-AT-DE// EBCDIC-AT-DE 1\n",
+    )
+    for name, needed in (("UTF-16", ()), ("ISO8859-15", ()), ("EBCDIC-AT-DE", ()), ("EUC-JP", ("libJIS.so",))):
+        put(gconv, f"{name}.so", tinyelf.elf(needed=list(needed)))
+    put(gconv, "libJIS.so", tinyelf.elf())
+    (own_recipes / "gconv.toml").write_text(
+        'kind = "data"\nwhat = "character sets"\nrecognise = { names = ["gadget"] }\n'
+        f'needs = {{ files = ["*/gconv-modules"] }}\nbrings = [{{ paths = ["{gconv}"], charsets = true }}]\n'
+    )
+    app = (Copy(source=tool(tmp_path, "gadget")),)
+    found = plan(Spec(programs=app, essentials=(Essential(name="gconv", values=charsets),)), environ={})
+    paths = [entry.path for entry in found.rootfs.files if entry.path.startswith(str(gconv))]
+    assert [path.rpartition("/")[2] for path in paths if path.endswith(".so")] == modules
+    assert f"{gconv}/gconv-modules.d/extra.conf" in paths
+    with pytest.raises(UsageError, match="no character set 'KLINGON'"):
+        plan(Spec(programs=app, essentials=(Essential(name="gconv", values=("KLINGON",)),)), environ={})
+
+
+def test_an_interpreter_that_has_all_inside_it_is_brought_alone(tmp_path: Path, own_recipes: Path) -> None:
+    interpreter = tool(tmp_path, "gadget")
+    script = put(tmp_path, "app", f"#!{interpreter}\n".encode())
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "runtime"\nwhat = "its library"\nneeds = { files = ["/nowhere/x"] }\n'
+        'brings = [{ paths = ["/nowhere"] }]\n'
+        '[recognise]\nsonames = ["libgadget.so"]\nnames = ["gadget"]\nevery = true\ninterpreters = ["gadget"]\n'
+    )
+    spec = Spec(programs=(Copy(source=script),), essentials=(Essential(name="gadget"),))
+    found = plan(spec, environ={})
+    assert interpreter in [entry.path for entry in found.rootfs.files]
+    assert of_recipes(judge_plan(found)) == []
+
+
+@pytest.mark.parametrize(("name", "said"), LAST_WORDS)
+def test_the_last_words_of_a_program_without_its_files_lead_to_them(name: str, said: str) -> None:
+    finding = judge_ending(1, f"{said}\n".encode())
+    assert finding is not None
+    assert finding.rule == BY_NAME[name].rule_id()
+    assert f"`--with {name}`" in finding.fix

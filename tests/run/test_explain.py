@@ -57,6 +57,11 @@ SAID = (
     ("not-executable", "sh: /app/tool: Permission denied", "/app/tool"),
     ("capability-missing", "chown: /data: Operation not permitted", "called chown,"),
     ("capability-missing", "setgroups: Operation not permitted", "--cap-add"),
+    (
+        "needs-shell",
+        "cannot popen '/usr/bin/which 'uname' 2>/dev/null', probable reason 'Cannot allocate memory'",
+        "--with shell",
+    ),
     ("memory-limit", "terminate called after throwing an instance of 'std::bad_alloc'", "--memory"),
     ("memory-limit", "fatal error: runtime: out of memory", "--memory"),
     ("limit-reached", "accept: too many open files", "nofile"),

@@ -27,6 +27,8 @@ APP = "import json, sys\nprint(json.dumps({'major': sys.version_info[0], 'words'
             "UTC",
         ),
         ("/usr/bin/perl", "perl", ["-e", "use strict; use POSIX; use Data::Dumper; print floor(2.5)"], "2"),
+        ("/usr/bin/ruby", "ruby", ["-rjson", "-rset", "-e", "puts JSON.generate([1])"], "[1]"),
+        ("/usr/bin/file", "magic", ["-b", "/"], "directory"),
     ],
 )
 def test_an_interpreter_is_refused_alone_and_does_its_job_with_its_recipe(
@@ -46,6 +48,16 @@ def test_an_interpreter_is_refused_alone_and_does_its_job_with_its_recipe(
     assert failed["exit_code"] not in (0, 125)
     assert failed["explanation"]["rule"] == "needs-runtime"
     assert f"--with {recipe}" in failed["explanation"]["fix"]
+
+
+def test_a_program_that_does_half_its_job_is_warned_of(tools: Home) -> None:
+    words = ("/usr/bin/tclsh", "--bundle-libraries")
+    warned = tools.cli("build", *words, "-t", "tcl-alone")
+    assert b"[needs-data]" in warned.stderr
+    assert b"--with tcl" in warned.stderr
+    assert b"init.tcl" in tools.cli("run", "tcl-alone", "/dev/null").stderr
+    tools.cli("build", *words, "-t", "tcl", "--with", "auto")
+    assert b"init.tcl" not in tools.cli("run", "tcl", "/dev/null").stderr
 
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env python3"])

@@ -14,15 +14,17 @@ from rootless_scratch.elf.searching import TRIPLETS
 from rootless_scratch.errors import ElfError, SourceError, UsageError
 from rootless_scratch.host.packages import install_command
 from rootless_scratch.image.envline import env_line
+from rootless_scratch.image.plan.charsets import charset_files
 from rootless_scratch.image.plan.copies import copied_entries
-from rootless_scratch.image.plan.entries import is_same
+from rootless_scratch.image.plan.entries import directory_entry, is_same
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
-from rootless_scratch.image.spec import Copy, Essential
+from rootless_scratch.image.spec import Copy, Essential, NewDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.config import RuntimeConfig
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 _BYTES_LIMIT = 64 << 20
 _TREES_LIMIT = 200
 _NAME: Final = re.compile(r"\{([a-z]+)\}")
+_ALL: Final = "*"
+"""As what is excluded from a directory: it comes along empty."""
+
 _NEVER: Final = frozenset(
     ["/", "/usr", "/etc", "/var", "/lib", "/usr/lib", "/usr/share", "/proc", "/sys", "/dev", "/run"]
 )
@@ -83,7 +88,7 @@ def brought(
     Raises UsageError for values that the recipe does not offer, SourceError where this host has no such files.
     """
     for value in essential.values:
-        if value not in ("", *recipe.offers()):
+        if not recipe.takes(value):
             offers = ", ".join(recipe.offers())
             raise UsageError(
                 f"--with {recipe.name}={value}: {recipe.name} offers no {value!r}.",
@@ -94,9 +99,11 @@ def brought(
     for bring in recipe.brings:
         if bring.when is not None and bring.when not in essential.values:
             continue
-        for pattern in bring.paths:
-            paths |= dict.fromkeys(values.expanded(pattern), bring)
-    if not paths:
+        found = [path for pattern in bring.paths for path in values.expanded(pattern)]
+        if bring.charsets and any(essential.values):
+            found = list(charset_files(essential.values, found, root))
+        paths |= dict.fromkeys(found, bring)
+    if not paths and not values.is_alone():
         raise SourceError(
             f"This host has not {recipe.what}, which --with {recipe.name} is to bring.",
             fix=_install(recipe),
@@ -123,8 +130,15 @@ class _Values:
         self._root = root
         self._files = files
         self._programs = [facts for facts in programs.values() if facts.elf is not None]
-        known = [facts for facts in self._programs if self._is_of_kind(facts)]
-        self._programs = known or self._programs
+        self._known = [facts for facts in self._programs if self._is_of_kind(facts)]
+        self._programs = self._known or self._programs
+
+    def is_alone(self) -> bool:
+        """Whether the programs of the kind have all inside them: only their names tell that they are of it."""
+        how = self._recipe.recognise
+        return bool(how.interpreters and self._known) and not any(
+            facts.elf is not None and self._shows(facts.elf) for facts in self._known
+        )
 
     def expanded(self, pattern: str) -> Iterator[str]:
         """The paths of the root that exist, for each program."""
@@ -137,12 +151,13 @@ class _Values:
     def _is_of_kind(self, facts: ProgramFacts) -> bool:
         elf, how = facts.elf, self._recipe.recognise
         assert elf is not None  # noqa: S101 - looked at before
-        return (
-            any(name in elf.functions for name in (*how.functions, *how.calls))
-            or any(fnmatch.fnmatchcase(name, each) for name in elf.needed for each in how.sonames)
-            or any(
-                fnmatch.fnmatchcase(os.path.basename(facts.path), each) for each in (*how.names, *how.interpreters)
-            )
+        name = os.path.basename(facts.path)
+        return self._shows(elf) or any(fnmatch.fnmatchcase(name, each) for each in (*how.names, *how.interpreters))
+
+    def _shows(self, elf: ElfFacts) -> bool:
+        how = self._recipe.recognise
+        return any(name in elf.functions for name in (*how.functions, *how.calls)) or any(
+            fnmatch.fnmatchcase(name, each) for name in elf.needed for each in (*how.sonames, *how.needed)
         )
 
     def _filled(self, pattern: str, facts: ProgramFacts) -> Iterator[str]:
@@ -210,10 +225,15 @@ class _Trees:
         host = self._root.on_host(place)
         if place in self._taken:
             return
+        if place != path:
+            self._taken.setdefault(path, Symlink(path=path, target=place))
         if os.path.islink(host):
             target = os.readlink(host)
             self._taken[place] = Symlink(path=place, target=target)
             yield place, target
+            return
+        if _ALL in exclude and os.path.isdir(host):
+            self._taken[place] = directory_entry(NewDirectory(path=place))
             return
         for entry in copied_entries(Copy(source=host, destination=place), self._files):
             below = entry.path[len(place) :].lstrip("/")

@@ -131,7 +131,7 @@ def _essential_of(finding: Finding) -> str | None:
     named = _WITH.search(finding.fix)
     if named is None:
         return None
-    return _ESSENTIAL_OF.get(finding.rule) or (named.group(1) if named.group(1) in recipe_names() else None)
+    return named.group(1) if named.group(1) in recipe_names() else _ESSENTIAL_OF.get(finding.rule)
 
 
 def judge_covered(plan: Plan) -> Iterator[Finding]:
@@ -314,7 +314,7 @@ def _locale(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding
         f"{_name(program)} uses the locale {shown(name)} ({_listed(evidence)}), which the image does not have.",
         "Add C.UTF-8 by `--with locale`."
         if is_c
-        else f"Copy /usr/lib/locale/{shown(name)} into the image, or use C.UTF-8 and add it by `--with locale`.",
+        else "Add those of this host by `--with locales`, or use C.UTF-8 and add it by `--with locale`.",
     )
 
 

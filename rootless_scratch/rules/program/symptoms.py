@@ -149,6 +149,12 @@ SYMPTOMS: Final = (
         rule="capability-missing",
     ),
     Symptom(
+        r"\bpopen\b.*Cannot allocate memory",
+        "The program ran a line of shell, and the image has no /bin/sh.",
+        "Build the image with `--with shell`, or with a static shell: `--copy /bin/busybox:/bin/sh`.",
+        rule="needs-shell",
+    ),
+    Symptom(
         r"std::bad_alloc|runtime: (?:cannot allocate memory|out of memory)"
         r"|memory allocation of \d+ bytes failed|java\.lang\.OutOfMemoryError"
         r"|JavaScript heap out of memory|[Cc]annot allocate memory|^MemoryError$",
