@@ -31,9 +31,8 @@ _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|t
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 
-STARTING: Final = frozenset(
-    "execl execle execlp execv execve execvp execvpe fexecve posix_spawn posix_spawnp popen system".split()
-)
+_STARTING = "execl execle execlp execv execve execvp execvpe fexecve posix_spawn posix_spawnp popen system"
+STARTING: Final = frozenset(_STARTING.split())
 """Functions that start other programs."""
 
 _MAIN = (
