@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.image.plan.specfile import schema
-from rootless_scratch.image.recipes import recipes
+from rootless_scratch.image.recipes import read_recipe, recipes
 from rootless_scratch.image.spec import CONFIG, Spec
 from rootless_scratch.root import scratch
 from rootless_scratch.verbs.options import OF_VERB, in_python
@@ -173,7 +175,14 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def recipes_file() -> str:
+    """All recipes of ours in one file."""
+    found = [read_recipe(str(path)) for path in sorted((SOURCE / "rootless_scratch/recipes").glob("*.toml"))]
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n"
+
+
 MADE = {
+    "rootless_scratch/recipes/recipes.json": recipes_file,
     "rootless_scratch/keywords.py": keywords_file,
     "docs/options.md": options_page,
     "docs/scratch.schema.json": schema_file,
