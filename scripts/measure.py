@@ -175,6 +175,43 @@ def measure_layouts(bench: Bench, program: Path) -> str:
     return table("Writing a layout", rows)
 
 
+def measure_interpreter(bench: Bench) -> str:
+    """An interpreter with what its recipe brings, against copying the very files, and `buildah build` of them."""
+    words = ["/usr/bin/python3", "--bundle-libraries", "--with", "auto"]
+    layout, tree, context = (bench.home / name for name in ("python", "python-tree", "python-context"))
+    bench.time([OURS, "build", "-q", *words, "-o", f"oci:{layout}"])
+    blobs = (layout / "blobs/sha256").iterdir()
+    tree.mkdir()
+    bench.time(["tar", "-xf", str(max(blobs, key=lambda path: path.stat().st_size)), "-C", str(tree)])
+    context.mkdir()
+    shutil.copytree(tree, context / "tree", symlinks=True)
+    (context / "Containerfile").write_text("FROM scratch\nCOPY tree /\n", encoding="ascii")
+    copying = 'rm -rf "$1"; cp -a "$0" "$1" && find "$1" -type f -exec cat {} + | openssl sha256'
+    ours, stored, copied, theirs = bench.alternate(
+        {
+            "ours": [
+                "sh",
+                "-c",
+                'rm -rf "$1"; out=$1; shift; exec "$0" build -q "$@" -o "oci:$out"',
+                OURS,
+                str(layout),
+                *words,
+            ],
+            "stored": [OURS, "build", "-q", *words, "-t", "bench"],
+            "copied": ["sh", "-c", copying, str(tree), str(bench.home / "copy-of-python")],
+            "theirs": ["buildah", "build", "-q", "-t", "bench", str(context)],
+        },
+        runs=7,
+        clean=True,
+    ).values()
+    head = ("", "time", "against the same files copied and summed", "against `buildah build` of them")
+    rows = [
+        (label, seconds(time), f"{time / copied:.2f}", f"{time / theirs:.2f}")
+        for label, time in (("`-o oci:`", ours), ("`-t`", stored))
+    ]
+    return table("`build /usr/bin/python3 --bundle-libraries --with auto`", (head, *rows))
+
+
 def measure_archives(bench: Bench, program: Path) -> str:
     """A compressed archive, against the usual way to one: save from storage, then gzip."""
     source = bench.home / "padded"
@@ -380,6 +417,7 @@ def main() -> None:
             machine(bench),
             measure_build(bench, program),
             measure_layouts(bench, program),
+            measure_interpreter(bench),
             measure_archives(bench, program),
             measure_run(bench, program),
             measure_streams(bench),

@@ -61,10 +61,7 @@ class Case(NamedTuple):
     server: bool = False
 
 
-PYTHON = os.path.realpath("/usr/bin/python3")
-LIBRARY = f"/usr/lib/{os.path.basename(PYTHON)}"
 TEMPORARY = "/tmp"  # noqa: S108 - of the images
-HTTPS = "/usr/lib/git-core/git-remote-http:/usr/lib/git-core/git-remote-https"
 CASES = {
     "curl": Case(
         "curl",
@@ -74,13 +71,13 @@ CASES = {
     ),
     "git": Case(
         "git",
-        ("/usr/bin/git", HTTPS, "--with", "ca-certificates,tmp,nonroot"),
+        ("/usr/bin/git", "--with", "auto"),
         ("init", f"{TEMPORARY}/repository"),
         "Initialized empty Git repository",
     ),
     "python3": Case(
         "python3",
-        (f"{PYTHON}:{PYTHON}", "--copy", f"{LIBRARY}:{LIBRARY}"),
+        ("/usr/bin/python3", "--with", "auto"),
         ("-c", "import ssl, sqlite3, ctypes; print(6 * 7)"),
         "42",
     ),
