@@ -102,24 +102,32 @@ class ContainerOptions(TypedDict, total=False):
     """
 
     env: Mapping[str, str] | None
+    env_file: Sequence[str]
     user: int | str | None
     workdir: str | None
     entrypoint: str | Sequence[str] | None
     platform: str | None
-    pull: bool
+    pull: bool | str
     authfile: str | os.PathLike[str] | None
     tls_verify: bool | None
     cert_dir: str | os.PathLike[str] | None
     init: bool
     health_cmd: str | None
+    stop_signal: int | str | None
+    stop_timeout: int | None
+    hostname: str | None
     name: str | None
     replace: bool
     labels: Mapping[str, str] | None
     volumes: Sequence[str]
+    mounts: Sequence[str]
     tmpfs: Sequence[str]
     secrets: Sequence[str]
     userns: str | None
     network: str | None
+    add_host: Sequence[str]
+    dns: Sequence[str]
+    dns_search: Sequence[str]
     publish: Sequence[str] | Mapping[int | str, int | tuple[str, int | None] | None]
     memory: int | str | None
     cpus: float | None
@@ -128,10 +136,14 @@ class ContainerOptions(TypedDict, total=False):
     strict: bool
     url: str | None
     connection: str | None
+    read_only: bool
+    cap_drop: Sequence[str]
+    security_opt: Sequence[str]
     writable: bool
     cap_add: Sequence[str]
     allow_new_privileges: bool
     seccomp: str | os.PathLike[str] | None
+    devices: Sequence[str]
 
 
 class Options(ContainerOptions, total=False):
@@ -143,3 +155,5 @@ class Options(ContainerOptions, total=False):
     detach: bool
     timeout: float | None
     keep: bool
+    rm: bool
+    log_driver: str | None

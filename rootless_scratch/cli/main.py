@@ -6,6 +6,7 @@ else is loaded while that comes up.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -42,6 +43,7 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _NAMING = ("--url", "--connection")
 """They name a service, so that none of ours is needed; a program that has such an option only starts later."""
 
+_VERBOSE = {"-v", "-V", "--verbose"}
 _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
 
 
@@ -231,7 +233,7 @@ def _report(error: ScratchError, argv: Sequence[str]) -> int:
     from rootless_scratch.cli.output import print_error
 
     own = _own_arguments(argv)
-    print_error(error, as_json="--json" in own, verbose="-v" in own or "--verbose" in own)
+    print_error(error, as_json="--json" in own, verbose=not _VERBOSE.isdisjoint(own))
     return _exit_code(error, argv)
 
 
@@ -241,13 +243,13 @@ def _own_arguments(argv: Sequence[str]) -> list[str]:
     if argv[:1] != ["run"]:
         return own
     from rootless_scratch.cli.run import command
+    from rootless_scratch.cli.run_arguments import as_options, own_count
 
-    takes_value = {name for each in command.params if not getattr(each, "is_flag", True) for name in each.opts}
-    at = 1
-    while at < len(own) and own[at].startswith("-"):
-        # Short options may be followed by their value without a space, long ones by `=`.
-        at += 2 if own[at] in takes_value else 1
-    return own[:at]
+    own = list(argv[1:])
+    # Where they cannot be understood, that is what is being reported.
+    with contextlib.suppress(UsageError):
+        own = as_options(own, command.takes_value)
+    return own[: own_count(own, command.takes_value)]
 
 
 def _exit_code(error: ScratchError, argv: Sequence[str]) -> int:

@@ -57,7 +57,7 @@ def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
             raise VerbError(error, show) from error
 
     for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Print more details."),
+        click.option("-V", "-v", "--verbose", is_flag=True, help="Print more details."),
         click.option("-q", "--quiet", is_flag=True, help="Print only the result and errors."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
     ):

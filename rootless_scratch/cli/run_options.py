@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.options import click_option, options_set
+from rootless_scratch.cli.run_arguments import as_options
 from rootless_scratch.engine.request.request import Request
-from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,23 +21,31 @@ def run_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Add all options."""
     for option in reversed(Request.options.values()):
         verb = click_option(option)(verb)
-    return click.option("--privileged", is_flag=True, hidden=True)(verb)
+    return verb
 
 
 def options_from(values: dict[str, Any]) -> Options:
     """The values of the command line as those of Python; raises UsageError."""
-    if values.pop("privileged"):
-        raise UsageError(
-            "There is no --privileged.",
-            fix="Open only what the program needs: --cap-add NAME, --writable, --allow-new-privileges, --seccomp.",
-        )
     found = options_set(Request.options.values(), values)
     options: Options = found  # type: ignore[assignment] # made of the same rows
     return options
 
 
 class GroupedCommand(click.Command):
-    """Shows its options below the names of their groups."""
+    """Reads arguments as podman's users write them, and shows its options below the names of their groups."""
+
+    def takes_value(self, name: str) -> bool:
+        """Whether an option of this name has a value."""
+        return any(name in each.opts and not getattr(each, "is_flag", True) for each in self.params)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises UsageError for an option that there is not, with what there is in its place."""
+        try:
+            return super().parse_args(ctx, as_options(args, self.takes_value))
+        except click.NoSuchOption as error:
+            from rootless_scratch.cli.podman_habits import refuse_option
+
+            raise refuse_option(error.option_name, error.possibilities) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section for each group, and one for the rest."""

@@ -49,6 +49,11 @@ class Verbs(click.Group):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             from difflib import get_close_matches
 
+            from rootless_scratch.cli.podman_habits import podmans_verb
+
+            theirs = podmans_verb(args)
+            if theirs is not None:
+                raise theirs
             near = get_close_matches(args[0], VERBS, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join(VERBS)}."
             raise UsageError(f"There is no verb {args[0]!r}.", fix=hint)

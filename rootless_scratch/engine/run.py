@@ -96,7 +96,13 @@ def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Reque
             kept = container.leave() if request.keep else None
             say = partial(terminal.say, call.notes.add)
             _say_ports(container, request, say)
-            result = container.follow(attached, signals=streams.signals, timeout=request.timeout, say=say)
+            result = container.follow(
+                attached,
+                signals=streams.signals,
+                timeout=request.timeout,
+                grace=request.stop_timeout,
+                say=say,
+            )
     result = msgspec.structs.replace(result, image=request.image)
     name = request.name or call.lease.container
     if result.container_id is not None:

@@ -18,7 +18,7 @@ _BY_NUMBER = (
 )
 """From 0 on: include/uapi/linux/capability.h."""
 
-_NAMES = _BY_NUMBER.split()
+CAPABILITIES = _BY_NUMBER.split()
 
 _REVISION_1 = 0x01000000
 _REVISION_2 = 0x02000000
@@ -45,9 +45,9 @@ def encode_capabilities(text: str) -> bytes:
         )
     bits = 0
     for name in match["names"].split(","):
-        if name.removeprefix("cap_") not in _NAMES:
+        if name.removeprefix("cap_") not in CAPABILITIES:
             raise SpecError(f"There is no capability {name!r}.", fix="See capabilities(7) for their names.")
-        bits |= 1 << _NAMES.index(name.removeprefix("cap_"))
+        bits |= 1 << CAPABILITIES.index(name.removeprefix("cap_"))
     flags = match["flags"]
     if not {"p", "i"} & set(flags):
         raise SpecError(
@@ -95,4 +95,6 @@ def decode_capabilities(value: bytes) -> str | None:
 def _listed(bits: int) -> str:
     """The names of a set, by number; what this table does not know is its number, as cap_to_text(3) has it."""
     numbers = [number for number in range(64) if bits >> number & 1]
-    return ",".join(f"cap_{_NAMES[number]}" if number < len(_NAMES) else str(number) for number in numbers)
+    return ",".join(
+        f"cap_{CAPABILITIES[number]}" if number < len(CAPABILITIES) else str(number) for number in numbers
+    )

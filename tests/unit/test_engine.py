@@ -16,8 +16,9 @@ from rootless_scratch.engine.container.launch import missing_controllers
 from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.request.destination import destination_of
+from rootless_scratch.engine.request.mounts import parse_volume
 from rootless_scratch.engine.request.options import request_of
-from rootless_scratch.engine.request.values import parse_env, parse_port, parse_volume
+from rootless_scratch.engine.request.values import parse_env, parse_port
 from rootless_scratch.engine.service.local import found_service
 from rootless_scratch.engine.service.remote import way_to
 from rootless_scratch.engine.stdio.streams import Demultiplexer, turn
@@ -103,7 +104,7 @@ def test_a_volume_is_a_path_or_a_name(word: str, mount: tuple[str, str, bool]) -
     assert (parsed.source, parsed.target, parsed.read_only) == mount
 
 
-@pytest.mark.parametrize("word", ["", "/a", "/a:b", "/a:/b:rx", "a b:/c", ":/c", "/a:/b:ro:rw"])
+@pytest.mark.parametrize("word", ["", "a", "/a:b", "/a:/b:rx", "a b:/c", ":/c", "/a:/b:ro:rw"])
 def test_a_volume_that_cannot_be_understood_is_refused(word: str) -> None:
     with pytest.raises(UsageError, match="--volume"):
         parse_volume(word)

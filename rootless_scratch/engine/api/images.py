@@ -58,7 +58,7 @@ def load(client: Client, path: str) -> None:
 
 
 def provide(client: Client, request: Request, variables: Mapping[str, str]) -> str:
-    """The image to run, pulled where `--pull` asks for it and storage lacks it; of a list, the ID of its member.
+    """The image to run, pulled as `--pull` has it; of a list, the ID of its member.
 
     `variables` are the environment of tools. Raises ImageNotFoundError where it is not of the platform that was
     asked for, EngineError.
@@ -66,10 +66,10 @@ def provide(client: Client, request: Request, variables: Mapping[str, str]) -> s
     try:
         found = _stored(client, request)
     except ImageNotFoundError:
-        if not request.pull:
+        if request.pull == "never":
             raise
         found = None
-    if found is None and request.pull:
+    if request.pull in ("always", "newer") or (found is None and request.pull == "missing"):
         if request.authfile is None and request.cert_dir is None:
             _pull(client, request)
         else:
@@ -143,7 +143,9 @@ def _fits(there: Platform, wanted: Platform) -> bool:
 
 
 def _pull(client: Client, request: Request) -> None:
-    target = f"/images/pull?reference={quoted(request.image)}&policy=always"
+    target = (
+        f"/images/pull?reference={quoted(request.image)}&policy={'newer' if request.pull == 'newer' else 'always'}"
+    )
     if request.platform is not None:
         of = request.platform
         for name, value in (("OS", of.os), ("Arch", of.architecture), ("Variant", of.variant)):

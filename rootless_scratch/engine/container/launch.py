@@ -176,7 +176,7 @@ def _launch_on(
 def _prepared(call: Call, service: Service) -> Request:
     """What was asked for, with what had to be looked up, once the image and the name are there to be had."""
     request = call.request
-    if request.pull or request.platform is not None:
+    if request.pull != "never" or request.platform is not None:
         from rootless_scratch.engine.api.images import provide
 
         request = request.but(image=provide(service.client, request, call.variables))
@@ -184,7 +184,11 @@ def _prepared(call: Call, service: Service) -> Request:
         from rootless_scratch.engine.container.removal import remove_container
 
         remove_container(service.client, request.name, how="")
-    if request.mounts:
+    if request.devices and not service.elsewhere:
+        from rootless_scratch.engine.container.devices import require_devices
+
+        require_devices(request.devices)
+    if request.mounts or request.devices:
         from rootless_scratch.engine.container.mapping import mapped
 
         request, note = mapped(request, service)
@@ -225,6 +229,8 @@ def _with_network(
     if request.ports:
         raise NetworkMissingError(f"{problem}, so no port can be published")
     call.notes.add(HostNote(f"The container has no network, because {problem}."))
+    if request.dns or request.dns_search:
+        call.notes.add("So --dns and --dns-search have no effect.")
     return attempt(container, request, "none")
 
 

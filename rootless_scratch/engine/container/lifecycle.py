@@ -204,16 +204,20 @@ class Lifecycle:
         *,
         signals: Forwarding,
         timeout: float | None,
+        grace: int | None,
         say: Callable[[str], None],
     ) -> RunResult:
         """Pass its streams on until it ends, or its user detaches and it is left; `timeout` in seconds from now.
+
+        `grace` is that of Watch.
 
         Raises EngineError where the service goes away or the output cannot be written, BrokenPipeError.
         """
         output = attachment.output
         terminal = attachment.terminal
         resize = None if terminal.size() is None else partial(self.resize, terminal)
-        with contextlib.closing(Watch(self.client, self.target(""), timeout, say=say, resize=resize)) as watch:
+        clock = Watch(self.client, self.target(""), timeout, say=say, resize=resize, grace=grace)
+        with contextlib.closing(clock) as watch:
             exit_code = self._end_of(attachment, watch, signals)
         detached = attachment.feed is not None and attachment.feed.detached
         if detached and exit_code is None and not watch.given_up:

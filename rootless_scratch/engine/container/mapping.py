@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def mapped(request: Request, service: Service) -> tuple[Request, str | None]:
     """The request with an id mapping that makes the program's user the caller, and a note where there is none.
 
-    That is done only where a file or directory of the host is mounted, and no user namespace was request for: user
-    65532 of a rootless container would else be one of the subordinate ids, who may write nowhere. User 0 is the
-    caller anyway, what belongs to root's service is root's to decide, and on another host the caller is nobody.
+    That is done only where something of the host is mounted, and no user namespace was request for: user 65532 of
+    a rootless container would else be one of the subordinate ids, who may write nowhere. User 0 is the caller
+    anyway, what belongs to root's service is root's to decide, and on another host the caller is nobody.
     """
     client = service.client
-    binds = any(mount.source.startswith("/") for mount in request.mounts)
+    binds = bool(request.devices) or any(mount.is_bind for mount in request.mounts)
     if not binds or request.userns is not None or os.geteuid() == 0 or not _is_callers(service):
         return request, None
     user = request.user

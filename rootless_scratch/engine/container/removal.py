@@ -34,7 +34,7 @@ _DEPENDENTS = 5
 """Seconds for tools beside a container to be removed: the kernel has ended them with its first process."""
 
 
-def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true") -> bool:
+def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true&volumes=true") -> bool:
     """Remove a container, running or not; False where there is none. `how` has more of podman's parameters.
 
     One that `debug` has put tools beside waits for their end, which follows on its own. Raises EngineError where

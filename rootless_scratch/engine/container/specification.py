@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch import processes
 from rootless_scratch.engine.container.lease import OWNER_LABEL
 from rootless_scratch.engine.request.options import NETWORKS
 from rootless_scratch.host.capabilities import CAP_SYS_RESOURCE, effective_capabilities
+from rootless_scratch.image.capabilities import CAPABILITIES
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Request, Secret
@@ -45,17 +47,18 @@ def generator(request: Request, *, name: str, owner: str, network: str) -> dict[
         "image": request.image,
         "name": request.name or name,
         "labels": dict(request.labels) | {OWNER_LABEL: owner},
-        "env": dict(request.env),
+        "env": dict(pair for file in request.env_files for pair in file) | dict(request.env),
         "read_only_filesystem": not request.writable,
-        "cap_drop": ["all"],
+        # podman refuses to drop and to add all of them at once.
+        "cap_drop": [] if "ALL" in request.cap_add and not request.cap_drop else ["all"],
         "no_new_privileges": not request.allow_new_privileges,
         "netns": {"nsmode": network if network in NETWORKS else "bridge"},
         "mounts": [_in_memory(path) for path in _writable(request) if path not in taken]
         + [_memory(memory) for memory in request.memories]
-        + [_bind(mount) for mount in request.mounts if mount.source.startswith("/")],
-        "volumes": [_volume(mount) for mount in request.mounts if not mount.source.startswith("/")],
+        + [_bind(mount) for mount in request.mounts if mount.is_bind],
+        "volumes": [_volume(mount) for mount in request.mounts if not mount.is_bind],
         # What is attached is the output; conmon need not write it to the disk unless somebody may ask for it.
-        "log_configuration": {"driver": "k8s-file" if request.stays else "none"},
+        "log_configuration": {"driver": (request.log_driver or "k8s-file") if request.stays else "none"},
         "systemd": "false",
         "r_limits": _limits(request.ulimits),
     }
@@ -64,8 +67,38 @@ def generator(request: Request, *, name: str, owner: str, network: str) -> dict[
     if request.ports:
         spec["portmappings"] = [_mapping(port) for port in request.ports]
     if (seconds := request.timeout) is not None:
-        spec["timeout"] = max(1, round(seconds)) if request.detach else int(seconds) + TIMEOUT_MARGIN
-    return spec | _program(request) | _rights(request) | _resources(request) | _beside(request)
+        margin = TIMEOUT_MARGIN + (request.stop_timeout or 0)
+        spec["timeout"] = max(1, round(seconds)) if request.detach else int(seconds) + margin
+    if request.stop_signal is not None:
+        spec["stop_signal"] = request.stop_signal
+    if request.stop_timeout is not None:
+        spec["stop_timeout"] = request.stop_timeout
+    if request.rm and request.detach:
+        spec["remove"] = True
+    return (
+        spec
+        | _program(request)
+        | _names(request, network)
+        | _rights(request)
+        | _resources(request)
+        | _beside(request)
+    )
+
+
+def _names(request: Request, network: str) -> dict[str, Any]:
+    """How it is called, and how it finds others."""
+    spec: dict[str, Any] = {}
+    if request.hostname is not None:
+        spec["hostname"] = request.hostname
+    if request.hosts:
+        spec["hostadd"] = list(request.hosts)
+    # podman refuses both where there is no network that could ask.
+    if network != "none":
+        if request.dns:
+            spec["dns_server"] = list(request.dns)
+        if request.dns_search:
+            spec["dns_search"] = list(request.dns_search)
+    return spec
 
 
 def _writable(request: Request) -> tuple[str, ...]:
@@ -93,14 +126,39 @@ def _rights(request: Request) -> dict[str, Any]:
     return _filled(
         user=request.user,
         userns=request.userns and {"nsmode": mode, "value": value},
-        cap_add=list(request.cap_add),
+        cap_add=_added(request),
         seccomp_profile_path=request.seccomp,
+        apparmor_profile=(_named(request, "apparmor") or [None])[-1],
+        selinux_opts=_named(request, "label"),
+        mask=_named(request, "mask"),
+        unmask=_named(request, "unmask"),
+        devices=[{"path": f"{each.source}:{each.target}:{each.access}"} for each in request.devices],
     )
+
+
+def _named(request: Request, key: str) -> list[str]:
+    """What `--security-opt` says by this key."""
+    return [value for name, value in request.security if name == key]
 
 
 def _filled(**keys: Any) -> dict[str, Any]:  # noqa: ANN401 - podman's own structure
     """The keys that have a value."""
     return {key: value for key, value in keys.items() if value}
+
+
+def _added(request: Request) -> list[str]:
+    """The capabilities by name; podman leaves what is dropped of all of them to a user other than 0."""
+    if "ALL" not in request.cap_add or not request.cap_drop:
+        return list(request.cap_add)
+    names = (f"CAP_{name.upper()}" for name in CAPABILITIES[: _last_capability() + 1])
+    return [name for name in names if name not in request.cap_drop]
+
+
+def _last_capability() -> int:
+    try:
+        return int(processes.text("/proc/sys/kernel/cap_last_cap"))
+    except ValueError:
+        return len(CAPABILITIES) - 1
 
 
 def _beside(request: Request) -> dict[str, Any]:
@@ -143,12 +201,15 @@ def _tmpfs(path: str, options: list[str]) -> dict[str, Any]:
 
 
 def _bind(mount: Mount) -> dict[str, Any]:
-    options = ["rbind", "ro" if mount.read_only else "rw", "nosuid", "nodev"]
+    depth = "bind" if "bind" in mount.options else "rbind"
+    more = [each for each in mount.options if each not in ("bind", "rbind", "copy", "nocopy")]
+    options = [depth, "ro" if mount.read_only else "rw", "nosuid", "nodev", *more]
     return {"type": "bind", "source": mount.source, "destination": mount.target, "options": options}
 
 
 def _volume(mount: Mount) -> dict[str, Any]:
-    return {"Name": mount.source, "Dest": mount.target, "Options": ["ro" if mount.read_only else "rw"]}
+    more = [each for each in mount.options if each not in ("bind", "rbind")]
+    return {"Name": mount.source, "Dest": mount.target, "Options": ["ro" if mount.read_only else "rw", *more]}
 
 
 def _secret(secret: Secret) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Watch:
     """The clock of one container: its timeout, the grace after a signal, and the signals themselves.
 
     `target` is the container's address in the API, `timeout` in seconds from now, `resize` is called on SIGWINCH
-    where the program has the caller's terminal; without one the signal is forwarded as all others are. `killed`
+    where the program has the caller's terminal; without one the signal is forwarded as all others are. `grace` in
+    seconds is that of the caller in place of STOP_GRACE and INTERRUPT_GRACE. `killed`
     says that SIGKILL came, or may have come, from here.
     """
 
@@ -40,6 +41,7 @@ class Watch:
         *,
         say: Callable[[str], None],
         resize: Callable[[], None] | None,
+        grace: int | None = None,
     ) -> None:
         self.timed_out = False
         self.given_up = False
@@ -49,6 +51,8 @@ class Watch:
         self._say = say
         self._resize = resize
         self._timeout = timeout
+        self._stop_grace = STOP_GRACE if grace is None else grace
+        self._interrupt_grace = INTERRUPT_GRACE if grace is None else grace
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._hint_at: float | None = None
         self._kill_at: float | None = None
@@ -78,14 +82,14 @@ class Watch:
             else:
                 self._send(number)
                 if number in (SIGINT, SIGTERM):
-                    self._kill_at, self._hint_at = now + INTERRUPT_GRACE, now + _HINT_AFTER
+                    self._kill_at, self._hint_at = now + self._interrupt_grace, now + _HINT_AFTER
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self.timed_out = self.killed = True
             self._say(f"The timeout of {self._timeout:g} s has run out; the program is being ended.")
             # podman itself waits out the grace while the output goes on flowing here.
-            self._stopping = self._client.begin("POST", f"{self._target}/stop?timeout={STOP_GRACE}")
-            self._give_up_at = now + STOP_GRACE + DRAIN
+            self._stopping = self._client.begin("POST", f"{self._target}/stop?timeout={self._stop_grace}")
+            self._give_up_at = now + self._stop_grace + DRAIN
         if self._hint_at is not None and now >= self._hint_at:
             self._hint_at = None
             self._say("The program has not ended on that signal; the next one kills it.")

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Value
-from rootless_scratch.engine.request.request import Request
+from rootless_scratch.engine.request.request import Memory, Mount, Request
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import texts
 
@@ -29,9 +29,42 @@ def request_of(image: str, arguments: Sequence[str], options: Options) -> Reques
     if not image:
         raise UsageError("No image was named.", fix="Name one, for example `rootless-scratch run hello`.")
     bare = Request(image=image, arguments=texts("arguments", arguments))
-    request = bare.with_options({"detach_keys": DETACH_KEYS, **options}, "A run")
+    request = _gathered(bare.with_options({"detach_keys": DETACH_KEYS, **options}, "A run"))
     _check(request)
     return request
+
+
+def _gathered(request: Request) -> Request:
+    """With what can be said in several ways in one place."""
+    mounts = tuple(each for each in request.placed if isinstance(each, Mount))
+    memories = tuple(each for each in request.placed if isinstance(each, Memory))
+    request = request.but(mounts=request.mounts + mounts, memories=request.memories + memories, placed=())
+    for key, value in request.security:
+        if key == "seccomp":
+            if request.seccomp not in (None, value):
+                raise UsageError("Two seccomp profiles are named.", fix="Leave one of them out.")
+            request = request.but(seccomp=value)
+        elif key == "no-new-privileges":
+            request = request.but(allow_new_privileges=request.allow_new_privileges or value == "false")
+    return request
+
+
+def _check_opposites(request: Request) -> None:
+    """Refuse what is asked for and ruled out at once."""
+    for one, other, both in (
+        ("--rm", "--keep", request.rm and request.keep),
+        ("--read-only", "--writable", request.read_only and request.writable),
+    ):
+        if both:
+            raise UsageError(f"{one} and {other} contradict each other.", fix="Leave out one of them.")
+    twice = set(request.cap_add).intersection(request.cap_drop)
+    if twice:
+        raise UsageError(f"{min(twice)} is both added and dropped.", fix="Leave out one of them.")
+    if (request.dns or request.dns_search) and request.network in ("none", "host"):
+        raise UsageError(
+            f"With --network {request.network} there is no DNS of the container's own.",
+            fix="Leave out --dns and --dns-search; --add-host adds to /etc/hosts.",
+        )
 
 
 def _check(request: Request) -> None:
@@ -39,6 +72,7 @@ def _check(request: Request) -> None:
     if wrong is not None:
         raise UsageError(wrong[0], fix=wrong[1])
     _check_pull(request)
+    _check_opposites(request)
     _check_places(request)
     _check_strings(request)
 
@@ -46,7 +80,7 @@ def _check(request: Request) -> None:
 def _check_pull(request: Request) -> None:
     access = {"--authfile": request.authfile, "--tls-verify": request.tls_verify, "--cert-dir": request.cert_dir}
     present = [option for option, value in access.items() if value is not None]
-    if present and not request.pull:
+    if present and request.pull == "never":
         raise UsageError(f"{present[0]} is about a registry, and nothing is pulled.", fix="Add --pull.")
     for option, path in (("--authfile", request.authfile), ("--cert-dir", request.cert_dir)):
         if path is not None and not os.access(path, os.R_OK):
@@ -92,7 +126,7 @@ def _check_places(request: Request) -> None:
 def _check_strings(request: Request) -> None:
     for string in _strings(request):
         check_text(string)
-    for name, _ in request.env:
+    for name, _ in (*request.env, *(pair for file in request.env_files for pair in file)):
         if not name or "=" in name:
             raise UsageError(f"{name!r} is not a variable name.", fix="Use a name without `=`.")
 

@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 
 
 class Mount(Value):
-    """`source` is an absolute path of the host or the name of a volume."""
+    """`source` is an absolute path of the host or the name of a volume; empty, a new volume without a name.
+
+    `options` are those of podman's `--volume` beside ro and rw.
+    """
 
     source: str
     target: str
     read_only: bool
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_bind(self) -> bool:
+        """Whether a file or directory of the host is mounted, not a volume."""
+        return self.source.startswith("/")
 
 
 class Memory(Value):
@@ -69,6 +78,14 @@ class Beside(Value):
     mountpoint: str = ""
 
 
+class Device(Value):
+    """A device of the host, its path in the container, and what of r, w and m is allowed."""
+
+    source: str
+    target: str
+    access: str
+
+
 _RUN = "Options"
 """The keywords that `container` has not: what contradicts the life of a block."""
 
@@ -94,6 +111,14 @@ _MEMORY = parsed("engine.request.values:parse_memory").but(python="int | str | N
 _TIMEOUT = TEXT.but(value=late("engine.request.values:parse_timeout"), python="float | None", type=float)
 _CPUS = _TIMEOUT.but(value=late("engine.request.values:parse_cpus"))
 _PIDS = TEXT.but(value=late("engine.request.values:parse_pids"), python="int | None", type=int)
+_PULL = TEXT.but(
+    value=late("engine.request.values:parse_pull"),
+    from_flag=lambda _name, value: value,
+    python="bool | str",
+    default="never",
+)
+_SIGNAL = parsed("engine.request.values:parse_signal").but(python="int | str | None")
+_SECONDS = TEXT.but(value=late("engine.request.values:parse_seconds"), python="int | None", type=int)
 _SECCOMP = parsed("engine.request.values:parse_seccomp").but(python=FILE.python)
 
 
@@ -108,6 +133,9 @@ class Request(Table):
     env: tuple[tuple[str, str], ...] = option(
         "-e, --env K=V", _ENV, "Set an environment variable; K alone passes yours on.", group="Program"
     )
+    env_files: tuple[tuple[tuple[str, str], ...], ...] = option(
+        "--env-file FILE", each("engine.request.values:parse_env_file"), "Set those of a file; --env overrides it."
+    )
     user: str | None = option("-u, --user UID[:GID]", _USER, "Override the image's user.")
     workdir: str | None = option("-w, --workdir PATH", TEXT, "Override the image's working directory.")
     entrypoint: tuple[str, ...] | None = option(
@@ -116,7 +144,9 @@ class Request(Table):
     platform: Platform | None = option(
         "--platform OS/ARCH", _PLATFORM, "Platform of the image, of a list its member."
     )
-    pull: bool = option("--pull", ON, "Pull the image if local storage lacks it.")
+    pull: str = option(
+        "--pull POLICY", _PULL, "always, missing, newer or never [default: never]; alone it means missing."
+    )
     authfile: str | None = option("--authfile FILE", FILE, "For --pull: registry credentials [default: podman's].")
     tls_verify: bool | None = option(
         "--tls-verify BOOL", _BOOL, "For --pull: require TLS [default: as registries.conf says, else true]."
@@ -127,6 +157,15 @@ class Request(Table):
     init: bool = option("--init", ON, "Run an init process that reaps zombies.")
     health_cmd: tuple[str, ...] | None = option(
         "--health-cmd COMMAND", _HEALTH_CMD, "Health check command, run without a shell."
+    )
+    stop_signal: int | None = option("--stop-signal SIGNAL", _SIGNAL, "Override the image's stop signal.")
+    stop_timeout: int | None = option(
+        "--stop-timeout SECONDS",
+        _SECONDS,
+        "Seconds from the stop signal to SIGKILL [default: 10; 2 at --timeout].",
+    )
+    hostname: str | None = option(
+        "--hostname NAME", parsed("engine.request.hostnames:parse_hostname"), "Hostname of the container."
     )
     interactive: bool = option(
         "-i, --interactive", ON, "Pass stdin to the program.", keywords=_RUN, group="Terminal and life"
@@ -142,19 +181,32 @@ class Request(Table):
     name: str | None = option("--name NAME", TEXT, "Name the container.")
     replace: bool = option("--replace", ON, "Remove a container of the same name first.")
     keep: bool = option("--keep", ON, "Keep the container after its end.", keywords=_RUN)
+    rm: bool = option("--rm", ON, "Remove it at its end, with -d too; the default without.", keywords=_RUN)
+    log_driver: str | None = option(
+        "--log-driver NAME",
+        parsed("engine.request.values:parse_log_driver"),
+        "k8s-file, journald or none, for a container that stays.",
+        keywords=_RUN,
+    )
     labels: tuple[tuple[str, str], ...] = option(
         "-l, --label K=V", _LABELS, "Label the container.", called="labels"
     )
     mounts: tuple[Mount, ...] = option(
-        "--volume HOST:CTR[:ro]",
-        each("engine.request.values:parse_volume"),
-        "Mount a file, a directory or a volume.",
+        "--volume HOST:CTR[:OPTIONS]",
+        each("engine.request.mounts:parse_volume"),
+        "Mount a file, a directory or a volume; options are ro, z, Z, U; -v HOST:CTR is the same.",
         called="volumes",
         group="Files and network",
     )
+    placed: tuple[Mount | Memory, ...] = option(
+        "--mount type=TYPE,...",
+        each("engine.request.mounts:parse_mount"),
+        "Mount a bind, a volume or a tmpfs: type=bind,src=PATH,dst=CTR,ro.",
+        called="mounts",
+    )
     memories: tuple[Memory, ...] = option(
         "--tmpfs CTR[:OPTIONS]",
-        each("engine.request.values:parse_tmpfs"),
+        each("engine.request.mounts:parse_tmpfs"),
         "A directory in memory: /cache:size=64m,mode=0700.",
     )
     secrets: tuple[Secret, ...] = option(
@@ -165,7 +217,16 @@ class Request(Table):
     )
     userns: str | None = option("--userns MODE", TEXT, "host, keep-id or keep-id:uid=N,gid=N.")
     network: str | None = option(
-        "--network NAME", TEXT, "none, host, private, slirp4netns, pasta, bridge, or its name."
+        "--net, --network NAME", TEXT, "none, host, private, slirp4netns, pasta, bridge, or its name."
+    )
+    hosts: tuple[str, ...] = option(
+        "--add-host NAME:IP", each("engine.request.hostnames:parse_host"), "Add a line to /etc/hosts."
+    )
+    dns: tuple[str, ...] = option("--dns IP", each("engine.request.hostnames:parse_dns"), "Ask this DNS server.")
+    dns_search: tuple[str, ...] = option(
+        "--dns-search DOMAIN",
+        each("engine.request.hostnames:parse_domain"),
+        "Look hostnames up in this domain too.",
     )
     ports: tuple[Port, ...] = option("-p, --publish [[IP:]HOST:]CTR", _PORTS, "Publish a port of the container.")
     memory: int | None = option("-m, --memory SIZE", _MEMORY, "Memory, e.g. 512m or 1.5g.", group="Limits")
@@ -182,12 +243,32 @@ class Request(Table):
         "--url URL", TEXT, "Service: ssh://[USER@]HOST[:PORT][/SOCKET] or unix:///SOCKET.", group="Another podman"
     )
     connection: str | None = option("--connection NAME", TEXT, "Name from `podman system connection list`.")
+    read_only: bool = option(
+        "--read-only", ON, "Keep the root file system read-only, the default.", group="Hardening"
+    )
+    cap_drop: tuple[str, ...] = option(
+        "--cap-drop NAME",
+        each("engine.request.values:parse_capability"),
+        "Drop a capability; all are, by default.",
+    )
+    security: tuple[tuple[str, str], ...] = option(
+        "--security-opt KEY[=VALUE]",
+        each("engine.request.values:parse_security"),
+        "label=, apparmor=, seccomp=, mask=, unmask= or no-new-privileges, as podman's.",
+        called="security_opt",
+    )
     writable: bool = option("--writable", ON, "Make the root file system writable.", group="Less hardening")
     cap_add: tuple[str, ...] = option(
         "--cap-add NAME", each("engine.request.values:parse_capability"), "Add a capability."
     )
     allow_new_privileges: bool = option("--allow-new-privileges", ON, "Let set-user-ID programs gain privileges.")
     seccomp: str | None = option("--seccomp FILE|unconfined", _SECCOMP, "Use another seccomp profile, or none.")
+    devices: tuple[Device, ...] = option(
+        "--device HOST[:CTR][:rwm]",
+        each("engine.request.values:parse_device"),
+        "Add a device that you may open yourself.",
+        called="devices",
+    )
     beside: Beside | None = None
 
     @property

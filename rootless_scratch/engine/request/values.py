@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 
-from rootless_scratch.engine.request.request import Limit, Memory, Mount, Port, Secret
+from rootless_scratch.engine.request.request import Device, Limit, Port, Secret
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.arguments import text, texts
 
@@ -21,6 +21,13 @@ _LIMITS = (
 )
 """The resources of setrlimit(2), as `podman run --ulimit` names them."""
 
+
+_ENV_FILE_LIMIT = 1 << 20
+_PULLS = ("always", "missing", "newer", "never")
+_DRIVERS = {"k8s-file": "k8s-file", "json-file": "k8s-file", "journald": "journald", "none": "none"}
+"""As podman has them: it writes json-file as k8s-file."""
+
+_SECURITY = ("label", "apparmor", "seccomp", "mask", "unmask", "no-new-privileges")
 
 _MOST_CPUS = 10_000
 _LEAST_CPUS = 0.01
@@ -41,6 +48,42 @@ def parse_env(pairs: Iterable[str], caller: Mapping[str, str] = os.environ) -> d
     return env
 
 
+def parse_env_file(path: str, caller: Mapping[str, str] = os.environ) -> tuple[tuple[str, str], ...]:
+    """The lines `K=V` and `K` of a file, as podman reads them: nothing is unquoted, `#` begins a comment."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_ENV_FILE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--env-file {path!r} cannot be read: {reason}.", fix="Name a file of lines K=V."
+        ) from error
+    try:
+        lines = content.decode().replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError:
+        lines = []
+    if len(content) > _ENV_FILE_LIMIT or "\0" in "".join(lines) or (content and not lines):
+        raise UsageError(
+            f"--env-file {path!r} is not a file of environment variables.",
+            fix="Write lines K=V in UTF-8, at most a megabyte of them.",
+        )
+    env: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        name, separator, value = line.lstrip().partition("=")
+        if not line.strip() or name.startswith("#"):
+            continue
+        if not name:
+            raise UsageError(f"Line {number} of {path!r} names no variable.", fix="Write K=V, or K alone.")
+        if separator:
+            env[name] = value
+        elif name.rstrip().endswith("*"):
+            prefix = name.rstrip()[:-1]
+            env |= {each: theirs for each, theirs in caller.items() if each.startswith(prefix)}
+        elif name.rstrip() in caller:
+            env[name.rstrip()] = caller[name.rstrip()]
+    return tuple(env.items())
+
+
 def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
     """`K=V`, or `K` for an empty value."""
     labels: dict[str, str] = {}
@@ -50,43 +93,6 @@ def parse_labels(pairs: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--label {pair!r} has no name.", fix="Write NAME=VALUE.")
         labels[name] = value
     return labels
-
-
-def parse_volume(value: str) -> Mount:
-    """`HOST:CONTAINER[:ro|rw]`; a HOST without any `/` and `.` in front is the name of a podman volume."""
-    source, target, *options = value.split(":") if ":" in value else (value, "")
-    mode = options[0] if options else "rw"
-    if not source or not target.startswith("/") or len(options) > 1 or mode not in ("ro", "rw"):
-        raise UsageError(
-            f"--volume {value!r} is not valid.",
-            fix="Write HOST:CONTAINER, or the same followed by :ro or :rw; CONTAINER is an absolute path.",
-        )
-    if source.startswith((".", "/")):
-        source = os.path.abspath(source)
-    elif re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", source) is None:
-        raise UsageError(
-            f"--volume {value!r}: {source!r} is neither a path nor the name of a volume.",
-            fix="Start a path with `/` or `./`; a volume's name has letters, digits and `_.-` only.",
-        )
-    return Mount(source=source, target=target, read_only=mode == "ro")
-
-
-def parse_tmpfs(value: str) -> Memory:
-    """`CONTAINER[:OPTION,...]` with the options of tmpfs: `size=64m`, `mode=0700`, `noexec`, `ro`."""
-    target, _, options = value.partition(":")
-    found = tuple(option for option in options.split(",") if option)
-    known = all(
-        re.fullmatch(
-            r"r[ow]|(no)?(exec|suid|dev)|size=\d+[kmg%]?|mode=[0-7]{3,4}|[ug]id=\d+", option, re.IGNORECASE
-        )
-        for option in found
-    )
-    if not target.startswith("/") or target.strip("/") == "" or not known:
-        raise UsageError(
-            f"--tmpfs {value!r} is not valid.",
-            fix="Write CONTAINER, an absolute path, or the same with options: /cache:size=64m,mode=0700,noexec.",
-        )
-    return Memory(target=target, options=found)
 
 
 def parse_port(value: str) -> Port:
@@ -262,3 +268,67 @@ def parse_pids(_name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 22:
         raise UsageError(f"--pids-limit {value!r} is not a number of processes.", fix="Write it as 100.")
     return value
+
+
+def parse_pull(_name: str, value: object) -> str:
+    """A policy; True is `missing`, False is `never`."""
+    if isinstance(value, bool):
+        return "missing" if value else "never"
+    if value not in _PULLS:
+        raise UsageError(f"--pull {value!r} is not a policy.", fix=f"Use one of {', '.join(_PULLS)}.")
+    return str(value)
+
+
+def parse_signal(value: str) -> int:
+    """The number of a signal of signal(7)."""
+    import signal
+
+    from rootless_scratch.image.plan.settings import signal_name
+
+    name = signal_name(value)
+    if name.isdigit():
+        return int(name)
+    base, sign, offset = re.fullmatch(r"(SIG[A-Z0-9]+)([+-]?)(\d*)", name).groups()  # type: ignore[union-attr] # one of these
+    return int(signal.Signals[base]) + int(sign + (offset or "0"))
+
+
+def parse_seconds(option: str, value: object) -> int:
+    """Whole seconds, from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+        flag = f"--{option.replace('_', '-')}"
+        raise UsageError(f"{flag} {value!r} is not a number of seconds.", fix=f"Write it as {flag} 30.")
+    return value
+
+
+def parse_log_driver(value: str) -> str:
+    """A driver of podman's logs."""
+    if value not in _DRIVERS:
+        raise UsageError(f"--log-driver {value!r} is not known.", fix=f"Use one of {', '.join(_DRIVERS)}.")
+    return _DRIVERS[value]
+
+
+def parse_security(value: str) -> tuple[str, str]:
+    """`KEY=VALUE` of `podman run --security-opt`, docker's `KEY:VALUE` too, or `no-new-privileges`."""
+    key, separator, rest = re.fullmatch(r"([^=:]*)([=:]?)(.*)", value, re.DOTALL).groups()  # type: ignore[union-attr] # any text
+    if key == "no-new-privileges" and rest in ("", "true", "false"):
+        return key, rest or "true"
+    if key not in _SECURITY[:-1] or not separator or not rest:
+        raise UsageError(
+            f"--security-opt {value!r} is not known.",
+            fix="Use label=disable or another label=, apparmor=PROFILE, seccomp=FILE, mask=PATH, unmask=PATH, or "
+            "no-new-privileges.",
+        )
+    return key, parse_seccomp(rest) if key == "seccomp" else rest
+
+
+def parse_device(value: str) -> Device:
+    """`HOST[:CONTAINER][:rwm]`, paths of devices."""
+    source, *rest = value.split(":")
+    access = rest.pop() if rest and not rest[-1].startswith("/") else "rwm"
+    target = rest.pop() if rest else source
+    if rest or not source.startswith("/") or not target.startswith("/") or not re.fullmatch(r"r?w?m?", access):
+        raise UsageError(
+            f"--device {value!r} is not valid.",
+            fix="Write HOST, HOST:CONTAINER or HOST:CONTAINER:rw: /dev/fuse:/dev/fuse.",
+        )
+    return Device(source=os.path.normpath(source), target=target, access=access)

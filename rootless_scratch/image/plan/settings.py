@@ -51,7 +51,7 @@ def runtime_config(spec: Spec, first_program: str | None) -> RuntimeConfig:
         volumes=tuple(
             sorted({_config_text("The volume", image_path(path, what="volume")) for path in spec.volumes})
         ),
-        stop_signal=None if spec.stop_signal is None else _signal(spec.stop_signal),
+        stop_signal=None if spec.stop_signal is None else signal_name(spec.stop_signal),
     )
 
 
@@ -102,7 +102,8 @@ def _port(text: str) -> str:
     return f"{int(match['port'])}/{match['protocol'] or 'tcp'}"
 
 
-def _signal(text: str) -> str:
+def signal_name(text: str) -> str:
+    """A signal's name in full, or its number in digits; raises UsageError."""
     if _ID.match(text) and len(text) <= len("64") and 1 <= int(text) <= signal.SIGRTMAX:
         return str(int(text))
     name = "SIG" + text.upper().removeprefix("SIG")
