@@ -61,7 +61,7 @@ def build(
 
 
 def run(
-    image: str | Image,
+    image: StrPath | Image,
     arguments: Sequence[str] = (),
     *,
     input: bytes | None = None,  # noqa: A002 - the name that subprocess.run has for it
@@ -69,6 +69,9 @@ def run(
 ) -> RunResult:
     """Run an image of local storage, hardened, and return its exit code and output (bytes).
 
+    A Path, or a string that begins with `/` or `.`, is a program file: its image, with its libraries and what
+    `auto` and `essentials` add, is made unless it is there from before. `oci:DIR[:REF]`, `oci-archive:FILE` and
+    `docker-archive:FILE` run too.
     `input` is what the program reads from its stdin. All other options are those of the command line, by the
     names of rootless_scratch.keywords.Options. Where the start failed, `explanation` of the result,
     or of the EngineError, names the cause that the rules see. See rootless_scratch.engine.run for all that is
@@ -80,7 +83,7 @@ def run(
 
 
 def container(
-    image: str | Image,
+    image: StrPath | Image,
     arguments: Sequence[str] = (),
     *,
     ready: Ready | None = None,

@@ -107,6 +107,7 @@ class ContainerOptions(TypedDict, total=False):
     workdir: str | None
     entrypoint: str | Sequence[str] | None
     platform: str | None
+    essentials: Sequence[str]
     pull: bool | str
     authfile: str | os.PathLike[str] | None
     tls_verify: bool | None

@@ -34,7 +34,7 @@ def exit_code_of(error: ScratchError) -> int:
 
 
 @click.command("run", cls=GroupedCommand, context_settings={"allow_interspersed_args": False})
-@click.argument("image")
+@click.argument("image", metavar="IMAGE|./PROGRAM")
 @click.argument("arguments", metavar="[ARG]...", nargs=-1, type=click.UNPROCESSED)
 @run_options
 @common_options
@@ -46,6 +46,9 @@ def command(
     **values: Any,  # noqa: ANN401 - click's values of run_options
 ) -> int:
     """Run IMAGE of local storage through the podman API, hardened.
+
+    A path, such as ./PROGRAM, is a program file: its image is made first, with the libraries that it needs, unless
+    the same one is there already. oci:DIR, oci-archive:FILE and docker-archive:FILE run too.
 
     The root file system is read-only (/tmp, /run and /var/tmp are in memory), all capabilities are dropped,
     privileges cannot be gained, and the user is the image's; each of these has an option of its own. Images are

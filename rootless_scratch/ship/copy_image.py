@@ -79,6 +79,15 @@ def copy_image(
     return copied[0] if stored is None else _index([platform for platform, _ in found], copied, stored)
 
 
+def copy_single(
+    reader: ImageReader, found: FoundImage, place: str, stack: ExitStack, *, progress: Progress
+) -> CopiedImage:
+    """Copy one image of the reader, as `copy_image` does; layers stay as they are where there is a manifest."""
+    reader.budget.restart()
+    compression = NONE if found.manifest is None else None
+    return _copy_one(reader, found, place, stack, compression=compression, repairs=(), count=_Count(progress))
+
+
 def _index(platforms: Sequence[Platform], images: Sequence[CopiedImage], stored: bytes) -> CopiedImage:
     """Images that were made anew, and an index that names them."""
     written = [each.image for each in images if isinstance(each.image, WrittenImage)]

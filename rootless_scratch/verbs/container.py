@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.engine.container.block import container
 from rootless_scratch.verbs.explain import Started, explaining
+from rootless_scratch.verbs.run import stored
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from rootless_scratch.engine.container.running import RunningContainer
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def hold_container(
-    image: str | Image,
+    image: str | os.PathLike[str] | Image,
     arguments: Sequence[str],
     options: ContainerOptions,
     **readiness: Any,  # noqa: ANN401 - `ready` and `ready_timeout`
 ) -> Iterator[RunningContainer]:
     """See rootless_scratch.api.container."""
-    started = Started.of(image, arguments, options)
     with ExitStack() as stack:
+        name, begun, _ = stack.enter_context(stored(image, options, None))
+        started = Started.of(name, arguments, options)
         with explaining(started):
-            running = stack.enter_context(container(started.image, started.arguments, **readiness, **options))
+            running = stack.enter_context(
+                container(started.image, started.arguments, opening=begun, **readiness, **options)
+            )
         yield running

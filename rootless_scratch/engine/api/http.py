@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -99,6 +99,15 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """
         with self._open(patience) as connection, connection:
             connection.sendall(_head(method, target, body, "Connection: close\r\n"))
+            return _read(connection, *_read_head(connection))
+
+    def upload(self, target: str, path: str, *, patience: float = PATIENCE) -> Response:
+        """Send a tar archive and read the answer, which may come before all is sent; otherwise as `request`."""
+        with open(path, "rb") as archive, self._open(patience) as connection, connection:
+            size = os.fstat(archive.fileno()).st_size
+            connection.sendall(_opening("POST", target, f"Connection: close\r\n{_TAR}", size))
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendfile(archive)
             return _read(connection, *_read_head(connection))
 
     def call(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - whatever the service answers
@@ -198,12 +207,18 @@ def quoted(text: str) -> str:
 
 
 def _head(method: str, target: str, body: object, extra: str) -> bytes:
-    """The whole request; a body of bytes is a tar archive, any other becomes JSON."""
-    archive = isinstance(body, bytes)
-    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    kind = "" if body is None else f"Content-Type: application/{'x-tar' if archive else 'json'}\r\n"
-    head = f"{method} {API}{target} HTTP/1.1\r\nHost: podman\r\n{extra}{kind}Content-Length: {len(content)}"
-    return f"{head}\r\n\r\n".encode() + content
+    """The whole request; a body becomes JSON."""
+    content = b"" if body is None else json.dumps(body).encode()
+    kind = "" if body is None else "Content-Type: application/json\r\n"
+    return _opening(method, target, extra + kind, len(content)) + content
+
+
+_TAR = "Content-Type: application/x-tar\r\n"
+
+
+def _opening(method: str, target: str, extra: str, size: int) -> bytes:
+    """A request up to its body of `size` bytes."""
+    return f"{method} {API}{target} HTTP/1.1\r\nHost: podman\r\n{extra}Content-Length: {size}\r\n\r\n".encode()
 
 
 def _read(connection: socket.socket, head: bytes, rest: bytes) -> Response:

@@ -51,10 +51,20 @@ def is_image(found: dict[str, Any], *, image_id: str, digest: str) -> bool:
 
 def load(client: Client, path: str) -> None:
     """Load the archive of an image; raises EngineError where the service does not take it."""
-    with open(path, "rb") as archive:
-        response = client.request("POST", "/images/load", archive.read())
+    response = client.upload("/images/load", path, patience=_PULL_PATIENCE)
     fix = "Make room in local storage (`podman system df`), and run it again."
-    response.expect("podman does not load our image", fix=fix)
+    response.expect("podman does not load the image", fix=fix)
+
+
+def remove_oldest(client: Client, repository: str, keep: int) -> None:
+    """Remove the images of a repository whose tags sort first, but for `keep` of them and those in use."""
+    response = client.request("GET", "/images/json")
+    listed = response.json() if response.ok else None
+    names = [name for each in listed or () for name in each.get("RepoTags") or ()]
+    ours = sorted(name for name in set(names) if name.rpartition(":")[0] == repository)
+    for name in ours[: max(0, len(ours) - keep)]:
+        # Refused where a container has it.
+        client.request("DELETE", f"/images/{quoted(name)}")
 
 
 def provide(client: Client, request: Request, variables: Mapping[str, str]) -> str:

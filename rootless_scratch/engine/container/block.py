@@ -38,13 +38,14 @@ def container(
     *,
     ready: Ready | None = None,
     ready_timeout: float = READY_TIMEOUT,
+    opening: Opening | None = None,
     **options: Unpack[ContainerOptions],
 ) -> Iterator[RunningContainer]:
     """A container that is ready when the block begins, and gone when it ends, whatever happens.
 
     It is killed then; `stop` inside the block ends it gently. `ready` unless given: the published TCP ports
-    answer, or where there are none, the program was started. `ready_timeout` in seconds. All else as
-    rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
+    answer, or where there are none, the program was started. `ready_timeout` in seconds. `opening` and all else
+    as in rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
     """
     readiness.check_ready(ready, ready_timeout)
     _check_lasting(options)
@@ -60,7 +61,8 @@ def container(
     request = request_of(image, arguments, cast("Options", options))
     notes = Notes(None)
     with contextlib.ExitStack() as stack:
-        begun = stack.enter_context(contextlib.closing(Opening(request.destination)))
+        begun = stack.enter_context(contextlib.closing(opening or Opening(request.destination)))
+        begun.turn_to(request.destination)
         call = Call(request=request, opening=begun, notes=notes)
         held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
         stack.callback(recording.close)

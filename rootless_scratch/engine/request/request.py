@@ -144,6 +144,9 @@ class Request(Table):
     platform: Platform | None = option(
         "--platform OS/ARCH", _PLATFORM, "Platform of the image, of a list its member."
     )
+    essentials: tuple[str, ...] = option(
+        "--with NAME[,...]", TEXTS, "Add to a program file, as `build` does, beside auto.", called="essentials"
+    )
     pull: str = option(
         "--pull POLICY", _PULL, "always, missing, newer or never [default: never]; alone it means missing."
     )
