@@ -268,7 +268,8 @@ STORIES = {
     "What it will miss: console": console,
     "What it will miss: console 2": console,
     "Running it: console": running,
-    "Running it: console 2": elsewhere,
+    "Running it: console 2": console,
+    "Running it: console 3": elsewhere,
     "Looking inside: console": debugging,
 }
 

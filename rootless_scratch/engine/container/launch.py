@@ -17,6 +17,7 @@ from rootless_scratch.engine.container.lease import Lease, local_engine
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
+from rootless_scratch.host.containers_conf import weakening
 from rootless_scratch.host.environment import has_service_manager, temporary_directory
 from rootless_scratch.host.said import HostNote
 
@@ -272,6 +273,14 @@ def _unenforced(request: Request, warnings: tuple[str, ...], call: Call, contain
         else:
             yield f"podman warns: {warning.rstrip('.')}."
     here = container.service.host is None
+    if container.service.elsewhere:
+        from rootless_scratch.engine.container.weakened import weakened
+
+        # A service of this host mostly has the configuration that is read here.
+        hidden = weakening(call.variables, rootful=is_rootful()) if here else ()
+        sentence = weakened(container.client, container.inspect(), request, hidden)
+        if sentence is not None:
+            yield sentence
     if here and not container.service.elsewhere:
         missing = missing_controllers(request)
         if missing:

@@ -94,7 +94,13 @@ class Lifecycle:
     def create(self, request: Request, network: str) -> tuple[str, ...]:
         """Create it; returns podman's warnings. Raises ImageNotFoundError, HostError, EngineError."""
         lease = self._lease
-        spec = specification.generator(request, name=lease.container, owner=lease.owner, network=network)
+        spec = specification.generator(
+            request,
+            name=lease.container,
+            owner=lease.owner,
+            network=network,
+            elsewhere=self.service.elsewhere,
+        )
         wanted = Wanted(name=request.name or lease.container, socket=self.client.path, since=time.time())
         lease.expects(wanted)
         self._exists = None

@@ -18,14 +18,17 @@ from rootless_scratch.engine.service.local import (
     has_user_socket,
     wait_until_ready,
 )
-from rootless_scratch.errors import CommandError
+from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.containers_conf import hardened, without_override
 from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.host.said import HostNote
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.engine.service.remote import Way
+    from rootless_scratch.host.containers_conf import Hardened
 
 _TRIES = 5
 
@@ -46,12 +49,24 @@ class Opening:
         self.used = False
         self.lease = hold(lease_directory(self.variables))
         self.starting: Starting | None = None
+        self.hardened: Hardened | None
         try:
-            if self.destination is None and not has_user_socket(self.variables):
+            self.hardened = self._configuration() if self.destination is None else None
+            # The user's own service has containers.conf as it is.
+            if self.destination is None and (self.hardened or not has_user_socket(self.variables)):
                 self.start_service()
         except BaseException:
             self.close()
             raise
+
+    def _configuration(self) -> Hardened | None:
+        try:
+            return hardened(self.variables, rootful=is_rootful())
+        except OSError as error:
+            raise HostError(
+                f"The configuration of podman cannot be written without what weakens a run: {error.strerror}.",
+                fix="Make room in the state directory, or set XDG_STATE_HOME to another directory.",
+            ) from error
 
     def found(self) -> Service | None:
         """The service that the caller names, else the user's own, if it answers.
@@ -59,7 +74,7 @@ class Opening:
         Raises EngineError, ToolMissingError where the one that is named cannot be used.
         """
         if self.destination is None:
-            return found_service(self.variables)
+            return None if self.hardened else found_service(self.variables)
         from rootless_scratch.engine.service.remote import way_to
 
         if self._way is None:
@@ -89,7 +104,11 @@ class Opening:
         choice = choose_runtime()
         if choice.name is not None:
             self.notes.append(HostNote(f"The runtime is {choice.name}, because {choice.reason}."))
-        self.starting = Starting(self.variables, runtime=choice.name)
+        variables = self.variables
+        if self.hardened is not None:
+            self.notes.append(HostNote(self.hardened.note))
+            variables = without_override(variables, self.hardened)
+        self.starting = Starting(variables, runtime=choice.name)
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting
 

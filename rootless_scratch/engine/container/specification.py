@@ -34,8 +34,17 @@ _ROOT_LIMIT = 1_048_576
 _LEAST_PID_MAX = 32_768
 
 
-def generator(request: Request, *, name: str, owner: str, network: str) -> dict[str, Any]:
-    """The SpecGenerator: what was asked for, hardened.
+OVERRIDES = {
+    "pidns": {"nsmode": "private"},
+    "ipcns": {"nsmode": "shareable"},
+    "utsns": {"nsmode": "private"},
+    "umask": "0022",
+}
+"""What containers.conf could have otherwise for a service that is not ours; podman's own defaults."""
+
+
+def generator(request: Request, *, name: str, owner: str, network: str, elsewhere: bool = False) -> dict[str, Any]:
+    """The SpecGenerator: what was asked for, hardened; `elsewhere` where the caller named the service.
 
     The root is read-only (WRITABLE lies in memory), there is no capability, no way to new privileges, and
     podman's own seccomp filter; the user is the image's unless the caller named one. `Request` has a way out
@@ -43,7 +52,7 @@ def generator(request: Request, *, name: str, owner: str, network: str) -> dict[
     """
     taken = {mount.target.rstrip("/") for mount in request.mounts}
     taken |= {memory.target.rstrip("/") for memory in request.memories}
-    spec: dict[str, Any] = {
+    spec: dict[str, Any] = (OVERRIDES if elsewhere else {}) | {
         "image": request.image,
         "name": request.name or name,
         "labels": dict(request.labels) | {OWNER_LABEL: owner},
