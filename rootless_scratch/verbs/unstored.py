@@ -119,11 +119,11 @@ def _of_program(path: str, essentials: Sequence[str]) -> Unstored:
 def _refuse_images(path: str) -> None:
     """Raise UsageError for a layout or an archive that is named as a program would be."""
     way = "oci" if os.path.isfile(os.path.join(path, "oci-layout")) else None
-    with contextlib.suppress(OSError, ValueError):
-        with open(path, "rb") as file:
-            head = file.read(_TAR_MAGIC.stop)
-        if head[_TAR_MAGIC] == b"ustar":
-            way = "docker-archive"
+    # What is not a regular file may never end, and `build` says what it is.
+    if os.path.isfile(path):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if file.read(_TAR_MAGIC.stop)[_TAR_MAGIC] == b"ustar":
+                way = "docker-archive"
     if way is not None:
         what = "a layout" if way == "oci" else "an archive"
         other = "" if way == "oci" else f", or as oci-archive:{path}"

@@ -85,11 +85,11 @@ def test_a_service_serves_on_when_the_directory_that_it_was_started_in_is_gone(
 
 def test_runs_with_different_settings_do_not_share_a_service(lonely_tools: Home, tmp_path: Path) -> None:
     settings = tmp_path / "containers.conf"
-    settings.write_text('[containers]\nenv = ["GREETING=hi"]\n')
+    settings.write_text('[containers]\numask = "0077"\n')
     told = {"CONTAINERS_CONF": str(settings)}
     with running(lonely_tools, "read -r word", "-i"):
-        done = lonely_tools.cli("run", "-q", "tools", "sh", "-c", "echo $GREETING", environment=told)
-        assert (done.returncode, done.stdout) == (0, b"hi\n")
+        done = lonely_tools.cli("run", "-q", "tools", "sh", "-c", "umask", environment=told)
+        assert (done.returncode, done.stdout) == (0, b"0077\n")
 
 
 def test_a_place_that_is_open_to_others_is_not_used(lonely_tools: Home) -> None:

@@ -165,7 +165,9 @@ def test_options_that_make_no_sense_are_told_before_anything_is_made(home: Home)
     done = home.cli("run", "--memory", "lots", "./busybox", "true")
     assert done.returncode == 2
     assert home.cli("run", "--with", "nosuch", "./busybox", "true").returncode == 2
-    assert home.cli("run", "./nosuch").returncode == 125
+    os.mkfifo(home.path / "fifo")
+    for path in ("./nosuch", "./fifo", ".", "/dev/null"):
+        assert home.cli("run", path, timeout=30).returncode == 125
     assert kept(home) == []
 
 

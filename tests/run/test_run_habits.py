@@ -111,6 +111,18 @@ def test_a_device_that_the_caller_may_open_is_there_and_others_are_refused(tools
         assert (done.returncode, why in done.stderr) == (125, True), done.stderr
 
 
+def test_what_this_host_has_not_is_a_sentence(tools: Home) -> None:
+    for words, cause in (
+        (("--log-driver", "journald", "--keep"), b"journald, which does not run here"),
+        (("--security-opt", "apparmor=nosuch"), b"apparmor"),
+        (("--security-opt", "seccomp=nosuch.json"), b"nosuch.json cannot be used"),
+    ):
+        done = tools.cli("run", "--name", "lacking", *words, "tools", "true")
+        assert done.returncode in (0, 125)
+        assert done.returncode == 0 or cause in done.stderr.lower() or cause in done.stderr, done.stderr
+    tools.run(["podman", "rm", "--force", "--ignore", "lacking"])
+
+
 def test_capabilities_are_all_but_those_that_are_dropped(tools: Home) -> None:
     script = "grep CapBnd /proc/self/status"
     assert int(said(tools, script, "--cap-drop", "ALL").split()[1], 16) == 0

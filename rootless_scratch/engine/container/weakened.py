@@ -49,9 +49,9 @@ def _namespaces(settings: dict[str, Any], request: Request) -> Iterator[str]:
 def _confinement(client: Client, settings: dict[str, Any], request: Request) -> Iterator[str]:
     if settings.get("Privileged"):
         yield "privileged"
-    asked = {f"{key}={value}" for key, value in request.security} | {f"seccomp={request.seccomp}"}
+    wanted = {f"{key}={value}" for key, value in request.security} | {f"seccomp={request.seccomp}"}
     for each in settings.get("SecurityOpt") or ():
-        if each in ("seccomp=unconfined", "apparmor=unconfined", "label=disable") and each not in asked:
+        if each in ("seccomp=unconfined", "apparmor=unconfined", "label=disable") and each not in wanted:
             yield each
     response = client.request("GET", "/info")
     host = response.json().get("host") or {} if response.ok else {}

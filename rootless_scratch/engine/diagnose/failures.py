@@ -110,6 +110,18 @@ _FAILURES = (
         HostError,
     ),
     _Failure(
+        r"failed to initialize journal",
+        "The log cannot go to journald, which does not run here.",
+        "Leave --log-driver out, or use k8s-file.",
+        HostError,
+    ),
+    _Failure(
+        r"apparmor profile \"([^\"]*)\" specified, but Apparmor is not enabled",
+        "The AppArmor profile {0!r} has no effect: this host has no AppArmor.",
+        "Leave --security-opt apparmor= out.",
+        HostError,
+    ),
+    _Failure(
         r"address already in use",
         "A port to publish is already in use on this host.",
         "Publish on another port of the host; `ss -ltnp` shows who uses it.",
