@@ -137,7 +137,7 @@ def _rights(request: Request) -> dict[str, Any]:
         userns=request.userns and {"nsmode": mode, "value": value},
         cap_add=_added(request),
         seccomp_profile_path=request.seccomp,
-        apparmor_profile=(_named(request, "apparmor") or [None])[-1],
+        apparmor_profile=(_named(request, "apparmor") or [""])[-1],
         selinux_opts=_named(request, "label"),
         mask=_named(request, "mask"),
         unmask=_named(request, "unmask"),
