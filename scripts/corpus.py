@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it lies in its image; programs of several names go by it."""
+        """Where it lies in the broken images, and a link in the sound one; programs of several names go by it."""
         return f"/{os.path.basename(self.program)}"
 
     @property
@@ -129,11 +129,12 @@ class Bench:
 
     def _variants(self, entry: Entry) -> dict[str, Variant]:
         """The same image by hand, each time with another mistake, of which static programs have fewer."""
-        words = [entry.program, "--bundle-libraries", "--dry-run", "--json"]
+        placed = f"{entry.program}:{entry.path}"
+        words = [placed, "--bundle-libraries", "--dry-run", "--json"]
         entries: list[dict[str, Any]] = json.loads(self.cli("build", *words).stdout)["plan"]["entries"]
         libraries = [each for each in entries if each["type"] == "file" and each["path"] != entry.path]
         links = [each for each in entries if each["type"] == "symlink"]
-        app, there = [entry.program], _copies(libraries, links)
+        app, there = [placed], _copies(libraries, links)
         bare = ["--copy", f"{entry.program}:{entry.path}:mode=0644", "--entrypoint", json.dumps([entry.path])]
         elsewhere = [*app, "--entrypoint", json.dumps([f"/usr/bin{entry.path}"])]
         variants = {

@@ -29,7 +29,7 @@ def test_git_without_its_helpers_is_warned_of_explained_and_mended(shared_home: 
     assert "--bundle-package git" in finding["fix"]
     words = ["--network", "none"]
     ended = shared_home.cli("run", *words, "git-bare", "ls-remote", "https://127.0.0.1:1/shop")
-    assert b"[needs-other-programs]" in ended.stderr
+    assert b"--with git" in ended.stderr
     more = ["--bundle-libraries", "--bundle-package", "git"]
     whole = shared_home.json("build", "/usr/bin/git", "-t", "git-whole", *more)
     assert "needs-other-programs" not in [finding["rule"] for finding in whole["findings"]]

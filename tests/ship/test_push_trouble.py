@@ -41,7 +41,7 @@ def layout(tmp_path: Path) -> str:
     """An image with a layer of some size, so that there is a middle to break off in."""
     program = tinyelf.write(tmp_path / "program")
     with program.open("ab") as file:
-        file.truncate(3_000_000)
+        file.write(b"x" * 3_000_000)
     rs.build(program, output=f"oci:{tmp_path}/layout")
     return f"oci:{tmp_path}/layout"
 

@@ -119,7 +119,7 @@ _IGNORING = (
     ("words", "code", "said"),
     [
         (("UPPER",), 125, "not an image name"),
-        (("oci:somewhere",), 125, "podman load"),
+        (("oci:somewhere",), 125, "There is no "),
         (("--user", "a b", "hello"), 2, "not a user"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_full_stderr_does_not_change_the_exit_code(shared_home: Home, tmp_path
 
 @pytest.mark.buildah
 @pytest.mark.parametrize("verb", ["inspect", "check"])
-@pytest.mark.parametrize("name", ["hello:", "hel lo", "docker://hello", "HELLO"])
+@pytest.mark.parametrize("name", ["hello:", "hel lo", "HELLO"])
 def test_what_can_be_no_image_is_told_as_an_image_that_is_not_there(
     shared_home: Home, verb: str, name: str
 ) -> None:
