@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from rootless_scratch.errors import HostError
-from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.host.facts import (
     Cgroups,
     HostFacts,
@@ -392,25 +388,3 @@ def test_every_rule_is_explained_in_the_documentation() -> None:
     named = {name for pair in rules for name in pair if name}
     page = (source / "docs/hosts.md").read_text()
     assert {name for name in named if f"`{name}`" not in page} == set()
-
-
-@pytest.mark.buildah
-def test_what_is_under_way_is_noted_with_the_store_which_real_root_has_apart_from_its_home() -> None:
-    ask = "from rootless_scratch.host.environment import state_directory as ask; print(ask({'HOME': '/home/a'}))"
-    root = "mount -t tmpfs tmpfs /var/lib && exec"
-    said = []
-    for before in ("exec", root):
-        argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{before} "$@"', "sh"]
-        done = subprocess.run(
-            [*argv, sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True
-        )
-        said.append(done.stdout.strip())
-    assert said == ["/home/a/.local/state/rootless-scratch", "/var/lib/rootless-scratch"]
-
-
-def test_a_home_that_is_no_absolute_path_is_refused_and_a_state_directory_passed_over() -> None:
-    with pytest.raises(HostError, match="absolute"):
-        tool_environment({"HOME": "here"})
-    environment = tool_environment({"HOME": "/home/a", "XDG_STATE_HOME": "here", "XDG_RUNTIME_DIR": ""})
-    assert not {"XDG_STATE_HOME", "XDG_RUNTIME_DIR"} & set(environment.variables)
-    assert environment.notes == ("XDG_STATE_HOME is ignored: it is not an absolute path.",)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[2]
 PACKAGE = SOURCE / "rootless_scratch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+FILES = [*MODULES, *sorted((SOURCE / "tests").rglob("*.py")), *sorted((SOURCE / "scripts").glob("*.py"))]
 
 HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
@@ -188,7 +189,7 @@ def test_the_python_surface_hands_its_arguments_on_and_does_no_work() -> None:
             assert not [node for node in ast.walk(function) if isinstance(node, work)], function.name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_no_file_is_too_long_to_be_read_at_once(path: Path) -> None:
     assert len(path.read_bytes().splitlines()) <= LINES
 
