@@ -116,6 +116,12 @@ class HostRoot:
         reached = self._walk(path, to_directory=True)
         return reached.real if reached else None
 
+    def followed(self, path: str) -> str | None:
+        """The path with its directories followed, and its own name as it is; None where these do not exist."""
+        above, _, name = path.rpartition("/")
+        real = self.directory(above)
+        return None if real is None else f"{real.rstrip('/')}/{name}"
+
     def on_host(self, real: str) -> str:
         """Where a real path of this root lies on the host."""
         return self._prefix + real

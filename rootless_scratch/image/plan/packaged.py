@@ -98,31 +98,29 @@ class _Package:
 
         What `holds_files` is a directory for the package, also where this system has a link to one there: /bin.
         """
-        above = self._root.directory(posixpath.dirname(path))
-        name = posixpath.basename(path)
-        if above is None or name in ("", "."):
+        real = self._root.followed(path)
+        if real is None or posixpath.basename(path) in ("", "."):
             return
-        place = f"{above.rstrip('/')}/{name}"
-        host = self._root.on_host(place)
+        host = self._root.on_host(real)
         try:
             mode = os.lstat(host).st_mode
         except OSError:
             return
-        kept = self._documents if _LEFT_OUT.match(place) else self._entries
+        kept = self._documents if _LEFT_OUT.match(real) else self._entries
         if holds_files:
             return
         if stat.S_ISLNK(mode):
-            kept[place] = Symlink(path=place, target=os.readlink(host))
+            kept[real] = Symlink(path=real, target=os.readlink(host))
         elif stat.S_ISREG(mode):
-            (kept[place],) = copied_entries(Copy(source=host, destination=place), self._files)
+            (kept[real],) = copied_entries(Copy(source=host, destination=real), self._files)
         elif stat.S_ISDIR(mode):
             if kept is self._entries:
-                self._directories.add(place)
+                self._directories.add(real)
             return
         else:
             return
-        if place != path and kept is self._entries:
-            self.aliases[path] = Symlink(path=path, target=place)
+        if real != path and kept is self._entries:
+            self.aliases[path] = Symlink(path=path, target=real)
 
     def entries(self) -> tuple[Entry, ...]:
         """All of them; directories are named where nothing lies in them."""

@@ -219,24 +219,22 @@ class _Trees:
 
     def _take(self, path: str, exclude: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Add one file, link or tree; the links in it follow, each with its target."""
-        parent = os.path.dirname(path)
-        above = self._root.directory(parent) or parent
-        place = f"{above.rstrip('/')}/{os.path.basename(path)}"
-        host = self._root.on_host(place)
-        if place in self._taken:
+        real = self._root.followed(path) or path
+        host = self._root.on_host(real)
+        if real in self._taken:
             return
-        if place != path:
-            self._taken.setdefault(path, Symlink(path=path, target=place))
+        if real != path:
+            self._taken.setdefault(path, Symlink(path=path, target=real))
         if os.path.islink(host):
             target = os.readlink(host)
-            self._taken[place] = Symlink(path=place, target=target)
-            yield place, target
+            self._taken[real] = Symlink(path=real, target=target)
+            yield real, target
             return
         if _ALL in exclude and os.path.isdir(host):
-            self._taken[place] = directory_entry(NewDirectory(path=place))
+            self._taken[real] = directory_entry(NewDirectory(path=real))
             return
-        for entry in copied_entries(Copy(source=host, destination=place), self._files):
-            below = entry.path[len(place) :].lstrip("/")
+        for entry in copied_entries(Copy(source=host, destination=real), self._files):
+            below = entry.path[len(real) :].lstrip("/")
             if any(_is_below(below, pattern) for pattern in exclude):
                 continue
             self._taken.setdefault(entry.path, entry)

@@ -92,9 +92,9 @@ def _started(source: str, name: str, texts: set[str], root: HostRoot) -> set[str
     own_names = {each for each in names if each.startswith(f"{name}-")}
     here = posixpath.dirname(source)
     for directory, wanted in [
-        *((place, own_names) for place in dict.fromkeys((here, *_SEARCHED))),
-        *((place, names) for place in (here,) if here not in _SEARCHED),
-        *((place, names) for path in sorted(paths) for place in _private(path, root)),
+        *((path, own_names) for path in dict.fromkeys((here, *_SEARCHED))),
+        *((path, names) for path in (here,) if here not in _SEARCHED),
+        *((below, names) for path in sorted(paths) for below in _private(path, root)),
     ]:
         if wanted:
             there = wanted.intersection(root.listing(directory))
@@ -111,27 +111,26 @@ def _private(path: str, root: HostRoot) -> Iterator[str]:
     level = [path.rstrip("/")]
     for _ in range(_DEPTH + 1):
         below = []
-        for place in level:
-            if root.directory(place) != place:
+        for directory in level:
+            if root.directory(directory) != directory:
                 continue
-            yield place
-            names = root.listing(place)
-            below += [f"{place}/{name}" for name in names] if len(names) < _ENTRIES_LIMIT else []
+            yield directory
+            names = root.listing(directory)
+            below += [f"{directory}/{name}" for name in names] if len(names) < _ENTRIES_LIMIT else []
         level = below
 
 
 def _executable(path: str, root: HostRoot) -> str | None:
     """The path, its directories followed, of a program; None for what is no file that can be executed."""
-    above = root.directory(posixpath.dirname(path))
-    if above is None or root.locate(path) is None:
+    real = root.followed(path)
+    if real is None or root.locate(path) is None:
         return None
-    place = f"{above.rstrip('/')}/{posixpath.basename(path)}"
-    located = root.locate(place)
+    located = root.locate(real)
     try:
         mode = os.stat(root.on_host(located.real)).st_mode if located else 0
     except OSError:
         return None
-    return place if stat.S_ISREG(mode) and mode & 0o111 else None
+    return real if stat.S_ISREG(mode) and mode & 0o111 else None
 
 
 def _package(starts: tuple[str, ...], root: HostRoot) -> str | None:
