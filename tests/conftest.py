@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from containers import make_image
+from registries import registry
 
 from rootless_scratch import processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from registries import Registry
 
 # nohup, and shells that put a command into the background, have them ignored; what is started would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -188,6 +191,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["gcc", "-static", "-o", place / "server", place / "server.c"], check=True)
     (place / "settings").write_text("port=8080\n")
     return place
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry for tests of what goes wrong before it."""
+    with registry(tmp_path_factory.mktemp("registry")) as started:
+        yield started
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tinyelf
 from planning import refusal
-from registries import Trouble, proxy, registry
+from registries import Trouble, proxy
 
 import rootless_scratch as rs
 from rootless_scratch.errors import RegistryError, UsageError
@@ -17,19 +17,12 @@ from rootless_scratch.image.oci import INDEX, MANIFEST
 from rootless_scratch.ship.docker_types import LIST_V2, MANIFEST_V2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Home
     from registries import Answer, Registry
 
 pytestmark = pytest.mark.registry
-
-
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with registry(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 def answer(status: int, code: str = "", message: str = "") -> Answer:

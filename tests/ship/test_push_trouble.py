@@ -15,25 +15,19 @@ from typing import TYPE_CHECKING
 import pytest
 import tinyelf
 from planning import refusal
-from registries import Trouble, free_port, proxy, registry
+from registries import Trouble, free_port, proxy
 
 import rootless_scratch as rs
 from rootless_scratch.errors import RegistryError, ScratchError, ToolMissingError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Home
     from registries import Answer, Registry
 
 pytestmark = pytest.mark.registry
-
-
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with registry(tmp_path_factory.mktemp("registry")) as started:
-        yield started
 
 
 @pytest.fixture
