@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch import command
-from rootless_scratch.backends.direct import build_images, place_of, require_single, unwritable, write_outputs
+from rootless_scratch.backends.direct import build_images, directory_of, require_single, unwritable, write_outputs
 from rootless_scratch.backends.lists import load_index, staging
 from rootless_scratch.backends.session import about_namespaces, ask_storage
 from rootless_scratch.errors import CommandError, UsageError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
+    from rootless_scratch.ship.copy_image import CopiedImage
 
     StrPath = str | os.PathLike[str]
 
@@ -63,39 +64,27 @@ def ship_image(
         access.check()
     notes: Sequence[str] = environment.notes if remote or stored else ()
     with ExitStack() as stack:
-        place, stage = stack.enter_context(_stage(environment.variables))
+        directory, stage = stack.enter_context(_stage(environment.variables))
         # What tools leave there when they are killed goes with it.
-        variables = {**environment.variables, "TMPDIR": place}
-        read = parse_reference(subject) if not stored else stage
+        variables = {**environment.variables, "TMPDIR": directory}
         if stored:
             progress.step(f"reading {subject}")
-            from rootless_scratch.ship.storage import export_image
-
-            read = Reference(text=subject, transport="oci", path=os.path.join(place, "stored"), ref=None)
-            try:
-                name = export_image(subject, read.path, environment=variables)
-            except CommandError as error:
-                raise about_namespaces(error) from error
-            names = names or ((name,) if name else ())
+            reference, names_there = _exported(subject, directory, variables)
+            names = names or names_there
+        else:
+            reference = parse_reference(subject)
         # A layer that has no form of its own yet gets that of a new one; others stay as they are.
-        anew = stored or read.transport == "docker-archive"
-        compression = _compression_for(compress, outputs) if compress or anew else None
-        from rootless_scratch.image.read.found import names_in
-        from rootless_scratch.image.read.reader import ImageReader
-        from rootless_scratch.ship.copy_image import copy_image
-
-        destinations = (*local, stage) if remote else tuple(local)
-        try:
-            places = [stack.enter_context(place_of(output)) for output in destinations]
-            source = stack.enter_context(ImageReader(read, limits))
-            names = names or names_in(source)
-            copied = copy_image(
-                source, places[0], stack, compression=compression, repair=repair, progress=progress
-            )
-            require_single(copied.image, destinations)
-            write_outputs(copied.image, destinations, names)
-        except OSError as error:
-            raise unwritable(error, destinations) from error
+        formless = stored or reference.transport == "docker-archive"
+        copied = _copied(
+            reference,
+            (*local, stage) if remote else local,
+            stack,
+            names=names,
+            limits=limits,
+            compression=_compression_for(compress, outputs) if compress or formless else None,
+            repair=repair,
+            progress=progress,
+        )
         digest = copied.image.manifest.digest
         pushed = push_layout(
             stage.path, remote, digest=digest, access=access, environment=variables, progress=progress
@@ -109,6 +98,48 @@ def ship_image(
         outputs=written,
         notes=(*notes, *copied.notes, *pushed.notes),
     )
+
+
+def _exported(name: str, directory: str, variables: Mapping[str, str]) -> tuple[Reference, Sequence[str]]:
+    """An image of local storage as a layout in `directory`, and the names that it has there."""
+    from rootless_scratch.ship.storage import export_image
+
+    exported = Reference(text=name, transport="oci", path=os.path.join(directory, "stored"), ref=None)
+    try:
+        found = export_image(name, exported.path, environment=variables)
+    except CommandError as error:
+        raise about_namespaces(error) from error
+    return exported, (found,) if found else ()
+
+
+def _copied(
+    reference: Reference,
+    destinations: Sequence[Reference],
+    stack: ExitStack,
+    *,
+    names: Sequence[str],
+    limits: Mapping[str, int] | None,
+    compression: Compression | None,
+    repair: bool,
+    progress: Progress,
+) -> CopiedImage:
+    """The image of a layout or an archive, copied into others, under these names or else its own."""
+    from rootless_scratch.image.read.found import names_in
+    from rootless_scratch.image.read.reader import ImageReader
+    from rootless_scratch.ship.copy_image import copy_image
+
+    try:
+        directories = [stack.enter_context(directory_of(output)) for output in destinations]
+        reader = stack.enter_context(ImageReader(reference, limits))
+        names = names or names_in(reader)
+        copied = copy_image(
+            reader, directories[0], stack, compression=compression, repair=repair, progress=progress
+        )
+        require_single(copied.image, destinations)
+        write_outputs(copied.image, destinations, names)
+    except OSError as error:
+        raise unwritable(error, destinations) from error
+    return copied
 
 
 def read_outputs(references: Sequence[str], compress: str | None) -> tuple[Reference, ...]:
@@ -142,8 +173,8 @@ def build_direct(
     local, remote = _divided(outputs)
     names = plans[0].plan.names
 
-    def write(places: Sequence[Reference]) -> Image:
-        return build_images(plans, places, files, compression=compression, findings=findings, progress=progress)
+    def write(outputs: Sequence[Reference]) -> Image:
+        return build_images(plans, outputs, files, compression=compression, findings=findings, progress=progress)
 
     if not (names or remote):
         return write(outputs)
@@ -166,7 +197,7 @@ def build_direct(
                 load_index(stage.path, image, record, variables)
             for name in () if len(plans) > 1 else names:
                 argv = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
-                ask_storage(argv, variables, place=os.path.dirname(stage.path))
+                ask_storage(argv, variables, directory=os.path.dirname(stage.path))
         pushed = push_layout(
             stage.path, remote, digest=image.digest, access=access, environment=variables, progress=progress
         )
@@ -198,8 +229,9 @@ def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Refe
         yield record, _stage_in(record.scratch)
 
 
-def _stage_in(place: str) -> Reference:
-    return Reference(text=os.path.dirname(place), transport="oci", path=os.path.join(place, "image"), ref="staged")
+def _stage_in(directory: str) -> Reference:
+    above, path = os.path.dirname(directory), os.path.join(directory, "image")
+    return Reference(text=above, transport="oci", path=path, ref="staged")
 
 
 def _staged(stage: Reference) -> str:
