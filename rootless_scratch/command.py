@@ -180,18 +180,18 @@ def follow(
     idle: float,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
-    place: str | None = None,
+    directory: str | None = None,
 ) -> Output:
     """Run a program that takes long to its end; `on_stdout` gets each of its lines at once, so does `on_stderr`.
 
     What they raise ends it. One that reads and writes next to nothing for `idle` seconds, files and sockets
     alike, hangs and is ended. Whatever happens meanwhile, it does not outlive this call, nor this process
-    (tether.py). It works in the private directory `place`, whose name thus stands in no argument list. Raises
+    (tether.py). It works in the private directory `directory`, whose name thus stands in no argument list. Raises
     CommandTimeoutError, ToolMissingError.
     """
     import time
 
-    variables = environment if place is None else {**environment, WORKS_IN: place}
+    variables = environment if directory is None else {**environment, WORKS_IN: directory}
     child = start(tethered(argv), environment=variables)
     kept, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
     moved, since = 0, time.monotonic()

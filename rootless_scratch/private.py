@@ -170,11 +170,11 @@ def exchangeable(path: str) -> str | None:
     """
     try:
         trusted = {0, os.geteuid(), os.stat("/").st_uid, *_overflow_ids("uid")}
-        for place, status in _steps(path):
+        for step, status in _steps(path):
             if status.st_uid not in trusted or (
-                not stat.S_ISLNK(status.st_mode) and _lets_others_in(place, status)
+                not stat.S_ISLNK(status.st_mode) and _lets_others_in(step, status)
             ):
-                return place
+                return step
     except OSError:
         return path
     return None
@@ -188,13 +188,13 @@ def foreign_link(path: str) -> str | None:
     as trusted, as they do there.
     """
     try:
-        for place, status in _steps(path):
+        for step, status in _steps(path):
             if not stat.S_ISLNK(status.st_mode):
                 continue
-            above = os.stat(os.path.dirname(place))
+            above = os.stat(os.path.dirname(step))
             sticky = above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH
             if sticky and status.st_uid not in (os.geteuid(), above.st_uid):
-                return place
+                return step
     except OSError:
         return None
     return None
@@ -209,35 +209,35 @@ def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
     reached, links = "", 0
     yield "/", os.lstat("/")
     while pending:
-        place = f"{reached}/{pending.pop(0)}"
-        status = os.lstat(place)
-        yield place, status
+        step = f"{reached}/{pending.pop(0)}"
+        status = os.lstat(step)
+        yield step, status
         if not stat.S_ISLNK(status.st_mode):
-            reached = place
+            reached = step
             continue
         links += 1
         if links > _LINKS_LIMIT:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        target = os.readlink(place)
+        target = os.readlink(step)
         pending = [part for part in target.split("/") if part not in ("", ".")] + pending
         if target.startswith("/"):
             reached = ""
 
 
-def _lets_others_in(place: str, status: os.stat_result) -> bool:
+def _lets_others_in(step: str, status: os.stat_result) -> bool:
     """Whether others may put something into a directory in the place of what is there."""
     writable = status.st_mode & _OTHERS_WRITE
     if status.st_mode & stat.S_ISVTX or not writable:
         return False
-    if status.st_gid in (0, os.geteuid()) and not _has_access_list(place):
+    if status.st_gid in (0, os.geteuid()) and not _has_access_list(step):
         writable &= ~stat.S_IWGRP
     return bool(writable)
 
 
-def _has_access_list(place: str) -> bool:
+def _has_access_list(step: str) -> bool:
     """Whether the group's bits are the mask of a list of users and groups: acl(5)."""
     try:
-        return bool(os.getxattr(place, "system.posix_acl_access"))
+        return bool(os.getxattr(step, "system.posix_acl_access"))
     except OSError:
         return False
 

@@ -31,14 +31,14 @@ _PATHS = (
 def main() -> int:
     """Run the program to its end or to the caller's, whichever comes first; its exit code."""
     program, *arguments = sys.argv[1:]
-    place, forgotten = (os.environ.pop(name, None) for name in (WORKS_IN, FORGETS))
-    if place is not None:
+    directory, forgotten = (os.environ.pop(name, None) for name in (WORKS_IN, FORGETS))
+    if directory is not None:
         for name in _PATHS:
             # Several directories are divided by colons; an empty value stays one.
             parts = os.environ.get(name, "").split(":")
             if any(parts):
                 os.environ[name] = ":".join(os.path.abspath(part) if part else "" for part in parts)
-        os.chdir(place)
+        os.chdir(directory)
     woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)

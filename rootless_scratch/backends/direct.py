@@ -68,10 +68,10 @@ def build_images(
     _spare_sources([each.plan for each in plans], outputs)
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
-    with _writing(outputs) as (stack, place):
+    with _writing(outputs) as (stack, directory):
         for each in plans:
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
-            written.append(_write(each.plan, files, stack, place, compression=compression, progress=rest))
+            written.append(_write(each.plan, files, stack, directory, compression=compression, progress=rest))
             done += each.plan.rootfs.size
         images = tuple(image for image, _ in written)
         made = _index(plans, platforms, images) if several else images[0]
@@ -144,12 +144,12 @@ def require_single(image: WrittenImage | WrittenIndex | None, outputs: Sequence[
 
 @contextmanager
 def _writing(outputs: Sequence[Reference]) -> Iterator[tuple[ExitStack, str]]:
-    """While it lasts the places of all outputs are there; layers are written beside the first."""
+    """While it lasts the directories of all outputs are there; layers are written beside the first."""
     private.sweep(temporary_directory(os.environ))
     try:
         with ExitStack() as stack:
-            places = [stack.enter_context(place_of(output)) for output in outputs]
-            yield stack, places[0]
+            directories = [stack.enter_context(directory_of(output)) for output in outputs]
+            yield stack, directories[0]
     except OSError as error:
         raise unwritable(error, outputs) from error
 
@@ -158,7 +158,7 @@ def _write(
     plan: Plan,
     files: HostFiles,
     stack: ExitStack,
-    place: str,
+    directory: str,
     *,
     compression: Compression,
     progress: Progress,
@@ -169,7 +169,7 @@ def _write(
             "The image has no architecture: it starts no ELF program.",
             fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
         )
-    layer_file = stack.enter_context(Temporary(place))
+    layer_file = stack.enter_context(Temporary(directory))
     layer = write_layer(
         plan.rootfs,
         layer_file.descriptor,
@@ -250,7 +250,7 @@ class _Beside:
         """Nothing was made."""
 
 
-def place_of(output: Reference) -> _Beside | _GeneratorContextManager[str]:
+def directory_of(output: Reference) -> _Beside | _GeneratorContextManager[str]:
     """The directory that an output is written in, for the time that it is; raises BuildError."""
     return layout_directory(output.path) if output.transport == "oci" else _Beside(_archive(output))
 

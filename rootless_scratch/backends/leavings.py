@@ -36,20 +36,20 @@ _GIVE_UP = 6.0
 """Seconds after which SIGTERM becomes SIGKILL, and after which others are left to themselves."""
 
 
-def remove_container(places: WorkerPaths, name: str) -> bool:
+def remove_container(paths: WorkerPaths, name: str) -> bool:
     """Remove a working container; False where storage still has it.
 
     One whose maker was killed before it wrote its own notes is known to storage alone: buildah does not remove
     it, podman does (buildah 1.28, podman 4.3).
     """
-    if _succeeds(Tool(places, ("rm", name))) or not _is_stored(places, name):
+    if _succeeds(Tool(paths, ("rm", name))) or not _is_stored(paths, name):
         return True
     from rootless_scratch.spawn import find
 
     podman = find("podman")
     if podman is not None:
-        _succeeds(Tool(places, ("rm", "--force", name), program=podman))
-    return not _is_stored(places, name)
+        _succeeds(Tool(paths, ("rm", "--force", name), program=podman))
+    return not _is_stored(paths, name)
 
 
 def _succeeds(tool: Tool) -> bool:
@@ -57,20 +57,20 @@ def _succeeds(tool: Tool) -> bool:
     return tool.exit_code == 0
 
 
-def _is_stored(places: WorkerPaths, name: str) -> bool:
+def _is_stored(paths: WorkerPaths, name: str) -> bool:
     """Whether storage itself has a container of this name, whoever else knows it."""
     import json
 
-    info = Tool(places, ("info",)).finish(check=False, cancel=False)
+    info = Tool(paths, ("info",)).finish(check=False, cancel=False)
     try:
         store = json.loads(info)["store"]
-        place = os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-containers")
+        directory = os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-containers")
     except (ValueError, KeyError, TypeError):
         # A storage that does not answer now may have it: the next sweep asks again.
         return True
     for each in _LISTS:
         try:
-            with open(os.path.join(place, each), "rb") as file:
+            with open(os.path.join(directory, each), "rb") as file:
                 containers = json.load(file)
         except (OSError, ValueError):
             continue
@@ -79,30 +79,30 @@ def _is_stored(places: WorkerPaths, name: str) -> bool:
     return False
 
 
-def remove_unnamed(places: WorkerPaths, added: Iterable[str], expected: dict[str, object]) -> None:
+def remove_unnamed(paths: WorkerPaths, added: Iterable[str], expected: dict[str, object]) -> None:
     """Remove those of the images `added` since a commit began that have no name and the config it meant."""
     for image_id in added:
-        found = _describe(places, image_id)
+        found = _describe(paths, image_id)
         if found is None:
             continue
         config, names = found
         ours = all(config.get(key) == value for key, value in expected.items() if value is not None)
         if not names and (ours or not config):
-            Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
+            Tool(paths, ("rmi", image_id)).finish(check=False, cancel=False)
 
 
-def remove_list(places: WorkerPaths, name: str, loaded: Iterable[str]) -> None:
+def remove_list(paths: WorkerPaths, name: str, loaded: Iterable[str]) -> None:
     """Remove a manifest list of ours by its name, and its images unless the list has got a user's name by then."""
-    lines = _listed(places)
+    lines = _listed(paths)
     own = {number for number, each in lines if each == name}
     is_used = any(number in own and each != name for number, each in lines)
-    Tool(places, ("manifest", "rm", name)).finish(check=False, cancel=False)
+    Tool(paths, ("manifest", "rm", name)).finish(check=False, cancel=False)
     for image_id in () if is_used else loaded:
-        if _names(places, image_id) == []:
-            Tool(places, ("rmi", image_id)).finish(check=False, cancel=False)
+        if _names(paths, image_id) == []:
+            Tool(paths, ("rmi", image_id)).finish(check=False, cancel=False)
 
 
-def _describe(places: WorkerPaths, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
+def _describe(paths: WorkerPaths, image_id: str) -> tuple[dict[str, Any], list[str]] | None:
     """The config of an image ({} where its writer was killed before it had one) and its names; None if gone.
 
     An image without config may also be one that another process is writing at this moment: that is waited for.
@@ -111,10 +111,10 @@ def _describe(places: WorkerPaths, image_id: str) -> tuple[dict[str, Any], list[
 
     deadline = time.monotonic() + _WRITING_PATIENCE
     while True:
-        names = _names(places, image_id)
+        names = _names(paths, image_id)
         if names is None:
             return None
-        described = Tool(places, ("inspect", "--type", "image", image_id)).finish(check=False, cancel=False)
+        described = Tool(paths, ("inspect", "--type", "image", image_id)).finish(check=False, cancel=False)
         try:
             return json.loads(json.loads(described)["Config"]), names
         except (ValueError, KeyError, TypeError):
@@ -123,18 +123,18 @@ def _describe(places: WorkerPaths, image_id: str) -> tuple[dict[str, Any], list[
         time.sleep(0.1)
 
 
-def _names(places: WorkerPaths, image_id: str) -> list[str] | None:
+def _names(paths: WorkerPaths, image_id: str) -> list[str] | None:
     """The names of an image, or None where there is no such image any more."""
     found = None
-    for number, name in _listed(places):
+    for number, name in _listed(paths):
         if number == image_id:
             found = (found or []) + ([] if "<none>" in name else [name])
     return found
 
 
-def _listed(places: WorkerPaths) -> list[tuple[str, str]]:
+def _listed(paths: WorkerPaths) -> list[tuple[str, str]]:
     """ID and name of every image; one with several names comes several times."""
-    listed = Tool(places, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
+    listed = Tool(paths, ("images", "--all", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"))
     lines = (line.partition(" ") for line in listed.finish(check=False, cancel=False).splitlines())
     return [(number.removeprefix("sha256:"), name) for number, _, name in lines]
 

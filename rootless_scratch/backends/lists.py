@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch import command
 from rootless_scratch.backends.caller import WorkerPaths
 from rootless_scratch.backends.record import Record, sweep
-from rootless_scratch.backends.session import ask_storage, places_of
+from rootless_scratch.backends.session import ask_storage, worker_directories
 from rootless_scratch.errors import BuildError
 from rootless_scratch.host.environment import no_temporary
 from rootless_scratch.image.write.layout import name_manifest
@@ -48,7 +48,9 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
             # By a name of its own: what skopeo would choose by a platform goes to any ID that is asked for.
             name_manifest(layout, each.digest, each.image_id)
             where = (f"oci:{os.path.basename(layout)}:{each.image_id}", f"containers-storage:@{each.image_id}")
-            ask_storage([*command.SKOPEO, "copy", "--quiet", *where], environment, place=os.path.dirname(layout))
+            ask_storage(
+                [*command.SKOPEO, "copy", "--quiet", *where], environment, directory=os.path.dirname(layout)
+            )
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
         for tag in image.names:
             ask_storage(["buildah", "tag", name, tag], environment)
@@ -69,11 +71,11 @@ def staging(environment: Mapping[str, str]) -> Iterator[Record]:
 
     What killed ones have left is removed before. Raises ToolMissingError, HostError.
     """
-    records, base = places_of(environment)
-    places = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
-    sweep(places)
+    records, base = worker_directories(environment)
+    paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
+    sweep(paths)
     try:
-        record = Record.create(places, inherited=False)
+        record = Record.create(paths, inherited=False)
     except OSError as error:
         raise no_temporary(base, error) from error
     try:

@@ -49,18 +49,18 @@ class Record:
         self._held = held
 
     @classmethod
-    def create(cls, places: WorkerPaths, *, inherited: bool) -> Record:
+    def create(cls, paths: WorkerPaths, *, inherited: bool) -> Record:
         """Write the record, locked before it has its name, so that no other worker can take it for a dead one.
 
         With `inherited` every program that this process starts keeps the lock of the directory for as long as
         it lives, also where this process is killed. Raises OSError.
         """
         name = _PREFIX + os.urandom(8).hex()
-        path = os.path.join(places.records, name)
+        path = os.path.join(paths.records, name)
         descriptor = _create_locked(path + _NEW)
         try:
             while True:
-                scratch = private.fresh_path(places.base)
+                scratch = private.fresh_path(paths.base)
                 content = {"name": name, "scratch": scratch, "since": time.time(), **_host()}
                 record = cls(path, descriptor, content, None)
                 record.write()
@@ -112,7 +112,7 @@ class Record:
         finally:
             os.close(self.descriptor)
 
-    def take_back(self, places: WorkerPaths) -> None:
+    def take_back(self, paths: WorkerPaths) -> None:
         """Remove what this may have left: container, unnamed image, temporary files, record.
 
         Where storage keeps the container, the record stays for the next sweep.
@@ -128,13 +128,13 @@ class Record:
         # What lies there may be what fills the disk, and on a full one storage removes nothing.
         with contextlib.suppress(OSError):
             self._empty()
-        gone = remove_container(places, self.name)
+        gone = remove_container(paths, self.name)
         images = self.content.get("images")
         if images is not None and os.path.isdir(images):
             added = set(os.listdir(images)) - set(self.content["before"])
-            remove_unnamed(places, added, self.content["expected"])
+            remove_unnamed(paths, added, self.content["expected"])
         if "list" in self.content:
-            remove_list(places, self.content["list"], self.content["loaded"])
+            remove_list(paths, self.content["list"], self.content["loaded"])
         if gone or time.time() - float(self.content.get("since", 0)) > _FORGET_AFTER:
             self.remove()
         else:
@@ -163,7 +163,7 @@ class Lock:
         os.close(self._descriptor)
 
 
-def sweep(places: WorkerPaths) -> None:
+def sweep(paths: WorkerPaths) -> None:
     """Take back what was left by workers that were killed; a live one holds its record's lock and is let be.
 
     One that is just taking back its own is waited for, so that nothing of a cancelled build is there afterwards.
@@ -175,15 +175,15 @@ def sweep(places: WorkerPaths) -> None:
         since = began.setdefault(os.fstat(held).st_ino, time.monotonic())
         return _is_ending(held, since + _ENDING_PATIENCE)
 
-    for path, descriptor in locks.left_over(places.records, lambda name: name.startswith(_OURS), again=again):
+    for path, descriptor in locks.left_over(paths.records, lambda name: name.startswith(_OURS), again=again):
         try:
-            _sweep_one(places, path, descriptor)
+            _sweep_one(paths, path, descriptor)
         except OSError:
             continue
-    private.sweep(places.base)
+    private.sweep(paths.base)
 
 
-def _sweep_one(places: WorkerPaths, path: str, descriptor: int) -> None:
+def _sweep_one(paths: WorkerPaths, path: str, descriptor: int) -> None:
     name = os.path.basename(path).removesuffix(_NEW)
     if name.startswith(_LOCK):
         os.unlink(path)
@@ -199,7 +199,7 @@ def _sweep_one(places: WorkerPaths, path: str, descriptor: int) -> None:
     held = take_over(scratch, name, is_seen=is_seen) if isinstance(scratch, str) else None
     content = {"expected": {}, "before": [], **content, "name": name}
     # It closes its own, as it does when its worker lives.
-    Record(path, os.dup(descriptor), content, held).take_back(places)
+    Record(path, os.dup(descriptor), content, held).take_back(paths)
 
 
 def _host() -> dict[str, str]:

@@ -62,7 +62,7 @@ class Session:
         environment = tool_environment()
         self.notes = environment.notes
         buildah = command.require("buildah")
-        records, base = places_of(environment.variables)
+        records, base = worker_directories(environment.variables)
         worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "main.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
         isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
@@ -151,13 +151,13 @@ class Session:
 
 
 def ask_storage(
-    argv: Sequence[str], environment: Mapping[str, str], *, place: str | None = None
+    argv: Sequence[str], environment: Mapping[str, str], *, directory: str | None = None
 ) -> command.Output:
     """`command.follow` for a tool that enters a user namespace by itself; raises HostError where there is none.
 
     Raises CommandError too, where it fails.
     """
-    done = command.follow(argv, environment=environment, idle=_STORAGE_PATIENCE, place=place)
+    done = command.follow(argv, environment=environment, idle=_STORAGE_PATIENCE, directory=directory)
     if done.exit_code != 0:
         raise about_namespaces(command.failed(argv, exit_code=done.exit_code, stderr=done.stderr))
     return done
@@ -168,7 +168,7 @@ def about_namespaces(error: CommandError) -> CommandError | HostError:
     return _no_namespace(error.stderr) or error
 
 
-def places_of(variables: Mapping[str, str]) -> tuple[str, str]:
+def worker_directories(variables: Mapping[str, str]) -> tuple[str, str]:
     """Where workers of this store note what they have begun, and where their temporary files lie."""
     key = _store_key(variables)
     try:

@@ -31,7 +31,7 @@ class Tool:
 
     def __init__(
         self,
-        places: WorkerPaths,
+        paths: WorkerPaths,
         arguments: Sequence[str],
         *,
         program: str | None = None,
@@ -39,7 +39,7 @@ class Tool:
     ) -> None:
         self.arguments = arguments
         self.exit_code: int | None = None
-        argv = [program or places.buildah, *arguments]
+        argv = [program or paths.buildah, *arguments]
         self._child = spawn(argv, environment=environment or os.environ, stdin=NULL)
 
     def finish(self, *, check: bool = True, cancel: bool = True) -> str:
@@ -112,6 +112,6 @@ def no_space(when: str, detail: str = "") -> Failed:
     )
 
 
-def call(places: WorkerPaths, *arguments: str) -> str:
+def call(paths: WorkerPaths, *arguments: str) -> str:
     """Run one buildah command to its end and return its stdout."""
-    return Tool(places, arguments).finish()
+    return Tool(paths, arguments).finish()

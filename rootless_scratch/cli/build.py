@@ -89,10 +89,10 @@ def _build_of(
 
     session = click.get_current_context().find_root().obj
     with (
-        to_stdout(output, as_json=show.as_json) as places,
+        to_stdout(output, as_json=show.as_json) as outputs,
         Bar(quiet=show.quiet or show.as_json) as progress,
     ):
-        image = build_spec(spec, session=session, access=access, progress=progress, **{**how, "output": places})
+        image = build_spec(spec, session=session, access=access, progress=progress, **{**how, "output": outputs})
     written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
     image = replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
     if show.as_json:

@@ -50,8 +50,8 @@ def to_stdout(outputs: Sequence[str], *, as_json: bool) -> Iterator[tuple[str, .
             "Stdout is a terminal, which cannot show an archive.",
             fix="Send it on (`| podman load`), to a file (`> FILE`), or name the file in place of `-`.",
         )
-    with _private() as place:
-        path = os.path.join(place, "archive")
+    with _private() as directory:
+        path = os.path.join(directory, "archive")
         yield tuple(_at(output, path) if goes_to_stdout(output) else output for output in outputs)
         sys.stdout.flush()
         with open(path, "rb") as file:
@@ -93,8 +93,8 @@ def from_stdin(programs: Sequence[str], names: Sequence[str]) -> Iterator[Progra
         raise UsageError(
             "Stdin is a terminal, and no program.", fix="Send the program: `build - -t NAME < PROGRAM`."
         )
-    with _private() as place:
-        path = os.path.join(place, _name(piped[0], names))
+    with _private() as directory:
+        path = os.path.join(directory, _name(piped[0], names))
         _receive(path)
         found = Programs(tuple(_STDIN.sub(lambda _: path, program) for program in programs), path)
         try:

@@ -38,10 +38,13 @@ def ship(
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.ship import ship_image
 
-    with to_stdout(outputs, as_json=show.as_json) as places, Bar(quiet=show.quiet or show.as_json) as progress:
+    with (
+        to_stdout(outputs, as_json=show.as_json) as destinations,
+        Bar(quiet=show.quiet or show.as_json) as progress,
+    ):
         shipped = ship_image(
             image,
-            places,
+            destinations,
             compress=compress,
             access=access,
             limits=limits,

@@ -279,9 +279,9 @@ class _Loading:
             facts = None if self._interpreter is None else self._interpreter.elf
             self._best = Search(self._root, self._elf, facts, start=self._start, isa_level=BEST_LEVEL)
         every = self._best.candidates(name, wanted_by)
-        places = {each.path for each in every if "/glibc-hwcaps/x86-64-v" in each.path}
-        self._lookups += len(places)
-        found = [path for path in places if self._root.locate(path)]
+        paths = {each.path for each in every if "/glibc-hwcaps/x86-64-v" in each.path}
+        self._lookups += len(paths)
+        found = [path for path in paths if self._root.locate(path)]
         return min(found, key=lambda path: path.split("/")[-2:], default=None)
 
     def _take(self, wanted: _Wanted, candidate: SearchPath, located: Located, elf: ElfFacts | None) -> None:

@@ -139,7 +139,7 @@ class Search:
             if path is not None:
                 yield SearchPath(path=path, how="path", item=name, owner=wanted_by.path)
             return
-        yield from self._musl_places(name, wanted_by) if self.musl else self._glibc_places(name, wanted_by)
+        yield from self._musl_paths(name, wanted_by) if self.musl else self._glibc_paths(name, wanted_by)
 
     def expanded(self, text: str, origin: str) -> str | None:
         """Replace `$ORIGIN`, `$LIB` and `$PLATFORM`; None where a value is not known."""
@@ -154,10 +154,10 @@ class Search:
         done = _TOKEN.sub(lambda match: known[match[1] or match[2]] or "", text)
         return None if self.musl and "$" in done else done
 
-    def _glibc_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
+    def _glibc_paths(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         elf = wanted_by.elf
         if elf is None or elf.runpath is None:
-            yield from self._rpath_places(name, wanted_by)
+            yield from self._rpath_paths(name, wanted_by)
         yield from self._listed(name, self._library_path, wanted_by, "library-path")
         if elf is not None and elf.runpath:
             yield from self._listed(name, elf.runpath.split(":"), wanted_by, "runpath")
@@ -170,7 +170,7 @@ class Search:
             yield from self._in(self._conf, name, "conf")
             yield from self._in(self.defaults, name, "default")
 
-    def _rpath_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
+    def _rpath_paths(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """DT_RPATH of the one that asks, of the one that asked for it, and so on; RUNPATH turns an own one off."""
         each: Object | None = wanted_by
         while each is not None:
@@ -178,7 +178,7 @@ class Search:
                 yield from self._listed(name, each.elf.rpath.split(":"), each, "rpath")
             each = each.loader
 
-    def _musl_places(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
+    def _musl_paths(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         yield from self._listed(name, self._library_path, wanted_by, "library-path")
         each: Object | None = wanted_by
         while each is not None:

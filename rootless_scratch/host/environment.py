@@ -121,9 +121,9 @@ def no_temporary(base: str, error: OSError) -> HostError:
 
 def _instead_of_usual(variables: Mapping[str, str]) -> str | None:
     """A directory for temporary files where the usual one is of no use; None where it is."""
-    for place in (_USUAL, "/tmp"):  # noqa: S108 - private directories in it
-        if _temporary_problem(place) is None:
-            return None if place == _USUAL else place
+    for directory in (_USUAL, "/tmp"):  # noqa: S108 - private directories in it
+        if _temporary_problem(directory) is None:
+            return None if directory == _USUAL else directory
     try:
         return own_state(variables, "tmp")
     except OSError:
@@ -161,8 +161,8 @@ def own_state(variables: Mapping[str, str], *names: str) -> str:
 
 def resolved_state(variables: Mapping[str, str]) -> str:
     """The state directory through links of one's own; another user's, in a sticky directory, leads nowhere."""
-    place = state_directory(variables)
-    return place if private.foreign_link(place) else os.path.realpath(place)
+    directory = state_directory(variables)
+    return directory if private.foreign_link(directory) else os.path.realpath(directory)
 
 
 def runtime_dir_problem(path: str | None) -> str | None:

@@ -47,8 +47,8 @@ def databases(root: str = "/") -> tuple[Packages, ...]:
     if any(name.endswith(".list") for name in _listing(f"{base}{_DPKG}/info")):
         found.append(_Dpkg(base))
     found += [_Apk(base + path) for path in _APK if os.path.isfile(base + path)][:1]
-    places = (place for place in _RPM if any(os.path.isfile(f"{base}{place}/{name}") for name in _RPM_FILES))
-    return (*found, *(_Rpm(base, place) for place in places))
+    rpm = (path for path in _RPM if any(os.path.isfile(f"{base}{path}/{name}") for name in _RPM_FILES))
+    return (*found, *(_Rpm(base, path) for path in rpm))
 
 
 def near(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -199,9 +199,9 @@ class _Apk:
 class _Rpm:
     """What rpm(8) answers; its database has no form that others may read."""
 
-    def __init__(self, base: str, place: str) -> None:
+    def __init__(self, base: str, directory: str) -> None:
         # Debian's rpm looks for one in the user's home, unless it is told where.
-        self._root = (*(("--root", base) if base else ()), "--dbpath", place)
+        self._root = (*(("--root", base) if base else ()), "--dbpath", directory)
 
     def files(self, name: str) -> tuple[str, ...] | None:
         """See `Packages`; raises ToolMissingError without rpm."""

@@ -31,22 +31,22 @@ def is_news(note: HostNote, variables: Mapping[str, str]) -> bool:
     try:
         with open(_BOOT, encoding="ascii") as file:
             boot = file.read().strip()
-        place = own_state(variables, _SAID)
+        directory = own_state(variables, _SAID)
         stamp = f"{boot}-{blake2b(note.encode(errors='surrogateescape'), digest_size=8).hexdigest()}"
-        os.close(os.open(f"{place}/{stamp}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(f"{directory}/{stamp}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return False
     except OSError:
         return True
-    _forget_others(place, boot)
+    _forget_others(directory, boot)
     return True
 
 
-def _forget_others(place: str, boot: str) -> None:
+def _forget_others(directory: str, boot: str) -> None:
     """Remove the stamps of other boots; where several hosts share a home, one may say something twice."""
-    for name in os.listdir(place):
+    for name in os.listdir(directory):
         if not name.startswith(boot):
             try:
-                os.unlink(f"{place}/{name}")
+                os.unlink(f"{directory}/{name}")
             except OSError:
                 continue

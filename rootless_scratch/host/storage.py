@@ -59,16 +59,16 @@ def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
             problem = "`buildah info` did not print its JSON"
     policies = (home / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
     return Storage(
-        images=read_place(root),
+        images=read_location(root),
         driver=driver,
-        temporary=read_place(temporary_directory(environment)),
-        state=read_place(state_directory(environment)),
+        temporary=read_location(temporary_directory(environment)),
+        state=read_location(state_directory(environment)),
         policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
         problem=problem,
     )
 
 
-def read_place(path: str) -> Location:
+def read_location(path: str) -> Location:
     """Facts about `path`, or about its nearest parent that exists."""
     existing = Path(path)
     # Not Path.exists: it raises where a parent cannot be searched.

@@ -46,14 +46,14 @@ class CopiedImage(NamedTuple):
 
 def copy_image(
     reader: ImageReader,
-    place: str,
+    directory: str,
     stack: ExitStack,
     *,
     compression: Compression | None,
     repair: bool = False,
     progress: Progress,
 ) -> CopiedImage:
-    """Copy what the reader's reference names, an image or an index, into files in `place`, which `stack` removes.
+    """Copy what the reader's reference names, an image or an index, into files in `directory`, removed by `stack`.
 
     Without a compression layers and manifest stay as they are, byte for byte; with one they are made anew, and the
     image keeps its ID. With `repair` layers that storage refuses are made anew, and the image has another ID,
@@ -69,11 +69,11 @@ def copy_image(
         needed = any(each.is_needed for layers in repairs for each in layers)
         progress.begin(sum(_size(reader, layer) for _, image in found for layer in image.layers))
         if stored is not None and compression is None and not needed:
-            return _whole_index(reader, stored, found, stack, place=place, count=count)
+            return _whole_index(reader, stored, found, stack, directory=directory, count=count)
     except (Fault, TarFault, EOFError) as fault:
         raise broken(reader.subject, str(fault)) from fault
     copied = [
-        _copy_one(reader, image, place, stack, compression=compression, repairs=layers, count=count)
+        _copy_one(reader, image, directory, stack, compression=compression, repairs=layers, count=count)
         for (_, image), layers in zip(found, repairs, strict=True)
     ]
     return copied[0] if stored is None else _index([platform for platform, _ in found], copied, stored)
@@ -111,7 +111,7 @@ def _whole_index(
     found: Sequence[tuple[Platform, FoundImage]],
     stack: ExitStack,
     *,
-    place: str,
+    directory: str,
     count: _Count,
 ) -> CopiedImage:
     """The very index, with all that it leads to, whatever it is: artifacts, indexes, formats of docker."""
@@ -131,7 +131,7 @@ def _whole_index(
                 nested.append(blob)
                 pending.append(blob.content)
             else:
-                images.append(_whole_image(reader, blob, place, stack, count))
+                images.append(_whole_image(reader, blob, directory, stack, count))
     platforms = [platform for platform, _ in found]
     here = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     return CopiedImage(
@@ -142,12 +142,14 @@ def _whole_index(
     )
 
 
-def _whole_image(reader: ImageReader, manifest: Blob, place: str, stack: ExitStack, count: _Count) -> WrittenImage:
+def _whole_image(
+    reader: ImageReader, manifest: Blob, directory: str, stack: ExitStack, count: _Count
+) -> WrittenImage:
     held = as_dict(parsed(manifest.content, manifest.name), manifest.name)
     config = _document(reader, as_dict(held.get("config"), manifest.name))
     layers = []
     for entry in _entries(manifest.content, "layers", manifest.name):
-        file = stack.enter_context(Temporary(place))
+        file = stack.enter_context(Temporary(directory))
         layer = _copy(reader, FoundLayer(blob_name(entry), "", entry), file, count)
         layers.append(Blob(layer.digest, layer.size, source=file))
     return WrittenImage(manifest, config, tuple(layers))
@@ -185,7 +187,7 @@ def _described(layer: FoundLayer) -> Layer:
 def _copy_one(
     reader: ImageReader,
     found: FoundImage,
-    place: str,
+    directory: str,
     stack: ExitStack,
     *,
     compression: Compression | None,
@@ -199,7 +201,7 @@ def _copy_one(
     if repaired and compression is None:
         compression = _compression_of(found)
     try:
-        files = [stack.enter_context(Temporary(place)) for _ in found.layers]
+        files = [stack.enter_context(Temporary(directory)) for _ in found.layers]
         copied = [
             _copy(reader, layer, file, count)
             if kept

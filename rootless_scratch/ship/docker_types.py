@@ -44,18 +44,20 @@ def in_docker_types(layout: str, digest: str) -> InDockerTypes:
 
     Raises RegistryError for what these cannot say, OSError.
     """
-    place = f"{layout}-docker"
-    os.makedirs(place, exist_ok=True)
-    changed = _Changed(layout, place)
+    directory = f"{layout}-docker"
+    os.makedirs(directory, exist_ok=True)
+    changed = _Changed(layout, directory)
     content = changed.document(digest)
     changed.write("manifest.json", content)
     changed.write("version", _VERSION)
-    return InDockerTypes(f"dir:{os.path.basename(place)}", digest_of(content), tuple(dict.fromkeys(changed.notes)))
+    return InDockerTypes(
+        f"dir:{os.path.basename(directory)}", digest_of(content), tuple(dict.fromkeys(changed.notes))
+    )
 
 
 class _Changed:
-    def __init__(self, layout: str, place: str) -> None:
-        self._layout, self._place = layout, place
+    def __init__(self, layout: str, directory: str) -> None:
+        self._layout, self._directory = layout, directory
         self.notes: list[str] = []
 
     def document(self, digest: str) -> bytes:
@@ -75,7 +77,7 @@ class _Changed:
         return encode({"schemaVersion": 2, "mediaType": MANIFEST_V2, "config": config, "layers": layers})
 
     def write(self, name: str, content: bytes) -> None:
-        with open(os.path.join(self._place, name), "wb") as file:
+        with open(os.path.join(self._directory, name), "wb") as file:
             file.write(content)
 
     def _list(self, index: dict[str, Any]) -> bytes:
@@ -114,8 +116,8 @@ class _Changed:
 
     def _keep(self, digest: str) -> None:
         name = digest.removeprefix("sha256:")
-        if not os.path.exists(os.path.join(self._place, name)):
-            os.link(os.path.join(self._layout, BLOBS, name), os.path.join(self._place, name))
+        if not os.path.exists(os.path.join(self._directory, name)):
+            os.link(os.path.join(self._layout, BLOBS, name), os.path.join(self._directory, name))
 
     def _named(self, held: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What a document of docker's names; the manifests of a list of its stand beside it by themselves."""

@@ -56,10 +56,10 @@ def push_layout(
     a tag never names a part of an image. What the registry then has under that name is asked for, and compared.
     Raises RegistryError, HostError.
     """
-    place, notes, digests = environment["TMPDIR"], list[str](), list[str]()
+    directory, notes, digests = environment["TMPDIR"], list[str](), list[str]()
     for output in outputs:
-        logins = reachable_logins(environment, place)
-        attempts = Attempts(output.path, place, logins, access.retries, progress, notes)
+        logins = reachable_logins(environment, directory)
+        attempts = Attempts(output.path, directory, logins, access.retries, progress, notes)
         push = _Push(output, access, attempts)
         digests.append(push.send(layout, digest))
     return Pushed(tuple(digests), tuple(notes))
@@ -118,7 +118,7 @@ class _Push(NamedTuple):
         attempts.progress.step(f"pushing {output.path}")
         copying = ("copy", "--all", "--preserve-digests", "--digestfile", _DIGEST_FILE)
         attempts.follow(*copying, *access.flags(prefix="dest-"), source, there)
-        with open(os.path.join(attempts.place, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
+        with open(os.path.join(attempts.directory, _DIGEST_FILE), encoding="ascii", errors="replace") as file:
             _compare(file.read().strip(), digest, output)
         attempts.progress.step(f"comparing {output.path}")
         try:
@@ -140,7 +140,7 @@ class Attempts(Data, frozen=False):
     """Calls of skopeo about one name in a registry; what passes is tried again, `retries` times in all."""
 
     name: str
-    place: str
+    directory: str
     environment: Mapping[str, str]
     retries: int
     progress: Progress
@@ -159,7 +159,7 @@ class Attempts(Data, frozen=False):
                 [*command.SKOPEO, "--debug", *arguments],
                 environment=self.environment,
                 idle=_IDLE,
-                place=self.place,
+                directory=self.directory,
                 on_stdout=self._tell if "copy" in arguments else None,
                 on_stderr=self._hear,
             )
@@ -219,7 +219,7 @@ def _seconds(retry_after: str) -> int:
         return 0
 
 
-def reachable_logins(environment: Mapping[str, str], place: str) -> dict[str, str]:
+def reachable_logins(environment: Mapping[str, str], directory: str) -> dict[str, str]:
     """Without a runtime directory skopeo looks below /run/containers, and fails where that is closed to the user.
 
     It then gets an empty one, and goes on to ~/.config/containers and ~/.docker (containers-auth.json(5)).
@@ -229,7 +229,7 @@ def reachable_logins(environment: Mapping[str, str], place: str) -> dict[str, st
         try:
             os.stat(f"/run/containers/{os.getuid()}/auth.json")
         except PermissionError:
-            found["XDG_RUNTIME_DIR"] = place
+            found["XDG_RUNTIME_DIR"] = directory
         except OSError:
             pass
     return found

@@ -37,12 +37,12 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> s
     described = json.loads(inspected.stdout)
     image_id = str(described["FromImageID"])
     full = str(described.get("FromImage") or "")
-    place, written = os.path.split(layout)
+    directory, written = os.path.split(layout)
     argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{written}"]
     by_id = _ID.fullmatch(name) is not None and image_id.startswith(name.removeprefix("sha256:"))
     if not full and not by_id and _is_list(name, environment):
         argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{written}"]
-    done = command.follow(argv, environment=environment, idle=_IDLE, place=place)
+    done = command.follow(argv, environment=environment, idle=_IDLE, directory=directory)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
     return None if by_id else _full_name(name)

@@ -80,30 +80,33 @@ def _of_all(findings: Sequence[tuple[Planned, Sequence[Finding]]]) -> tuple[Find
     """What was found for several platforms, each once; what holds for one alone names its program's file."""
     from collections import Counter
 
-    placed = [_by_place(planned.plan, found) for planned, found in findings]
+    placed = [_by_destination(planned.plan, found) for planned, found in findings]
     times = Counter(each for found in placed for each in set(found))
     return of_platforms(
         [
-            (str(planned.platform), [a if times[b] == 1 else b for a, b in zip(found, by_place, strict=True)])
-            for (planned, found), by_place in zip(findings, placed, strict=True)
+            (
+                str(planned.platform),
+                [a if times[b] == 1 else b for a, b in zip(found, by_destination, strict=True)],
+            )
+            for (planned, found), by_destination in zip(findings, placed, strict=True)
         ]
     )
 
 
-def _by_place(planned: Plan, findings: Sequence[Finding]) -> list[Finding]:
-    """Findings that call programs by their places in the image, which are the same for each platform."""
+def _by_destination(planned: Plan, findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that call programs by their paths in the image, which are the same for each platform."""
     from msgspec.structs import replace
 
     texts = ("subject", "message", "fix")
     for program in planned.programs:
-        source, place = program.facts.path, program.path
+        source, path = program.facts.path, program.path
         findings = [
-            replace(each, **{name: _called(getattr(each, name), source, place) for name in texts})
+            replace(each, **{name: _called(getattr(each, name), source, path) for name in texts})
             for each in findings
         ]
     return list(findings)
 
 
-def _called(text: str, source: str, place: str) -> str:
-    """The text with the whole word `source` as `place`."""
-    return re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", lambda _: place, text)
+def _called(text: str, source: str, path: str) -> str:
+    """The text with the whole word `source` as `path`."""
+    return re.sub(rf"(?<![\w./-]){re.escape(source)}(?![\w/-])", lambda _: path, text)

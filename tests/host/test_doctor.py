@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rootless_scratch.host.facts import probe_namespaces
-from rootless_scratch.host.storage import read_place
+from rootless_scratch.host.storage import read_location
 
 if TYPE_CHECKING:
     from conftest import Home
@@ -158,7 +158,7 @@ def test_without_any_tool_in_path_doctor_still_answers(shared_home: Home) -> Non
 
 
 def test_a_place_that_does_not_exist_yet_is_judged_by_its_nearest_parent(tmp_path: Path) -> None:
-    found = read_place(str(tmp_path / "not" / "yet"))
+    found = read_location(str(tmp_path / "not" / "yet"))
     assert found.path == str(tmp_path / "not" / "yet")
     assert found.writable
     assert found.free > 0

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def build(places: WorkerPaths) -> Done:
+def build(paths: WorkerPaths) -> Done:
     """All steps of one build; whatever happens, the working container goes and so does the record."""
-    record = Record.create(places, inherited=True)
+    record = Record.create(paths, inherited=True)
     mountpoint = None
     try:
         # buildah spools the layer below TMPDIR; what it leaves there when it is killed goes with the record.
         os.environ["TMPDIR"] = record.scratch
         container = record.name
-        call(places, "from", "--name", container, "--pull-never", "scratch")
-        mountpoint = call(places, "mount", container).rstrip("\n")
+        call(paths, "from", "--name", container, "--pull-never", "scratch")
+        mountpoint = call(paths, "mount", container).rstrip("\n")
         images = images_directory(mountpoint)
         job = read_job(BuildJob)
         check_ids(job.entries)
         environment = {**os.environ, **job.config_environment}
-        config = Tool(places, ("config", *job.config, container), environment=environment)
+        config = Tool(paths, ("config", *job.config, container), environment=environment)
         try:
             writer = Writer(mountpoint, job.mtime, job.opened)
             writer.write(job.entries)
@@ -40,11 +40,11 @@ def build(places: WorkerPaths) -> Done:
             config.finish(check=sys.exc_info()[0] is None, cancel=False)
         record.commits(images, job.expected)
         with explaining_full_disk(mountpoint, writer.written):
-            image_id, config_text, manifest_text = commit(places, job, record, images)
+            image_id, config_text, manifest_text = commit(paths, job, record, images)
     except BaseException:
         # On a full disk nothing can be removed from storage before there is room again.
         make_room(mountpoint)
-        record.take_back(places)
+        record.take_back(paths)
         raise
     record.remove()
     return Done(image_id, config_text, manifest_text)
@@ -69,7 +69,7 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
     """buildah often names only the pipe that broke when a disk was full: the room that is left tells the rest."""
 
     def __init__(self, mountpoint: str, size: int) -> None:
-        self._places = (mountpoint, os.environ["TMPDIR"])
+        self._directories = (mountpoint, os.environ["TMPDIR"])
         self._size = size
 
     def __enter__(self) -> None:
@@ -77,13 +77,13 @@ class explaining_full_disk:  # noqa: N801 - a context manager; contextlib costs 
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Failed) and "closed pipe" in error.answer.detail:
-            for place in self._places:
-                room = os.statvfs(place)
+            for directory in self._directories:
+                room = os.statvfs(directory)
                 if room.f_bavail * room.f_frsize < self._size:
                     raise no_space("buildah wrote the image", error.answer.detail) from error
 
 
-def commit(places: WorkerPaths, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
+def commit(paths: WorkerPaths, job: BuildJob, record: Record, images: str | None) -> tuple[str, str, str]:
     """Make the image under its first name, prove it, and give it the others.
 
     It is never long without a name: whoever takes back a build removes images that have none. Where it is not
@@ -94,20 +94,20 @@ def commit(places: WorkerPaths, job: BuildJob, record: Record, images: str | Non
         flags += ["--timestamp", str(job.timestamp)]
     first, *others = job.names
     # buildah looks its own image up by the name that it gave, and would find that of another build (1.28).
-    with Lock(places.records, first):
+    with Lock(paths.records, first):
         before = stored_names(images)
-        committing = Tool(places, ("commit", *flags, record.name, first))
+        committing = Tool(paths, ("commit", *flags, record.name, first))
         warm_up()
         # The last line of its output is the image's ID: a file for that would be one more place.
         image_id = (committing.finish().split() or [""])[-1].removeprefix("sha256:")
         try:
-            config_text, manifest_text = image_texts(places, images, image_id)
+            config_text, manifest_text = image_texts(paths, images, image_id)
             verify(job, config_text)
             if others:
-                call(places, "tag", image_id, *others)
+                call(paths, "tag", image_id, *others)
             check_caller()
         except (Failed, Cancelled):
-            give_back(places, job.names, before)
+            give_back(paths, job.names, before)
             raise
     return image_id, config_text, manifest_text
 
@@ -121,15 +121,15 @@ def stored_names(images: str | None) -> bytes:
         return b"[]"
 
 
-def give_back(places: WorkerPaths, names: Sequence[str], before: bytes) -> None:
+def give_back(paths: WorkerPaths, names: Sequence[str], before: bytes) -> None:
     """Take `names` from the new image, and give them to the images that had them."""
     import json
 
     for name in names:
-        Tool(places, ("rmi", name)).finish(check=False, cancel=False)
+        Tool(paths, ("rmi", name)).finish(check=False, cancel=False)
         for image in json.loads(before):
             if name in (image.get("names") or ()):
-                Tool(places, ("tag", image["id"], name)).finish(check=False, cancel=False)
+                Tool(paths, ("tag", image["id"], name)).finish(check=False, cancel=False)
 
 
 def warm_up() -> None:
@@ -150,7 +150,7 @@ def images_directory(mountpoint: str) -> str | None:
     return None
 
 
-def image_texts(places: WorkerPaths, images: str | None, image_id: str) -> tuple[str, str]:
+def image_texts(paths: WorkerPaths, images: str | None, image_id: str) -> tuple[str, str]:
     """The image's config and manifest as stored; from the store's files if these prove to be right."""
     import hashlib
     import json
@@ -168,7 +168,7 @@ def image_texts(places: WorkerPaths, images: str | None, image_id: str) -> tuple
             config = manifest = b""
         if hashlib.sha256(config).hexdigest() == image_id:
             return config.decode(), manifest.decode()
-    described = json.loads(call(places, "inspect", "--type", "image", image_id))
+    described = json.loads(call(paths, "inspect", "--type", "image", image_id))
     return described["Config"], described["Manifest"]
 
 

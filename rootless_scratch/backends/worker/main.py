@@ -22,20 +22,20 @@ from rootless_scratch.backends.worker.entries import refusal
 
 
 def main() -> int:
-    """Do the job of stdin; the arguments name its purpose and its places."""
+    """Do the job of stdin; the arguments name its purpose and its paths."""
     os.umask(0o022)
     purpose, records, base, buildah = sys.argv[1:]
-    places = WorkerPaths(records=records, base=base, buildah=buildah)
+    paths = WorkerPaths(records=records, base=base, buildah=buildah)
     try:
-        sweep(places)
+        sweep(paths)
         if purpose == "build":
             from rootless_scratch.backends.worker.building import build
 
-            done = build(places)
+            done = build(paths)
         else:
             from rootless_scratch.backends.worker.reading import read
 
-            done = read(places, programs=purpose == "read-programs")
+            done = read(paths, programs=purpose == "read-programs")
         tell(done)
     except Cancelled:
         return 1

@@ -33,17 +33,17 @@ _TYPES = {
 }
 
 
-def read(places: WorkerPaths, *, programs: bool) -> Done:
+def read(paths: WorkerPaths, *, programs: bool) -> Done:
     """Tell one line per file, then return config and manifest; a working container is made and removed."""
     job = read_job(ReadJob)
-    described = describe(places, job.image)
+    described = describe(paths, job.image)
     budget = Budget(job.image, job.limits)
-    record = Record.create(places, inherited=True)
+    record = Record.create(paths, inherited=True)
     try:
         os.environ["TMPDIR"] = record.scratch
         image_id = described["FromImageID"]
-        call(places, "from", "--name", record.name, "--pull-never", image_id)
-        mountpoint = call(places, "mount", record.name).rstrip("\n")
+        call(paths, "from", "--name", record.name, "--pull-never", image_id)
+        mountpoint = call(paths, "mount", record.name).rstrip("\n")
         for file in walk(mountpoint, budget):
             if programs and file.type == "file" and may_start(file, mountpoint):
                 add_facts(file, mountpoint)
@@ -53,13 +53,13 @@ def read(places: WorkerPaths, *, programs: bool) -> Done:
     except LimitError as error:
         raise Failed(error.kind, error.message, error.fix) from error
     finally:
-        record.take_back(places)
+        record.take_back(paths)
     return Done(image_id, described["Config"], described["Manifest"])
 
 
-def describe(places: WorkerPaths, image: str) -> dict[str, str]:
+def describe(paths: WorkerPaths, image: str) -> dict[str, str]:
     """What storage says of the image; raises Failed where it knows none of that name."""
-    tool = Tool(places, ("inspect", "--type", "image", "--", image))
+    tool = Tool(paths, ("inspect", "--type", "image", "--", image))
     try:
         described: dict[str, str] = json.loads(tool.finish())
     except Failed as failure:
@@ -67,7 +67,7 @@ def describe(places: WorkerPaths, image: str) -> dict[str, str]:
 
         if not is_unknown(str(failure)):
             raise
-        listed = Tool(places, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
+        listed = Tool(paths, ("images", "--format", "{{.Name}}:{{.Tag}}")).finish(check=False, cancel=False)
         otherwise = "build it with `rootless-scratch build`, or pull it: `podman pull`."
         raise Failed("image-not-found", *unknown_image(image, listed, otherwise=otherwise)) from failure
     return described

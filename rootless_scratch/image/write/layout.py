@@ -156,9 +156,9 @@ def add_to_layout(path: str, image: WrittenImage | WrittenIndex, refs: Sequence[
     blobs = os.path.join(path, BLOBS)
     os.makedirs(blobs, exist_ok=True)
     for blob in image.blobs:
-        place = os.path.join(blobs, blob.name)
-        if not _has(place, blob):
-            _place(path, blob, place)
+        blob_path = os.path.join(blobs, blob.name)
+        if not _has(blob_path, blob):
+            _give_name(path, blob, blob_path)
     sync_directory(blobs)
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
@@ -182,10 +182,10 @@ def name_manifest(path: str, digest: str, ref: str) -> None:
         _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
 
 
-def _has(place: str, blob: Blob) -> bool:
+def _has(blob_path: str, blob: Blob) -> bool:
     """Whether a blob is there and whole: of the right size is also what somebody damaged."""
     try:
-        with open_regular(place) as file:
+        with open_regular(blob_path) as file:
             return (
                 os.fstat(file.fileno()).st_size == blob.size
                 and hashlib.file_digest(file, "sha256").hexdigest() == blob.name
@@ -194,14 +194,14 @@ def _has(place: str, blob: Blob) -> bool:
         return False
 
 
-def _place(path: str, blob: Blob, place: str) -> None:
+def _give_name(path: str, blob: Blob, blob_path: str) -> None:
     """Give a blob its name; a file that lies in this layout already is only renamed."""
     if blob.source is not None and blob.source.is_in(path):
-        blob.source.rename(place, sync=False)
+        blob.source.rename(blob_path, sync=False)
         return
     with Temporary(path) as file:
         _append(file, blob)
-        file.rename(place, sync=False)
+        file.rename(blob_path, sync=False)
 
 
 def _replace(path: str, name: str, content: bytes) -> None:

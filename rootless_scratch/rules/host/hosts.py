@@ -230,21 +230,23 @@ def _storage(facts: HostFacts) -> Iterator[Judged]:
         )
 
 
-def _room(place: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
-    at, left = f"The {what} {place.path}", f"{place.free >> 20} MiB left"
+def _room(location: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
+    at, left = f"The {what} {location.path}", f"{location.free >> 20} MiB left"
     fix = f"Free some space (`podman image prune`), or {move} to a directory on another disk."
-    if not place.writable:
+    if not location.writable:
         message = f"{at} cannot be written by this user."
         fix = f"Give this user a directory and {move} to it."
-        yield forbid(*operations, rule="host-not-writable", subject=place.path, message=message, fix=fix)
-    elif place.free < _TOO_LITTLE:
-        yield forbid(*operations, rule="host-disk-full", subject=place.path, message=f"{at} has {left}.", fix=fix)
-    elif place.free < _LITTLE:
+        yield forbid(*operations, rule="host-not-writable", subject=location.path, message=message, fix=fix)
+    elif location.free < _TOO_LITTLE:
+        yield forbid(
+            *operations, rule="host-disk-full", subject=location.path, message=f"{at} has {left}.", fix=fix
+        )
+    elif location.free < _LITTLE:
         yield remark(
             *operations,
             severity="warning",
             rule="host-disk-space",
-            subject=place.path,
+            subject=location.path,
             message=f"{at} has only {left}; a build needs about three times the size of its files.",
             fix=fix,
         )

@@ -88,7 +88,7 @@ def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[F
                 rule="copied-library-incomplete",
                 subject=each.wanted_by,
                 message=f"{shown(each.wanted_by)} needs the library {shown(each.name)}, which was not found on "
-                f"this host (looked for as {_places([each])}).",
+                f"this host (looked for as {_looked_for([each])}).",
                 fix="Install the package that has it, or leave the file that needs it out.",
             )
 
@@ -148,7 +148,7 @@ def _needs_libraries(
                 f"x86-64-v{level_of_path(variant)} or better alone"
             )
         elif on_host and not path_of_its_own:
-            message += f"; it was not found on this host either (looked for as {_places(on_host)})"
+            message += f"; it was not found on this host either (looked for as {_looked_for(on_host)})"
         yield Finding.error(
             rule="needs-libraries",
             subject=subject,
@@ -195,7 +195,7 @@ def _from_where(name: str) -> str:
     return "" if name.startswith(("/", "$")) else f" for {shown(name)}, from the image's working directory"
 
 
-def _places(sought: Sequence[Unresolved]) -> str:
+def _looked_for(sought: Sequence[Unresolved]) -> str:
     paths = [shown(path) for path in sought[0].searched]
     return ", ".join(paths[:_SHOWN_LIMIT] + (["..."] if len(paths) > _SHOWN_LIMIT else [])) or "a path of its own"
 
