@@ -13,6 +13,7 @@ from rootless_scratch.image.plan.parts import parts_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
 
@@ -24,7 +25,7 @@ _ROUNDS = 3
 def plan_and_judge(
     spec: Spec, files: HostFiles | None = None, *, check: bool = True
 ) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan and all findings about it; raises RefusedError for those of severity `error` unless merged not to.
+    """The plan and all findings about it; raises RefusedError for those of severity `error`, unless not to `check`.
 
     `files` keeps what is opened for whoever writes the image. UsageError where there are several, for several
     platforms.
@@ -45,50 +46,53 @@ def plan_all(
     parts: Sequence[Part], files: HostFiles, *, check: bool = True
 ) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
     """One plan for each part of a Spec, and the findings about all; otherwise as `plan_and_judge`."""
-    from msgspec.structs import replace
-
     from rootless_scratch.elf.roots import HostRoot
-    from rootless_scratch.image.plan.planner import Planned, plan
-    from rootless_scratch.rules.image.images import judge_plan
-    from rootless_scratch.rules.image.needs import with_needed
+    from rootless_scratch.image.plan.planner import Planned
 
-    plans: list[Planned] = []
-    findings: list[tuple[Planned, Sequence[Finding]]] = []
-    root = HostRoot(parts[0].spec.sysroot or "/", read=files.program) if parts[0].spec.bundle_libraries else None
-    for part in parts:
-        planned = plan(part.spec, root=root, files=files, isa_level=part.isa_level)
-        found = judge_plan(planned, files)
-        spec = part.spec
-        for _ in range(_ROUNDS):
-            completed = with_needed(spec, found)
-            if completed == spec:
-                break
-            named = {essential.name for essential in part.spec.essentials}
-            added = tuple(each.name for each in completed.essentials if each.name not in named)
-            planned = replace(plan(completed, root=root, files=files, isa_level=part.isa_level), added=added)
-            found = judge_plan(planned, files)
-            spec = completed
-        plans.append(Planned(plan=planned, platform=part.platform))
-        findings.append((plans[-1], found))
-    merged = tuple(dict.fromkeys(findings[0][1])) if len(parts) == 1 else _of_all(findings)
+    spec = parts[0].spec
+    root = HostRoot(spec.sysroot or "/", read=files.program) if spec.bundle_libraries else None
+    judged = [(part.platform, *_completed(part, root, files)) for part in parts]
+    plans = [Planned(plan=plan, platform=platform) for platform, plan, _ in judged]
+    each = [findings for _, _, findings in judged]
+    merged = tuple(dict.fromkeys(each[0])) if len(parts) == 1 else _of_all(plans, each)
     if check and errors_of(merged):
         raise RefusedError(merged)
     return tuple(plans), merged
 
 
-def _of_all(findings: Sequence[tuple[Planned, Sequence[Finding]]]) -> tuple[Finding, ...]:
+def _completed(part: Part, root: HostRoot | None, files: HostFiles) -> tuple[Plan, tuple[Finding, ...]]:
+    """The plan with what `auto` brings, and the findings about it: planned and judged until nothing is missing."""
+    from msgspec.structs import replace
+
+    from rootless_scratch.image.plan.planner import plan
+    from rootless_scratch.rules.image.images import judge_plan
+    from rootless_scratch.rules.image.needs import with_needed
+
+    spec = part.spec
+    named = {essential.name for essential in spec.essentials}
+    planned = plan(spec, root=root, files=files, isa_level=part.isa_level)
+    found = judge_plan(planned, files)
+    for _ in range(_ROUNDS):
+        completed = with_needed(spec, found)
+        if completed == spec:
+            break
+        spec = completed
+        added = tuple(each.name for each in spec.essentials if each.name not in named)
+        planned = replace(plan(spec, root=root, files=files, isa_level=part.isa_level), added=added)
+        found = judge_plan(planned, files)
+    return planned, found
+
+
+def _of_all(plans: Sequence[Planned], findings: Sequence[Sequence[Finding]]) -> tuple[Finding, ...]:
     """What was found for several platforms, each once; what holds for one alone names its program's file."""
     from collections import Counter
 
-    placed = [_by_destination(planned.plan, found) for planned, found in findings]
+    placed = [_by_destination(each.plan, found) for each, found in zip(plans, findings, strict=True)]
     times = Counter(each for found in placed for each in set(found))
     return of_platforms(
         [
-            (
-                str(planned.platform),
-                [a if times[b] == 1 else b for a, b in zip(found, by_destination, strict=True)],
-            )
-            for (planned, found), by_destination in zip(findings, placed, strict=True)
+            (str(plan.platform), [a if times[b] == 1 else b for a, b in zip(found, called, strict=True)])
+            for plan, found, called in zip(plans, findings, placed, strict=True)
         ]
     )
 
