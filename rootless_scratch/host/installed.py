@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import posixpath
@@ -56,6 +55,8 @@ def near(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
     start = tuple(
         sorted((each for each in names if each.startswith(name) or name.startswith(f"{each}-")), key=len)
     )
+    import difflib
+
     close = difflib.get_close_matches(name, names, n=_NEAR)
     return tuple(dict.fromkeys((*start[:_NEAR], *close)))[:_NEAR]
 

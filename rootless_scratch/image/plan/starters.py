@@ -18,7 +18,6 @@ import msgspec
 from rootless_scratch.elf.symbols import STARTING
 from rootless_scratch.elf.texts import texts_of
 from rootless_scratch.errors import ElfError
-from rootless_scratch.host.installed import databases
 from rootless_scratch.image.host_files import open_regular
 
 if TYPE_CHECKING:
@@ -136,7 +135,11 @@ def _executable(path: str, root: HostRoot) -> str | None:
 def _package(starts: tuple[str, ...], root: HostRoot) -> str | None:
     """The package that has all those outside of PATH, which nobody would name one by one."""
     private = [path for path in starts if posixpath.dirname(path) not in _SEARCHED]
-    for database in databases(root.on_host("/")) if private else ():
+    if not private:
+        return None
+    from rootless_scratch.host.installed import databases
+
+    for database in databases(root.on_host("/")):
         owner = database.owner(private[0])
         if owner is not None:
             return owner if set(private) <= set(database.files(owner) or ()) else None
