@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
-from rootless_scratch.cli.options import verb_options
+from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
-from rootless_scratch.cli.piped import Programs, from_stdin, goes_to_stdout, to_stdout
-from rootless_scratch.cli.ship_options import access_from, say_pushed
 
 if TYPE_CHECKING:
+    from rootless_scratch.cli.piped import Programs
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.spec import Spec
-    from rootless_scratch.ship.access import Access
 
 
 @click.command("build")
@@ -42,48 +40,40 @@ def command(
     PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
     `/dev/stdin:DEST` says another.
     """
+    from rootless_scratch.cli.piped import from_stdin
+
+    how: dict[str, Any] = {"check": check, "backend": backend, "compress": compress}
     with from_stdin(values["programs"], values["tag"]) as programs:
         access = access_from(values)
-        return _build_of(
-            spec_from({**values, "programs": programs.arguments}),
-            access,
-            programs,
-            output=output,
-            backend=backend,
-            compress=compress,
-            dry_run=dry_run,
-            check=check,
-            show=show,
-        )
+        spec = spec_from({**values, "programs": programs.arguments})
+        if dry_run:
+            _print_plan(spec, output, how, show)
+            return 0
+        if not (spec.names or output):
+            raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
+        image = _built(spec, programs, output, {**how, "access": access}, show)
+        _print_image(image, output, show, forced=not check)
+    return 0
 
 
-def _build_of(
-    spec: Spec,
-    access: Access,
-    programs: Programs,
-    *,
-    output: tuple[str, ...],
-    backend: str | None,
-    compress: str | None,
-    dry_run: bool,
-    check: bool,
-    show: Show,
-) -> int:
-    if not (spec.names or output or dry_run):
-        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
-    how: dict[str, Any] = {"check": check, "output": output, "backend": backend, "compress": compress}
-    if dry_run:
-        from rootless_scratch.cli.plans import plan_as_json
-        from rootless_scratch.verbs.build import plan_spec
+def _print_plan(spec: Spec, output: tuple[str, ...], how: dict[str, Any], show: Show) -> None:
+    """The plan as JSON; nothing is built."""
+    from rootless_scratch.cli.piped import goes_to_stdout
+    from rootless_scratch.cli.plans import plan_as_json
+    from rootless_scratch.verbs.build import plan_spec
 
-        files_named = [each for each in output if not goes_to_stdout(each)]
-        plans, findings = plan_spec(spec, **{**how, "output": files_named})
-        _report(findings, quiet=show.quiet, forced=not check)
-        shown = [plan_as_json(each.plan) for each in plans]
-        print_json({**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings})
-        return 0
+    files_named = [each for each in output if not goes_to_stdout(each)]
+    plans, findings = plan_spec(spec, output=files_named, **how)
+    _report(findings, quiet=show.quiet, forced=not how["check"])
+    shown = [plan_as_json(each.plan) for each in plans]
+    print_json({**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings})
+
+
+def _built(spec: Spec, programs: Programs, output: tuple[str, ...], how: dict[str, Any], show: Show) -> Image:
+    """The image, by `how` as `build_spec` has it; programs and outputs are called as the user wrote them."""
     from msgspec.structs import replace
 
+    from rootless_scratch.cli.piped import to_stdout
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.build import build_spec
 
@@ -92,26 +82,26 @@ def _build_of(
         to_stdout(output, as_json=show.as_json) as outputs,
         Bar(quiet=show.quiet or show.as_json) as progress,
     ):
-        image = build_spec(spec, session=session, access=access, progress=progress, **{**how, "output": outputs})
+        image = build_spec(spec, session=session, progress=progress, output=outputs, **how)
     written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
-    image = replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
+    return replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
+
+
+def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool) -> None:
+    from rootless_scratch.cli.ship_options import print_written
+
     if show.as_json:
         names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
         own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
         print_json({**named(image, names), "images": image.images or [own]})
-        return 0
-    _report(image.findings, quiet=show.quiet, forced=not check)
+        return
+    _report(image.findings, quiet=show.quiet, forced=forced)
     if not show.quiet:
         for note in image.notes:
             say(f"note: {note}")
-        say_pushed(image.outputs)
-    if not any(map(goes_to_stdout, output)):
-        click.echo(image.image_id)
-    elif not show.quiet:
-        say(image.image_id)
+    print_written(image.image_id, image.outputs, output, quiet=show.quiet)
     if show.verbose:
         _describe(image)
-    return 0
 
 
 def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None:

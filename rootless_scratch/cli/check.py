@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import verb_options
+from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import (
     Show,
     common_options,
@@ -17,7 +17,6 @@ from rootless_scratch.cli.output import (
     print_verdict,
     say_error,
 )
-from rootless_scratch.cli.ship_options import access_from
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:

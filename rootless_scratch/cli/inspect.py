@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import verb_options
+from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import Show, colour, common_options, named, print_json, showable
 from rootless_scratch.cli.progress import Bar
-from rootless_scratch.cli.ship_options import access_from
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from rootless_scratch.image.kinds import Option
+    from rootless_scratch.ship.access import Access
 
 
 def click_option(option: Option, **how: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's keywords
@@ -70,3 +71,10 @@ def options_set(options: Iterable[Option], values: Mapping[str, Any]) -> dict[st
         if value is not None:
             found[option.name] = value
     return found
+
+
+def access_from(values: Mapping[str, Any]) -> Access:
+    """How registries are spoken to, of the options of a verb; raises UsageError."""
+    from rootless_scratch.ship.access import Access
+
+    return Access(**options_set(Access.options.values(), values))

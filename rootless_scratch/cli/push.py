@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from rootless_scratch.cli.options import verb_options
+from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import Show, common_options, say
-from rootless_scratch.cli.ship_options import access_from, ship
+from rootless_scratch.cli.ship_options import ship
 
 
 @click.command("push")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.options import options_set
 from rootless_scratch.cli.output import Show, print_json, say
-from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rootless_scratch.image.finished import Shipped, WrittenOutput
-
-
-def access_from(values: dict[str, Any]) -> Access:
-    """How registries are spoken to, of the options of a verb."""
-    return Access(**options_set(Access.options.values(), values))
+    from rootless_scratch.ship.access import Access
 
 
 def ship(
@@ -34,7 +28,7 @@ def ship(
     """Send it, with a bar or the step on a terminal, and print what `push` and `save` print: the digest."""
     from msgspec.structs import replace
 
-    from rootless_scratch.cli.piped import goes_to_stdout, to_stdout
+    from rootless_scratch.cli.piped import to_stdout
     from rootless_scratch.cli.progress import Bar
     from rootless_scratch.verbs.ship import ship_image
 
@@ -69,15 +63,18 @@ def ship(
     if not show.quiet:
         for note in shipped.notes:
             say(f"note: {note}")
-        say_pushed(shipped.outputs)
-    if not any(map(goes_to_stdout, outputs)):
-        click.echo(shipped.digest)
-    elif not show.quiet:
-        say(shipped.digest)
+    print_written(shipped.digest, shipped.outputs, outputs, quiet=show.quiet)
     return shipped
 
 
-def say_pushed(outputs: Iterable[WrittenOutput]) -> None:
-    """Say the names by which exactly this is pulled from registries."""
-    for name in dict.fromkeys(output.pull for output in outputs if output.pull is not None):
-        say(f"pushed: {name}")
+def print_written(name: str, written: Iterable[WrittenOutput], outputs: Sequence[str], *, quiet: bool) -> None:
+    """Print the ID or the digest, unless stdout has the image, and say by which names registries have it."""
+    from rootless_scratch.cli.piped import goes_to_stdout
+
+    if not quiet:
+        for pulled in dict.fromkeys(output.pull for output in written if output.pull is not None):
+            say(f"pushed: {pulled}")
+    if not any(map(goes_to_stdout, outputs)):
+        click.echo(name)
+    elif not quiet:
+        say(name)
