@@ -51,12 +51,12 @@ class LayoutImage:
     def __init__(self, source: ImageReader, platform: Platform | None = None) -> None:
         self._source = source
         self._found = find_image(source, platform)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._positions: dict[str, tuple[int, int]] = {}
         self.stored = self._read(self._found)
 
     def program(self, path: str) -> ProgramFacts:
         """What a file of the image says of itself; raises SourceError, ElfError, LimitError, HostError."""
-        layer, number = self._places[path]
+        layer, number = self._positions[path]
         self._source.budget.restart()
         # Without a name nobody exchanges it, and nothing stays of it.
         with tempfile.TemporaryFile() as copy:
@@ -117,15 +117,15 @@ class LayoutImage:
                 overlay.add(self._file(overlay, path, (number, at), member, reader))
 
     def _file(
-        self, overlay: Overlay, path: str, place: tuple[int, int], member: Member, reader: TarReader
+        self, overlay: Overlay, path: str, position: tuple[int, int], member: Member, reader: TarReader
     ) -> StoredFile:
         if member.kind == _HARD_LINK:
             target = os.path.normpath("/" + member.link.lstrip("/"))
             linked = overlay.find(target)
             if linked is None:
                 raise TarFault(f"{path!r} is a link to {target!r}, which is not there")
-            if target in self._places:
-                self._places[path] = self._places[target]
+            if target in self._positions:
+                self._positions[path] = self._positions[target]
             return msgspec.structs.replace(linked, path=path)
         kind = _TYPES.get(member.kind)
         if kind is None:
@@ -133,7 +133,7 @@ class LayoutImage:
         value = member.records.get(f"SCHILY.xattr.{XATTR}")
         digest, content = None, None
         if kind == "file":
-            self._places[path] = place
+            self._positions[path] = position
             keep = self._source.budget.may_keep(path, member.size)
             digest, content = _read(reader, member, keep=keep)
         return StoredFile(

@@ -25,7 +25,7 @@ _ROUNDS = 3
 def plan_and_judge(
     spec: Spec, files: HostFiles | None = None, *, check: bool = True
 ) -> tuple[Plan, tuple[Finding, ...]]:
-    """The plan and all findings about it; raises RefusedError for those of severity `error`, unless not to `check`.
+    """The plan and all findings about it; RefusedError, with `check`, for those of severity `error`.
 
     `files` keeps what is opened for whoever writes the image. UsageError where there are several, for several
     platforms.
