@@ -80,12 +80,12 @@ def copy_image(
 
 
 def copy_single(
-    reader: ImageReader, found: FoundImage, place: str, stack: ExitStack, *, progress: Progress
+    reader: ImageReader, found: FoundImage, directory: str, stack: ExitStack, *, progress: Progress
 ) -> CopiedImage:
     """Copy one image of the reader, as `copy_image` does; layers stay as they are where there is a manifest."""
     reader.budget.restart()
     compression = NONE if found.manifest is None else None
-    return _copy_one(reader, found, place, stack, compression=compression, repairs=(), count=_Count(progress))
+    return _copy_one(reader, found, directory, stack, compression=compression, repairs=(), count=_Count(progress))
 
 
 def _index(platforms: Sequence[Platform], images: Sequence[CopiedImage], stored: bytes) -> CopiedImage:

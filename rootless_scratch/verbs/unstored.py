@@ -153,8 +153,8 @@ def _of_files(reference: Reference, platform: str | None) -> Unstored:
             again = stack.enter_context(ImageReader(reference))
             chosen = find_image(again, wanted)
             try:
-                place = os.path.dirname(destination.path)
-                copied = copy_single(again, chosen, place, stack, progress=SILENT)
+                directory = os.path.dirname(destination.path)
+                copied = copy_single(again, chosen, directory, stack, progress=SILENT)
                 write_outputs(copied.image, (destination,), ())
             except OSError as error:
                 raise unwritable(error, (destination,)) from error
