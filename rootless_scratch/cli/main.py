@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import sys
 
@@ -52,8 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _heed_interrupts()
-        # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
-        gc.set_threshold(50_000)
         _open_standard_streams()
         _read_names_as_utf8()
         begun = _begin_early(argv)
