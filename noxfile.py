@@ -26,7 +26,7 @@ def install(session: nox.Session) -> None:
 
 
 def test(session: nox.Session, marks: str) -> None:
-    """The tests with these marks; words behind `--` go to pytest."""
+    """The tests with these marks; arguments behind `--` go to pytest."""
     session.run("python", "-m", "pytest", "-p", "tests.no_skips", "-n", "2", "-m", marks, *session.posargs)
 
 
