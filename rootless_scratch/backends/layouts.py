@@ -48,16 +48,16 @@ _TYPES: dict[int, FileType] = {
 class LayoutImage:
     """The image that a reference names; raises ImageNotFoundError, SourceError, LimitError as `find_image`."""
 
-    def __init__(self, source: ImageReader, platform: Platform | None = None) -> None:
-        self._source = source
-        self._found = find_image(source, platform)
+    def __init__(self, reader: ImageReader, platform: Platform | None = None) -> None:
+        self._image = reader
+        self._found = find_image(reader, platform)
         self._positions: dict[str, tuple[int, int]] = {}
         self.stored = self._read(self._found)
 
     def program(self, path: str) -> ProgramFacts:
         """What a file of the image says of itself; raises SourceError, ElfError, LimitError, HostError."""
         layer, number = self._positions[path]
-        self._source.budget.restart()
+        self._image.budget.restart()
         # Without a name nobody exchanges it, and nothing stays of it.
         with tempfile.TemporaryFile() as copy:
             with self._reader(layer) as reader:
@@ -73,15 +73,15 @@ class LayoutImage:
     def _reader(self, number: int) -> Iterator[TarReader]:
         layer = self._found.layers[number]
         try:
-            with open_layer(self._source, layer.name) as file:
-                yield TarReader(file, self._source.budget)
+            with open_layer(self._image, layer.name) as file:
+                yield TarReader(file, self._image.budget)
         except (Fault, TarFault, OSError, EOFError) as error:
             trouble = host_trouble(error, layer.name) if isinstance(error, OSError) else None
-            raise trouble or broken(self._source.subject, f"{layer.name}: {error}") from error
+            raise trouble or broken(self._image.subject, f"{layer.name}: {error}") from error
 
     def _read(self, found: FoundImage) -> StoredImage:
         overlay = Overlay()
-        self._source.budget.restart()
+        self._image.budget.restart()
         for number in range(len(found.layers)):
             with self._reader(number) as reader:
                 self._apply(overlay, number, reader)
@@ -97,7 +97,7 @@ class LayoutImage:
 
     def _apply(self, overlay: Overlay, number: int, reader: TarReader) -> None:
         """One layer over those below it: OCI image-spec v1.1, layer.md, "Whiteouts"."""
-        budget = self._source.budget
+        budget = self._image.budget
         for at, member in enumerate(reader):
             budget.add_entry(member.name)
             budget.check_path(member.link)
@@ -134,7 +134,7 @@ class LayoutImage:
         digest, content = None, None
         if kind == "file":
             self._positions[path] = position
-            keep = self._source.budget.may_keep(path, member.size)
+            keep = self._image.budget.may_keep(path, member.size)
             digest, content = _read(reader, member, keep=keep)
         return StoredFile(
             path=path,
@@ -152,7 +152,7 @@ class LayoutImage:
 
     def _layers(self, found: FoundImage) -> Iterator[Layer]:
         for layer in found.layers:
-            with self._source.open(layer.name) as file:
+            with self._image.open(layer.name) as file:
                 size = file.seek(0, os.SEEK_END)
             yield Layer(
                 diff_id=layer.diff_id,

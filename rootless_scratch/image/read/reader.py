@@ -169,11 +169,11 @@ def broken(subject: str, what: str) -> SourceError:
     return SourceError(f"{subject} is not a whole image: {what}.", fix="Build or copy it again.")
 
 
-def content_of(source: ImageReader, name: str) -> bytes:
+def content_of(reader: ImageReader, name: str) -> bytes:
     """A document of bounded size as it is stored; raises Fault, LimitError."""
-    with source.open(name) as file:
-        content = file.read(source.budget.document_size)
-    source.budget.add_document(name, len(content))
+    with reader.open(name) as file:
+        content = file.read(reader.budget.document_size)
+    reader.budget.add_document(name, len(content))
     return content
 
 
