@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.elf.searching import TRIPLETS
-from rootless_scratch.errors import ElfError, SourceError, UsageError
+from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
 from rootless_scratch.host.packages import install_command
 from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.plan.charsets import charset_files
-from rootless_scratch.image.plan.copies import copied_entries
+from rootless_scratch.image.plan.copies import brought_entries
 from rootless_scratch.image.plan.entries import directory_entry, is_same
+from rootless_scratch.image.recipes import IN_BRACES, recipe_names
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory
+from rootless_scratch.image.syntax import ESSENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from rootless_scratch.image.rootfs import Entry
 
 _BYTES_LIMIT = 64 << 20
-_TREES_LIMIT = 200
-_NAME: Final = re.compile(r"\{([a-z]+)\}")
 _ALL: Final = "*"
 """As what is excluded from a directory: it comes along empty."""
 
@@ -45,12 +45,17 @@ _NEVER: Final = frozenset(
 
 
 def with_companions(essentials: Iterable[Essential]) -> tuple[Essential, ...]:
-    """The essentials, and those that recipes among them name as coming along."""
+    """The essentials, and those that recipes among them name as coming along; raises SpecError."""
     found = list(essentials)
     names = {each.name for each in found}
     for each in found:
         recipe = recipe_of(each.name)
         for name in recipe.also if recipe is not None else ():
+            if name not in ESSENTIALS and name not in recipe_names():
+                raise SpecError(
+                    f"The recipe {each.name!r} brings {name!r} along, which is neither an essential nor a recipe.",
+                    fix="Correct its `also`; docs/recipes.md has the form.",
+                )
             if name not in names:
                 names.add(name)
                 found.append(Essential(name=name))
@@ -82,6 +87,8 @@ def brought(
     programs: Mapping[str, ProgramFacts],
     root: HostRoot,
     files: HostFiles,
+    *,
+    exclude: Sequence[str] = (),
 ) -> Iterator[Entry]:
     """The entries that a recipe brings for the programs of an image; `root` is the host or its sysroot.
 
@@ -108,7 +115,7 @@ def brought(
             f"This host has not {recipe.what}, which --with {recipe.name} is to bring.",
             fix=_install(recipe),
         )
-    yield from _Trees(root, files).entries(paths)
+    yield from _Trees(root, files, exclude).entries(paths)
 
 
 def _install(recipe: Recipe) -> str:
@@ -162,7 +169,7 @@ class _Values:
 
     def _filled(self, pattern: str, facts: ProgramFacts) -> Iterator[str]:
         assert facts.elf is not None  # noqa: S101 - likewise
-        names = {name: self._value(name, facts) for name in _NAME.findall(pattern) if name != "multiarch"}
+        names = {name: self._value(name, facts) for name in IN_BRACES.findall(pattern) if name != "multiarch"}
         if None in names.values():
             return
         for triplet in TRIPLETS.get(facts.elf.machine, ()) if "{multiarch}" in pattern else ("",):
@@ -199,17 +206,16 @@ class _Values:
 class _Trees:
     """Collects entries of trees of the root; links that lead out of them bring what they lead to."""
 
-    def __init__(self, root: HostRoot, files: HostFiles) -> None:
+    def __init__(self, root: HostRoot, files: HostFiles, exclude: Sequence[str]) -> None:
         self._root = root
         self._files = files
+        self._exclude = exclude
         self._taken: dict[str, Entry] = {}
 
     def entries(self, paths: Mapping[str, Bring]) -> Iterator[Entry]:
         """All of them, each path once."""
         pending: list[tuple[str, Sequence[str]]] = [(path, bring.exclude) for path, bring in paths.items()]
-        for count, (path, exclude) in enumerate(pending):
-            if count >= _TREES_LIMIT:
-                break
+        for path, exclude in pending:
             for link, target in self._take(path, exclude):
                 real = os.path.normpath(os.path.join(os.path.dirname(link), target))
                 host = self._root.on_host(real)
@@ -235,7 +241,7 @@ class _Trees:
         if _ALL in exclude and os.path.isdir(host):
             self._taken[place] = directory_entry(NewDirectory(path=place))
             return
-        for entry in copied_entries(Copy(source=host, destination=place), self._files):
+        for entry in brought_entries(Copy(source=host, destination=place), self._files, self._exclude):
             below = entry.path[len(place) :].lstrip("/")
             if any(_is_below(below, pattern) for pattern in exclude):
                 continue
@@ -245,7 +251,7 @@ class _Trees:
 
 
 def _filled(pattern: str, names: Mapping[str, str | None]) -> str:
-    return _NAME.sub(lambda found: glob.escape(names[found.group(1)] or ""), pattern)
+    return IN_BRACES.sub(lambda found: glob.escape(names[found.group(1)] or ""), pattern)
 
 
 def _is_below(path: str, pattern: str) -> bool:
@@ -264,6 +270,8 @@ def with_recipes(
     programs: Mapping[str, ProgramFacts],
     root: HostRoot,
     files: HostFiles,
+    *,
+    exclude: Sequence[str] = (),
 ) -> tuple[list[Entry], tuple[tuple[str, str], ...]]:
     """Entries of the user, completed by those of recipes; and what the user already had: name and path."""
     own = {entry.path: entry for entry in entries if not isinstance(entry, Directory)}
@@ -278,7 +286,7 @@ def with_recipes(
         if found is None:
             continue
         essential = Essential(name=name, values=tuple(dict.fromkeys(chosen)))
-        for entry in brought(essential, found, programs, root, files):
+        for entry in brought(essential, found, programs, root, files, exclude=exclude):
             if entry.path in own:
                 if not is_same(own[entry.path], entry):
                     covered[name, entry.path] = None
