@@ -44,6 +44,10 @@ _NAMED_LIMIT = 200
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
 
 
+IMPORTS: Final = "imports"
+"""The value of `--with NAME=imports`: only what scripts import."""
+
+
 class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a program is recognised: one of these is enough; names of files and libraries are patterns.
 
@@ -130,6 +134,18 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prints: str = ""
 
 
+class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the interpreter lists what a script imports, without running it, for `--with NAME=imports`.
+
+    It is started with `arguments` and the script; the first group of `pattern` is the path of a file in a line that
+    it prints. `always` are patterns of paths as in Bring, which come along besides.
+    """
+
+    arguments: tuple[str, ...]
+    pattern: str
+    always: tuple[str, ...]
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of program and its files.
 
@@ -157,6 +173,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     proof: Proof | None = None
     packages: dict[str, str] = {}
     static: str = ""
+    imports: Imports | None = None
 
     def rule_id(self) -> str:
         """The rule by which a finding tells that the files are not there."""
@@ -164,7 +181,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def offers(self) -> tuple[str, ...]:
         """The values that `--with NAME=VALUE` takes."""
-        return tuple(dict.fromkeys(bring.when for bring in self.brings if bring.when is not None))
+        named = dict.fromkeys(bring.when for bring in self.brings if bring.when is not None)
+        return (*(() if self.imports is None else (IMPORTS,)), *named)
 
     def takes(self, value: str) -> bool:
         """Whether `--with NAME=VALUE` makes sense."""

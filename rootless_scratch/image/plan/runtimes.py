@@ -17,7 +17,8 @@ from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.plan.charsets import charset_files
 from rootless_scratch.image.plan.copies import brought_entries
 from rootless_scratch.image.plan.entries import directory_entry, is_same
-from rootless_scratch.image.recipes import IN_BRACES, recipe_names
+from rootless_scratch.image.plan.imports import imported_files
+from rootless_scratch.image.recipes import IMPORTS, IN_BRACES, Bring, recipe_names
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.recipes import Bring, Recipe
+    from rootless_scratch.image.recipes import Recipe
     from rootless_scratch.image.rootfs import Entry
 
 _BYTES_LIMIT = 64 << 20
@@ -103,19 +104,36 @@ def brought(
             )
     values = _Values(recipe, programs, root, files)
     paths: dict[str, Bring] = {}
+    narrow, trees = IMPORTS in essential.values, list[str]()
     for bring in recipe.brings:
-        if bring.when is not None and bring.when not in essential.values:
+        if not narrow and bring.when is not None and bring.when not in essential.values:
             continue
         found = [path for pattern in bring.paths for path in values.expanded(pattern)]
         if bring.charsets and any(essential.values):
             found = list(charset_files(essential.values, found, root))
-        paths |= dict.fromkeys(found, bring)
+        if not narrow:
+            paths |= dict.fromkeys(found, bring)
+        trees += found
+    if narrow:
+        paths |= _imported(recipe, values, programs, root, trees)
     if not paths and not values.is_alone():
         raise SourceError(
             f"This host has not {recipe.what}, which --with {recipe.name} is to bring.",
             fix=_install(recipe),
         )
     yield from _Trees(root, files, exclude).entries(paths)
+
+
+def _imported(
+    recipe: Recipe, values: _Values, programs: Mapping[str, ProgramFacts], root: HostRoot, trees: Sequence[str]
+) -> dict[str, Bring]:
+    """What the scripts import of the trees, and what no script can do without."""
+    assert recipe.imports is not None  # noqa: S101 - else the value is refused
+    always = [path for pattern in recipe.imports.always for path in values.expanded(pattern)]
+    return dict.fromkeys(
+        (*always, *imported_files(recipe, programs, root, trees)),
+        Bring(paths=(), exclude=("*/__pycache__", "__pycache__")),
+    )
 
 
 def _install(recipe: Recipe) -> str:
