@@ -137,8 +137,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the interpreter lists what a script imports, without running it, for `--with NAME=imports`.
 
-    It is started with `arguments` and the script; the first group of `pattern` is the path of a file in a line that
-    it prints. `always` are patterns of paths as in Bring, which come along besides.
+    It is started with `arguments` and the script; the first group of `pattern` is the path of a file, in a line of
+    its output. `always` are patterns of paths as in Bring, which come along besides.
     """
 
     arguments: tuple[str, ...]
