@@ -57,6 +57,13 @@ class Exclusions:
                 above |= 1 << number
         return above
 
+    def met_on_the_way(self, path: str) -> int:
+        """The patterns that match a path, or a directory above it."""
+        met = 0
+        for end in (*(found.start() for found in re.finditer("/", path)), len(path)):
+            met = self.met(path[:end], met) if path else met
+        return met
+
     def excludes(self, met: int) -> bool:
         """Whether a path that these patterns match is left out."""
         return met != 0 and not self._patterns[met.bit_length() - 1].back

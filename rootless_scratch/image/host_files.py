@@ -45,7 +45,7 @@ class HostFiles:
     """
 
     def __init__(self, *, keep: bool = True) -> None:
-        self.copied: dict[tuple[Copy, tuple[str, ...]], Copied] = {}
+        self.copied: dict[tuple[Copy, tuple[str, ...], str], Copied] = {}
         limit = os.sysconf("SC_OPEN_MAX")
         self._room = min(_KEPT, limit // 4) if keep else 0
         # The kernel gives the least number that is free, so a high one tells that many are in use: open(2).

@@ -41,7 +41,7 @@ _FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
 
 _KEPT_PATHS = re.compile(
-    r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/(etc/ld-musl-[^/]+\.path|pyvenv\.cfg)"
+    r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/(etc/ld-musl-[^/]+\.path|pyvenv\.cfg|nginx\.conf)"
 )
 KEPT_LIMIT = 1 << 20
 """More than any cache that ldconfig(8) has written for real, and than lists of users have."""
@@ -145,7 +145,7 @@ class Budget:
     def may_keep(self, path: str, size: int) -> bool:
         """Whether the bytes of this file are kept for the rules; what is not kept is unknown to them.
 
-        Search lists of loaders, users, groups and what venvs of Python say are.
+        Search lists of loaders, users, groups what venvs of Python and nginx are told are.
         """
         if size > KEPT_LIMIT or _KEPT_PATHS.fullmatch(path) is None or self._kept + size > _KEPT:
             return False

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
 import os
 import posixpath
 import re
+import stat
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.errors import SpecError
-from rootless_scratch.image.rootfs import Directory
+from rootless_scratch.image.rootfs import Directory, File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,12 +26,26 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.rootfs import Entry
 
+    Content = Callable[[File], bytes | None]
+
 _DIRECTORY: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "recipes")
 _END: Final = ".toml"
 _ALL: Final = "recipes.json"
 """All of ours in one file, which is read in a tenth of the time; made of the others by scripts/reference.py."""
 
+IN_BRACES: Final = re.compile(r"\{([a-z]+)\}")
+"""What stands for a value in a path."""
+
+_SIZE_LIMIT = 1 << 20
+
+_NAMED_LIMIT = 200
+"""Files that one names; nobody configures more by hand."""
+
 NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
+
+
+IMPORTS: Final = "imports"
+"""The value of `--with NAME=imports`: only what scripts import."""
 
 
 class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,15 +82,23 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calls: tuple[str, ...] = ()
 
 
+class Names(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files that name others, which must be there, too: the first group of `pattern`, from their own directory."""
+
+    files: tuple[str, ...]
+    pattern: str
+
+
 class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Patterns of paths in the image, of which one must lead to a file; `*` also stands for slashes.
 
-    `all` are groups, of each of which one must. With one of the arguments or variables `unless` in its command and
-    environment a program reads others, which nobody knows here.
+    `all` are groups, of each of which one must; `names` tells what must be there besides. With one of the
+    arguments or variables `unless` in its command and environment a program reads others, which nobody knows here.
     """
 
     files: tuple[str, ...] = ()
     all: tuple[tuple[str, ...], ...] = ()
+    names: tuple[Names, ...] = ()
     unless: tuple[str, ...] = ()
 
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -110,6 +134,18 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prints: str = ""
 
 
+class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the interpreter lists what a script imports, without running it, for `--with NAME=imports`.
+
+    It is started with `arguments` and the script; the first group of `pattern` is the path of a file, in a line of
+    its output. `always` are patterns of paths as in Bring, which come along besides.
+    """
+
+    arguments: tuple[str, ...]
+    pattern: str
+    always: tuple[str, ...]
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of program and its files.
 
@@ -137,6 +173,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     proof: Proof | None = None
     packages: dict[str, str] = {}
     static: str = ""
+    imports: Imports | None = None
 
     def rule_id(self) -> str:
         """The rule by which a finding tells that the files are not there."""
@@ -144,7 +181,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def offers(self) -> tuple[str, ...]:
         """The values that `--with NAME=VALUE` takes."""
-        return tuple(dict.fromkeys(bring.when for bring in self.brings if bring.when is not None))
+        named = dict.fromkeys(bring.when for bring in self.brings if bring.when is not None)
+        return (*(() if self.imports is None else (IMPORTS,)), *named)
 
     def takes(self, value: str) -> bool:
         """Whether `--with NAME=VALUE` makes sense."""
@@ -207,6 +245,19 @@ def is_met(needs: Needs, entries: Iterable[Entry]) -> bool:
     """Whether an image has the files that are needed."""
     paths = [entry.path for entry in entries if not isinstance(entry, Directory)]
     return all(any(match(path) for match in map(_matcher, group) for path in paths) for group in needs.groups())
+
+
+def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Iterator[tuple[str, str]]:
+    """What files of an image name: by which one, and the path; `content` gives None for what is not known."""
+    for each in needs.names:
+        pattern = re.compile(each.pattern.encode())
+        for entry in entries:
+            if not isinstance(entry, File) or not any(match(entry.path) for match in map(_matcher, each.files)):
+                continue
+            found = pattern.finditer(content(entry) or b"")
+            for match in itertools.islice((match for match in found if match.group(1)), _NAMED_LIMIT):
+                name = match.group(1).decode("utf-8", "surrogateescape")
+                yield entry.path, posixpath.normpath(posixpath.join(posixpath.dirname(entry.path), name))
 
 
 def _recognised(
@@ -294,13 +345,38 @@ def read_recipe(path: str) -> Recipe:
 
     name = os.path.basename(path).removesuffix(_END)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_regular) as file:
             found = msgspec.convert({"name": name, **tomllib.load(file)}, Recipe)
-        for pattern in (*found.values.values(), *(sign.pattern for sign in found.symptoms)):
-            re.compile(pattern)
+        _validate(found)
     except (OSError, ValueError, re.error) as error:
         raise SpecError(
             f"The recipe {path!r} cannot be read: {error}.",
             fix="Correct it, or move it away; docs/recipes.md has the form.",
         ) from error
     return found
+
+
+def _open_regular(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _SIZE_LIMIT:
+        os.close(descriptor)
+        raise ValueError(f"it is not a regular file of at most {_SIZE_LIMIT} bytes")
+    return descriptor
+
+
+def _validate(found: Recipe) -> None:
+    """Raise ValueError, re.error for what the form allows, and nobody can use."""
+    if not found.what.isprintable() or not found.what.strip():
+        raise ValueError("`what` does not say which files they are")
+    for sign in found.symptoms:
+        re.compile(sign.pattern)
+    for pattern in (*found.values.values(), *(each.pattern for each in found.needs.names)):
+        if re.compile(pattern).groups < 1:
+            raise ValueError(f"the pattern {pattern!r} has no group")
+    for path in (path for bring in found.brings for path in bring.paths):
+        unknown = set(IN_BRACES.findall(path)) - {"prefix", "multiarch", *found.values}
+        if unknown:
+            raise ValueError(f"`values` does not tell what {{{min(unknown)}}} is in {path!r}")
+        if not path.startswith(("/", "{")) or "\0" in path:
+            raise ValueError(f"{path!r} is not an absolute path")

@@ -138,7 +138,7 @@ class Spec(Table):
     exclude: tuple[str, ...] = option(
         "--exclude PATTERN",
         each("image.syntax:parse_pattern").but(python=_ANY),
-        "Leave out of copied directories what matches, as .containerignore and .dockerignore do; repeatable.",
+        "Leave out of copied directories, recipes and packages what matches, as .dockerignore does; repeatable.",
     )
     directories: tuple[NewDirectory, ...] = option(
         "--mkdir PATH[:mode=,uid=,gid=]",

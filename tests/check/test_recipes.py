@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import tinyelf
 from planning import put
 
 import rootless_scratch as rs
+from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.elf.symbols import MAIN, WATCHED
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image import recipes as module
 from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.recipes import NAME, Needs, is_met, recipes
-from rootless_scratch.image.rootfs import Directory, Symlink
+from rootless_scratch.image.rootfs import Directory, File, Symlink
 from rootless_scratch.image.spec import Copy, Essential, Spec
 from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.rules.image.images import judge_plan
@@ -298,3 +300,100 @@ def test_the_last_words_of_a_program_without_its_files_lead_to_them(name: str, s
     assert finding is not None
     assert finding.rule == BY_NAME[name].rule_id()
     assert f"`--with {name}`" in finding.fix
+
+
+CONFIGURATION = b"""# include /etc/nginx/left-out.conf;
+events {}
+http { include mime.types; include "/etc/quoted.conf"; include sites/*.conf; # include sites/old.conf;
+  include
+    extra/gzip.conf ; fastcgi_include no; }
+"""
+
+
+def test_files_that_a_configuration_names_are_looked_for() -> None:
+    nginx = BY_NAME["nginx"].needs
+    config = File(
+        path="/etc/nginx/nginx.conf",
+        mode=0o644,
+        uid=0,
+        gid=0,
+        source=None,
+        identity=FileIdentity(device=0, inode=0, size=0, mtime_ns=0, ctime_ns=0),
+        content=CONFIGURATION,
+    )
+    named = [path for _, path in module.named_files(nginx, [config], lambda file: file.content)]
+    assert named == ["/etc/nginx/mime.types", "/etc/nginx/extra/gzip.conf"]
+    assert list(module.named_files(nginx, [config], lambda _: None)) == [], "unknown bytes name nothing"
+
+
+def test_a_configuration_of_ones_own_brings_what_it_names_or_is_refused(tmp_path: Path, own_recipes: Path) -> None:
+    etc = tmp_path / "etc"
+    put(etc, "types.list")
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "runtime"\nwhat = "its configuration"\nrecognise = { names = ["gadget"] }\n'
+        f'brings = [{{ paths = ["{etc}"] }}]\n'
+        '[needs]\nfiles = ["*/gadget.conf"]\nnames = [{ files = ["*/gadget.conf"], pattern = \'use (\\S+)\' }]\n'
+    )
+    program = (Copy(source=tool(tmp_path, "gadget")),)
+    for name, rules in (("types.list", []), ("../mine.list", [("needs-runtime", "error")])):
+        own = put(tmp_path, "own.conf", f"use {name}\n".encode())
+        spec = Spec(
+            programs=program,
+            copies=(Copy(source=own, destination=f"{etc}/gadget.conf"),),
+            essentials=(Essential(name="auto"),),
+        )
+        planned, findings = plan_and_judge(spec, check=False)
+        assert of_recipes(findings) == rules
+        assert [each.rule for each in findings if f"{tmp_path}/mine.list" in each.message] == [r for r, _ in rules]
+        assert planned.added == ("gadget",)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('values = { version = "gadget[0-9]+" }\nbrings = []', "has no group"),
+        ('brings = [{ paths = ["/opt/gadget-{version}"] }]', "what {version} is"),
+        ('brings = [{ paths = ["etc/gadget"] }]', "'etc/gadget' is not an absolute path"),
+        ('brings = []\nalso = ["gizmo"]', "'gadget' brings 'gizmo' along"),
+        ("brings = []\n#" + "x" * (1 << 20), "regular file of at most 1048576 bytes"),
+    ],
+)
+def test_a_recipe_that_nobody_can_use_is_refused_when_it_is_read(
+    tmp_path: Path, own_recipes: Path, line: str, said: str
+) -> None:
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "data"\nwhat = "data"\nrecognise = { names = ["gadget"] }\nneeds = { files = ["/x"] }\n' + line
+    )
+    spec = Spec(programs=(Copy(source=tool(tmp_path, "gadget")),), essentials=(Essential(name="gadget"),))
+    with pytest.raises(SpecError, match=re.escape(said)):
+        plan(spec, environ={})
+
+
+def test_a_pipe_among_the_recipes_holds_nobody_up(tmp_path: Path, own_recipes: Path) -> None:
+    os.mkfifo(own_recipes / "gadget.toml")
+    with pytest.raises(SpecError, match="not a regular file"):
+        rs.check(tool(tmp_path, "gadget"))
+
+
+def test_what_cannot_be_read_is_left_out_by_the_option_that_the_message_names(
+    tmp_path: Path, own_recipes: Path
+) -> None:
+    tree = tmp_path / "etc/gadget"
+    put(tree, "gadget.conf")
+    put(tree, "ssl/public.pem")
+    os.mkfifo(tree / "ssl/key.pem")
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "data"\nwhat = "its settings"\nrecognise = { names = ["gadget"] }\n'
+        f'needs = {{ files = ["*/gadget.conf"] }}\nbrings = [{{ paths = ["{tree}"] }}]\n'
+    )
+    spec = Spec(programs=(Copy(source=tool(tmp_path, "gadget")),), essentials=(Essential(name="gadget"),))
+    with pytest.raises(SourceError) as caught:
+        plan(spec, environ={})
+    option = f"{tree}/ssl/key.pem".strip("/")
+    assert f"`--exclude {option}`" in caught.value.fix
+    found = plan(spec.but(exclude=(option, "*.conf")), environ={})
+    below = [entry.path for entry in found.rootfs if entry.path.startswith(f"{tree}/")]
+    assert below == [f"{tree}/gadget.conf", f"{tree}/ssl", f"{tree}/ssl/public.pem"]
+    assert not [
+        entry for entry in plan(spec.but(exclude=(str(tree),)), environ={}).rootfs if "etc/gadget" in entry.path
+    ]

@@ -66,3 +66,28 @@ def test_a_script_brings_its_interpreter_along(tools: Home, tmp_path: Path, firs
     script.write_text(f"{first}\n{APP}")
     tools.cli("build", str(script), "-t", "script", "--bundle-libraries", "--with", "auto")
     assert tools.cli("run", "script", "a", "b").stdout == b'{"major": 3, "words": ["a", "b"]}\n'
+
+
+def test_a_script_comes_with_what_it_imports_alone_and_is_not_run_for_that(tools: Home, tmp_path: Path) -> None:
+    script, ran = tmp_path / "app.py", tmp_path / "ran"
+    script.write_text(
+        f"#!/usr/bin/python3\nimport json, sqlite3, sys\nif sys.argv[1:]:\n    open({str(ran)!r}, 'w')\n"
+        "print(json.dumps(sqlite3.connect(':memory:').execute('select 6*7').fetchone()))\nprint(1 / 0)\n"
+    )
+    words = ["build", str(script), "--bundle-libraries", "-t"]
+    narrow = tools.json(*words, "narrow", "--with", "python=imports")
+    whole = tools.json(*words, "whole", "--with", "python")
+    assert narrow["files"] < whole["files"] * 0.8
+    ended = tools.cli("run", "narrow")
+    assert ended.stdout == b"[42]\n"
+    assert b"ZeroDivisionError: division by zero" in ended.stderr, "tracebacks need modules too"
+    assert not ran.exists()
+
+
+def test_what_a_script_imports_needs_a_script_that_can_be_read(tools: Home, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("#!/usr/bin/python3\nprint((\n")
+    words = ["build", "-t", "imports", "--bundle-libraries", "--with", "python=imports"]
+    broken = tools.cli(*words, f"{tmp_path}/app.py")
+    assert (broken.returncode, b"SyntaxError" in broken.stderr) == (1, True)
+    alone = tools.cli(*words, "/usr/bin/python3")
+    assert (alone.returncode, b"there is no such script" in alone.stderr) == (2, True)

@@ -52,16 +52,17 @@ class _Branch(Data):
     venv: str = ""
 
 
-def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> Copied:
+def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = (), *, below: str = "") -> Copied:
     """A file, or a directory with all that it holds, as it was first looked at; raises SpecError, SourceError.
 
     A link that is named itself is followed; those inside a directory stay links, wherever they point. What the
-    directory's ignore file or a pattern of `exclude` leaves out is not looked at.
+    directory's ignore file or a pattern of `exclude` leaves out is not looked at. What was not named by the user
+    lies `below` the directory where patterns begin; no ignore file counts there.
     """
-    key = (copy, tuple(exclude))
+    key = (copy, tuple(exclude), below)
     if key not in files.copied:
         copying = _Copying(copy, files)
-        entries = tuple(copying.entries(exclude))
+        entries = tuple(copying.entries(exclude, below))
         files.copied[key] = Copied(entries=entries, losses=tuple(copying.losses), ignored=tuple(copying.ignored))
     return files.copied[key]
 
@@ -69,6 +70,11 @@ def copied(copy: Copy, files: HostFiles, exclude: Sequence[str] = ()) -> Copied:
 def copied_entries(copy: Copy, files: HostFiles) -> tuple[Entry, ...]:
     """The entries alone."""
     return copied(copy, files).entries
+
+
+def brought_entries(copy: Copy, files: HostFiles, exclude: Sequence[str]) -> tuple[Entry, ...]:
+    """The entries of what essentials and packages bring; patterns of `exclude` begin at the root of the image."""
+    return copied(copy, files, exclude, below=destination_of(copy).strip("/")).entries
 
 
 def program_losses(program: Copy, file: File, mode: int) -> Iterator[Loss]:
@@ -81,10 +87,11 @@ def program_losses(program: Copy, file: File, mode: int) -> Iterator[Loss]:
 
 
 def require_copies(spec: Spec) -> None:
-    """Raise UsageError for patterns where no directory is copied."""
-    if spec.exclude and not any(os.path.isdir(copy.source) for copy in spec.copies):
+    """Raise UsageError for patterns where nothing is copied that they could leave out."""
+    copies_trees = any(os.path.isdir(copy.source) for copy in spec.copies)
+    if spec.exclude and not (copies_trees or spec.essentials or spec.bundle_packages):
         raise UsageError(
-            "--exclude says what a copied directory leaves out, and none is copied.",
+            "--exclude says what copied directories, --with or --bundle-package leave out, and there are none.",
             fix="Name the directory, e.g. `--copy static:/srv`, or leave --exclude out.",
         )
 
@@ -102,7 +109,7 @@ class _Copying:
         self._own = 0
         self._left: list[str] = []
 
-    def entries(self, exclude: Sequence[str]) -> Iterator[Entry]:
+    def entries(self, exclude: Sequence[str], below: str) -> Iterator[Entry]:
         """The file, or the directory and what it holds."""
         copy = self._copy
         require_metadata(copy.source, copy.mode, copy.uid, copy.gid)
@@ -110,9 +117,15 @@ class _Copying:
             status = os.stat(copy.source)
         except (OSError, ValueError) as error:
             raise unreadable(copy.source, error) from error
-        if not stat.S_ISDIR(status.st_mode):
-            path = image_path(destination_of(copy), what="destination")
-            yield self._file(absolute(copy.source), path, status)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        by, patterns = ignored_by(copy.source) if is_directory and not below else ("", ())
+        self._own = len(patterns)
+        self._exclusions = Exclusions((*patterns, *exclude))
+        met = self._exclusions.met_on_the_way(below)
+        if not is_directory:
+            if not self._exclusions.excludes(met):
+                path = image_path(destination_of(copy), what="destination")
+                yield self._file(absolute(copy.source), path, status, below=below)
             return
         if copy.capabilities is not None:
             raise SpecError(
@@ -121,12 +134,11 @@ class _Copying:
             )
         target = image_path(copy.destination or destination_of(copy), what="destination")
         source = absolute(copy.source)
+        if self._leaves_out(below, met, is_directory=True):
+            return
         if target != "/":
             yield self._directory(source, target, lambda: status)
-        by, patterns = ignored_by(copy.source)
-        self._own = len(patterns)
-        self._exclusions = Exclusions((*patterns, *exclude))
-        yield from self._tree(_Branch(source, target, "", 0))
+        yield from self._tree(_Branch(source, target, below, met))
         if self._left:
             self.ignored.append(Ignored(path=target, by=by, count=len(self._left), first=self._left[0]))
 

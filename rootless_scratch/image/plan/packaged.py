@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from rootless_scratch.errors import SourceError
 from rootless_scratch.host.installed import databases, near
 from rootless_scratch.host.packages import install_line
-from rootless_scratch.image.plan.copies import copied_entries
+from rootless_scratch.image.plan.copies import brought_entries
 from rootless_scratch.image.plan.entries import is_same
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy
@@ -32,7 +32,13 @@ _LEFT_OUT: Final = re.compile(
 
 
 def with_packages(
-    entries: Sequence[Entry], own: Iterable[Entry], names: Iterable[str], root: HostRoot, files: HostFiles
+    entries: Sequence[Entry],
+    own: Iterable[Entry],
+    names: Iterable[str],
+    root: HostRoot,
+    files: HostFiles,
+    *,
+    exclude: Sequence[str] = (),
 ) -> tuple[list[Entry], tuple[tuple[str, str], ...]]:
     """Entries, completed by those of packages; and which of the user's `own` were in their place: option and path.
 
@@ -45,7 +51,7 @@ def with_packages(
     covered: dict[tuple[str, str], None] = {}
     known = databases(root.on_host("/"))
     for name in dict.fromkeys(names):
-        package = _Package(root, files)
+        package = _Package(root, files, exclude)
         listed = _listed(name, known)
         directories = {above for path in listed for above in _above(path)}
         for path in listed:
@@ -84,9 +90,10 @@ def _listed(name: str, known: Sequence[Packages]) -> tuple[str, ...]:
 class _Package:
     """Collects the entries of one package."""
 
-    def __init__(self, root: HostRoot, files: HostFiles) -> None:
+    def __init__(self, root: HostRoot, files: HostFiles, exclude: Sequence[str]) -> None:
         self._root = root
         self._files = files
+        self._exclude = exclude
         self._entries: dict[str, Entry] = {}
         self._documents: dict[str, Entry] = {}
         self._directories: set[str] = set()
@@ -112,7 +119,10 @@ class _Package:
         if stat.S_ISLNK(mode):
             kept[real] = Symlink(path=real, target=os.readlink(host))
         elif stat.S_ISREG(mode):
-            (kept[real],) = copied_entries(Copy(source=host, destination=real), self._files)
+            found = brought_entries(Copy(source=host, destination=real), self._files, self._exclude)
+            kept.update((each.path, each) for each in found)
+            if not found:
+                return
         elif stat.S_ISDIR(mode):
             if kept is self._entries:
                 self._directories.add(real)

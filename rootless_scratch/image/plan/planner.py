@@ -119,11 +119,11 @@ def plan(
             entries.append(entry)
             programs[entry.path] = Program(path=entry.path, facts=facts)
         known = {path: program.facts for path, program in programs.items()}
-        entries, covered = with_recipes(entries, wanted, known, root, files)
+        entries, covered = with_recipes(entries, wanted, known, root, files, exclude=spec.exclude)
     if spec.bundle_packages:
         from rootless_scratch.image.plan.packaged import with_packages
 
-        entries, covered_too = with_packages(entries, own, spec.bundle_packages, root, files)
+        entries, covered_too = with_packages(entries, own, spec.bundle_packages, root, files, exclude=spec.exclude)
         covered += covered_too
     bundled = Bundle()
     if spec.bundle_libraries:

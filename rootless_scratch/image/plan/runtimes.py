@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.elf.libraries import resolve
 from rootless_scratch.elf.searching import TRIPLETS
-from rootless_scratch.errors import ElfError, SourceError, UsageError
+from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
 from rootless_scratch.host.packages import install_command
 from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.plan.charsets import charset_files
-from rootless_scratch.image.plan.copies import copied_entries
+from rootless_scratch.image.plan.copies import brought_entries
 from rootless_scratch.image.plan.entries import directory_entry, is_same
+from rootless_scratch.image.plan.imports import imported_files
+from rootless_scratch.image.recipes import IMPORTS, IN_BRACES, Bring, recipe_names
 from rootless_scratch.image.recipes import recipe as recipe_of
 from rootless_scratch.image.rootfs import Directory, Symlink
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory
+from rootless_scratch.image.syntax import ESSENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,12 +32,10 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.config import RuntimeConfig
     from rootless_scratch.image.host_files import HostFiles
-    from rootless_scratch.image.recipes import Bring, Recipe
+    from rootless_scratch.image.recipes import Recipe
     from rootless_scratch.image.rootfs import Entry
 
 _BYTES_LIMIT = 64 << 20
-_TREES_LIMIT = 200
-_NAME: Final = re.compile(r"\{([a-z]+)\}")
 _ALL: Final = "*"
 """As what is excluded from a directory: it comes along empty."""
 
@@ -45,12 +46,17 @@ _NEVER: Final = frozenset(
 
 
 def with_companions(essentials: Iterable[Essential]) -> tuple[Essential, ...]:
-    """The essentials, and those that recipes among them name as coming along."""
+    """The essentials, and those that recipes among them name as coming along; raises SpecError."""
     found = list(essentials)
     names = {each.name for each in found}
     for each in found:
         recipe = recipe_of(each.name)
         for name in recipe.also if recipe is not None else ():
+            if name not in ESSENTIALS and name not in recipe_names():
+                raise SpecError(
+                    f"The recipe {each.name!r} brings {name!r} along, which is neither an essential nor a recipe.",
+                    fix="Correct its `also`; docs/recipes.md has the form.",
+                )
             if name not in names:
                 names.add(name)
                 found.append(Essential(name=name))
@@ -82,6 +88,8 @@ def brought(
     programs: Mapping[str, ProgramFacts],
     root: HostRoot,
     files: HostFiles,
+    *,
+    exclude: Sequence[str] = (),
 ) -> Iterator[Entry]:
     """The entries that a recipe brings for the programs of an image; `root` is the host or its sysroot.
 
@@ -96,19 +104,36 @@ def brought(
             )
     values = _Values(recipe, programs, root, files)
     paths: dict[str, Bring] = {}
+    narrow, trees = IMPORTS in essential.values, list[str]()
     for bring in recipe.brings:
-        if bring.when is not None and bring.when not in essential.values:
+        if not narrow and bring.when is not None and bring.when not in essential.values:
             continue
         found = [path for pattern in bring.paths for path in values.expanded(pattern)]
         if bring.charsets and any(essential.values):
             found = list(charset_files(essential.values, found, root))
-        paths |= dict.fromkeys(found, bring)
+        if not narrow:
+            paths |= dict.fromkeys(found, bring)
+        trees += found
+    if narrow:
+        paths |= _imported(recipe, values, programs, root, trees)
     if not paths and not values.is_alone():
         raise SourceError(
             f"This host has not {recipe.what}, which --with {recipe.name} is to bring.",
             fix=_install(recipe),
         )
-    yield from _Trees(root, files).entries(paths)
+    yield from _Trees(root, files, exclude).entries(paths)
+
+
+def _imported(
+    recipe: Recipe, values: _Values, programs: Mapping[str, ProgramFacts], root: HostRoot, trees: Sequence[str]
+) -> dict[str, Bring]:
+    """What the scripts import of the trees, and what no script can do without."""
+    assert recipe.imports is not None  # noqa: S101 - else the value is refused
+    always = [path for pattern in recipe.imports.always for path in values.expanded(pattern)]
+    return dict.fromkeys(
+        (*always, *imported_files(recipe, programs, root, trees)),
+        Bring(paths=(), exclude=("*/__pycache__", "__pycache__")),
+    )
 
 
 def _install(recipe: Recipe) -> str:
@@ -162,7 +187,7 @@ class _Values:
 
     def _filled(self, pattern: str, facts: ProgramFacts) -> Iterator[str]:
         assert facts.elf is not None  # noqa: S101 - likewise
-        names = {name: self._value(name, facts) for name in _NAME.findall(pattern) if name != "multiarch"}
+        names = {name: self._value(name, facts) for name in IN_BRACES.findall(pattern) if name != "multiarch"}
         if None in names.values():
             return
         for triplet in TRIPLETS.get(facts.elf.machine, ()) if "{multiarch}" in pattern else ("",):
@@ -199,17 +224,16 @@ class _Values:
 class _Trees:
     """Collects entries of trees of the root; links that lead out of them bring what they lead to."""
 
-    def __init__(self, root: HostRoot, files: HostFiles) -> None:
+    def __init__(self, root: HostRoot, files: HostFiles, exclude: Sequence[str]) -> None:
         self._root = root
         self._files = files
+        self._exclude = exclude
         self._taken: dict[str, Entry] = {}
 
     def entries(self, paths: Mapping[str, Bring]) -> Iterator[Entry]:
         """All of them, each path once."""
         pending: list[tuple[str, Sequence[str]]] = [(path, bring.exclude) for path, bring in paths.items()]
-        for count, (path, exclude) in enumerate(pending):
-            if count >= _TREES_LIMIT:
-                break
+        for path, exclude in pending:
             for link, target in self._take(path, exclude):
                 real = os.path.normpath(os.path.join(os.path.dirname(link), target))
                 host = self._root.on_host(real)
@@ -233,7 +257,7 @@ class _Trees:
         if _ALL in exclude and os.path.isdir(host):
             self._taken[real] = directory_entry(NewDirectory(path=real))
             return
-        for entry in copied_entries(Copy(source=host, destination=real), self._files):
+        for entry in brought_entries(Copy(source=host, destination=real), self._files, self._exclude):
             below = entry.path[len(real) :].lstrip("/")
             if any(_is_below(below, pattern) for pattern in exclude):
                 continue
@@ -243,7 +267,7 @@ class _Trees:
 
 
 def _filled(pattern: str, names: Mapping[str, str | None]) -> str:
-    return _NAME.sub(lambda found: glob.escape(names[found.group(1)] or ""), pattern)
+    return IN_BRACES.sub(lambda found: glob.escape(names[found.group(1)] or ""), pattern)
 
 
 def _is_below(path: str, pattern: str) -> bool:
@@ -262,6 +286,8 @@ def with_recipes(
     programs: Mapping[str, ProgramFacts],
     root: HostRoot,
     files: HostFiles,
+    *,
+    exclude: Sequence[str] = (),
 ) -> tuple[list[Entry], tuple[tuple[str, str], ...]]:
     """Entries of the user, completed by those of recipes; and what the user already had: name and path."""
     own = {entry.path: entry for entry in entries if not isinstance(entry, Directory)}
@@ -276,7 +302,7 @@ def with_recipes(
         if found is None:
             continue
         essential = Essential(name=name, values=tuple(dict.fromkeys(chosen)))
-        for entry in brought(essential, found, programs, root, files):
+        for entry in brought(essential, found, programs, root, files, exclude=exclude):
             if entry.path in own:
                 if not is_same(own[entry.path], entry):
                     covered[name, entry.path] = None

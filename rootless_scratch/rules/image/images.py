@@ -133,7 +133,7 @@ def judge_image(
         *judge_venvs(view, started, content),
         *judge_needs(view, programs, closures),
         *judge_others(view, programs, closures, starters),
-        *judge_runtimes(view, programs, closures),
+        *judge_runtimes(view, programs, closures, content),
         *judge_machines(view, programs),
     ]
     if platform is None and not any(finding.severity == "error" for finding in findings):
