@@ -28,8 +28,8 @@ def command(
     """Send IMAGE to DEST, and print the digest that it has there.
 
     IMAGE is a name or an image ID of local storage, oci:DIR[:REF], oci-archive:FILE or docker-archive:FILE. DEST
-    is [docker://]HOST/NAME:TAG, or a place as `save` writes it. Log in with `skopeo login` or `podman login`.
-    The name by which exactly this image is pulled, HOST/NAME@DIGEST, is told on stderr.
+    is [docker://]HOST/NAME:TAG, or an output as of `save`. Log in with `skopeo login` or `podman login`.
+    The name by which exactly this image is pulled, HOST/NAME@DIGEST, goes to stderr.
     """
     from rootless_scratch.image.references import with_transport
 
