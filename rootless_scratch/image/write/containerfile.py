@@ -21,7 +21,6 @@ from rootless_scratch.image.paths import encoded, is_utf8
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink, linked
 from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.write.context import finish, write_archive, write_tree
-from rootless_scratch.image.write.layout import refuse_foreign_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -79,6 +78,9 @@ def write_context(plan: Plan, directory: str, files: HostFiles | None = None) ->
     BuildError where the disk does not take it.
     """
     text = containerfile(plan)
+    # What layouts need loads OpenSSL, of which a Containerfile alone has no use.
+    from rootless_scratch.image.write.layout import refuse_foreign_link
+
     refuse_foreign_link(directory)
     try:
         target = os.path.realpath(directory)
