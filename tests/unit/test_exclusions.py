@@ -209,6 +209,7 @@ def test_a_single_file_and_a_program_are_what_they_are_named(tmp_path: Path) -> 
     assert [entry.path for entry in plan(spec, environ={}).rootfs] == ["/app", "/data", "/t"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_files_take_no_time_to_speak_of(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / f"d{number}/left").mkdir(parents=True)

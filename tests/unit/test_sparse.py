@@ -146,6 +146,7 @@ def test_a_layer_of_a_sparse_file_has_the_bytes_of_a_full_one(tmp_path: Path, sh
     assert (tmp_path / "sparse.tar").read_bytes() == (tmp_path / "full.tar").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_layout_and_archives_of_a_sparse_file_take_no_more_room_than_it(
     shared_home: Home, tmp_path: Path
 ) -> None:
