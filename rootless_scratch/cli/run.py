@@ -11,8 +11,6 @@ import click
 from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
 from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, ScratchError, UsageError
-from rootless_scratch.host.environment import tool_environment
-from rootless_scratch.host.said import HostNote, is_news
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +106,9 @@ def noting(show: Show) -> Callable[[str], None] | None:
     """Who says what a call notes: what is the same for each call once until the host is booted again."""
 
     def note(sentence: str) -> None:
+        from rootless_scratch.host.environment import tool_environment
+        from rootless_scratch.host.said import HostNote, is_news
+
         if show.verbose or not isinstance(sentence, HostNote) or is_news(sentence, tool_environment().variables):
             say(f"note: {sentence}")
 

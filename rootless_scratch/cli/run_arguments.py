@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.references import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +93,8 @@ def _is_volume(value: str, behind: Sequence[str]) -> bool:
     """Whether this is a volume, not the image; one of a path alone needs an image behind it."""
     source, colon, target = value.partition(":")
     if colon:
+        from rootless_scratch.image.references import is_reference
+
         return bool(source) and target.startswith("/") and not (is_reference(value) or target.startswith("//"))
     from os.path import isfile
 
