@@ -24,6 +24,7 @@ test g++ g++ gcc-c++
 test catatonit catatonit catatonit
 test curl curl curl
 test git git git
+test /usr/sbin/nginx nginx-light nginx
 test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
 test tmux tmux tmux
