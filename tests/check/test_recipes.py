@@ -58,6 +58,7 @@ LAST_WORDS = (
         'initdb: error: program "postgres" is needed by initdb but was not found in the same directory as "/i"',
     ),
     ("gdb", "Python not initialized"),
+    ("octave", "error: 'strjoin' undefined near line 1, column 6"),
     ("magic", "file: could not find any valid magic files! (No such file or directory)"),
     ("gdk-pixbuf", "failed to load \"/x.png\": Couldn't recognize the image file format for file '/x.png'"),
     ("aspell", 'Error: No word lists can be found for the language "en_US".'),
@@ -397,3 +398,8 @@ def test_what_cannot_be_read_is_left_out_by_the_option_that_the_message_names(
     assert not [
         entry for entry in plan(spec.but(exclude=(str(tree),)), environ={}).rootfs if "etc/gadget" in entry.path
     ]
+
+
+def test_a_static_program_is_judged_without_reading_the_recipes(tmp_path: Path, own_recipes: Path) -> None:
+    (own_recipes / "gadget.toml").write_text("kind = 3\n")
+    assert rs.check(put(tmp_path, "gadget", tinyelf.hello())).verdict == "starts"
