@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.backends.stored import FileType, StoredFile, StoredImage
+from rootless_scratch.backends.stored import FileType, StoredFile, StoredImage, with_links
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import HostError
+from rootless_scratch.image.attributes import attributes_digest
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
 from rootless_scratch.image.host_files import host_trouble
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _CAPABILITIES = 64
 """Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""
+
+_XATTR = "SCHILY.xattr."
 
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _HARD_LINK, _DIRECTORY = ord("1"), ord("5")
@@ -86,13 +89,11 @@ class LayoutImage:
             with self._reader(number) as reader:
                 self._apply(overlay, number, reader)
             overlay.settle()
-        # A NUL is in no path, and sorts as the end of a name does.
-        ordered = sorted(overlay, key=lambda file: os.fsencode(file.path).replace(b"/", b"\0"))
         return StoredImage(
             image_id=found.image_id,
             config=found.config.decode("utf-8", "replace"),
             layers=tuple(self._layers(found)),
-            files=tuple(ordered),
+            files=with_links(overlay),
         )
 
     def _apply(self, overlay: Overlay, number: int, reader: TarReader) -> None:
@@ -130,10 +131,11 @@ class LayoutImage:
         kind = _TYPES.get(member.kind)
         if kind is None:
             raise TarFault(f"{path!r} is of the type {chr(member.kind)!r}, which no engine unpacks")
-        value = member.records.get(f"SCHILY.xattr.{XATTR}")
-        digest, content = None, None
+        value = member.records.get(_XATTR + XATTR)
+        digest, content, inode = None, None, None
         if kind == "file":
             self._positions[path] = position
+            inode = f"{position[0]}:{position[1]}"
             keep = self._image.budget.may_keep(path, member.size)
             digest, content = _read(reader, member, keep=keep)
         return StoredFile(
@@ -146,6 +148,8 @@ class LayoutImage:
             sha256=digest,
             target=member.link if kind == "symlink" else None,
             mtime=member.mtime,
+            attributes=None if kind == "symlink" else _attributes(member),
+            inode=inode,
             capabilities=None if value is None else value[:_CAPABILITIES].encode("utf-8", "surrogateescape").hex(),
             content=content,
         )
@@ -160,6 +164,15 @@ class LayoutImage:
                 size=size,
                 media_type=str(layer.descriptor.get("mediaType", LAYER)),
             )
+
+
+def _attributes(member: Member) -> str | None:
+    pairs = (
+        (name.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+        for name, value in member.records.items()
+        if name.startswith(_XATTR)
+    )
+    return attributes_digest(pairs)
 
 
 def _read(reader: TarReader, member: Member, *, keep: bool) -> tuple[str, bytes | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from rootless_scratch.image.limits import DEFAULTS
 from rootless_scratch.image.rootfs import Directory, Entry, File, Rootfs, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rootless_scratch.backends.session import Session
 
@@ -27,7 +28,8 @@ FileType = Literal["file", "directory", "symlink", "device", "fifo", "socket"]
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """One file of an image, all layers applied; `sha256` of regular files, `target` of symbolic links.
 
-    `capabilities` are the bytes of the extended attribute in hexadecimal, `mtime` seconds since 1970.
+    `capabilities` are the bytes of the extended attribute in hexadecimal, `mtime` seconds since 1970, `attributes`
+    a digest of those of `user.*`. Names of one file have the same `inode`, and all but the first are `linked`.
     `program` is there for what may be started, where it was asked for, `unreadable` where it could not be read;
     `content`, likewise, for search lists of loaders, and for users and groups.
     """
@@ -42,6 +44,9 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None = None
     mtime: int = 0
     capabilities: str | None = None
+    attributes: str | None = None
+    inode: str | None = None
+    linked: str | None = None
     program: ProgramFacts | None = None
     unreadable: str | None = None
     content: bytes | None = None
@@ -93,7 +98,20 @@ def read_image(name: str, session: Session, *, limits: Mapping[str, int] | None 
         image_id=done.image_id,
         config=done.config,
         layers=layers_of(json.loads(done.config), json.loads(done.manifest)),
-        files=tuple(files),
+        files=with_links(files),
+    )
+
+
+def with_links(files: Iterable[StoredFile]) -> tuple[StoredFile, ...]:
+    """The files in the order of a plan, with the links among those that are there."""
+    # A NUL is in no path, and sorts as the end of a name does.
+    ordered = sorted(files, key=lambda file: os.fsencode(file.path).replace(b"/", b"\0"))
+    first: dict[str, str] = {}
+    return tuple(
+        file
+        if file.inode is None or (path := first.setdefault(file.inode, file.path)) == file.path
+        else msgspec.structs.replace(file, linked=path)
+        for file in ordered
     )
 
 

@@ -13,6 +13,7 @@ from rootless_scratch.backends.open_image import platforms_at, read_any, refuse_
 from rootless_scratch.backends.stored import StoredFile, StoredImage
 from rootless_scratch.elf.platforms import chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import ImageNotFoundError, SpecError, UsageError
+from rootless_scratch.image.attributes import attributes_digest
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.references import is_reference
 from rootless_scratch.image.rootfs import Directory, Entry, Symlink
@@ -35,9 +36,10 @@ _ENCODING = ("rootfs", "history")
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What of a file (`path`) or of the config (`key`) is not as planned; None for what is not there.
 
-    `what` of a file is missing, added, type, content, target, mode, owner, mtime or capabilities; of the config,
-    value. Contents are `sha256:` and the sum, capabilities the bytes of the attribute in hexadecimal. `platform`
-    tells which image of an index; where one is missing or added, `key` is platform.
+    `what` of a file is missing, added, type, content, target, mode, owner, mtime, capabilities, attributes or
+    link; of the config, value. Contents and attributes (`user.*`) are `sha256:` and the sum, capabilities the bytes of
+    the attribute in hexadecimal, a link is the first of the names of one file. `platform` tells which image of an
+    index; where one is missing or added, `key` is platform.
     """
 
     what: str
@@ -160,12 +162,15 @@ def _files(plan: Plan, stored: StoredImage, files: HostFiles) -> Iterator[Differ
 def _as_stored(entry: Entry, mtime: int) -> StoredFile:
     """An entry as it would be read back, but for the sum of its content, which takes time."""
     found = StoredFile(path=entry.path, type="file", mode=entry.mode, uid=entry.uid, gid=entry.gid, mtime=mtime)
+    attributes = None if isinstance(entry, Symlink) else attributes_digest(entry.xattrs)
     if isinstance(entry, Directory):
-        return msgspec.structs.replace(found, type="directory")
+        return msgspec.structs.replace(found, type="directory", attributes=attributes)
     if isinstance(entry, Symlink):
         return msgspec.structs.replace(found, type="symlink", target=entry.target)
     value = encode_capabilities(entry.capabilities).hex() if entry.capabilities else None
-    return msgspec.structs.replace(found, size=entry.identity.size, capabilities=value)
+    return msgspec.structs.replace(
+        found, size=entry.identity.size, capabilities=value, attributes=attributes, linked=entry.linked
+    )
 
 
 def _file(planned: StoredFile, found: StoredFile, entry: Entry, files: HostFiles) -> Iterator[Difference]:
@@ -183,6 +188,8 @@ def _file(planned: StoredFile, found: StoredFile, entry: Entry, files: HostFiles
     yield from differs("owner", f"{planned.uid}:{planned.gid}", f"{found.uid}:{found.gid}")
     yield from differs("mtime", planned.mtime, found.mtime)
     yield from differs("capabilities", planned.capabilities, found.capabilities)
+    yield from differs("attributes", planned.attributes, found.attributes)
+    yield from differs("link", planned.linked, found.linked)
 
 
 def _config(planned: dict[str, Any], found: dict[str, Any]) -> Iterator[Difference]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.stored import StoredFile, StoredImage
 
 
+_GUIDE = 4
+"""Columns of the lines beside a file, for each directory above it."""
+
+
 @click.command("inspect")
 @click.argument("image")
 @verb_options("inspect")
@@ -53,11 +57,12 @@ def command(
 
 
 def _file(file: StoredFile) -> dict[str, object]:
-    answer = named(file, "path type mode uid gid size sha256 target mtime capabilities")
+    answer = named(file, "path type mode uid gid size sha256 target mtime capabilities linked")
     return {**answer, "mode": f"{file.mode:04o}", "capabilities_text": file.capabilities_text()}
 
 
 def _draw(name: str, stored: StoredImage, *, quiet: bool) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
@@ -68,12 +73,14 @@ def _draw(name: str, stored: StoredImage, *, quiet: bool) -> None:
     guides = "" if colour() is False else "dim"
     root = Tree(Text(f"{showable(name)} ({_sum(stored.files)})"), guide_style=guides)
     drawn: dict[str, Drawing] = {"": root}
+    width = cell_len(str(root.label))
     for file in stored.files:
         above, _, last = file.path.rpartition("/")
-        drawn[file.path] = drawn[above].add(Text(_line(file, showable(last))))
-    console = Console(highlight=False)
+        line = Text(_line(file, showable(last)))
+        drawn[file.path] = drawn[above].add(line)
+        width = max(width, line.cell_len + file.path.count("/") * _GUIDE)
     # A narrow pipe or terminal must not cut names: the reader may be a program.
-    console.print(root, soft_wrap=True)
+    Console(highlight=False, width=width).print(root, soft_wrap=True)
 
 
 def _facts(stored: StoredImage) -> list[tuple[str, str]]:
@@ -103,6 +110,8 @@ def _line(file: StoredFile, name: str) -> str:
         return f"{name} -> {showable(file.target or '')}"
     if file.type != "file":
         return f"{name} ({file.type}){_metadata(file, None)}"
+    if file.linked is not None:
+        return f"{name}  hard link to {showable(file.linked)}"
     return f"{name}  {_size(file.size)}{_metadata(file, None)}"
 
 
@@ -116,7 +125,8 @@ def _metadata(file: StoredFile, usual: int | None) -> str:
 
 def _sum(files: tuple[StoredFile, ...]) -> str:
     regular = [file for file in files if file.type == "file"]
-    return f"{len(regular)} file{'' if len(regular) == 1 else 's'}, {_size(sum(file.size for file in regular))}"
+    stored = sum(file.size for file in regular if file.linked is None)
+    return f"{len(regular)} file{'' if len(regular) == 1 else 's'}, {_size(stored)}"
 
 
 def _size(count: int) -> str:

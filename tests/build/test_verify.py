@@ -223,3 +223,33 @@ def test_an_image_with_the_id_that_was_planned_and_other_files_differs(tmp_path:
     found = rs.verify(f"oci:{layout.path}", str(program))
     assert (found.image_id, found.verdict) == (planned, "differs")
     assert ("/hello", "content") in {(each.path, each.what) for each in found.differences}
+
+
+@pytest.mark.parametrize("place", ["layout", pytest.param("storage", marks=pytest.mark.buildah)])
+def test_names_of_one_file_and_attributes_of_users_are_compared(
+    shared_home: Home, tmp_path: Path, place: str
+) -> None:
+    program = str(tinyelf.write(tmp_path / "program"))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_text("x" * 1000)
+    os.link(tree / "a", tree / "b")
+    os.setxattr(tree / "a", "user.origin", b"here")
+    os.setxattr(tree, "user.origin", b"there")
+    words = [program, "--copy", f"{tree}:/t:xattrs=keep"]
+    name, to = (f"oci:{tmp_path}/layout", "-o") if place == "layout" else ("verified", "-t")
+    shared_home.json("build", *words, to, name)
+    assert shared_home.json("verify", name, *words)["verdict"] in {"identical", "equal"}
+    listed = {file["path"]: file["linked"] for file in shared_home.json("inspect", name)["files"]}
+    assert listed == {"/program": None, "/t": None, "/t/a": None, "/t/b": "/t/a"}
+    drawn = shared_home.cli("inspect", name).stdout.decode()
+    assert "b  hard link to /t/a" in drawn
+    assert f"{name} (3 files, 1.2 kB)" in drawn, "bytes count once, and a long name is not cut"
+    (tree / "b").unlink()
+    (tree / "b").write_text("x" * 1000)
+    (tree / "b").chmod(0o644)
+    os.setxattr(tree / "b", "user.origin", b"here")
+    os.setxattr(tree, "user.origin", b"elsewhere")
+    found = json.loads(shared_home.cli("verify", name, *words, "--json").stdout)
+    whats = {(each["path"], each["what"]) for each in found["differences"]}
+    assert whats == {("/t", "attributes"), ("/t/b", "link")}

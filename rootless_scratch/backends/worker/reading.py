@@ -13,6 +13,7 @@ from rootless_scratch.backends.jobs import Done, FoundFile, ReadJob
 from rootless_scratch.backends.record import Record
 from rootless_scratch.backends.tool import Tool, call
 from rootless_scratch.errors import LimitError
+from rootless_scratch.image.attributes import attributes_digest, is_own
 from rootless_scratch.image.limits import KEPT_LIMIT, Budget
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -95,6 +96,9 @@ def walk(root: str, budget: Budget) -> Iterator[FoundFile]:
         elif kind == stat.S_IFREG:
             budget.expand(status.st_size)
             entry.size, entry.sha256, entry.capabilities = status.st_size, digest(item.path), xattr(item.path)
+            entry.inode = f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None
+        if kind in (stat.S_IFREG, stat.S_IFDIR):
+            entry.attributes = attributes(item.path)
         yield entry
         if kind == stat.S_IFDIR:
             pending.append((path, iter(_listed(root + path))))
@@ -138,6 +142,15 @@ def _data_from(descriptor: int, at: int, size: int) -> int:
             return size
         # A file system that tells of no holes.
         return at
+
+
+def attributes(path: str) -> str | None:
+    """The digest of the attributes `user.*`, or None."""
+    try:
+        names = filter(is_own, os.listxattr(path, follow_symlinks=False))
+        return attributes_digest((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
+    except OSError:
+        return None
 
 
 def xattr(path: str) -> str | None:
