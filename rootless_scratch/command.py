@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SKOPEO = ("skopeo", "--tmpdir", ".")
 """skopeo does not heed TMPDIR (1.9.3): it spools in /var/tmp unless told otherwise, here where it works."""
 
+_PAUSE = 0.5
+
 STDERR_KEPT = 16_384
 """Bytes of another program's stderr that an error carries; the end is the part that tells."""
 
@@ -180,14 +182,15 @@ def follow(
     idle: float,
     on_stdout: Callable[[str], None] | None = None,
     on_stderr: Callable[[str], None] | None = None,
+    on_pause: Callable[[], None] | None = None,
     directory: str | None = None,
 ) -> Output:
     """Run a program that takes long to its end; `on_stdout` gets each of its lines at once, so does `on_stderr`.
 
-    What they raise ends it. One that reads and writes next to nothing for `idle` seconds, files and sockets
-    alike, hangs and is ended. Whatever happens meanwhile, it does not outlive this call, nor this process
-    (tether.py). It works in the private directory `directory`, whose name thus stands in no argument list. Raises
-    CommandTimeoutError, ToolMissingError.
+    `on_pause` is called twice a second; what any of them raises ends it. One that reads and writes next to nothing
+    for `idle` seconds, files and sockets alike, hangs and is ended. Whatever happens meanwhile, it does not
+    outlive this call, nor this process (tether.py). It works in the private directory `directory`, whose name thus
+    stands in no argument list. Raises CommandTimeoutError, ToolMissingError.
     """
     import time
 
@@ -195,8 +198,12 @@ def follow(
     child = start(tethered(argv), environment=variables)
     kept, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
     moved, since = 0, time.monotonic()
+    paused = since
     try:
-        for number, block in child.blocks(pause=min(idle, 5.0)):
+        for number, block in child.blocks(pause=min(idle, 5.0 if on_pause is None else _PAUSE)):
+            if on_pause is not None and time.monotonic() - paused >= _PAUSE:
+                on_pause()
+                paused = time.monotonic()
             receive = (None, on_stdout, on_stderr)[number]
             if number:
                 kept[number] += block

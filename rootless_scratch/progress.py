@@ -24,6 +24,9 @@ class Progress:
     def step(self, text: str) -> None:
         """What is being done now that has no measure."""
 
+    def note(self, text: str) -> None:
+        """What happened that the user should know, and that stays."""
+
     def steps(self) -> Progress:
         """The same, told steps alone."""
         only = Progress()

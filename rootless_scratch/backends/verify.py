@@ -37,9 +37,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """What of a file (`path`) or of the config (`key`) is not as planned; None for what is not there.
 
     `what` of a file is missing, added, type, content, target, mode, owner, mtime, capabilities, attributes or
-    link; of the config, value. Contents and attributes (`user.*`) are `sha256:` and the sum, capabilities the bytes of
-    the attribute in hexadecimal, a link is the first of the names of one file. `platform` tells which image of an
-    index; where one is missing or added, `key` is platform.
+    link; of the config, value. Contents and attributes (`user.*`) are `sha256:` and the sum, capabilities the
+    bytes of the attribute in hexadecimal, a link is the first of the names of one file. `platform` tells which
+    image of an index; where one is missing or added, `key` is platform.
     """
 
     what: str

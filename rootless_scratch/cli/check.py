@@ -40,7 +40,7 @@ def command(
     path of a file is a program, any other names an image, also where a directory is called so. Exits 1 if there is
     a finding of severity `error`, or, of several subjects, one that cannot be read.
     """
-    from rootless_scratch.cli.progress import Counter
+    from rootless_scratch.cli.progress import Bar, Counter
     from rootless_scratch.findings import errors_of
     from rootless_scratch.ship.access import Access
     from rootless_scratch.verbs.check import check_subjects
@@ -49,10 +49,12 @@ def command(
     answers: list[dict[str, object]] = []
     access = access_from(how)
     how = {name: value for name, value in how.items() if name not in Access.options}
-    judgements = check_subjects(subjects, access=access, **how)
-    with Counter(total=len(subjects), quiet=show.quiet or show.as_json or len(subjects) == 1) as counter:
+    quiet, alone = show.quiet or show.as_json, len(subjects) == 1
+    with Counter(total=len(subjects), quiet=quiet or alone) as counter, Bar(quiet=quiet, steps=alone) as progress:
+        judgements = check_subjects(subjects, access=access, progress=progress, **how)
         for done, (subject, judgement) in enumerate(zip(subjects, judgements, strict=True), 1):
             counter.clear()
+            progress.clear()
             if isinstance(judgement, ScratchError):
                 failed = True
                 say_error(f"{subject}: {judgement.message}", judgement.fix)

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from rootless_scratch.cli.output import on_terminal, showable
+from rootless_scratch.cli.output import on_terminal, say, showable
 from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class _Drawn:
     """A bar that is drawn once something takes long on a terminal; `quiet` draws nothing."""
 
     def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._wanted = not quiet and on_terminal()
         self._began = time.monotonic()
         self._bar: progress.Progress | None = None
@@ -47,9 +48,17 @@ class _Drawn:
 
 
 class Bar(_Drawn, Progress):
-    """Draws bytes done of bytes in all."""
+    """Draws bytes done of bytes in all; without `steps` only notes are said, beside another that draws."""
 
     _total = 0
+
+    def __init__(self, *, quiet: bool, steps: bool = True) -> None:
+        super().__init__(quiet=quiet)
+        self._wanted = self._wanted and steps
+
+    def clear(self) -> None:
+        """Make room for a result."""
+        self._stop()
 
     def begin(self, total: int) -> None:
         """Bytes that there are in all."""
@@ -72,6 +81,12 @@ class Bar(_Drawn, Progress):
         self._bar.update(self._bar.task_ids[0], completed=done)
         if done >= self._total:
             self._bar.update(self._bar.task_ids[0], description="committing")
+
+    def note(self, text: str) -> None:
+        """What stays on stderr."""
+        if not self._quiet:
+            self._stop()
+            say(f"note: {text}")
 
     def step(self, text: str) -> None:
         """What is being done now that has no measure."""

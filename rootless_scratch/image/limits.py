@@ -31,6 +31,7 @@ DEFAULTS = {
     "layers": 512,
     "expanded": 1 << 40,
     "ratio": 100,
+    "download": 64 << 30,
     "seconds": 3600,
 }
 """Name -> default; sizes are bytes. docs/limits.md has a line for each."""
@@ -184,6 +185,12 @@ class Budget:
         """An index lies so deep in others."""
         if depth > self._limits["index-depth"]:
             raise self._exceeded("index-depth", f"has {depth} indexes in each other")
+
+    def check_download(self, size: int) -> None:
+        """A registry has sent so many bytes."""
+        if size > self._limits["download"]:
+            raise self._exceeded("download", f"sends more than {self._limits['download']} bytes")
+        self.spend_time()
 
     def check_layers(self, count: int) -> None:
         """An image has so many layers."""

@@ -19,7 +19,7 @@ from rootless_scratch.ship.access import DOCKER, OCI
 from rootless_scratch.ship.refusals import judge_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rootless_scratch.image.references import Reference
     from rootless_scratch.progress import Progress
@@ -147,6 +147,7 @@ class Attempts(Data, frozen=False):
     notes: list[str]
     wait: float = _FIRST_WAIT
     is_reading: bool = False
+    on_pause: Callable[[], None] | None = None
     list_refused: str = ""
     """Why the registry has refused an index. skopeo's last word is then that it may not send another instead."""
 
@@ -162,6 +163,7 @@ class Attempts(Data, frozen=False):
                 directory=self.directory,
                 on_stdout=self._tell if "copy" in arguments else None,
                 on_stderr=self._hear,
+                on_pause=self.on_pause,
             )
             if done.exit_code == 0:
                 return done.stdout

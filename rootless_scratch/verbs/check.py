@@ -14,6 +14,7 @@ from rootless_scratch.host.environment import temporary_directory
 from rootless_scratch.image.arguments import text
 from rootless_scratch.image.references import Reference, is_reference, is_remote, parse_reference
 from rootless_scratch.image.spec import Copy, Spec
+from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
@@ -36,6 +37,7 @@ def check_subject(
     root: HostRoot | None,
     limits: Mapping[str, int] | None,
     access: Access | None = None,
+    progress: Progress = SILENT,
 ) -> Judgement:
     """Judge what a name, or an image, stands for; see rootless_scratch.api.check."""
     require_utf8()
@@ -49,7 +51,7 @@ def check_subject(
             f"{name!r} names neither a program nor an image.", fix="Name a file, or an image such as hello."
         )
     if isinstance(subject, str) and (is_reference(name) or is_remote(name)):
-        return _check_named(name, platform, limits, access)
+        return _check_named(name, platform, limits, access, progress)
     if isinstance(subject, os.PathLike) or _is_program(name):
         if platform is not None:
             raise UsageError(f"{name!r} is a program, which has one platform.", fix="Leave `--platform` out.")
@@ -122,14 +124,19 @@ def _check_stored(name: str, platform: str | None, limits: Mapping[str, int] | N
 
 
 def _check_named(
-    name: str, platform: str | None, limits: Mapping[str, int] | None, access: Access | None = None
+    name: str,
+    platform: str | None,
+    limits: Mapping[str, int] | None,
+    access: Access | None = None,
+    progress: Progress = SILENT,
 ) -> Judgement:
     if not is_remote(name):
         return _check_layout(parse_reference(name), platform, limits)
     from rootless_scratch.ship.fetch import fetched
 
     wanted = None if platform is None else parse_platform(platform)
-    with fetched(name, access, platform=wanted, every=platform is None) as layout:
+    every = platform is None
+    with fetched(name, access, platform=wanted, every=every, limits=limits, progress=progress) as layout:
         return _check_layout(layout, platform, limits)
 
 

@@ -35,5 +35,5 @@ def inspect_image(
         return read_any(image, wanted, limits=limits)
     from rootless_scratch.ship.fetch import fetched
 
-    with fetched(image, access, platform=wanted, every=False, progress=progress) as layout:
+    with fetched(image, access, platform=wanted, every=False, limits=limits, progress=progress) as layout:
         return read_reference(layout, wanted, limits=limits)

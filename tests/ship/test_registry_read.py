@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
 from planning import refusal
-from registries import PASSWORD, USER, registry
+from registries import PASSWORD, USER, Trouble, proxy, registry
 
 import rootless_scratch as rs
-from rootless_scratch.errors import RegistryError
+from rootless_scratch.errors import LimitError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import Home
-    from registries import Registry
+    from registries import Answer, Registry
 
 pytestmark = pytest.mark.registry
 
@@ -126,3 +130,86 @@ def test_a_run_pulls_without_tls_where_that_is_said(tmp_path: Path, fresh_home: 
         done = fresh_home.cli("run", "-q", "--pull", "--tls-verify=no", name)
     assert (done.returncode, done.stdout) == (0, b"Hello World\n"), done.stderr
     assert os.listdir(fresh_home.temporary) == [], "nothing of a pull stays"
+
+
+def test_what_is_tried_again_is_told_and_what_is_too_much_is_refused(tmp_path: Path, shared_home: Home) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    with registry(tmp_path / "open") as behind:
+        shared_home.json("build", str(program), "-o", f"docker://{behind.host}/read/hello:1", "--tls-verify=false")
+        left = [1]
+
+        def once(method: str, path: str) -> Answer | None:
+            if method != "GET" or "/blobs/" not in path or not left[0]:
+                return None
+            left[0] -= 1
+            return 503, {}, b""
+
+        for verb in ("check", "inspect"):
+            left[0] = 1
+            with proxy(behind, Trouble(once)) as before:
+                place = f"docker://{before.host}/read/hello:1"
+                done = shared_home.cli(verb, place, "--tls-verify=false")
+                assert (done.returncode, left) == (0, [0]), done.stderr
+                assert b"note: " in done.stderr
+                assert b"Tried again after" in done.stderr
+                refused = shared_home.cli(verb, place, "--tls-verify=false", "--limit", "download=100")
+                assert (refused.returncode, refused.stdout) == (1, b"")
+                assert b"sends more than 100 bytes: the limit 'download' is exceeded" in refused.stderr
+    assert shared_home.temporary_files() == []
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """A registry whose only layer has no end."""
+
+    CONFIG = b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:%064d"]}}' % 0
+
+    def do_GET(self) -> None:
+        if "/blobs/sha256:" + "1" * 64 in self.path:
+            self._answer("application/octet-stream", None)
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+        elif "/blobs/" in self.path:
+            self._answer("application/octet-stream", self.CONFIG)
+        elif "/manifests/" in self.path:
+            self._answer("application/vnd.oci.image.manifest.v1+json", self.manifest())
+        else:
+            self._answer("application/json", b"{}")
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's names
+
+    def manifest(self) -> bytes:
+        kind = "application/vnd.oci.image"
+        config = {"mediaType": f"{kind}.config.v1+json", "size": len(self.CONFIG)}
+        config["digest"] = f"sha256:{hashlib.sha256(self.CONFIG).hexdigest()}"
+        layer = {"mediaType": f"{kind}.layer.v1.tar", "size": 10, "digest": "sha256:" + "1" * 64}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": f"{kind}.manifest.v1+json",
+            "config": config,
+            "layers": [layer],
+        }
+        return json.dumps(manifest).encode()
+
+    def _answer(self, kind: str, body: bytes | None) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        if body is not None:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if body is not None and self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+def test_a_layer_without_an_end_is_not_fetched_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        name = f"docker://localhost:{server.server_address[1]}/read/endless:1"
+        error = refusal(lambda: rs.check(name, tls_verify=False, limits={"download": 1 << 20}), LimitError)
+        server.shutdown()
+    assert "the limit 'download' is exceeded" in error.message
+    assert list(tmp_path.iterdir()) == []
