@@ -369,6 +369,8 @@ def _validate(found: Recipe) -> None:
     """Raise ValueError, re.error for what the form allows, and nobody can use."""
     if not found.what.isprintable() or not found.what.strip():
         raise ValueError("`what` does not say which files they are")
+    if found.rule and not NAME.match(found.rule):
+        raise ValueError(f"{found.rule!r} is not the id of a rule")
     for sign in found.symptoms:
         re.compile(sign.pattern)
     for pattern in (*found.values.values(), *(each.pattern for each in found.needs.names)):

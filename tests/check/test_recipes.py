@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -403,3 +404,23 @@ def test_what_cannot_be_read_is_left_out_by_the_option_that_the_message_names(
 def test_a_static_program_is_judged_without_reading_the_recipes(tmp_path: Path, own_recipes: Path) -> None:
     (own_recipes / "gadget.toml").write_text("kind = 3\n")
     assert rs.check(put(tmp_path, "gadget", tinyelf.hello())).verdict == "starts"
+
+
+@pytest.mark.parametrize(
+    "part", ["gnuplot Cannot open ", "E484: vim/", "iconv_open ", "p11-kit: couldn't load", "Gtk-ERROR", "'", "/a"]
+)
+def test_last_words_that_are_meant_to_take_long_do_not(part: str) -> None:
+    began = time.process_time()
+    judge_ending(1, b"\n".join([(part * (1 << 20))[: 1 << 20].encode()] * 20))
+    assert time.process_time() - began < 3
+    assert judge_ending(1, f"Can't find sbcl.core {part * 10_000}".encode()) is not None
+
+
+def test_braces_in_the_words_of_a_recipe_are_words(tmp_path: Path, own_recipes: Path) -> None:
+    (own_recipes / "gadget.toml").write_text(
+        'kind = "data"\nwhat = "its {tables}"\nrecognise = { names = ["gadget"] }\nneeds = { files = ["/x"] }\n'
+        'brings = []\nsymptoms = [{ pattern = "no tables" }]\n'
+    )
+    finding = judge_ending(1, b"gadget: no tables\n")
+    assert finding is not None
+    assert "its {tables}" in finding.message

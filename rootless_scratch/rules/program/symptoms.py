@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LINES: Final = 20
 """So many lines at the end are looked at, the last first."""
 
+_LINE: Final = 2000
+"""Characters of a line that are looked at: some patterns take long, and what is printed may be made for that."""
+
 _INTERRUPTED: Final = (128 + 2, 128 + 15)
 """SIGINT, SIGTERM: somebody ended it."""
 
@@ -203,19 +206,25 @@ def judge_ending(exit_code: int, last_words: bytes, *, out_of_memory: bool = Fal
     lines = last_words.decode("utf-8", "replace").strip().splitlines()[-LINES:]
     table = (*_of_recipes(), *SYMPTOMS)
     for line in reversed(lines):
-        symptom = diagnose(table, line.strip())
+        symptom = diagnose(table, _shortened(line.strip()))
         if symptom is not None:
             return symptom.finding()
     return None
+
+
+def _shortened(line: str) -> str:
+    """The begin and the end of a line."""
+    return line if len(line) <= _LINE else line[: _LINE // 2] + line[-_LINE // 2 :]
 
 
 def _of_recipes() -> Iterator[Symptom]:
     """What programs say that end for want of the files of a recipe."""
     for recipe in recipes():
         for sign in recipe.symptoms:
+            what = recipe.what.replace("{", "{{").replace("}", "}}")
             yield Symptom(
                 sign.pattern,
-                f"The program reads {recipe.what}, which the image does not have.",
+                f"The program reads {what}, which the image does not have.",
                 f"Build the image with `--with {recipe.name}`.",
                 rule=recipe.rule_id(),
             )
