@@ -416,7 +416,7 @@ def test_last_words_that_are_meant_to_take_long_do_not(part: str) -> None:
     assert judge_ending(1, f"Can't find sbcl.core {part * 10_000}".encode()) is not None
 
 
-def test_braces_in_the_words_of_a_recipe_are_words(tmp_path: Path, own_recipes: Path) -> None:
+def test_braces_in_the_words_of_a_recipe_are_words(own_recipes: Path) -> None:
     (own_recipes / "gadget.toml").write_text(
         'kind = "data"\nwhat = "its {tables}"\nrecognise = { names = ["gadget"] }\nneeds = { files = ["/x"] }\n'
         'brings = []\nsymptoms = [{ pattern = "no tables" }]\n'
