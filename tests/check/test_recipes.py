@@ -178,7 +178,7 @@ def test_values_that_no_recipe_offers_are_refused_and_missing_files_told(
     app = (Copy(source=tool(tmp_path, "gadget")),)
     with pytest.raises(UsageError, match="offers no 'all'"):
         plan(Spec(programs=app, essentials=(Essential(name="gadget", values=("all",)),)), environ={})
-    with pytest.raises(SourceError, match="--with gadget is to bring"):
+    with pytest.raises(SourceError, match="This host does not have data, which --with gadget is to bring"):
         plan(Spec(programs=app, essentials=(Essential(name="gadget"),)), environ={})
 
 
@@ -424,3 +424,17 @@ def test_braces_in_the_words_of_a_recipe_are_words(own_recipes: Path) -> None:
     finding = judge_ending(1, b"gadget: no tables\n")
     assert finding is not None
     assert "its {tables}" in finding.message
+
+
+@pytest.mark.parametrize("line", ["#!/bin/sh", "#!/usr/bin/env sh", "#!/bin/sh -e"])
+def test_a_script_of_the_shell_brings_the_shell_of_this_host(tmp_path: Path, line: str) -> None:
+    script = put(tmp_path, "app", f"{line}\nexit 0\n".encode())
+    (refused,) = [each for each in rs.check(script).findings if each.severity == "error"]
+    assert "`--bundle-libraries --with shell`" in refused.fix
+    for essential in ("shell", "auto"):
+        spec = Spec(
+            programs=(Copy(source=script),), essentials=(Essential(name=essential),), bundle_libraries=True
+        )
+        planned, findings = plan_and_judge(spec)
+        assert [each for each in findings if each.severity == "error"] == []
+        assert any(entry.path in {"/bin/sh", "/usr/bin/sh"} for entry in planned.rootfs)

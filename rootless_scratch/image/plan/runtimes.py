@@ -118,7 +118,7 @@ def brought(
         paths |= _imported(recipe, values, programs, root, trees)
     if not paths and not values.is_alone():
         raise SourceError(
-            f"This host has not {recipe.what}, which --with {recipe.name} is to bring.",
+            f"This host does not have {recipe.what}, which --with {recipe.name} is to bring.",
             fix=_install(recipe),
         )
     yield from _Trees(root, files, exclude).entries(paths)
@@ -168,6 +168,9 @@ class _Values:
     def expanded(self, pattern: str) -> Iterator[str]:
         """The paths of the root that exist, for each program."""
         found: dict[str, None] = {}
+        if not self._programs and not IN_BRACES.search(pattern):
+            # Scripts alone, whose interpreter comes along.
+            yield from self._glob(pattern)
         for facts in self._programs:
             for text in self._filled(pattern, facts):
                 found |= dict.fromkeys(self._glob(text))

@@ -95,6 +95,12 @@ def _recipe_fix(facts: ProgramFacts) -> str | None:
     recipe = next((each for each in recipes() if name and each.for_interpreter(name)), None)
     if recipe is None:
         return None
+    if posixpath.basename(name or "") in {"sh", "ash"}:
+        place = shown(name) if name and name.startswith("/") else "/bin/sh"
+        return (
+            f"Add this host's shell by `--bundle-libraries --with {recipe.name}`, or a static one, e.g. busybox by "
+            f"`--copy /bin/busybox:{place}`; programs that the script starts are programs of their own."
+        )
     return f"Add the interpreter and what it reads by `--bundle-libraries --with {recipe.name}`."
 
 
@@ -113,12 +119,6 @@ def _venv_fix(interpreter: str, image_path: str | None, around: Surroundings) ->
 def _interpreter_fix(interpreter: str) -> str:
     if not interpreter.startswith("/"):
         return "Name the interpreter by its absolute path, and add it to the image."
-    if posixpath.basename(interpreter) in {"sh", "ash"}:
-        return (
-            f"Add this host's shell by `{shown(interpreter)}:{shown(interpreter)}` and `--bundle-libraries`, or a "
-            f"static one, e.g. busybox by `--copy /bin/busybox:{shown(interpreter)}`; or use a compiled static "
-            "program instead."
-        )
     return (
         f"Name the interpreter as another program, {shown(interpreter)}:{shown(interpreter)}, with "
         "`--bundle-libraries` if it is dynamically linked, and `--copy` what else it reads; or use a compiled "
