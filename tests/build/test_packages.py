@@ -244,3 +244,10 @@ def test_scratch_toml_and_the_command_line_name_packages(shared_home: Home, debi
     text = f'programs = ["{program}"]\nbundle-packages = ["web"]\nsysroot = "{debian}"\n'
     file = put(tmp_path, "scratch.toml", text.encode())
     assert shared_home.json("build", "--spec", file, "-o", f"oci:{tmp_path}/out", "--dry-run")["plan"] == planned
+
+
+@pytest.mark.parametrize("name", ["", "-x", "../etc", "a b", "a\nb", "bash*", "bash=5"])
+def test_what_is_no_name_of_a_package_is_not_advised_to_be_installed(debian: Path, name: str) -> None:
+    error = refusal(lambda: brought(debian, name), UsageError)
+    assert "is not the name of a package" in error.message
+    assert "install" not in error.fix

@@ -8,7 +8,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from rootless_scratch.errors import SourceError
+from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.host.installed import databases, near
 from rootless_scratch.host.packages import install_line
 from rootless_scratch.image.plan.copies import brought_entries
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rootless_scratch.host.installed import Packages
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.rootfs import Entry
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][\w+.-]*(?::[\w-]+)?\Z", re.ASCII)
 
 _LEFT_OUT: Final = re.compile(
     r"/usr/(?:local/)?share/(?:doc|doc-base|man|info|lintian|bug|reportbug|gtk-doc|help)(?:/|\Z)"
@@ -79,6 +81,11 @@ def _listed(name: str, known: Sequence[Packages]) -> tuple[str, ...]:
         raise SourceError(
             f"--bundle-package {name}: there is no database of dpkg, rpm or apk to look it up in.",
             fix="Bring its files by `--copy`, or name a system that has the package by `--sysroot DIR`.",
+        )
+    if not _NAME.match(name):
+        raise UsageError(
+            f"--bundle-package {name!r}: that is not the name of a package.",
+            fix="Write NAME as the package manager lists it, or NAME:ARCHITECTURE.",
         )
     alike = near(name, tuple(each for database in known for each in database.names()))
     meant = f"Did you mean {', '.join(alike)}? " if alike else ""

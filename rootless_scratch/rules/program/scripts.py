@@ -98,8 +98,8 @@ def _recipe_fix(facts: ProgramFacts) -> str | None:
     if posixpath.basename(name or "") in {"sh", "ash"}:
         place = shown(name) if name and name.startswith("/") else "/bin/sh"
         return (
-            f"Add this host's shell by `--bundle-libraries --with {recipe.name}`, or a static one, e.g. busybox by "
-            f"`--copy /bin/busybox:{place}`; programs that the script starts are programs of their own."
+            f"Add this host's shell by `--bundle-libraries --with {recipe.name}`, or a static one, e.g. busybox "
+            f"by `--copy /bin/busybox:{place}`; programs that the script starts are programs of their own."
         )
     return f"Add the interpreter and what it reads by `--bundle-libraries --with {recipe.name}`."
 
