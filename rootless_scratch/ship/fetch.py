@@ -71,7 +71,7 @@ def fetched(
 class _Download(NamedTuple):
     """What has come so far."""
 
-    place: str
+    directory: str
     name: str
     budget: Budget
     progress: Progress
@@ -80,7 +80,7 @@ class _Download(NamedTuple):
         """Say how much it is; raises LimitError where it is too much, or takes too long."""
         size = 0
         try:
-            with os.scandir(self.place) as listing:
+            with os.scandir(self.directory) as listing:
                 for item in listing:
                     with suppress(FileNotFoundError):
                         size += item.stat(follow_symlinks=False).st_size
