@@ -18,6 +18,12 @@ from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import SpecError, UsageError
 from rootless_scratch.image.host_files import open_regular
 
+_IN_NAME, _ANYTHING, _ABOVE = "[^/]*", ".*", "(?:.*/)?"
+_REPEATED = (_IN_NAME, _ANYTHING)
+
+_STARS = 2
+"""With more of these `re` may take hours, for it tries each of them at each place."""
+
 IGNORE_FILES = (".containerignore", ".dockerignore")
 """The first that a copied directory has is read."""
 
@@ -36,9 +42,9 @@ class _Pattern(Data):
     `levels` match the names on the way to what it matches, one by one; None where it may match at any depth.
     """
 
-    matches: re.Pattern[str]
+    matches: re.Pattern[str] | Steps
     back: bool
-    levels: tuple[re.Pattern[str], ...] | None
+    levels: tuple[re.Pattern[str] | Steps, ...] | None
 
 
 class Exclusions:
@@ -143,9 +149,51 @@ def _pattern(source: str) -> _Pattern:
     return _Pattern(_expression(text, source), back, levels)
 
 
-def _expression(text: str, source: str) -> re.Pattern[str]:
+class Steps:
+    """A pattern as `re` would match it, in time that grows with the text alone: it goes back nowhere.
+
+    Each step is a part of a regular expression: one character, `_IN_NAME`, `_ANYTHING` or `_ABOVE`.
+    """
+
+    def __init__(self, steps: Iterable[str]) -> None:
+        self._steps = tuple(re.compile(step, re.DOTALL) for step in steps)
+
+    def fullmatch(self, text: str) -> bool:
+        """Whether it matches all of the text."""
+        begun = self._reached({0})
+        # Within the directories that an _ABOVE may stand for.
+        inside: set[int] = set()
+        for character in text:
+            after: set[int] = set()
+            for number in begun:
+                step = self._steps[number] if number < len(self._steps) else None
+                if step is None:
+                    continue
+                if step.pattern == _ABOVE:
+                    inside.add(number)
+                elif step.pattern in _REPEATED:
+                    after |= {number} if step.fullmatch(character) else set()
+                elif step.fullmatch(character):
+                    after.add(number + 1)
+            if character == "/":
+                after |= {number + 1 for number in inside}
+            begun = self._reached(after)
+        return len(self._steps) in begun
+
+    def _reached(self, numbers: set[int]) -> set[int]:
+        """The same, with those that are reached by steps that stand for nothing."""
+        found: set[int] = set()
+        for number in numbers:
+            while number not in found:
+                found.add(number)
+                if number < len(self._steps) and self._steps[number].pattern in (*_REPEATED, _ABOVE):
+                    number += 1  # noqa: PLW2901 - walked on
+        return found
+
+
+def _expression(text: str, source: str) -> re.Pattern[str] | Steps:
     """A pattern as Go's filepath.Match reads it, with `**` for any number of directories."""
-    parts = []
+    parts: list[str] = []
     at = 0
     while at < len(text):
         token = _TOKEN.match(text, at)
@@ -160,11 +208,13 @@ def _expression(text: str, source: str) -> re.Pattern[str]:
         if piece.startswith("["):
             parts.append(_characters(found))
         elif piece.startswith("**"):
-            parts.append(".*" if at == len(text) else "(?:.*/)?")
+            parts.append(_ANYTHING if at == len(text) else _ABOVE)
         elif piece in ("*", "?"):
-            parts.append("[^/]*" if piece == "*" else "[^/]")
+            parts.append(_IN_NAME if piece == "*" else "[^/]")
         else:
-            parts.append(re.escape(piece.removeprefix("\\")))
+            parts += map(re.escape, piece.removeprefix("\\"))
+    if sum(part in (*_REPEATED, _ABOVE) for part in parts) > _STARS:
+        return Steps(parts)
     return re.compile("".join(parts), re.DOTALL)
 
 
@@ -181,7 +231,7 @@ def _characters(found: re.Match[str]) -> str:
     return f"[{found[1]}{''.join(items)}]"
 
 
-def _leads_below(levels: tuple[re.Pattern[str], ...], names: list[str]) -> bool:
+def _leads_below(levels: tuple[re.Pattern[str] | Steps, ...], names: list[str]) -> bool:
     """Whether what a pattern matches may lie below a directory."""
     return len(levels) > len(names) and all(
         level.fullmatch(name) for level, name in zip(levels, names, strict=False)

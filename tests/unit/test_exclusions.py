@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import shlex
 import socket
 import time
@@ -14,7 +16,7 @@ from imaging import Bench
 from planning import put, refusal
 
 from rootless_scratch.errors import SourceError, SpecError, UsageError
-from rootless_scratch.image.exclusions import Exclusions, literal
+from rootless_scratch.image.exclusions import Exclusions, Steps, literal
 from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.image.syntax import parse_pattern
@@ -222,3 +224,31 @@ def test_ten_thousand_files_take_no_time_to_speak_of(tmp_path: Path) -> None:
     before = time.monotonic()
     assert len(left(tmp_path, "*/left")) == 100
     assert time.monotonic() - before < 0.2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("**/" * 12 + "b", "/".join("a" * 120)),
+        ("a*" * 12 + "b", "a" * 200),
+        ("[a-z]*" * 8 + "1", "a" * 200),
+        ("**a" * 8 + "**/b", "a/" * 60 + "a"),
+    ],
+)
+def test_a_pattern_of_many_stars_takes_no_longer_than_its_path(pattern: str, path: str) -> None:
+    began = time.process_time()
+    assert not Exclusions([pattern]).met(path, 0)
+    assert time.process_time() - began < 1
+
+
+def test_patterns_of_many_stars_match_what_regular_expressions_match() -> None:
+    chance = random.Random(13)  # noqa: S311 - no secret
+    parts = ("a", "b", "/", r"\.", "[^/]", "[ab]", "[^/]*", ".*", "(?:.*/)?")
+    found = {True: 0, False: 0}
+    for _ in range(3000):
+        steps = chance.choices(parts, k=chance.randrange(1, 9))
+        text = "".join(chance.choices("ab/.", weights=(4, 3, 3, 1), k=chance.randrange(9)))
+        expected = re.fullmatch("".join(steps), text) is not None
+        assert Steps(steps).fullmatch(text) == expected, (steps, text)
+        found[expected] += 1
+    assert min(found.values()) > 300
