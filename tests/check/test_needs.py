@@ -316,3 +316,25 @@ def test_what_a_dynamic_program_imports_is_seen_without_section_headers(tmp_path
         elf = read_program(str(tmp_path / machine)).elf
         assert elf is not None
         assert elf.functions == elf.imports == ("popen",), machine
+
+
+@pytest.mark.parametrize(
+    ("zone", "files", "fix"),
+    [
+        ("Europe/Berlin", ("/usr/share/zoneinfo/UTC",), "`--with tzdata=Europe/Berlin`"),
+        ("Japan", (), "`--with tzdata`"),
+        ("Japan", ("/usr/share/zoneinfo/UTC",), "`--with tzdata=Japan`"),
+        (":/usr/share/zoneinfo/Europe/Berlin", (), "`--with tzdata=Europe/Berlin`"),
+        ("/zones/Berlin", (), "`--copy FILE:/zones/Berlin`"),
+        ("/zones/Berlin", ("/zones/Berlin",), None),
+        ("Europe/Berlin", ("/usr/share/zoneinfo/Europe/Berlin",), None),
+        ("GMT", ("/usr/share/zoneinfo/Europe/Berlin",), None),
+        ("EST5EDT", (), None),
+    ],
+)
+def test_a_zone_that_tz_names_and_the_image_lacks_is_told(
+    tmp_path: Path, zone: str, files: tuple[str, ...], fix: str | None
+) -> None:
+    found = judged(tmp_path, tinyelf.hello(), *files, env={"TZ": zone})
+    assert list(found) == ([] if fix is None else ["needs-time-zones"])
+    assert fix is None or fix in found["needs-time-zones"].fix

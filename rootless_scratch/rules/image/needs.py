@@ -56,7 +56,8 @@ _BUNDLES: Final = (
     "/etc/pki/tls/cert.pem",
 )
 _CERTIFICATE_DIRECTORIES: Final = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/lib/ssl/certs")
-_ZONE: Final = re.compile(r"[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
+_UTC: Final = ("UTC", "GMT", "UCT", "Zulu", "Universal", "Greenwich")
+_ZONE: Final = re.compile(r"[A-Za-z]{2,}|[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
 """Names of the tz database; what tzset(3) reads else needs no file."""
 
 _ZONE_LOOKUPS: Final = {
@@ -184,12 +185,24 @@ def _time_zones(view: ImageView, program: Program, calls: Calls) -> Iterator[Fin
     if "time zones" in elf.mentions and not any(name.startswith("libicu") for name in elf.needed):
         evidence.append("/usr/share/zoneinfo in its texts")
     zone = variables.get("TZ", "").removeprefix(":")
-    if _ZONE.fullmatch(zone):
-        evidence.append(f"TZ={shown(zone)}")
+    is_lacking = _needs_file(zone) and not any(
+        view.is_file(path) for path in ((zone,) if zone.startswith("/") else (f"{each}/{zone}" for each in _ZONES))
+    )
     embedded = "time/tzdata.loadFromEmbeddedTZData" in elf.functions
-    if not evidence or embedded or view.tree.is_present(variables.get("ZONEINFO", "/\0")):
+    if embedded or view.tree.is_present(variables.get("ZONEINFO", "/\0")):
         return
-    if any(_has_files(view, place) for place in _ZONES):
+    if is_lacking and (zone.startswith("/") or any(_has_files(view, place) for place in _ZONES)):
+        known = zone.removeprefix(f"{_ZONES[0]}/")
+        add = f"`--copy FILE:{shown(zone)}`" if known.startswith("/") else f"`--with tzdata={shown(known)}`"
+        yield _finding(
+            "needs-time-zones",
+            program,
+            f"{_name(program)} is told TZ={shown(zone)}, which the image does not have: its times would be UTC.",
+            f"Correct TZ, or add the zone by {add}.",
+        )
+        return
+    evidence += [f"TZ={shown(zone)}"] if is_lacking else []
+    if not evidence or any(_has_files(view, place) for place in _ZONES):
         return
     yield _finding(
         "needs-time-zones",
@@ -198,6 +211,11 @@ def _time_zones(view: ImageView, program: Program, calls: Calls) -> Iterator[Fin
         "Add them by `--with tzdata`, or some by `--with tzdata=Europe/Berlin:UTC`"
         + ("; or let Go embed them: `go build -tags timetzdata`." if elf.go else "."),
     )
+
+
+def _needs_file(zone: str) -> bool:
+    """Whether tzset(3) looks for a file for this value of TZ, and not for the rules in it."""
+    return zone.startswith("/") or (zone not in _UTC and _ZONE.fullmatch(zone) is not None)
 
 
 def _temporary_files(view: ImageView, program: Program, calls: Calls) -> Iterator[Finding]:
