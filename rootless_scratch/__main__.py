@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -24,10 +23,12 @@ if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     # Nothing is begun before `main` catches it by itself.
     _signal.signal(_signal.SIGINT, _end)
 
+import gc  # noqa: E402 - only now
+
 # Imports make many objects and no garbage; looking for some all the while takes a tenth of their time.
 gc.set_threshold(50_000)
 
-from rootless_scratch.cli.main import main  # noqa: E402 - only now
+from rootless_scratch.cli.main import main  # noqa: E402 - likewise
 
 if __name__ == "__main__":
     main()
