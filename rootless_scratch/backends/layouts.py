@@ -36,6 +36,12 @@ _CAPABILITIES = 64
 
 _XATTR = "SCHILY.xattr."
 
+_LINKS_LIMIT = 40
+"""MAXSYMLINKS of the kernel: path_resolution(7)."""
+
+_FOLLOWED_LIMIT = 50_000_000
+"""Characters of links that entries lie below; systems whose /bin is a link have some hundred thousand."""
+
 _OPAQUE, _WHITEOUT = ".wh..wh..opq", ".wh."
 _HARD_LINK, _DIRECTORY = ord("1"), ord("5")
 _TYPES: dict[int, FileType] = {
@@ -104,6 +110,8 @@ class LayoutImage:
             budget.check_path(member.link)
             path = os.path.normpath("/" + member.name.lstrip("/"))
             above, _, name = path.rpartition("/")
+            above = overlay.reached(above)
+            path = path if path == "/" else f"{above}/{name}"
             if name == _OPAQUE:
                 overlay.hide_below(above)
             elif name.startswith(_WHITEOUT):
@@ -121,7 +129,8 @@ class LayoutImage:
         self, overlay: Overlay, path: str, position: tuple[int, int], member: Member, reader: TarReader
     ) -> StoredFile:
         if member.kind == _HARD_LINK:
-            target = os.path.normpath("/" + member.link.lstrip("/"))
+            above, _, name = os.path.normpath("/" + member.link.lstrip("/")).rpartition("/")
+            target = f"{overlay.reached(above)}/{name}"
             linked = overlay.find(target)
             if linked is None:
                 raise TarFault(f"{path!r} is a link to {target!r}, which is not there")
@@ -218,6 +227,7 @@ class Overlay:
         self._added: dict[str, StoredFile] = {}
         self._sorted: list[str] | None = None
         self._next = array("q")
+        self._followed = 0
 
     def __iter__(self) -> Iterator[StoredFile]:
         yield from self._below.values()
@@ -229,6 +239,30 @@ class Overlay:
     def add(self, file: StoredFile) -> None:
         """An entry of this layer; it takes the place of one below."""
         self._added[file.path] = file
+
+    def reached(self, directory: str) -> str:
+        """Where entries of a directory go, links of the image followed; itself where these lead nowhere.
+
+        Raises TarFault where the links of the image are made to take long.
+        """
+        found = directory
+        for _ in range(_LINKS_LIMIT):
+            there = found
+            while there and self.find(there) is None:
+                there = there.rpartition("/")[0]
+            link = self.find(there) if there else None
+            if link is None or link.type == "directory":
+                return found
+            if link.type != "symlink":
+                return directory
+            target = os.path.normpath(f"{there.rpartition('/')[0]}/" + (link.target or ""))
+            if (link.target or "").startswith("/"):
+                target = os.path.normpath(link.target or "")
+            found = f"/{target.strip('/')}".rstrip("/") + found[len(there) :]
+            self._followed += len(found) + len(link.target or "")
+            if self._followed > _FOLLOWED_LIMIT:
+                raise TarFault("its entries lie below more symbolic links than any image has")
+        return directory
 
     def missing_above(self, directory: str) -> list[str]:
         """The directories that are not there on the way to `directory`, itself included, from the outside in."""
