@@ -52,6 +52,7 @@ def test_the_last_words_of_a_program_without_its_files_lead_to_them(name: str, s
     assert f"`--with {name}`" in finding.fix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", ["gnuplot Cannot open ", "E484: vim/", "iconv_open ", "p11-kit: couldn't load", "Gtk-ERROR", "'", "/a"]
 )

@@ -55,6 +55,7 @@ def test_a_program_below_a_link_is_found_by_both_of_its_paths(tmp_path: Path, la
     assert rs.check(word).verdict == "starts"
 
 
+@pytest.mark.slow
 def test_links_in_a_circle_and_many_of_them_end(tmp_path: Path) -> None:
     circle = link(b"a", b"b") + link(b"b", b"a") + tars.entry(b"x", name=b"a/x")
     stored = read_any(layout(tmp_path / "circle", tars.program() + circle), None, limits=None)

@@ -230,6 +230,7 @@ def test_flipped_bytes_give_facts_or_an_error_of_ours(tmp_path: Path, whole: byt
         assert set(facts.elf.functions) <= {"os.MkdirTemp", "popen"}
 
 
+@pytest.mark.slow
 def test_a_table_of_one_name_over_and_over_is_read_in_bounded_memory(tmp_path: Path) -> None:
     whole = bytearray(symbolic.linked("system"))
     strings = b"\0" + b"system\0" * 2_000_000

@@ -68,6 +68,7 @@ answer.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1], [1, 2], [0, 2], [0, 1, 2]], ids=str)
 def test_programs_have_all_their_streams_where_the_caller_has_not(tmp_path: Path, closed: list[int]) -> None:
     ours, theirs = os.pipe()

@@ -145,6 +145,7 @@ def test_paths_that_no_image_may_have_are_refused(path: str, cause: str, fix: st
     assert caught.value.message.isprintable()
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_path_that_is_accepted_leaves_the_image(text: str) -> None:
     try:
