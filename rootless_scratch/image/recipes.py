@@ -48,7 +48,7 @@ IMPORTS: Final = "imports"
 """The value of `--with NAME=imports`: only what scripts import."""
 
 
-class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How a program is recognised: one of these is enough; names of files and libraries are patterns.
 
     functions      it calls or offers one of these (elf/symbols.py, RUNTIME)
@@ -74,7 +74,7 @@ class Recognition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     without: tuple[str, ...] = ()
 
 
-class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """By what a program has the runtime inside it, which it may or may not use: a warning."""
 
     sonames: tuple[str, ...] = ()
@@ -82,14 +82,14 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calls: tuple[str, ...] = ()
 
 
-class Names(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Names(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Files that name others, which must be there, too: the first group of `pattern`, from their own directory."""
 
     files: tuple[str, ...]
     pattern: str
 
 
-class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Patterns of paths in the image, of which one must lead to a file; `*` also stands for slashes.
 
     `all` are groups, of each of which one must; `names` tells what must be there besides. With one of the
@@ -106,7 +106,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return (*((self.files,) if self.files else ()), *self.all)
 
 
-class Bring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Bring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Files of the host that go to the same place in the image: all of `paths` that exist, as glob(3) reads them.
 
     In them `{prefix}` is the directory above the one that the program lies in, `{multiarch}` Debian's name for its
@@ -121,20 +121,20 @@ class Bring(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     charsets: bool = False
 
 
-class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a program says, as a regular expression, that ends for want of the files."""
 
     pattern: str
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Arguments with which a program that has its files exits with 0, and prints `prints`."""
 
     arguments: tuple[str, ...]
     prints: str = ""
 
 
-class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the interpreter lists what a script imports, without running it, for `--with NAME=imports`.
 
     It is started with `arguments` and the script; the first group of `pattern` is the path of a file, in a line of
@@ -146,7 +146,7 @@ class Imports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     always: tuple[str, ...]
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One kind of program and its files.
 
     kind      runtime: it does nothing without them, which forbids a build; data: a warning; offer: no finding
