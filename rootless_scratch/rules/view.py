@@ -13,9 +13,9 @@ from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from rootless_scratch.elf.libraries import Unresolved
+    from rootless_scratch.elf.libraries import Closure, Unresolved
     from rootless_scratch.elf.roots import Root
     from rootless_scratch.image.tree import Tree
     from rootless_scratch.rules.access import Account, Lists
@@ -32,7 +32,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     `root` is the image as its loader will see it, `start` what its environment tells the loader, `search_path` its
     PATH. `sought` are libraries that were looked for on the host in order to be bundled, and not found there
-    either; `bundling` is whether that was done at all.
+    either; `bundling` is whether that was done at all. `closures` are what loaders open, by the paths of programs,
+    as far as that is known already.
     """
 
     root: Root
@@ -41,6 +42,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str = "/"
     sought: Sequence[Unresolved] = ()
     bundling: bool = False
+    closures: Mapping[str, Closure] = {}
 
     def has(self, path: str) -> bool:
         """Whether a path leads to a regular file."""

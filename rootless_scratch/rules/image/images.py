@@ -114,6 +114,7 @@ def judge_image(
     started = _started(view, facts)
     executed = tuple(_executed(view, started, facts))
     closures = dict(_closures(programs, around))
+    around = msgspec.structs.replace(around, closures=closures)
     libraries = tuple(
         library.path for file in started if file.path in closures for library in closures[file.path].libraries
     )

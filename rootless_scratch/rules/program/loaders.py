@@ -37,7 +37,7 @@ def judge_loading(
 ) -> Iterator[Finding]:
     """Judge a sound, dynamically linked program for Linux by what its loader will open in its image."""
     path = image_path or f"/{posixpath.basename(subject)}"
-    closure = resolve(elf, path=path, root=around.root, start=around.start)
+    closure = around.closures.get(path) or resolve(elf, path=path, root=around.root, start=around.start)
     if closure.interpreter_state == "none":
         yield Finding.error(
             rule="no-loader-named",
