@@ -12,6 +12,7 @@ from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, FoundFile, 
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
+from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.rootfs import Directory, Entry, Symlink
 from rootless_scratch.progress import SILENT, Progress
 
@@ -66,14 +67,12 @@ def build_image(
         expected=ExpectedConfig(**msgspec.structs.asdict(plan.config) | {"config": plan.config.config.as_oci()}),
     )
     done = session.do(job, on_message=on_message)
-    import hashlib
-
     return Image(
         image_id=done.image_id,
         names=plan.names,
         platform=plan.platform,
         layers=layers_of(json.loads(done.config), json.loads(done.manifest)),
-        digest=f"sha256:{hashlib.sha256(done.manifest.encode()).hexdigest()}",
+        digest=digest_of(done.manifest.encode()),
         files=len(plan.rootfs.files),
         backend="buildah",
         findings=tuple(findings),

@@ -6,7 +6,6 @@ of the user's other tools.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rootless_scratch import command
 from rootless_scratch.data import Data
 from rootless_scratch.errors import RegistryError
+from rootless_scratch.image.oci import digest_of
 from rootless_scratch.ship.access import DOCKER, OCI
 from rootless_scratch.ship.refusals import judge_refusal
 
@@ -127,7 +127,7 @@ class _Push(NamedTuple):
             # A login may have the right to write alone.
             attempts.notes.append(f"What {output.path} names now could not be compared. {error.message}")
         else:
-            _compare(f"sha256:{hashlib.sha256(found).hexdigest()}", digest, output)
+            _compare(digest_of(found), digest, output)
 
 
 class _TypesRefusedError(RegistryError):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Data
 from rootless_scratch.engine.api.images import config_of, is_image, load, remove_oldest
-from rootless_scratch.errors import EngineError, UsageError
+from rootless_scratch.errors import ElfError, EngineError, SourceError, UsageError
+from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.references import Reference, is_reference, parse_reference
 
 if TYPE_CHECKING:
@@ -22,16 +23,13 @@ if TYPE_CHECKING:
 
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.host_files import HostFiles
 
 REPOSITORY = "localhost/rootless-scratch/run"
 """The name of these images; their tags begin with the time at which they were loaded."""
 
 KEPT = 10
 """How many of them stay in storage."""
-
-
-_TAR_MAGIC = slice(257, 262)
-"""pax(1), ustar Interchange Format: `magic`."""
 
 
 class Unstored(Data):
@@ -101,11 +99,11 @@ def _of_program(path: str, essentials: Sequence[str]) -> Unstored:
     from rootless_scratch.verbs.subject import require_utf8
 
     require_utf8()
-    _refuse_images(path)
     chosen = tuple(dict.fromkeys((*essentials, "auto")))
     # The same image whatever SOURCE_DATE_EPOCH says.
     spec = spec_of({"programs": (path,), "essentials": chosen, "bundle_libraries": True, "created": "0"})
     with HostFiles() as files:
+        _refuse_images(path, files)
         plans, _ = plan_all(parts_of(spec, files), files)
         planned = planned_image(plans[0].plan, files)
 
@@ -116,14 +114,13 @@ def _of_program(path: str, essentials: Sequence[str]) -> Unstored:
     return Unstored(planned.config.name, planned.manifest.digest, write)
 
 
-def _refuse_images(path: str) -> None:
+def _refuse_images(path: str, files: HostFiles) -> None:
     """Raise UsageError for a layout or an archive that is named as a program would be."""
     way = "oci" if os.path.isfile(os.path.join(path, "oci-layout")) else None
-    # What is not a regular file may never end, and `build` says what it is.
-    if os.path.isfile(path):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            if file.read(_TAR_MAGIC.stop)[_TAR_MAGIC] == b"ustar":
-                way = "docker-archive"
+    # What cannot be read as a program is for `build` to tell.
+    with contextlib.suppress(ElfError, SourceError):
+        if files.program(path).kind == "archive":
+            way = "docker-archive"
     if way is not None:
         what = "a layout" if way == "oci" else "an archive"
         other = "" if way == "oci" else f", or as oci-archive:{path}"
@@ -160,10 +157,4 @@ def _of_files(reference: Reference, platform: str | None) -> Unstored:
                 raise unwritable(error, (destination,)) from error
         return copied.image_id, copied.notes
 
-    return Unstored(found.image_id, "" if found.manifest is None else _digest(found.manifest), write)
-
-
-def _digest(content: bytes) -> str:
-    from hashlib import sha256
-
-    return f"sha256:{sha256(content).hexdigest()}"
+    return Unstored(found.image_id, "" if found.manifest is None else digest_of(found.manifest), write)
