@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.searching import Start
     from rootless_scratch.image.config import RuntimeConfig
-    from rootless_scratch.image.spec import Spec
+    from rootless_scratch.image.spec import Essential, Spec
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,27 +104,11 @@ def plan(
     require_copies(spec)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     named = _named(spec, files, directories, root)
-    entries, programs = named.entries, named.programs
-    config = runtime_config(spec, named.first)
-    covered: tuple[tuple[str, str], ...] = ()
-    wanted = spec.essentials
-    own = tuple(entries)
-    if any(essential.name not in ESSENTIALS for essential in wanted):
-        from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
-
-        wanted = with_companions(wanted)
-        scripts = _unmet_scripts(programs.values(), make_rootfs(with_directories(entries, directories)))
-        for interpreter in interpreters(scripts, wanted, [entry.path for entry in entries], config):
-            entry, facts = program_entry(interpreter, files)
-            entries.append(entry)
-            programs[entry.path] = Program(path=entry.path, facts=facts)
-        known = {path: program.facts for path, program in programs.items()}
-        entries, covered = with_recipes(entries, wanted, known, root, files, exclude=spec.exclude)
-    if spec.bundle_packages:
-        from rootless_scratch.image.plan.packaged import with_packages
-
-        entries, covered_too = with_packages(entries, own, spec.bundle_packages, root, files, exclude=spec.exclude)
-        covered += covered_too
+    programs, config = named.programs, runtime_config(spec, named.first)
+    wanted, covered = _add_surroundings(
+        spec, named, directories=directories, config=config, root=root, files=files
+    )
+    entries = named.entries
     bundled = Bundle()
     if spec.bundle_libraries:
         bundled = bundle(
@@ -223,6 +207,40 @@ def _named(spec: Spec, files: HostFiles, directories: Iterable[Directory], root:
         named.ignored.extend(each.ignored)
     named.entries.extend(symlinks)
     return named
+
+
+def _add_surroundings(
+    spec: Spec,
+    named: _Named,
+    *,
+    directories: list[Directory],
+    config: RuntimeConfig,
+    root: HostRoot,
+    files: HostFiles,
+) -> tuple[tuple[Essential, ...], tuple[tuple[str, str], ...]]:
+    """Add what recipes and packages bring; all essentials that are wanted then, and what the user already had."""
+    wanted, own = spec.essentials, tuple(named.entries)
+    covered: tuple[tuple[str, str], ...] = ()
+    if any(essential.name not in ESSENTIALS for essential in wanted):
+        from rootless_scratch.image.plan.runtimes import interpreters, with_companions, with_recipes
+
+        wanted = with_companions(wanted)
+        rootfs = make_rootfs(with_directories(named.entries, directories))
+        scripts = _unmet_scripts(named.programs.values(), rootfs)
+        for interpreter in interpreters(scripts, wanted, [entry.path for entry in own], config):
+            entry, facts = program_entry(interpreter, files)
+            named.entries.append(entry)
+            named.programs[entry.path] = Program(path=entry.path, facts=facts)
+        known = {path: program.facts for path, program in named.programs.items()}
+        named.entries, covered = with_recipes(named.entries, wanted, known, root, files, exclude=spec.exclude)
+    if spec.bundle_packages:
+        from rootless_scratch.image.plan.packaged import with_packages
+
+        named.entries, also = with_packages(
+            named.entries, own, spec.bundle_packages, root, files, exclude=spec.exclude
+        )
+        covered += also
+    return wanted, covered
 
 
 def _unmet_scripts(programs: Iterable[Program], rootfs: Rootfs) -> list[ProgramFacts]:
