@@ -100,12 +100,23 @@ def test_a_script_gets_its_interpreter_as_another_program_and_is_told_so(
     shared_home: Home, tmp_path: Path
 ) -> None:
     script = tmp_path / "start"
-    script.write_text("#!/bin/dash\necho Hello $1\n")
+    awk = "/usr/bin/mawk"
+    script.write_text(f'#!{awk} -f\nBEGIN {{ print "Hello", ARGV[1] }}\n')
     refused = shared_home.cli("build", str(script), "-t", "script", "--bundle-libraries")
     assert refused.returncode == 1
-    assert b"Name the interpreter as another program, /bin/dash:/bin/dash" in refused.stderr
-    shared_home.json("build", str(script), "/bin/dash:/bin/dash", "-t", "script", "--bundle-libraries")
+    assert f"Name the interpreter as another program, {awk}:{awk}".encode() in refused.stderr
+    shared_home.json("build", str(script), f"{awk}:{awk}", "-t", "script", "--bundle-libraries")
     assert shared_home.cli("run", "script", "World").stdout == b"Hello World\n"
+
+
+def test_a_script_of_the_shell_is_told_of_the_recipe_that_brings_it(shared_home: Home, tmp_path: Path) -> None:
+    script = tmp_path / "start"
+    script.write_text("#!/bin/dash\necho Hello $1\n")
+    words = ["build", str(script), "-t", "shell-script", "--bundle-libraries"]
+    refused = shared_home.cli(*words)
+    assert (refused.returncode, b"--with shell" in refused.stderr) == (1, True)
+    shared_home.json(*words, "--with", "shell")
+    assert shared_home.cli("run", "shell-script", "World").stdout == b"Hello World\n"
 
 
 class Broken(NamedTuple):
