@@ -11,11 +11,27 @@ Severity = Literal["error", "warning", "info"]
 Verdict = Literal["starts", "fails", "unknown"]
 
 
+class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a text file that a finding is about: `text` is its first line, whole, `end_column` is exclusive.
+
+    Lines and columns count characters from 1. `corrected` is what to write in place of the lines from `line` to
+    `end_line`, None where no text can mend it.
+    """
+
+    path: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str = ""
+    corrected: str | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A rule that spoke: what it saw in `subject`, and what to do about it.
 
     `rule` is stable and documented in docs/rules.md; `message` and `fix` are one sentence each. `aliases` are ids
-    that the same cause had after a run when it had another before.
+    that the same cause had after a run when it had another before. `location` is set where it is about a line.
     """
 
     rule: str
@@ -24,6 +40,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     fix: str
     aliases: tuple[str, ...] = ()
+    location: Location | None = None
 
     @classmethod
     def error(cls, *, rule: str, subject: str, message: str, fix: str, aliases: tuple[str, ...] = ()) -> Finding:

@@ -111,6 +111,8 @@ def config_flags(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
     flags = ["--arch", plan.config.architecture, "--os", plan.config.os]
     if plan.config.variant is not None:
         flags += ["--variant", plan.config.variant]
+    if plan.config.author is not None:
+        flags += ["--author", plan.config.author]
     flags += ["--user", config.user, "--workingdir", config.working_dir]
     arguments, values = _environment(config.env)
     flags += arguments

@@ -49,6 +49,7 @@ class ExpectedConfig(Data):
     variant: str | None
     os: str
     config: Mapping[str, object]
+    author: str | None = None
 
 
 class BuildJob(Data):

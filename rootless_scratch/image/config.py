@@ -74,6 +74,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     os: str
     variant: str | None
     config: RuntimeConfig
+    author: str | None = None
 
     def as_oci(self) -> dict[str, object]:
         """The config's JSON object, `rootfs` and `history` left out."""

@@ -53,7 +53,7 @@ def config_document(config: ImageConfig, diff_ids: Sequence[str]) -> bytes:
         import time
 
         found["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    order = ("created", "architecture", "os", "variant", "config")
+    order = ("created", "author", "architecture", "os", "variant", "config")
     document = {key: found[key] for key in order if key in found}
     return encode({**document, "rootfs": {"type": "layers", "diff_ids": list(diff_ids)}})
 

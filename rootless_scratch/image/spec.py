@@ -9,6 +9,8 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rootless_scratch.image.rootfs import Entry, Loss
+
 NONROOT = "65532:65532"
 """The user id that distroless images made usual for "nonroot"."""
 
@@ -189,6 +191,18 @@ def spec_of(values: Mapping[str, object]) -> Spec:
     return Spec().with_options(values, "An image")
 
 
+class Contents(Value):
+    """What a Containerfile brings into an image beside what its Spec says: looked at already, and in one tree.
+
+    `author` and `healthcheck` are as RuntimeConfig and ImageConfig have them.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    author: str | None = None
+    healthcheck: tuple[str, ...] = ()
+
+
 class Part(Value):
     """What one image was asked to be; `platform` is how an index names it, None where there is only one image.
 
@@ -198,3 +212,4 @@ class Part(Value):
     spec: Spec
     platform: str | None = None
     isa_level: int = 1
+    contents: Contents | None = None

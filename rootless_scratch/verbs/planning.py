@@ -70,7 +70,7 @@ def _completed(part: Part, root: HostRoot | None, files: HostFiles) -> tuple[Pla
 
     spec = part.spec
     named = {essential.name for essential in spec.essentials}
-    planned = plan(spec, root=root, files=files, isa_level=part.isa_level)
+    planned = plan(spec, root=root, files=files, isa_level=part.isa_level, contents=part.contents)
     found = judge_plan(planned, files)
     for _ in range(_ROUNDS):
         completed = with_needed(spec, found)
@@ -78,7 +78,8 @@ def _completed(part: Part, root: HostRoot | None, files: HostFiles) -> tuple[Pla
             break
         spec = completed
         added = tuple(each.name for each in spec.essentials if each.name not in named)
-        planned = replace(plan(spec, root=root, files=files, isa_level=part.isa_level), added=added)
+        again = plan(spec, root=root, files=files, isa_level=part.isa_level, contents=part.contents)
+        planned = replace(again, added=added)
         found = judge_plan(planned, files)
     return planned, found
 

@@ -30,6 +30,7 @@ FLOORS = (
     {"command"},
     {"elf", "host"},
     {"image"},
+    {"containerfile"},
     {"backends", "engine", "rules", "ship"},
     {"verbs"},
     {"api", "root"},

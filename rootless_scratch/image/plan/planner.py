@@ -22,6 +22,7 @@ from rootless_scratch.image.plan.settings import pairs, runtime_config, times
 from rootless_scratch.image.plan.starters import Starter, starters_among
 from rootless_scratch.image.plan.venv import placed
 from rootless_scratch.image.rootfs import Copied, Directory, Entry, File, Ignored, Loss, Rootfs, make_rootfs
+from rootless_scratch.image.spec import Contents
 from rootless_scratch.image.syntax import ESSENTIALS
 from rootless_scratch.image.tree import Tree
 
@@ -88,14 +89,15 @@ def plan(
     root: HostRoot | None = None,
     files: HostFiles | None = None,
     isa_level: int = 1,
+    contents: Contents | None = None,
 ) -> Plan:
     """Look at every file that `spec` names and decide the image; nothing is written and nothing is judged.
 
     `environ` (the process's by default) is asked for SOURCE_DATE_EPOCH; `root` stands for the Spec's sysroot, and
     may be shared by plans that are made one after the other, as may `files`, which keeps what is opened.
-    `isa_level` is the level of x86-64 that was asked for. One path may be named twice if it is the same entry
-    both times; of directories, those of `spec.directories` hold, with their mode and owner, and copied ones merge
-    if they agree. Raises SpecError, SourceError, ElfError.
+    `isa_level` is the level of x86-64 that was asked for, `contents` what a Containerfile brings. One path may be
+    named twice if it is the same entry both times; of directories, those of `spec.directories` hold, with their
+    mode and owner, and copied ones merge if they agree. Raises SpecError, SourceError, ElfError.
     """
     names = tuple(dict.fromkeys(image_name(name) for name in spec.names))
     files = files or HostFiles(keep=False)
@@ -103,8 +105,12 @@ def plan(
     require_bundle(spec)
     require_copies(spec)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
+    contents = contents or Contents()
     named = _named(spec, files, directories, root)
-    programs, config = named.programs, runtime_config(spec, named.first)
+    named.entries.extend(contents.entries)
+    named.losses.extend(contents.losses)
+    programs = named.programs
+    config = msgspec.structs.replace(runtime_config(spec, named.first), healthcheck=contents.healthcheck)
     wanted, covered = _add_surroundings(
         spec, named, directories=directories, config=config, root=root, files=files
     )
@@ -148,6 +154,7 @@ def plan(
             architecture=architecture or "",
             os=system or "",
             variant=variant,
+            author=contents.author,
             config=config,
         ),
         annotations=pairs("--annotation", spec.annotations),

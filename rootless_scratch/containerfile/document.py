@@ -1,0 +1,102 @@
+"""A Containerfile as data: what is written where. Nothing here has been expanded, looked up or judged."""
+
+from __future__ import annotations
+
+from rootless_scratch.data import Value
+
+
+class Span(Value):
+    """A part of the file: lines and columns count characters from 1, `end_column` is the one behind its last."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+class Token(Value):
+    """One argument as it is written, quotes and escapes included; `raw` is without what joins continued lines."""
+
+    raw: str
+    span: Span
+
+
+class Flag(Value):
+    """`--name` or `--name=value` before the arguments of an instruction; None is no value, as in `--link`."""
+
+    name: str
+    value: str | None
+    span: Span
+
+
+class Heredoc(Value):
+    """`<<NAME` and the lines up to NAME: `span` is that of the lines of `body`.
+
+    With `expands` variables of the body are expanded (the name is not quoted); with `<<-` the tabs at the begin of
+    its lines are gone already.
+    """
+
+    name: str
+    body: str
+    expands: bool
+    span: Span
+
+
+class Instruction(Value):
+    """One instruction, its name in capitals.
+
+    `text` are its arguments as they are written, without flags, continued lines joined; `tokens` the same, split
+    at white space outside of quotes. `exec_form` are the strings of a JSON array, else None; then `tokens` are its
+    strings as they are written, with their quotes. `pairs` are the names and values of ENV, LABEL and ARG, None
+    where ARG has none. `inner` is the instruction of ONBUILD, or HEALTHCHECK's `CMD` or `NONE`. `original` is what
+    stands in the file, `last_line` the last line that belongs to it, heredocs included; `span` is without these.
+    """
+
+    name: str
+    span: Span
+    last_line: int
+    original: str
+    text: str = ""
+    flags: tuple[Flag, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    exec_form: tuple[str, ...] | None = None
+    pairs: tuple[tuple[Token, Token | None], ...] = ()
+    heredocs: tuple[Heredoc, ...] = ()
+    inner: Instruction | None = None
+
+    def flag(self, name: str) -> Flag | None:
+        """The last flag of this name."""
+        return next((flag for flag in reversed(self.flags) if flag.name == name), None)
+
+
+class Stage(Value):
+    """What stands between two FROM: `begin` is the first, `base` what it names, `name` what `AS` calls it."""
+
+    number: int
+    begin: Instruction
+    base: Token
+    name: str | None
+    instructions: tuple[Instruction, ...]
+
+
+class Fault(Value):
+    """Why a part of the file cannot be read; the rest of the file is there all the same."""
+
+    message: str
+    fix: str
+    span: Span
+
+
+class Document(Value):
+    """A whole file: `directives` are `# name=value` at its top, `global_arguments` the ARG before the first FROM.
+
+    `escape` is the character that continues lines, a backslash by default.
+    """
+
+    path: str
+    text: str
+    escape: str
+    directives: tuple[tuple[str, str], ...]
+    global_arguments: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+    faults: tuple[Fault, ...] = ()
