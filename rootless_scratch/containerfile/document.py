@@ -33,23 +33,30 @@ class Heredoc(Value):
     """`<<NAME` and the lines up to NAME: `span` is that of the lines of `body`.
 
     With `expands` variables of the body are expanded (the name is not quoted); with `<<-` the tabs at the begin of
-    its lines are gone already.
+    its lines are gone already. `opening` is `<<NAME` as it is written in the instruction.
     """
 
     name: str
     body: str
     expands: bool
     span: Span
+    opening: Token | None = None
 
 
 class Instruction(Value):
     """One instruction, its name in capitals.
 
     `text` are its arguments as they are written, without flags, continued lines joined; `tokens` the same, split
-    at white space outside of quotes. `exec_form` are the strings of a JSON array, else None; then `tokens` are its
-    strings as they are written, with their quotes. `pairs` are the names and values of ENV, LABEL and ARG, None
-    where ARG has none. `inner` is the instruction of ONBUILD, or HEALTHCHECK's `CMD` or `NONE`. `original` is what
-    stands in the file, `last_line` the last line that belongs to it, heredocs included; `span` is without these.
+    as builders do: at white space outside of quotes for ENV, LABEL, ARG and commands, at all of it for COPY, ADD,
+    VOLUME, EXPOSE and FROM, not at all for USER, WORKDIR, STOPSIGNAL and MAINTAINER. `exec_form` are the strings of
+    a JSON array, else None; then `tokens` are its strings as they are written, with their quotes. `pairs` are the
+    names and values of ENV, LABEL and ARG, None where ARG has none; `spaced` is the old form `ENV NAME VALUE`.
+    `inner` is the instruction of ONBUILD, or HEALTHCHECK's `CMD` or `NONE`. `original` is what stands in the file,
+    `last_line` the last line that belongs to it, heredocs included; `span` is without these.
+
+    `array_trouble` is why what begins with `[` is not an array: `end` (a bracket or quote lacks), `rest` (text
+    behind it), `comma` (one before its end), `quotes` (single ones) or `other`; `array_strings` are the strings
+    before that. Builders take it as a command for the shell, buildah 1.28 with `rest` as the array.
     """
 
     name: str
@@ -63,6 +70,9 @@ class Instruction(Value):
     pairs: tuple[tuple[Token, Token | None], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
     inner: Instruction | None = None
+    spaced: bool = False
+    array_trouble: str = ""
+    array_strings: tuple[str, ...] = ()
 
     def flag(self, name: str) -> Flag | None:
         """The last flag of this name."""
