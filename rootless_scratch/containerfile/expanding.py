@@ -14,12 +14,13 @@ The text is from anybody: nesting, the size of a result and the work of a patter
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rootless_scratch.containerfile.document import Record
 from rootless_scratch.containerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from rootless_scratch.containerfile.reading import SPACES
-from rootless_scratch.data import Data, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ class ExpandError(Exception):
         super().__init__(message)
 
 
-class Use(Value):
+class Use(Record, frozen=True, gc=False):
     """A variable that a text uses: its name, and where `$NAME` or `${NAME...}` begins and its name ends.
 
     `operator` is that of `${NAME...}`, e.g. `:-`, else "".
@@ -68,7 +69,7 @@ class Use(Value):
     operator: str
 
 
-class Expansion(Value):
+class Expansion(Record, frozen=True):
     """What a text comes to: whole, and as the arguments that it makes when white space outside quotes splits it.
 
     `undefined` are the names of variables that it uses and that have no value.
@@ -103,14 +104,12 @@ def expansion(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> 
 def variables_of(raw: str, *, escape: str = "\\", body: bool = False) -> tuple[Use, ...]:
     """The variables that a text uses, in their order, up to the first error; `body` is that of a heredoc."""
     lexer = Lexer(raw, {}, escape=escape, quotes="plain" if body else "resolved", keep_unset=True)
-    try:
+    with suppress(ExpandError):
         lexer.run()
-    except ExpandError:
-        pass
     return tuple(lexer.uses)
 
 
-class Argument(Data):
+class Argument(Record, frozen=True, gc=False):
     """An argument of those that a text makes, with where it begins and ends in that."""
 
     text: str
@@ -173,7 +172,8 @@ class Lexer:
     def _until(self, stop: str, *, keep_escapes: bool, opened: int = 0) -> str:
         """What comes up to the character that stops it, which is passed over, or to the end."""
         top = not stop
-        text, plain, found = self.text, _plain(self.escape, stop), []
+        text, plain = self.text, _plain(self.escape, stop)
+        found: list[str] = []
         while self.at < len(text):
             start, character = self.at, text[self.at]
             if character == stop:
@@ -183,7 +183,7 @@ class Lexer:
             if match := plain.match(text, start):
                 piece, self.at = match[0], match.end()
             elif character == "$":
-                piece, splits = self._variable(keep_escapes=keep_escapes), True
+                piece, splits = self._variable(), True
             elif character in "'\"" and self.quotes != "plain":
                 piece = self._single() if character == "'" else self._double(keep_escapes=keep_escapes)
             elif character == "<":
@@ -247,7 +247,7 @@ class Lexer:
                 self.at += 1
                 return "".join([*found, '"'] if self.quotes == "kept" else found)
             elif character == "$":
-                found.append(self._bounded(self._variable(keep_escapes=keep_escapes), self.at))
+                found.append(self._bounded(self._variable(), self.at))
             else:
                 following = text[self.at + 1 : self.at + 2]
                 if following and following in ('"', "$", self.escape):
@@ -274,7 +274,7 @@ class Lexer:
         self.at += len(name)
         return name
 
-    def _variable(self, *, keep_escapes: bool) -> str:
+    def _variable(self) -> str:
         start = self.at
         self.at += 1
         if not self.text.startswith("{", self.at):
@@ -289,11 +289,11 @@ class Lexer:
         self.depth += 1
         if self.depth > DEEPEST:
             raise _error(*_TOO_DEEP, start)
-        value = self._braced(start, keep_escapes=keep_escapes)
+        value = self._braced(start)
         self.depth -= 1
         return value
 
-    def _braced(self, start: int, *, keep_escapes: bool) -> str:
+    def _braced(self, start: int) -> str:
         if self.at >= len(self.text):
             raise _error(*_UNCLOSED["}"], start)
         name = "" if self.text[self.at] in "{}:" else self._name()
@@ -317,22 +317,7 @@ class Lexer:
         argument = self._until("}", keep_escapes=operator in "#%", opened=start)
         if value is None and self.keep_unset:
             return f"${{{name}{operator}{argument}}}"
-        if operator in "#%":
-            greedy = argument.startswith(operator)
-            return _matched(
-                without_prefix if operator == "#" else without_suffix,
-                value or "",
-                argument[1:] if greedy else argument,
-                start,
-                greedy=greedy,
-            )
-        lacks = not value if operator[0] == ":" else value is None
-        if operator[-1] == "?" and lacks:
-            reason = argument or ("has no value." if value is None else "is empty.")
-            raise _error(f"The file demands a value of `{name}`: {reason}", _VALUE.format(name), start)
-        if operator[-1] == "+":
-            return "" if lacks else argument
-        return argument if lacks and operator[-1] == "-" else value or ""
+        return _operated(name, value, operator, argument, start)
 
     def _replaced(self, name: str, start: int, end: int) -> str:
         every = self.text.startswith("/", self.at)
@@ -344,6 +329,21 @@ class Lexer:
         if value is None and self.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         return _matched(replaced, value or "", pattern, start, replacement=replacement, every=every, limit=LONGEST)
+
+
+def _operated(name: str, value: str | None, operator: str, argument: str, start: int) -> str:
+    """The value of `${NAME OPERATOR argument}`."""
+    if operator in "#%":
+        greedy = argument.startswith(operator)
+        without = without_prefix if operator == "#" else without_suffix
+        return _matched(without, value or "", argument[greedy:], start, greedy=greedy)
+    lacks = not value if operator[0] == ":" else value is None
+    if operator[-1] == "?" and lacks:
+        reason = argument or ("it has none." if value is None else "it is empty.")
+        raise _error(f"The file demands a value of `{name}`: {reason}", _VALUE.format(name), start)
+    if operator[-1] == "+":
+        return "" if lacks else argument
+    return argument if lacks and operator[-1] == "-" else value or ""
 
 
 def _matched(match: Callable[..., str], value: str, pattern: str, start: int, **how: object) -> str:
