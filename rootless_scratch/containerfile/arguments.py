@@ -5,7 +5,8 @@
     bare    = 1*( what is not blank )                                 of COPY, ADD, VOLUME, FROM, EXPOSE: no quotes
     array   = "[" [ JSON-string *( "," JSON-string ) ] "]"            and nothing behind it
 
-No expression here can go over the same text twice: each alternative begins with a character of its own.
+No expression here goes over the same text twice: each alternative begins with a character of its own. No group
+is possessive: Python 3.11 does not go back to its begin where an alternative within one fails.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Array(Record, frozen=True):
 def _quoted(escape: str) -> re.Pattern[str]:
     own = re.escape(escape)
     return re.compile(
-        rf"(?:[^{SPACES}'\"{own}]++|{own}.|'[^']*+'?|\"(?:[^\"{own}]++|{own}.)*+\"?)++",
+        rf"(?:[^{SPACES}'\"{own}]++|{own}.|'[^']*+'?|\"(?:[^\"{own}]++|{own}.)*\"?)+",
         re.DOTALL,
     )
 
@@ -45,9 +46,9 @@ def _quoted(escape: str) -> re.Pattern[str]:
 @cache
 def _flag(escape: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     own = re.escape(escape)
-    inner = rf"'((?:[^'{own}]++|{own}.)*+)'?|\"((?:[^\"{own}]++|{own}.)*+)\"?"
+    inner = rf"'((?:[^'{own}]++|{own}.)*)'?|\"((?:[^\"{own}]++|{own}.)*)\"?"
     return (
-        re.compile(rf"--(?:[^{SPACES}'\"{own}]++|{own}.|{inner}|{own}\Z)*+", re.DOTALL),
+        re.compile(rf"--(?:[^{SPACES}'\"{own}]++|{own}.|{inner}|{own}\Z)*", re.DOTALL),
         re.compile(rf"{inner}|{own}(.?)", re.DOTALL),
     )
 
@@ -55,7 +56,7 @@ def _flag(escape: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 _BARE = re.compile(f"[^{BLANK}]++")
 _SPACES = re.compile(f"[{SPACES}]*+")
 _TROUBLES = {"'": "quotes", "]": "comma"}
-_CLOSED = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_CLOSED = re.compile(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
 _JSON_SPACES = re.compile(r"[\t\n\r ]*+")
 
 

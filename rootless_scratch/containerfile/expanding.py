@@ -309,7 +309,7 @@ class Lexer:
             return f"${{{name}}}" if value is None and self.keep_unset else value or ""
         if operator == "/":
             return self._replaced(name, start, end)
-        if not operator:
+        if not operator or operator in " \"'":
             raise _error(*_UNCLOSED["}"], start)
         if operator not in ("-", "+", "?", ":-", ":+", ":?", "#", "%"):
             raise _error(f"`${{{name}` is followed by an operator that does not exist.", _OPERATORS, start)

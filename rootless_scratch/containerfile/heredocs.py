@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OPENING = re.compile(r"\d*+<<(-?)[\t\n\f\r ]*+([^<]{1,1000}+)")
 _SIMPLE = re.compile(r"\w++", re.ASCII)
 _ARGUMENT = re.compile(
-    rf"(?:[^{SPACES}'\"\\<]++|'[^']*+'|\"(?:[^\"\\]++|\\.)*+\"|\\.?|<<[\t\r ]*+|<)++|(?P<unclosed>['\"])",
+    rf"(?:[^{SPACES}'\"\\<]++|'[^']*+'|\"(?:[^\"\\]++|\\.)*\"|\\.?|<<[\t\r ]*+|<)+|(?P<unclosed>['\"])",
     re.DOTALL,
 )
 """What the lexer of expanding.py gives where nothing begins with `${`, in a tenth of its time."""

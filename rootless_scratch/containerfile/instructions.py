@@ -64,8 +64,11 @@ class _Line:
         at = (start, self.name_end(start, end))
         name = self.text[slice(*at)].upper()
         read = _READERS.get(name)
+        if not name:
+            raise _Malformed("The line is continued, and nothing follows.", "Remove its escape character.", at)
         if read is None:
-            raise _Malformed(f"There is no instruction {_shown(name)}.", _nearest(name) if self.hints else "", at)
+            shown = _shown(self.text[slice(*at)])
+            raise _Malformed(f"There is no instruction {shown}.", _nearest(name) if self.hints else "", at)
         flags, begin = arguments.flags(self.text, at[1], end, self.escape)
         fields = read(self, name, at, (begin, end))
         inner = fields.get("inner")
@@ -236,7 +239,7 @@ def _health(line: _Line, name: str, at: Part, within: Part) -> Fields:
         raise _Malformed("HEALTHCHECK NONE has no arguments.", "Remove them, or write CMD for NONE.", (begin, end))
     if kind not in ("CMD", "NONE"):
         raise _Malformed(
-            f"HEALTHCHECK is followed by {_shown(kind)}, where only CMD or NONE can stand.",
+            f"HEALTHCHECK is followed by {_shown(line.text[slice(*first)])}, where only CMD or NONE can stand.",
             'Write `HEALTHCHECK CMD ["PROGRAM", "ARGUMENT"]`, or `HEALTHCHECK NONE`.',
             first,
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _HEREDOCS = ("ADD", "COPY", "RUN")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
+_WITH_HEREDOCS = re.compile(r"(?:ONBUILD[\t ]++)?(?:ADD|COPY|RUN)[\t ]", re.IGNORECASE)
 _STAGE_PARTS = 3
 _SHOWN = 40
 
@@ -69,7 +70,9 @@ class _Reading:
             instruction = instruction_of(logical, self.lines.escape, self.lines.faults)
             if instruction:
                 self._take(self._whole(logical, instruction))
-        if not self.stages and not self.early:
+            elif "<<" in logical.text and _WITH_HEREDOCS.match(logical.text):
+                bodies(self.lines, logical)
+        if not self.stages and not self.lines.faults.found:
             end = self._end()
             self.lines.faults.add(
                 "The file has no FROM.", "Begin the stage with one, such as `FROM scratch`.", end
