@@ -33,7 +33,7 @@ def _lines(document: Document) -> Iterator[str]:
         for instruction in stage.instructions:
             yield from _instruction(instruction)
     for fault in document.faults:
-        yield f"fault {_span(fault.span)} {fault.message}"
+        yield f"{'tolerated' if fault.tolerated else 'fault'} {_span(fault.span)} {fault.message}"
 
 
 def _instruction(instruction: Instruction) -> Iterator[str]:

@@ -100,11 +100,15 @@ class Stage(Record, frozen=True):
 
 
 class Fault(Record, frozen=True):
-    """Why a part of the file cannot be read; the rest of the file is there all the same."""
+    """Why a part of the file cannot be read; the rest of the file is there all the same.
+
+    With `tolerated` builders take the file nevertheless, and nothing of it is left out.
+    """
 
     message: str
     fix: str
     span: Span
+    tolerated: bool = False
 
 
 class Document(Record, frozen=True):

@@ -146,9 +146,10 @@ class _Reading:
             return None
         if name in self.names:
             self.lines.faults.add(
-                f"There is another stage named `{name[:_SHOWN]}` above.",
-                "Give each stage its own name.",
+                f"There is another stage named `{name[:_SHOWN]}` above, which nothing below this can name.",
+                "Give each stage a name of its own.",
                 token.span,
+                tolerated=True,
             )
         self.names.add(name)
         return name

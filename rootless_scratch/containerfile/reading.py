@@ -56,12 +56,12 @@ class Faults:
         """Whether others are only counted."""
         return len(self.found) >= MOST_FAULTS
 
-    def add(self, message: str, fix: str, span: Span) -> None:
+    def add(self, message: str, fix: str, span: Span, *, tolerated: bool = False) -> None:
         """Tell of one."""
         if self.full:
             self.more += 1
         else:
-            self.found.append(Fault(message=message, fix=fix, span=span))
+            self.found.append(Fault(message=message, fix=fix, span=span, tolerated=tolerated))
 
     def all(self) -> tuple[Fault, ...]:
         """Those to tell of, in the order of the file."""
