@@ -37,6 +37,7 @@ _SPACE = re.compile(f"[{SPACES}]")
 _PARTS = re.compile(f"[{SPACES}]++|[^{SPACES}]++")
 _HEREDOC_SPACES = re.compile(r"[\t\r ]*+")
 _TOO_LONG = f"With its variables expanded this is longer than {LONGEST:,} characters.", "Shorten the values."
+_TOO_MUCH = "All that the variables of this file come to is too long.", "Shorten the values."
 _TOO_DEEP = f"Variables are nested deeper than {DEEPEST} levels.", "Write it with fewer levels."
 _NO_NAME = "`${` is not followed by the name of a variable.", "Write `\\$` where no variable is meant."
 _UNCLOSED = {
@@ -55,6 +56,19 @@ class ExpandError(Exception):
         self.fix = fix
         self.offset = offset
         super().__init__(message)
+
+
+class Budget:
+    """How many characters all expansions of a file may come to: a short file can ask for any number of them."""
+
+    def __init__(self, left: int = 1 << 26) -> None:
+        self.left = left
+
+    def spend(self, characters: int, offset: int) -> None:
+        """Take that many; raises ExpandError when none is left."""
+        self.left -= characters
+        if self.left < 0:
+            raise _error(*_TOO_MUCH, offset)
 
 
 class Use(Record, frozen=True, gc=False):
@@ -81,24 +95,30 @@ class Expansion(Record, frozen=True):
     undefined: tuple[str, ...]
 
 
-def expand(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> str:
+def expand(raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None) -> str:
     """The text with its variables expanded and without quotes; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run().text
+    return expansion(raw, variables, escape=escape, budget=budget).text
 
 
-def split_expanded(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> tuple[str, ...]:
+def split_expanded(
+    raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> tuple[str, ...]:
     """The same where white space that a value brings splits, as in EXPOSE; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run().arguments
+    return expansion(raw, variables, escape=escape, budget=budget).arguments
 
 
-def expand_body(body: str, variables: Mapping[str, str], *, escape: str = "\\") -> str:
+def expand_body(
+    body: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> str:
     """The lines of a heredoc with their variables expanded; quotes are only characters. Raises ExpandError."""
-    return Lexer(body, variables, escape=escape, quotes="plain").run().text
+    return Lexer(body, variables, escape=escape, quotes="plain", budget=budget).run().text
 
 
-def expansion(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> Expansion:
+def expansion(
+    raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> Expansion:
     """All that is known of an expansion; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run()
+    return Lexer(raw, variables, escape=escape, budget=budget).run()
 
 
 def variables_of(raw: str, *, escape: str = "\\", body: bool = False) -> tuple[Use, ...]:
@@ -142,6 +162,7 @@ class Lexer:
         quotes: str = "resolved",
         keep_escapes: bool = False,
         keep_unset: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.text = text
         self.variables = variables
@@ -149,6 +170,7 @@ class Lexer:
         self.quotes = quotes
         self.keep_escapes = keep_escapes
         self.keep_unset = keep_unset
+        self.budget = budget
         self.at = 0
         self.depth = 0
         self.size = 0
@@ -205,7 +227,12 @@ class Lexer:
         self.size += len(piece)
         if self.size > LONGEST:
             raise _error(*_TOO_LONG, start)
+        self._spend(len(piece), start)
         return piece
+
+    def _spend(self, characters: int, start: int) -> None:
+        if self.budget:
+            self.budget.spend(characters, start)
 
     def _add(self, piece: str, start: int, *, splits: bool) -> None:
         if not splits or not _SPACE.search(piece):
@@ -304,6 +331,7 @@ class Lexer:
         operator = operator if operator[:1] == ":" else operator[:1]
         self.at += len(operator)
         value = self.variables.get(name)
+        self._spend(len(value or ""), start)
         if operator == "}":
             self.uses.append(Use(name=name, start=start, end=end, operator=""))
             return f"${{{name}}}" if value is None and self.keep_unset else value or ""

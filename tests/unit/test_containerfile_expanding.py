@@ -12,6 +12,7 @@ import pytest
 from rootless_scratch.containerfile.expanding import (
     DEEPEST,
     LONGEST,
+    Budget,
     ExpandError,
     expand,
     expand_body,
@@ -33,19 +34,19 @@ def rows(kind: str, key: str) -> list[Any]:
     ]
 
 
-def how(group: dict[str, Any]) -> dict[str, str]:
-    return {"escape": group.get("escape", "\\")}
+def escape_of(group: dict[str, Any]) -> str:
+    return str(group.get("escape", "\\"))
 
 
 @pytest.mark.parametrize(("group", "row"), rows("texts", "rows"))
 def test_a_text_is_expanded(group: dict[str, Any], row: list[str]) -> None:
-    assert expand(row[0], group["variables"], **how(group)) == row[1]
+    assert expand(row[0], group["variables"], escape=escape_of(group)) == row[1]
 
 
 @pytest.mark.parametrize(("group", "raw"), rows("texts", "errors"))
 def test_what_cannot_be_expanded_is_told(group: dict[str, Any], raw: str) -> None:
     with pytest.raises(ExpandError) as caught:
-        expand(raw, group["variables"], **how(group))
+        expand(raw, group["variables"], escape=escape_of(group))
     assert 0 <= caught.value.offset < len(raw)
     assert caught.value.message
     assert caught.value.fix
@@ -132,6 +133,14 @@ def test_a_text_that_grows_without_end_is_refused() -> None:
         expand("$A" * 2000, {"A": "x" * (LONGEST // 1000)})
     with pytest.raises(ExpandError, match="too long"):
         expand("${A//a/$B}", {"A": "a" * 10_000, "B": "b" * 10_000})
+
+
+def test_a_file_that_grows_without_end_is_refused() -> None:
+    budget = Budget(1500)
+    value = expand("${A}", {"A": "x" * 300}, budget=budget)
+    assert expand("${A#y}", {"A": value}, budget=budget) == value
+    with pytest.raises(ExpandError, match="of this file"):
+        expand("${A}", {"A": value}, budget=budget)
 
 
 SLOW = {

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hypothesis import example, given
+import dockerfile
+import pytest
+from buildkit_parser import by_buildkit, by_us
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from rootless_scratch.containerfile.expanding import (
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.containerfile.document import Document, Instruction, Span, Token
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("FROM", "COPY", "ADD", "RUN", "ENV", "LABEL", "ARG", "CMD", "HEALTHCHECK", "ONBUILD", "SHELL", "USER")
 PIECES = st.sampled_from(
@@ -99,6 +104,23 @@ def test_any_text_is_a_document(text: str) -> None:
         assert (1, 1) <= (span.line, span.column) <= (span.end_line, span.end_column)
         assert span.end_line <= len(lines)
         assert span.end_column <= len(lines[span.end_line - 1]) + 1
+
+
+@given(
+    st.builds(str.__add__, st.sampled_from(["", "FROM scratch", "# escape=`\n"]), st.lists(PIECES).map("".join))
+)
+def test_buildkits_own_parser_reads_the_same(text: str) -> None:
+    # Known to differ are text behind an array, blanks behind `<<`, flags beyond ASCII, and their escapes.
+    assume(text.isascii() and "]" not in text and "<< " not in text and not ("`" in text and "\\" in text))
+    document = parse(text, "Containerfile")
+    ours = by_us(document)
+    try:
+        theirs = by_buildkit(text)
+    except dockerfile.GoParseError:
+        assert document.faults
+        return
+    lines = {line for line, *_ in ours}
+    assert ours == [each for each in theirs if not document.faults or each[0] in lines]
 
 
 @given(FILES)
