@@ -1,4 +1,4 @@
-"""What BuildKit's own parser (the package `dockerfile`) reads from a Containerfile, and what we do, in its form."""
+"""What BuildKit's own parser (the package `dockerfile`) reads from a file, and what we do, in its form."""
 
 from __future__ import annotations
 

@@ -281,7 +281,8 @@ class Lexer:
                     found.append(character + following if keep_escapes else following)
                     self.at += 2
                 else:
-                    found.append(character)
+                    # In a pattern this backslash is meant as one.
+                    found.append(character * 2 if keep_escapes else character)
                     self.at += 1
         raise _error("The double quote is not closed.", 'Add `"`, or escape it.', start)
 

@@ -76,7 +76,7 @@ def _arguments(text: str) -> Iterator[tuple[str, int, int]]:
         lexer = Lexer(text, {}, quotes="kept", keep_escapes=True, keep_unset=True)
         with suppress(ExpandError):
             lexer.run()
-            yield from ((each.text, each.start, each.end) for each in lexer.arguments)
+            yield from ((text[each.start : each.end], each.start, each.end) for each in lexer.arguments)
         return
     found = list(_ARGUMENT.finditer(text))
     if not any(each["unclosed"] for each in found):
