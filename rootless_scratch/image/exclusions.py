@@ -33,6 +33,7 @@ _ONE = r"(?:\\.|[^\\\]\-])"
 _RANGE = re.compile(rf"({_ONE})(?:-({_ONE}))?", re.DOTALL)
 _CLASS = re.compile(rf"\[(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]", re.DOTALL)
 _NOTHING = re.compile(r"(?!)")
+_MANY_STARS = re.compile(r"(\\.)|\*+", re.DOTALL)
 _TOKEN = re.compile(r"\*\*/?|\*|\?|\\.|\[|[^*?\\\[]+", re.DOTALL)
 
 
@@ -103,20 +104,32 @@ def ignored_by(directory: str) -> tuple[str, tuple[str, ...]]:
     """The path of the ignore file of a directory, and its patterns; raises SourceError, SpecError."""
     for name in IGNORE_FILES:
         path = os.path.join(directory, name)
-        try:
-            with open_regular(path) as file:
-                content = file.read(_SIZE_MAX + 1)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise unreadable(path, error) from error
-        if len(content) > _SIZE_MAX:
-            raise SpecError(
-                f"{path!r} has more than {_SIZE_MAX} bytes, which no list of patterns has.",
-                fix="Shorten it, or remove it and name the patterns by `--exclude`.",
-            )
-        return path, tuple(_lines(path, content))
+        patterns = read_patterns(path)
+        if patterns is not None:
+            return path, patterns
     return "", ()
+
+
+def read_patterns(path: str) -> tuple[str, ...] | None:
+    """The patterns of an ignore file; None where there is none. Raises SourceError, SpecError."""
+    try:
+        with open_regular(path) as file:
+            content = file.read(_SIZE_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(content) > _SIZE_MAX:
+        raise SpecError(
+            f"{path!r} has more than {_SIZE_MAX} bytes, which no list of patterns has.",
+            fix="Shorten it, or remove it and name the patterns by `--exclude`.",
+        )
+    return tuple(_lines(path, content))
+
+
+def name_pattern(source: str) -> re.Pattern[str] | Steps:
+    """What one name must match, as Go's filepath.Match reads it: `**` is `*` there. Raises UsageError."""
+    return _expression(_MANY_STARS.sub(lambda found: found[1] or "*", source), source)
 
 
 def _lines(path: str, content: bytes) -> Iterator[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK = 256 << 10
-_GZIP = b"\x1f\x8b"
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 @contextmanager
@@ -31,20 +31,30 @@ def open_layer(reader: ImageReader, name: str) -> Iterator[BinaryIO]:
         reader.budget.store(name, file.seek(0, os.SEEK_END))
         file.seek(0)
         start = cast("BufferedReader", file).peek(4)[:4]
-        if start == b"\x28\xb5\x2f\xfd":
+        if start == ZSTD:
             from rootless_scratch.image.zstd import opened
 
-            yield _counted(opened(file), reader.budget)
+            yield counted(opened(file), reader.budget)
             return
-        if start[:2] != _GZIP:
-            yield _counted(file, reader.budget)
+        if start[:2] != GZIP:
+            yield counted(file, reader.budget)
             return
-        from isal import igzip_lib
-
         try:
-            yield _counted(_Gunzipped(file), reader.budget)
-        except (gzip.BadGzipFile, cast("type[Exception]", igzip_lib.IsalError)) as error:
+            with gunzipped(file, reader.budget) as stream:
+                yield stream
+        except gzip.BadGzipFile as error:
             raise Fault(f"{name} cannot be unpacked: {error}") from error
+
+
+@contextmanager
+def gunzipped(file: BinaryIO, budget: Budget) -> Iterator[BinaryIO]:
+    """What is packed in all members of a gzip file (RFC 1952, 2.2); raises BadGzipFile, EOFError."""
+    from isal import igzip_lib
+
+    try:
+        yield counted(_Gunzipped(file), budget)
+    except cast("type[Exception]", igzip_lib.IsalError) as error:
+        raise gzip.BadGzipFile(str(error)) from error
 
 
 def zeros_behind(file: BinaryIO) -> int:
@@ -53,7 +63,8 @@ def zeros_behind(file: BinaryIO) -> int:
     return inner.behind if isinstance(inner, _Gunzipped) else 0
 
 
-def _counted(file: object, budget: Budget) -> BinaryIO:
+def counted(file: object, budget: Budget) -> BinaryIO:
+    """The same file, each byte that is read on account."""
     return cast("BinaryIO", _Counted(cast("BinaryIO", file), budget))
 
 
@@ -106,11 +117,11 @@ class _Gunzipped:
         while True:
             rest = self._rest.lstrip(b"\0")
             self.behind += len(self._rest) - len(rest)
-            more = self._file.read(_CHUNK) if len(rest) < len(_GZIP) else b""
+            more = self._file.read(_CHUNK) if len(rest) < len(GZIP) else b""
             self._rest = rest + more
             if not more:
                 break
-        if rest and not rest.startswith(_GZIP):
+        if rest and not rest.startswith(GZIP):
             raise gzip.BadGzipFile(f"its stream is followed by what is not gzip ({rest[:2]!r})")
         self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP) if rest else None
         return bool(rest)
