@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, check, container, push, run, save, verify
+    from rootless_scratch.api import build, build_file, check, container, push, run, save, verify
     from rootless_scratch.backends.verify import Difference, Verification
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
@@ -78,6 +78,7 @@ __all__ = [
     "Verification",
     "__version__",
     "build",
+    "build_file",
     "check",
     "container",
     "push",
@@ -89,7 +90,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "check", "container", "push", "run", "save", "verify"),
+    "api": ("build", "build_file", "check", "container", "push", "run", "save", "verify"),
     "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),

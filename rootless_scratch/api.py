@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         BuildOptions,
         CheckOptions,
         ContainerOptions,
+        FileOptions,
         Options,
         PushOptions,
         SaveOptions,
@@ -58,6 +59,31 @@ def build(
 
     spec, how = read_spec("build", programs, options)
     return build_spec(spec, progress=Progress(progress), **how)
+
+
+def build_file(
+    path: StrPath,
+    context: StrPath = ".",
+    *,
+    progress: Callable[[int], None] | None = None,
+    **options: Unpack[FileOptions],
+) -> Image:
+    """Build the image of a Containerfile whose last stage begins with `scratch`; `-` is stdin.
+
+    `context` is the directory that COPY and ADD read. `build_args`, `build_contexts`, `target`, `secrets`, `ssh`,
+    `network`, `ignorefile`, `no_cache` and `pull` are those of buildah-build(1). `platform` is one, or several for
+    an index; by default that of the program. `compat` is buildah or docker, whose defaults then hold
+    (docs/containerfile.md). Options of `build` hold over what the file says; variables, labels, ports and volumes
+    are added.
+
+    The options are those of rootless_scratch.keywords.FileOptions. Raises RefusedError with the findings, each of
+    which has its line as `location`, and what `build` raises.
+    """
+    from rootless_scratch.verbs.containerfiles import build_file as build_containerfile
+    from rootless_scratch.verbs.containerfiles import read_request
+
+    request, image, how = read_request(path, context, options)
+    return build_containerfile(request, image, progress=Progress(progress), **how)
 
 
 def run(

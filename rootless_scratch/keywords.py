@@ -55,6 +55,22 @@ class BuildOptions(ImageOptions, total=False):
     check: bool
 
 
+class FileOptions(BuildOptions, total=False):
+    """The options of `build_file`; those of an image hold over the file."""
+
+    build_args: Mapping[str, str | None] | None
+    build_contexts: Mapping[str, str | os.PathLike[str]] | None
+    target: str | None
+    platform: str | Sequence[str]
+    secrets: Sequence[str]
+    ssh: Sequence[str]
+    network: str | None
+    compat: str | None
+    ignorefile: str | os.PathLike[str] | None
+    no_cache: bool
+    pull: bool
+
+
 class VerifyOptions(ImageOptions, total=False):
     """The options of `verify`."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.recipes import read_recipe, recipes
@@ -64,6 +65,13 @@ The verbs `build`, `containerfile` and `verify` take them, `verify` without `-t`
 
 Of these `rootless_scratch.scratch` takes {scratch}; in its block, `config` takes {config}.
 
+## Of a Containerfile
+
+The verb `build` takes them with `-f`, and `rootless_scratch.build_file` by their keywords
+([containerfile.md](containerfile.md)).
+
+{file}
+
 ## Of a run
 
 The verb `run` takes them, and `rootless_scratch.run` by their keywords; `rootless_scratch.container` takes all but
@@ -80,6 +88,10 @@ Beside these, and in Python by the keywords of the function of the verb's name.
 
 FUNCTIONS = ("build", "check", "push", "save", "verify")
 """Verbs that are functions of Python too."""
+
+
+_POSITIONAL = ("file", "context")
+"""What `build_file` takes without a keyword."""
 
 
 def recipes_page() -> str:
@@ -116,6 +128,12 @@ def keywords_file() -> str:
             _class(
                 "BuildOptions", "ImageOptions", "The options of `build`.", [*build, *in_python("build").values()]
             ),
+            _class(
+                "FileOptions",
+                "BuildOptions",
+                "The options of `build_file`; those of an image hold over the file.",
+                [each for name, each in FileRequest.options.items() if name not in _POSITIONAL],
+            ),
             _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),
             _class("CheckOptions", "TypedDict", "The options of `check`.", in_python("check").values()),
             _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),
@@ -147,6 +165,13 @@ def options_page() -> str:
         scratch=_names(_taken(scratch)),
         lasting=_names(name for name, each in Request.options.items() if each.keywords),
         verb=_table(("Verb", "Command line", "Keyword", "What it says"), verb_rows),
+        file=_table(
+            ("Command line", "Keyword", "What it says"),
+            (
+                (f"`{each.usage}`", "" if name in _POSITIONAL else f"`{name}`", each.help)
+                for name, each in FileRequest.options.items()
+            ),
+        ),
         run=_table(("Group", "Command line", "Keyword", "What it says"), run),
     )
 

@@ -64,7 +64,7 @@ def build_image(
         timestamp=None if plan.config.created is None else plan.mtime,
         config=flags,
         config_environment=values,
-        expected=ExpectedConfig(**msgspec.structs.asdict(plan.config) | {"config": plan.config.config.as_oci()}),
+        expected=_expected(plan),
     )
     done = session.do(job, on_message=on_message)
     return Image(
@@ -80,13 +80,21 @@ def build_image(
     )
 
 
+def _expected(plan: Plan) -> ExpectedConfig:
+    """The config that must come of it; steps of its making are none of what is compared."""
+    config = msgspec.structs.replace(plan.config.config, beyond_oci=())
+    fields = msgspec.structs.asdict(plan.config) | {"config": config.as_oci()}
+    del fields["history"]
+    return ExpectedConfig(**fields)
+
+
 def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
     """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
     common = (entry.path, entry.mode, entry.uid, entry.gid)
     if isinstance(entry, Directory):
-        return JobEntry("directory", *common, xattrs=entry.xattrs)
+        return JobEntry("directory", *common, xattrs=entry.xattrs, mtime=entry.mtime)
     if isinstance(entry, Symlink):
-        return JobEntry("symlink", *common, target=entry.target)
+        return JobEntry("symlink", *common, target=entry.target, mtime=entry.mtime)
     if entry.linked is not None:
         return JobEntry("hardlink", *common, target=entry.linked)
     return JobEntry(
@@ -98,6 +106,7 @@ def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
         identity=msgspec.structs.astuple(entry.identity),
         capabilities=encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
         xattrs=entry.xattrs,
+        mtime=entry.mtime,
     )
 
 

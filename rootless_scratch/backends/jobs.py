@@ -24,7 +24,7 @@ class JobEntry(Data):
 
     A file has `content`, or a `source` with its `identity`: device, inode, size, times of content and of status
     in nanoseconds; `descriptor` is where the caller has it open. `capabilities` are hexadecimal. A hard link's
-    `target` is the path of its file, which comes before it.
+    `target` is the path of its file, which comes before it. `mtime` is in seconds since 1970, None for the job's.
     """
 
     type: Literal["directory", "file", "hardlink", "symlink"]
@@ -39,6 +39,7 @@ class JobEntry(Data):
     identity: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     capabilities: str | None = None
     xattrs: Sequence[tuple[str, bytes]] = ()
+    mtime: int | None = None
 
 
 class ExpectedConfig(Data):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.file_options import file_options, request_from
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
 
 if TYPE_CHECKING:
-    from rootless_scratch.cli.piped import Programs
+    from collections.abc import Callable, Sequence
+
+    from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.spec import Spec
 
 
 @click.command("build")
 @image_options
 @tag_option
+@file_options
 @verb_options("build")
 @common_options
 def command(
@@ -32,59 +36,97 @@ def command(
     show: Show,
     **values: Any,  # noqa: ANN401 - click's values of the other options
 ) -> int:
-    """Turn PROGRAMs into an image of one layer that holds them and nothing else.
+    """Turn PROGRAMs into an image of one layer that holds them and nothing else; with -f, a Containerfile.
 
     DEST is `/` and the file's name unless given. The first program is the entrypoint. A program that would
     not start in an empty image is refused, with the reason and the fix.
 
     PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
     `/dev/stdin:DEST` says another.
+
+    With -f FILE the one argument is CONTEXT, the directory that COPY and ADD read, by default the working
+    directory. All other options hold over what the file says (docs/containerfile.md).
     """
+    from msgspec.structs import replace
+
     from rootless_scratch.cli.piped import from_stdin
 
     how: dict[str, Any] = {"check": check, "backend": backend, "compress": compress}
+    of_file = request_from(values)
+    if of_file is not None:
+        _build_file(*of_file, output, how, values, dry_run=dry_run, show=show)
+        return 0
     with from_stdin(values["programs"], values["tag"]) as programs:
         access = access_from(values)
         spec = spec_from({**values, "programs": programs.arguments})
         if dry_run:
-            _print_plan(spec, output, how, show)
+            from rootless_scratch.verbs.build import plan_spec
+
+            _print_plan(partial(plan_spec, spec), output, how, show)
             return 0
-        if not (spec.names or output):
-            raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
-        image = _built(spec, programs, output, {**how, "access": access}, show)
+        _require_name(spec.names, output)
+        from rootless_scratch.verbs.build import build_spec
+
+        image = _built(partial(build_spec, spec), output, {**how, "access": access}, show)
+        image = replace(image, findings=programs.renamed(image.findings))
         _print_image(image, output, show, forced=not check)
     return 0
 
 
-def _print_plan(spec: Spec, output: tuple[str, ...], how: dict[str, Any], show: Show) -> None:
-    """The plan as JSON; nothing is built."""
+def _build_file(
+    request: FileRequest,
+    options: dict[str, Any],
+    output: tuple[str, ...],
+    how: dict[str, Any],
+    values: dict[str, Any],
+    *,
+    dry_run: bool,
+    show: Show,
+) -> None:
+    """The image of a Containerfile, or the plan of it."""
+    from rootless_scratch.verbs.containerfiles import build_file, plan_file
+
+    if dry_run:
+        _print_plan(partial(plan_file, request, options), output, how, show)
+        return
+    _require_name(options.get("tag", ()), output)
+    how = {**how, "access": access_from(values)}
+    image = _built(partial(build_file, request, options), output, how, show)
+    _print_image(image, output, show, forced=not how["check"])
+
+
+def _require_name(names: Sequence[str], output: tuple[str, ...]) -> None:
+    if not (names or output):
+        raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
+
+
+def _print_plan(plan: Callable[..., Any], output: tuple[str, ...], how: dict[str, Any], show: Show) -> None:
+    """The plan as JSON; nothing is built. `plan` is as `plan_spec`, but for what is planned."""
     from rootless_scratch.cli.piped import goes_to_stdout
     from rootless_scratch.cli.plans import plan_as_json
-    from rootless_scratch.verbs.build import plan_spec
 
     files_named = [each for each in output if not goes_to_stdout(each)]
-    plans, findings = plan_spec(spec, output=files_named, **how)
+    plans, findings = plan(output=files_named, **how)
     _report(findings, quiet=show.quiet, forced=not how["check"])
     shown = [plan_as_json(each.plan) for each in plans]
     print_json({**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings})
 
 
-def _built(spec: Spec, programs: Programs, output: tuple[str, ...], how: dict[str, Any], show: Show) -> Image:
-    """The image, by `how` as `build_spec` has it; programs and outputs are called as the user wrote them."""
+def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, Any], show: Show) -> Image:
+    """The image, by `how` as `build_spec` has it; outputs are called as the user wrote them."""
     from msgspec.structs import replace
 
     from rootless_scratch.cli.piped import to_stdout
     from rootless_scratch.cli.progress import Bar
-    from rootless_scratch.verbs.build import build_spec
 
     session = click.get_current_context().find_root().obj
     with (
         to_stdout(output, as_json=show.as_json) as outputs,
         Bar(quiet=show.quiet or show.as_json) as progress,
     ):
-        image = build_spec(spec, session=session, progress=progress, output=outputs, **how)
+        image = build(session=session, progress=progress, output=outputs, **how)
     written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
-    return replace(image, outputs=tuple(written), findings=programs.renamed(image.findings))
+    return replace(image, outputs=tuple(written))
 
 
 def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool) -> None:

@@ -19,6 +19,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         if isinstance(planned, File):
             entry["content"] = None if planned.content is None else planned.content.decode("utf-8", "replace")
         entry["mode"] = f"{entry['mode']:04o}"
+        if entry["mtime"] is None:
+            del entry["mtime"]
         if "identity" in entry:
             entry["size"] = entry.pop("identity")["size"]
     return {

@@ -12,16 +12,14 @@ from rootless_scratch.containerfile.files import open_entry
 from rootless_scratch.containerfile.metadata import mode_of, owner_of
 from rootless_scratch.containerfile.origins import Found
 from rootless_scratch.containerfile.placing import Placing
-from rootless_scratch.containerfile.walking import Walk, clean, is_pattern
+from rootless_scratch.containerfile.walking import Walk, clean
 from rootless_scratch.data import Value
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.errors import SourceError, SpecError
-from rootless_scratch.image.limits import DEFAULTS
 from rootless_scratch.image.paths import image_path
 from rootless_scratch.image.rootfs import Directory, File, Loss, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import ExitStack
 
     from rootless_scratch.containerfile.files import StageFiles
@@ -101,22 +99,14 @@ class _Item(Value):
         return isinstance(self.found.entry, Directory)
 
 
-def copy_into(
-    files: StageFiles,
-    request: CopyRequest,
-    origin: Origin,
-    kept: ExitStack,
-    *,
-    limits: Mapping[str, int] = DEFAULTS,
-) -> CopyResult:
+def copy_into(files: StageFiles, request: CopyRequest, origin: Origin, kept: ExitStack) -> CopyResult:
     """Bring what an instruction copies into the files of a stage.
 
-    What is unpacked or fetched lies in private directories, which `kept` removes once the image is written;
-    `limits` bound it (limits.py). Raises CopyError for a source, SpecError for a destination, a mode or an owner;
-    SourceError, LimitError, HostError.
+    What is unpacked or fetched lies in private directories, which `kept` removes once the image is written.
+    Raises CopyError for a source, SpecError for a destination, a mode or an owner; SourceError, HostError.
     """
     files.written.clear()
-    copying = _Copying(files, request, origin, kept, limits)
+    copying = _Copying(files, request, origin, kept)
     copying.copy()
     return CopyResult(facts=tuple(copying.facts), losses=copying.losses, written=tuple(files.written))
 
@@ -124,21 +114,12 @@ def copy_into(
 class _Copying:
     """One instruction under way."""
 
-    def __init__(
-        self,
-        files: StageFiles,
-        request: CopyRequest,
-        origin: Origin,
-        kept: ExitStack,
-        limits: Mapping[str, int],
-    ) -> None:
+    def __init__(self, files: StageFiles, request: CopyRequest, origin: Origin, kept: ExitStack) -> None:
         self.facts: list[Fact] = []
-        self._missing: list[CopyError] = []
         self._files = files
         self._request = request
         self._origin = origin
         self._kept = kept
-        self._limits = limits
         is_docker = request.compat == "docker"
         self._placing = Placing(
             files,
@@ -169,10 +150,6 @@ class _Copying:
                 path="", mode=_INLINE_MODE, uid=0, gid=0, source=None, identity=size, content=inline.content
             )
             items.append(_Item(number=None, found=Found(inline.name, file)))
-        if self._missing and not items and request.compat != "docker":
-            raise self._missing[0]
-        # `COPY package.json yarn.lock* ./`: what may be missing is written as a pattern.
-        self.facts += [missing.fact for missing in self._missing]
         if not items:
             return
         directory, name = self._destination(items)
@@ -211,20 +188,15 @@ class _Copying:
             ignored += out[0] or out_by_link
             if not out[0] and not out_by_link and not out[1]:
                 items.append(item)
-        missing = None
         if ignored and not items and self._origin.ignore is not None:
             by = self._origin.ignore.path
-            missing = CopyError(
+            raise CopyError(
                 f"{by!r} leaves out all that {source!r} names in {self._origin.name}.",
                 fix=f"Add a line `!{clean(source)[1:]}` behind it, or leave the instruction out.",
                 fact=Fact(what="ignored-source", source=number, values=(source, by)),
             )
-        elif not matched:
-            missing = self._no_match(number, source)
-        if missing is not None and not is_pattern(source):
-            raise missing
-        if missing is not None:
-            self._missing.append(missing)
+        if not matched:
+            raise self._no_match(number, source)
         return items
 
     def _item(self, number: int, source: str, path: str, base: str) -> _Item:
@@ -248,7 +220,7 @@ class _Copying:
         return item
 
     def _no_match(self, number: int, source: str) -> CopyError:
-        if is_pattern(source):
+        if any(letter in source for letter in "*?["):
             return CopyError(
                 f"The pattern {source!r} matches nothing in {self._origin.name}.",
                 fix="Correct it, or leave it out; a `[` of a name is written `[[]`.",
@@ -279,7 +251,7 @@ class _Copying:
                 fact=fact,
             )
         checksum = None if request.checksum is None else require_checksum(request.checksum)
-        fetched = fetch(url, self._private(), checksum, limits=self._limits)
+        fetched = fetch(url, self._private(), checksum)
         from rootless_scratch.containerfile.archives import is_archive
 
         with open_entry(fetched.file) as opened:
@@ -309,7 +281,7 @@ class _Copying:
             or request.parents
             or any(item.is_directory or item.is_archive for item in items)
         )
-        if (len(items) > 1 or has_several) and not must and not isinstance(there, Directory):
+        if len(items) > 1 and not must and not isinstance(there, Directory):
             self.facts.append(Fact(what="several-sources-one-file", values=(text,)))
             # buildah: several sources are for a directory, what one pattern names is not.
             must = request.compat == "ours" or (request.compat == "buildah" and has_several)
@@ -343,13 +315,14 @@ class _Copying:
             found = None if real is None else self._origin.find(real, self._attributes)
             if found is not None:
                 self._put(found, f"{directory}/{step}", item)
-        self._put(item.found, f"{directory}/{item.below}", item)
+        target = f"{directory}/{item.below}"
+        self._put(item.found, target, item)
         if item.is_directory:
-            self._place_contents(item, directory, item.below)
+            self._place_contents(item, target)
 
-    def _place_contents(self, item: _Item, directory: str, below: str = "") -> None:
-        for path, found in self._walk.contents(item.real, below):
-            self._put(found, f"{directory}/{path}", item)
+    def _place_contents(self, item: _Item, directory: str) -> None:
+        for below, found in self._walk.contents(item.real):
+            self._put(found, f"{directory}/{below}", item)
 
     def _put(self, found: Found, path: str, item: _Item) -> None:
         """Write what the origin has to a path, whose parents are there."""
@@ -369,12 +342,8 @@ class _Copying:
         self.facts.append(fact)
 
     def _unpack(self, item: _Item, directory: str) -> None:
-        from rootless_scratch.containerfile.archives import unpack
-
-        archive, subject = item.found.entry, item.real[1:]
+        archive = item.found.entry
         assert isinstance(archive, File)  # noqa: S101 - nothing else was looked into
         zstd = self._request.compat != "docker"
-        with open_entry(archive) as opened:
-            members = unpack(opened, subject, self._private(), limits=self._limits, zstd=zstd)
-            for path in self._placing.put_members(members, subject, directory):
-                self.facts.append(Fact(what="special-file", source=item.number, values=(path,)))
+        for path in self._placing.unpack(archive, item.real[1:], self._private(), directory, zstd=zstd):
+            self.facts.append(Fact(what="special-file", source=item.number, values=(path,)))

@@ -9,7 +9,7 @@ from rootless_scratch.data import Value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.containerfile.document import Document, Instruction, Stage, Token
+    from rootless_scratch.containerfile.document import Document, Fault, Instruction, Stage, Token
     from rootless_scratch.image.rootfs import Entry, Loss
 
 
@@ -51,8 +51,10 @@ class Noted(Value):
 class Evaluated(Value):
     """A stage that was worked off: `entries` are its files, sorted, as `make_rootfs` takes them.
 
-    `brought` has the last instruction that wrote a path of the image, `settled` the last that set a field of
-    StageConfig, of variables and labels by `env.NAME` and `labels.NAME`.
+    `faults` are why instructions, or parts of the file, could not be worked off. `unused_arguments` are names of
+    `--build-arg` that no ARG asked for. `steps` are all instructions that were worked off, with those of the stages
+    that it begins with. `brought` has the last instruction that wrote a path of the image, `settled` the last that
+    set a field of StageConfig, of variables and labels by `env.NAME` and `labels.NAME`.
     """
 
     document: Document
@@ -63,3 +65,6 @@ class Evaluated(Value):
     settled: Mapping[str, Instruction]
     noted: tuple[Noted, ...] = ()
     losses: tuple[Loss, ...] = ()
+    steps: tuple[Instruction, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    unused_arguments: tuple[str, ...] = ()

@@ -15,7 +15,6 @@ from rootless_scratch.image.rootfs import File
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from http.client import HTTPMessage, HTTPResponse
 
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
@@ -54,9 +53,9 @@ def require_checksum(checksum: str) -> str:
     return checksum
 
 
-def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str, int] = DEFAULTS) -> Fetched:
+def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
     """Fetch a URL into a directory of ours; raises SourceError, LimitError, HostError."""
-    from urllib.error import HTTPError, URLError
+    from urllib.error import URLError
     from urllib.parse import unquote, urlsplit
     from urllib.request import (
         HTTPDefaultErrorHandler,
@@ -66,17 +65,16 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
         HTTPSHandler,
         OpenerDirector,
         ProxyHandler,
-        UnknownHandler,
     )
 
     # Not build_opener's, which reads files and FTP too: a server could send us there.
     opener = OpenerDirector()
     handlers = (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler)
-    for handler in (*handlers, HTTPDefaultErrorHandler, HTTPErrorProcessor, UnknownHandler):
+    for handler in (*handlers, HTTPDefaultErrorHandler, HTTPErrorProcessor):
         opener.add_handler(handler())
     path = f"{directory}/fetched"
     digest = hashlib.sha256()
-    budget = Budget(repr(url), limits)
+    budget = Budget(repr(url), DEFAULTS)
     descriptor = _create(path)
     size = 0
     try:
@@ -90,8 +88,6 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
             mtime = _last_modified(answer.headers)
         identity = identity_of(os.fstat(descriptor))
     except (URLError, OSError, ValueError) as error:
-        if isinstance(error, HTTPError):
-            error.close()
         reason = getattr(error, "reason", None) or error
         raise SourceError(
             f"{url!r} cannot be fetched: {reason}.", fix="Check the URL, and HTTPS_PROXY where one is needed."

@@ -19,6 +19,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a runtime needs to start the image; None and empty mean absent.
 
     `healthcheck` is that of images which docker's tools made, `CMD` or `CMD-SHELL` first; OCI has no key for it.
+    `beyond_oci` are such keys of docker, with their values, that the image is to have all the same.
     """
 
     user: str
@@ -31,6 +32,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     volumes: tuple[str, ...]
     stop_signal: str | None
     healthcheck: tuple[str, ...] = ()
+    beyond_oci: tuple[tuple[str, object], ...] = ()
 
     def search_path(self) -> tuple[str, ...]:
         """The directories in which a runtime looks for a command without a slash.
@@ -62,12 +64,16 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
             "WorkingDir": self.working_dir,
             "Labels": dict(self.labels),
             "StopSignal": self.stop_signal,
+            **dict(self.beyond_oci),
         }
         return {key: value for key, value in keys.items() if value}
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """An image's config without its layers; `created` None stands for the moment of the build."""
+    """An image's config without its layers; `created` None stands for the moment of the build.
+
+    `history` says how the one layer was made, a line for each step; empty for an image that does not tell.
+    """
 
     created: str | None
     architecture: str
@@ -75,8 +81,10 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     variant: str | None
     config: RuntimeConfig
     author: str | None = None
+    history: tuple[str, ...] = ()
 
     def as_oci(self) -> dict[str, object]:
         """The config's JSON object, `rootfs` and `history` left out."""
         keys = msgspec.structs.asdict(self) | {"config": self.config.as_oci()}
+        del keys["history"]
         return {key: value for key, value in keys.items() if value is not None or key == "created"}

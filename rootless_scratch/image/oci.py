@@ -47,7 +47,7 @@ def digest_of(content: bytes) -> str:
 
 
 def config_document(config: ImageConfig, diff_ids: Sequence[str]) -> bytes:
-    """The image's config; without `history`, which no runtime reads."""
+    """The image's config; without `history`, which no runtime reads, unless the image is to have one."""
     found = config.as_oci()
     if found["created"] is None:
         import time
@@ -55,7 +55,13 @@ def config_document(config: ImageConfig, diff_ids: Sequence[str]) -> bytes:
         found["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     order = ("created", "author", "architecture", "os", "variant", "config")
     document = {key: found[key] for key in order if key in found}
-    return encode({**document, "rootfs": {"type": "layers", "diff_ids": list(diff_ids)}})
+    document["rootfs"] = {"type": "layers", "diff_ids": list(diff_ids)}
+    if config.history:
+        # The one layer is the last step's: as many steps as there are layers may have one.
+        steps = [{"created": found["created"], "created_by": each, "empty_layer": True} for each in config.history]
+        del steps[-1]["empty_layer"]
+        document["history"] = steps
+    return encode(document)
 
 
 def manifest_document(

@@ -21,7 +21,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
     Its bytes come from `source` on the host, which must still be `identity` when it is copied; or they are
     `content`, and `source` is None. In an image that was read back from storage, `source` is its own path. Of
     what is no file of the host, `identity` only knows the size. `linked` is the path of the file that it is a hard
-    link to, which comes before it.
+    link to, which comes before it. `mtime` is as Directory has it.
     """
 
     path: str
@@ -34,26 +34,29 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
     content: bytes | None = None
     linked: str | None = None
     xattrs: Xattrs = ()
+    mtime: int | None = None
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
-    """A directory."""
+    """A directory; `mtime` is a time of its own, in seconds since 1970, None for that of all entries of a plan."""
 
     path: str
     mode: int
     uid: int
     gid: int
     xattrs: Xattrs = ()
+    mtime: int | None = None
 
 
 class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_field="type"):
-    """A symbolic link; Linux gives every one the mode 0777."""
+    """A symbolic link; Linux gives every one the mode 0777. `mtime` is as Directory has it."""
 
     path: str
     target: str
     mode: int = 0o777
     uid: int = 0
     gid: int = 0
+    mtime: int | None = None
 
 
 Entry = File | Directory | Symlink
@@ -138,7 +141,8 @@ def linked(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for entry in entries:
         link = None
         if isinstance(entry, File) and entry.source is not None and entry.identity.inode:
-            same = (entry.identity, entry.mode, entry.uid, entry.gid, entry.capabilities, entry.xattrs)
+            status = (entry.identity, entry.mtime, entry.mode, entry.uid, entry.gid)
+            same = (*status, entry.capabilities, entry.xattrs)
             path = first.setdefault(same, entry.path)
             link = path if path != entry.path else None
         if isinstance(entry, File) and entry.linked != link:

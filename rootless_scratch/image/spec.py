@@ -194,13 +194,22 @@ def spec_of(values: Mapping[str, object]) -> Spec:
 class Contents(Value):
     """What a Containerfile brings into an image beside what its Spec says: looked at already, and in one tree.
 
-    `author` and `healthcheck` are as RuntimeConfig and ImageConfig have them.
+    What the Spec names holds where an entry has the same path. `author`, `healthcheck`, `history` and `beyond_oci`
+    are as RuntimeConfig and ImageConfig have them, `settings` are fields of RuntimeConfig that hold as they are.
+    `platform` is the one that was asked for, `fallback_platform` that of an image in which no program tells any;
+    `platform_is_hosts` is whether that is only this host's.
     """
 
     entries: tuple[Entry, ...] = ()
     losses: tuple[Loss, ...] = ()
     author: str | None = None
     healthcheck: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    beyond_oci: tuple[tuple[str, object], ...] = ()
+    settings: tuple[tuple[str, object], ...] = ()
+    platform: str | None = None
+    fallback_platform: str | None = None
+    platform_is_hosts: bool = False
 
 
 class Part(Value):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.references import Reference
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.ship.access import Access
+    from rootless_scratch.verbs.planning import Related
 
 
 def build_spec(
@@ -42,44 +43,74 @@ def build_spec(
     """
     require_utf8()
     with files or HostFiles() as opened:
-        parts = parts_of(spec, opened)
-        chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
-        if not (spec.names or outputs):
-            raise UsageError("The image has neither a name nor an output.", fix="Pass `-t NAME` or `-o oci:DIR`.")
-        if chosen == "direct":
-            from rootless_scratch.verbs.ship import build_direct
+        return build_parts(
+            parts_of(spec, opened),
+            opened,
+            check=check,
+            output=output,
+            backend=backend,
+            compress=compress,
+            access=access,
+            session=session,
+            progress=progress,
+        )
 
-            if session is not None:
-                session.close()
-            plans, findings = plan_all(parts, opened, check=check)
-            progress.begin(sum(each.plan.rootfs.size for each in plans))
-            with _telling_way_out(spec, wanted=not output):
-                image = build_direct(
-                    plans,
-                    outputs,
-                    opened,
-                    compress=compress,
-                    access=access,
-                    findings=findings,
-                    progress=progress,
-                )
-            return _with_added(image, [each.plan for each in plans])
-        from rootless_scratch.backends.session import Session
 
-        # The worker comes up while the program is read. Without buildah the program's own faults are told first.
-        try:
-            session = session or Session("build")
-        except HostError as error:
-            plan_all(parts, opened, check=check)
-            raise _with_way_out(error, spec) from error
-        with session:
-            from rootless_scratch.backends.buildah import build_image
+def build_parts(
+    parts: Sequence[Part],
+    opened: HostFiles,
+    *,
+    check: bool = True,
+    output: Sequence[str] = (),
+    backend: str | None = None,
+    compress: str | None = None,
+    access: Access | None = None,
+    session: Session | None = None,
+    progress: Progress = SILENT,
+    related: Related | None = None,
+) -> Image:
+    """Plan, judge and build what a Spec was split into, or what a Containerfile comes to.
 
-            plans, findings = plan_all(parts, opened, check=check)
-            planned = plans[0].plan
-            progress.begin(planned.rootfs.size)
-            with _telling_way_out(spec):
-                image = build_image(planned, session, opened, findings=findings, progress=progress)
+    `related` is as `plan_all` has it; all else is as for `build_spec`.
+    """
+    spec = parts[0].spec
+    chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
+    if not (spec.names or outputs):
+        raise UsageError("The image has neither a name nor an output.", fix="Pass `-t NAME` or `-o oci:DIR`.")
+    if chosen == "direct":
+        from rootless_scratch.verbs.ship import build_direct
+
+        if session is not None:
+            session.close()
+        plans, findings = plan_all(parts, opened, check=check, related=related)
+        progress.begin(sum(each.plan.rootfs.size for each in plans))
+        with _telling_way_out(spec, wanted=not output):
+            image = build_direct(
+                plans,
+                outputs,
+                opened,
+                compress=compress,
+                access=access,
+                findings=findings,
+                progress=progress,
+            )
+        return _with_added(image, [each.plan for each in plans])
+    from rootless_scratch.backends.session import Session
+
+    # The worker comes up while the program is read. Without buildah the program's own faults are told first.
+    try:
+        session = session or Session("build")
+    except HostError as error:
+        plan_all(parts, opened, check=check, related=related)
+        raise _with_way_out(error, spec) from error
+    with session:
+        from rootless_scratch.backends.buildah import build_image
+
+        plans, findings = plan_all(parts, opened, check=check, related=related)
+        planned = plans[0].plan
+        progress.begin(planned.rootfs.size)
+        with _telling_way_out(spec):
+            image = build_image(planned, session, opened, findings=findings, progress=progress)
     image = _with_added(image, (planned,))
     if not output:
         return image

@@ -11,12 +11,13 @@ from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.spec import Part, Spec
 
+    Related = Callable[[int, Plan, tuple[Finding, ...]], tuple[Finding, ...]]
 
 _ROUNDS = 3
 """What `auto` brings may have needs of its own: an interpreter makes TLS connections."""
@@ -43,9 +44,12 @@ def plan_and_judge(
 
 
 def plan_all(
-    parts: Sequence[Part], files: HostFiles, *, check: bool = True
+    parts: Sequence[Part], files: HostFiles, *, check: bool = True, related: Related | None = None
 ) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
-    """One plan for each part of a Spec, and the findings about all; otherwise as `plan_and_judge`."""
+    """One plan for each part of a Spec, and the findings about all; otherwise as `plan_and_judge`.
+
+    `related` puts the findings about a part, by its number, into the terms of the file that it was made of.
+    """
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Planned
 
@@ -54,6 +58,8 @@ def plan_all(
     judged = [(part.platform, *_completed(part, root, files)) for part in parts]
     plans = [Planned(plan=plan, platform=platform) for platform, plan, _ in judged]
     each = [findings for _, _, findings in judged]
+    if related is not None:
+        each = [related(at, plan.plan, each[at]) for at, plan in enumerate(plans)]
     merged = tuple(dict.fromkeys(each[0])) if len(parts) == 1 else _of_all(plans, each)
     if check and errors_of(merged):
         raise RefusedError(merged)

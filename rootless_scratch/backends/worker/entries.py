@@ -21,6 +21,7 @@ FICLONE = 0x40049409
 """ioctl_ficlone(2); the fcntl module does not name it."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SECOND = 1_000_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -53,8 +54,8 @@ class Writer:
         self.written = 0
         self._opened = opened
         self._shown = 0
-        self._times = (mtime * 1_000_000_000, mtime * 1_000_000_000)
-        self._stack = [("", os.open(root, _DIRECTORY))]
+        self._times = (mtime * _SECOND, mtime * _SECOND)
+        self._stack = [("", os.open(root, _DIRECTORY), self._times)]
 
     def write(self, entries: Sequence[JobEntry]) -> None:
         """Write all of them. Raises Failed, Cancelled, OSError."""
@@ -71,23 +72,23 @@ class Writer:
 
     def _leave(self) -> None:
         """Leave a directory; its time is set last, for each entry written into it changed that."""
-        _, descriptor = self._stack.pop()
+        _, descriptor, times = self._stack.pop()
         try:
-            os.utime(descriptor, ns=self._times)
+            os.utime(descriptor, ns=times)
         finally:
             os.close(descriptor)
 
     def _write(self, entry: JobEntry, name: str, parent: int) -> None:
         if entry.type == "directory":
             os.mkdir(name, 0o700, dir_fd=parent)
-            self._stack.append((entry.path, os.open(name, _DIRECTORY, dir_fd=parent)))
+            self._stack.append((entry.path, os.open(name, _DIRECTORY, dir_fd=parent), self._times_of(entry)))
             os.fchown(self._stack[-1][1], entry.uid, entry.gid)
             os.fchmod(self._stack[-1][1], entry.mode)
             _set_xattrs(self._stack[-1][1], entry)
         elif entry.type == "symlink":
             os.symlink(entry.target, name, dir_fd=parent)
             os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-            os.utime(name, ns=self._times, dir_fd=parent, follow_symlinks=False)
+            os.utime(name, ns=self._times_of(entry), dir_fd=parent, follow_symlinks=False)
         elif entry.type == "hardlink":
             self._link(entry.target, name, parent)
         else:
@@ -144,7 +145,11 @@ class Writer:
         if entry.capabilities:
             os.setxattr(descriptor, "security.capability", bytes.fromhex(entry.capabilities))
         _set_xattrs(descriptor, entry)
-        os.utime(descriptor, ns=self._times)
+        os.utime(descriptor, ns=self._times_of(entry))
+
+    def _times_of(self, entry: JobEntry) -> tuple[int, int]:
+        """Access and change of content, in nanoseconds."""
+        return self._times if entry.mtime is None else (entry.mtime * _SECOND, entry.mtime * _SECOND)
 
     def _copy_bytes(self, reading: int, writing: int, size: int) -> None:
         """Share the blocks where the file system can, else copy them, but for the holes."""

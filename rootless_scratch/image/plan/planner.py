@@ -15,6 +15,7 @@ from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
+from rootless_scratch.image.plan.contents import losses_of, platform_for, with_contents
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
 from rootless_scratch.image.plan.homes import Placed, at_home, brings_surroundings, displaced, with_aliases
@@ -107,10 +108,15 @@ def plan(
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     contents = contents or Contents()
     named = _named(spec, files, directories, root)
-    named.entries.extend(contents.entries)
-    named.losses.extend(contents.losses)
+    named.entries = with_contents(named.entries, contents)
+    named.losses.extend(losses_of(contents, named.entries))
     programs = named.programs
-    config = msgspec.structs.replace(runtime_config(spec, named.first), healthcheck=contents.healthcheck)
+    config = msgspec.structs.replace(
+        runtime_config(spec, named.first),
+        healthcheck=contents.healthcheck,
+        beyond_oci=contents.beyond_oci,
+        **dict(contents.settings),
+    )
     wanted, covered = _add_surroundings(
         spec, named, directories=directories, config=config, root=root, files=files
     )
@@ -142,7 +148,8 @@ def plan(
         return programs[file.path].facts
 
     started = Tree(rootfs).started_files(config, read)
-    platform = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    told = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    platform = platform_for(contents, told)
     known = {path: program.facts for path, program in programs.items()}
     mtime, created = times(spec.created, os.environ if environ is None else environ)
     system, architecture, variant = (*(platform or "").split("/"), None, None)[:3]
@@ -155,6 +162,7 @@ def plan(
             os=system or "",
             variant=variant,
             author=contents.author,
+            history=contents.history,
             config=config,
         ),
         annotations=pairs("--annotation", spec.annotations),

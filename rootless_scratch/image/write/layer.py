@@ -203,7 +203,7 @@ def _blocks(
     """The bytes of the tar; `buffer` gives the memory for each chunk of a source."""
     done = 0
     for entry in entries:
-        yield entry_header(entry, mtime)
+        yield entry_header(entry, mtime if entry.mtime is None else entry.mtime)
         if not isinstance(entry, File) or entry.linked is not None:
             continue
         for chunk in _content(entry, files, buffer):

@@ -1,0 +1,52 @@
+"""The options of `build -f`, and what they read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rootless_scratch.cli.options import click_option, options_set
+from rootless_scratch.containerfile.request import FileRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHARED = ("context", "platform")
+"""CONTEXT is where PROGRAM is else, and `--platform` is an option of every image, with a program behind it."""
+
+_OWN = tuple(option for name, option in FileRequest.options.items() if name not in _SHARED)
+
+
+def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; `request_from` reads them."""
+    for option in reversed(_OWN):
+        function = click_option(option)(function)
+    return function
+
+
+def request_from(values: dict[str, Any]) -> tuple[FileRequest, dict[str, Any]] | None:
+    """What `-f` was asked, and the options of the image by their names in Python; None without `-f`.
+
+    Raises UsageError.
+    """
+    from rootless_scratch.image.spec import Spec
+
+    if values["file"] is None:
+        alone = next((each for each in _OWN if values[each.name]), None)
+        if alone is not None:
+            raise click.UsageError(f"{alone.flags[-1]} has no effect without -f FILE.")
+        return None
+    contexts = values["programs"]
+    if len(contexts) > 1:
+        raise click.UsageError("Beside -f there is one argument, CONTEXT.")
+    if values["spec_file"] is not None:
+        raise click.UsageError("-f and --spec are two descriptions of one image: name one of them.")
+    found = options_set(_OWN, values)
+    if contexts:
+        found["context"] = contexts[0]
+    if values["platforms"]:
+        found["platform"] = list(values["platforms"])
+    request = FileRequest().with_options(found, "A Containerfile")
+    image = [each for each in Spec.options.values() if each.name not in ("programs", "platforms")]
+    return request, options_set(image, values)

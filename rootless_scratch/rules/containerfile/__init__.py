@@ -1,0 +1,1 @@
+"""Judgement of Containerfiles: findings with the line that they are about."""
