@@ -15,7 +15,7 @@ import msgspec
 from rootless_scratch.backends.stored import FileType, StoredFile, StoredImage, with_links
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import HostError
-from rootless_scratch.image.attributes import attributes_digest
+from rootless_scratch.image.attributes import attributes_digest, is_own
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
 from rootless_scratch.image.host_files import host_trouble
@@ -27,9 +27,10 @@ from rootless_scratch.image.read.unpacking import open_layer
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rootless_scratch.elf.platforms import Platform
+    from rootless_scratch.image.rootfs import Xattrs
 
 _CAPABILITIES = 64
 """Characters of the attribute that are kept: no kernel reads one of more than 24 bytes, capabilities(7)."""
@@ -77,6 +78,25 @@ class LayoutImage:
                             _write(copy.fileno(), block)
                         break
             return msgspec.structs.replace(read_program(f"/proc/self/fd/{copy.fileno()}"), path=path)
+
+    def copy_out(self, paths: Iterable[str], directory: str) -> dict[str, tuple[str, Xattrs]]:
+        """Write regular files of the image to a private directory: by its path, each copy and its attributes.
+
+        Hard links share one copy. Raises SourceError, LimitError, HostError.
+        """
+        wanted: dict[tuple[int, int], list[str]] = {}
+        for path in paths:
+            wanted.setdefault(self._positions[path], []).append(path)
+        found: dict[str, tuple[str, Xattrs]] = {}
+        self._image.budget.restart()
+        for layer in sorted({number for number, _ in wanted}):
+            with self._reader(layer) as reader:
+                for at, member in enumerate(reader):
+                    if (layer, at) in wanted:
+                        copy = f"{directory}/{layer}.{at}"
+                        _write_copy(reader, member, copy)
+                        found |= dict.fromkeys(wanted[layer, at], (copy, _own_attributes(member)))
+        return found
 
     @contextmanager
     def _reader(self, number: int) -> Iterator[TarReader]:
@@ -176,12 +196,17 @@ class LayoutImage:
 
 
 def _attributes(member: Member) -> str | None:
-    pairs = (
-        (name.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
-        for name, value in member.records.items()
-        if name.startswith(_XATTR)
-    )
-    return attributes_digest(pairs)
+    return attributes_digest(_pairs(member))
+
+
+def _own_attributes(member: Member) -> Xattrs:
+    return tuple(sorted(pair for pair in _pairs(member) if is_own(pair[0])))
+
+
+def _pairs(member: Member) -> Iterator[tuple[str, bytes]]:
+    for name, value in member.records.items():
+        if name.startswith(_XATTR):
+            yield name.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape")
 
 
 def _read(reader: TarReader, member: Member, *, keep: bool) -> tuple[str, bytes | None]:
@@ -201,6 +226,16 @@ def _refuse_too_large(path: str, size: int, descriptor: int) -> None:
         raise _no_space(f"{path!r} has {size} bytes, and {free} are free")
 
 
+def _write_copy(reader: TarReader, member: Member, copy: str) -> None:
+    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        _refuse_too_large(member.name, member.size, descriptor)
+        for block in reader.content(member):
+            _write(descriptor, block)
+    finally:
+        os.close(descriptor)
+
+
 def _write(descriptor: int, block: bytes) -> None:
     try:
         write_all(descriptor, block)
@@ -210,7 +245,7 @@ def _write(descriptor: int, block: bytes) -> None:
 
 def _no_space(what: str) -> HostError:
     return HostError(
-        f"A program of the image cannot be copied to {tempfile.gettempdir()} to be read: {what}.",
+        f"A file of the image cannot be copied to {tempfile.gettempdir()} to be read: {what}.",
         fix="Make room there, or set TMPDIR to a larger disk.",
     )
 

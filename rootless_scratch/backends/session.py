@@ -120,7 +120,7 @@ class Session:
         # Where it was killed its tools may still be at work: they are in its session, and end with it.
         self._worker.kill_session()
         self._ended = True
-        raise _of_host(_broken_off(stderr.decode("utf-8", "replace")))
+        raise _of_host(cut_off(stderr.decode("utf-8", "replace")))
 
     def _send(self, job: BuildJob | ReadJob) -> None:
         """The job's size in 8 bytes, then the job.
@@ -165,12 +165,12 @@ def ask_storage(
 
 def about_namespaces(error: CommandError) -> CommandError | HostError:
     """The HostError where a tool failed for want of a user namespace, else the error itself."""
-    return _no_namespace(error.stderr) or error
+    return no_namespace(error.stderr) or error
 
 
 def worker_directories(variables: Mapping[str, str]) -> tuple[str, str]:
     """Where workers of this store note what they have begun, and where their temporary files lie."""
-    key = _store_key(variables)
+    key = store_key(variables)
     try:
         records = own_state(variables, "builds", key)
     except OSError as error:
@@ -182,7 +182,7 @@ def worker_directories(variables: Mapping[str, str]) -> tuple[str, str]:
     return records, temporary_directory(variables)
 
 
-def _store_key(variables: Mapping[str, str]) -> str:
+def store_key(variables: Mapping[str, str]) -> str:
     """A key for the image store that these settings select: what is in another one is not ours to sweep."""
     settings = [f"{name}={variables[name]}" for name in _STORE_SETTINGS if variables.get(name)]
     if not settings:
@@ -225,16 +225,17 @@ def _of_host(error: ScratchError) -> ScratchError:
     return error if trouble is None else trouble.error(error.detail)
 
 
-def _no_namespace(stderr: str) -> HostError | None:
+def no_namespace(stderr: str) -> HostError | None:
+    """The HostError where what a tool said is that there is no user namespace for it."""
     lines = "\n".join(command.plain_lines(stderr))
     found = diagnose(_NO_NAMESPACE, lines, tidy=lambda line: line.rstrip("."))
     return None if found is None else HostError(found.cause, fix=found.fix, detail=stderr)
 
 
-def _broken_off(stderr: str) -> ScratchError:
-    """The worker has ended without an answer: mostly because there is no namespace for it."""
+def cut_off(stderr: str) -> ScratchError:
+    """The error for what has ended without an answer in the namespace: mostly because there is none for it."""
     cause = (command.plain_lines(stderr) or ["it said nothing"])[-1].rstrip(".")
-    return _no_namespace(stderr) or BuildError(
+    return no_namespace(stderr) or BuildError(
         f"The session in buildah's user namespace was cut off: {cause}.",
         fix="Run it again; `rootless-scratch doctor` says whether this host is fit; -v shows more.",
         detail=stderr,

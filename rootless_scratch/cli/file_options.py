@@ -10,12 +10,45 @@ from rootless_scratch.cli.options import click_option, options_set
 from rootless_scratch.containerfile.request import FileRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SHARED = ("context", "platform")
 """CONTEXT is where PROGRAM is else, and `--platform` is an option of every image, with a program behind it."""
 
 _OWN = tuple(option for name, option in FileRequest.options.items() if name not in _SHARED)
+
+
+_OF_CHECK = tuple(
+    FileRequest.options[name]
+    for name in ("file", "build_args", "build_contexts", "target", "compat", "ignorefile")
+)
+"""Those that matter where nothing is built."""
+
+
+def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `check -f`; `check_request_from` reads them."""
+    for option in reversed(_OF_CHECK):
+        how = {"help": "Judge this Containerfile; `-`: stdin."} if option.name == "file" else {}
+        function = click_option(option.but(**how))(function)
+    return function
+
+
+def check_request_from(values: dict[str, Any], contexts: Sequence[str]) -> FileRequest | None:
+    """What `check -f` was asked, which is taken out of `values`; None without `-f`. Raises UsageError."""
+    found = {each.name: values.pop(each.name) for each in _OF_CHECK}
+    if found["file"] is None:
+        alone = next((each for each in _OF_CHECK if found[each.name]), None)
+        if alone is not None:
+            raise click.UsageError(f"{alone.flags[-1]} has no effect without -f FILE.")
+        return None
+    request = options_set(_OF_CHECK, found)
+    if len(contexts) > 1:
+        raise click.UsageError("Beside -f there is one argument, CONTEXT.")
+    if contexts:
+        request["context"] = contexts[0]
+    if values["platform"]:
+        request["platform"] = values["platform"]
+    return FileRequest().with_options(request, "A Containerfile")
 
 
 def file_options(function: Callable[..., Any]) -> Callable[..., Any]:

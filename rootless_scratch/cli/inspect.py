@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import Show, colour, common_options, named, print_json, showable
+from rootless_scratch.cli.output import Show, colour, common_options, named, print_json
 from rootless_scratch.cli.progress import Bar
 
 if TYPE_CHECKING:

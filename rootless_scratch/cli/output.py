@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.excerpts import excerpt, header, showable
 from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError
 
@@ -101,11 +102,6 @@ def tell(text: str) -> None:
         return
 
 
-def showable(text: str) -> str:
-    """`text` with line breaks, control characters and bytes that are not UTF-8 made visible."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
-
-
 def print_verdict(subject: str, verdict: str, hint: str = "") -> None:
     """Show the verdict of a verb on its subject, as its result."""
     styled = click.style(verdict, fg=_COLOURS[verdict], bold=True)
@@ -113,12 +109,20 @@ def print_verdict(subject: str, verdict: str, hint: str = "") -> None:
 
 
 def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_result: bool = False) -> None:
-    """Show findings on stderr, each with its fix, or `as_result`, apart; with `quiet` only the errors."""
+    """Show findings on stderr, each with its fix, or `as_result`, apart; with `quiet` only the errors.
+
+    One about a line of a file begins with its place, and shows the line.
+    """
     for finding in findings:
         if quiet and finding.severity != "error":
             continue
-        styled = click.style(f"{finding.severity}:", fg=_COLOURS[finding.severity], bold=True)
-        text = f"{styled} {showable(finding.message)} [{finding.rule}]\n  fix: {showable(finding.fix)}"
+        colour_of = _COLOURS[finding.severity]
+        styled = click.style(f"{finding.severity}:", fg=colour_of, bold=True)
+        lines = [f"{styled} {showable(finding.message)} [{finding.rule}]"]
+        if finding.location is not None:
+            lines[0] = f"{click.style(header(finding.location), bold=True)}: {lines[0]}"
+            lines += excerpt(finding.location, colour_of)
+        text = "\n".join((*lines, f"  fix: {showable(finding.fix)}"))
         if as_result:
             click.echo(f"\n{text}", color=colour())
         else:

@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from rootless_scratch.cli.output import on_terminal, say, showable
+from rootless_scratch.cli.excerpts import showable
+from rootless_scratch.cli.output import on_terminal, say
 from rootless_scratch.progress import Progress
 
 if TYPE_CHECKING:

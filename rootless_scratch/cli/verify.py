@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, named, print_json, print_verdict, say, showable
+from rootless_scratch.cli.output import Show, common_options, named, print_json, print_verdict, say
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.verify import Difference, Verification

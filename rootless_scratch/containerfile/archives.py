@@ -75,6 +75,7 @@ def unpack(file: BinaryIO, subject: str, directory: str, *, zstd: bool = True) -
             reader = TarReader(stream, budget)
             for number, member in enumerate(reader):
                 budget.add_entry(member.name)
+                budget.check_path(member.link)
                 yield _unpacked(member, reader, subject, f"{directory}/{number}")
     except _Unusable as error:
         if isinstance(error, OSError) and error.filename is not None:

@@ -5,7 +5,8 @@
     bare    = 1*( what is not blank )                                 of COPY, ADD, VOLUME, FROM, EXPOSE: no quotes
     array   = "[" [ JSON-string *( "," JSON-string ) ] "]"            and nothing behind it
 
-No expression here can go over the same text twice: each alternative begins with a character of its own.
+No expression here goes over the same text twice: each alternative begins with a character of its own. No group
+is possessive: Python 3.11 does not go back to its begin where an alternative within one fails.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined] # it is there, and documented by its users
 
+from rootless_scratch.containerfile.document import Record
 from rootless_scratch.containerfile.reading import BLANK, SPACES
-from rootless_scratch.data import Data
 
 Part = tuple[int, int]
 """Where something begins and ends."""
 
 
-class Array(Data):
+class Array(Record, frozen=True):
     """What begins like a JSON array: its strings with their places, and in `trouble` why it is none.
 
-    `end` is the one bracket or quote that lacks, `rest` text behind the array, `comma` one before its end, `quotes`
-    single ones, `strings` that it has other values than strings, `other` all else; "" is an array.
+    That is "" for an array, those of Instruction.array_trouble, and `strings` where it has other values.
     """
 
     strings: tuple[str, ...]
@@ -38,7 +38,7 @@ class Array(Data):
 def _quoted(escape: str) -> re.Pattern[str]:
     own = re.escape(escape)
     return re.compile(
-        rf"(?:[^{SPACES}'\"{own}]++|{own}.|'[^']*+'?|\"(?:[^\"{own}]++|{own}.)*+\"?)++",
+        rf"(?:[^{SPACES}'\"{own}]++|{own}.|'[^']*+'?|\"(?:[^\"{own}]++|{own}.)*\"?)+",
         re.DOTALL,
     )
 
@@ -46,15 +46,17 @@ def _quoted(escape: str) -> re.Pattern[str]:
 @cache
 def _flag(escape: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     own = re.escape(escape)
-    inner = rf"'((?:[^'{own}]++|{own}.)*+)'?|\"((?:[^\"{own}]++|{own}.)*+)\"?"
+    inner = rf"'((?:[^'{own}]++|{own}.)*)'?|\"((?:[^\"{own}]++|{own}.)*)\"?"
     return (
-        re.compile(rf"--(?:[^{SPACES}'\"{own}]++|{own}.|{inner}|{own}\Z)*+", re.DOTALL),
+        re.compile(rf"--(?:[^{SPACES}'\"{own}]++|{own}.|{inner}|{own}\Z)*", re.DOTALL),
         re.compile(rf"{inner}|{own}(.?)", re.DOTALL),
     )
 
 
 _BARE = re.compile(f"[^{BLANK}]++")
 _SPACES = re.compile(f"[{SPACES}]*+")
+_TROUBLES = {"'": "quotes", "]": "comma"}
+_CLOSED = re.compile(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
 _JSON_SPACES = re.compile(r"[\t\n\r ]*+")
 
 
@@ -103,35 +105,35 @@ def array(text: str, start: int, end: int) -> Array | None:
     """The JSON array of strings from here to the end; None where nothing like it begins."""
     if not text.startswith("[", start):
         return None
-    strings: list[str] = []
-    parts: list[Part] = []
+    found: list[tuple[str, Part]] = []
+    trouble = _strings(text, start, end, found)
+    if trouble == "other" and _has_other_values(text[start:end]):
+        trouble = "strings"
+    strings, parts = zip(*found, strict=True) if found else ((), ())
+    return Array(strings=strings, parts=parts, trouble=trouble)
 
-    def done(trouble: str) -> Array:
-        if trouble == "other" and _has_other_values(text[start:end]):
-            trouble = "strings"
-        return Array(strings=tuple(strings), parts=tuple(parts), trouble=trouble)
 
+def _strings(text: str, start: int, end: int, found: list[tuple[str, Part]]) -> str:
+    """Read the strings of an array; returns its trouble."""
     at = _end(_JSON_SPACES, text, start + 1, end)
-    if text.startswith("]", at):
-        return done("rest" if _end(_JSON_SPACES, text, at + 1, end) < end else "")
-    while at < end:
+    closed = text.startswith("]", at)
+    while not closed:
+        if at >= end:
+            return "end"
         if text[at] != '"':
-            return done({"'": "quotes", "]": "comma"}.get(text[at], "other"))
+            return _TROUBLES.get(text[at], "other")
         try:
             value, after = scanstring(text, at + 1, True)  # noqa: FBT003 - json's own function has no names
         except ValueError:
-            return done("end" if len(re.sub(r"\\.", "", text[at + 1 : end]).split('"', 1)) == 1 else "other")
-        strings.append(value)
-        parts.append((at, after))
+            return "other" if _CLOSED.match(text, at, end) else "end"
+        found.append((value, (at, after)))
         at = _end(_JSON_SPACES, text, after, end)
-        if text.startswith("]", at):
-            return done("rest" if _end(_JSON_SPACES, text, at + 1, end) < end else "")
-        if at >= end:
-            break
-        if text[at] != ",":
-            return done("other")
-        at = _end(_JSON_SPACES, text, at + 1, end)
-    return done("end")
+        closed = text.startswith("]", at)
+        if not closed and at < end:
+            if text[at] != ",":
+                return "other"
+            at = _end(_JSON_SPACES, text, at + 1, end)
+    return "rest" if _end(_JSON_SPACES, text, at + 1, end) < end else ""
 
 
 def _has_other_values(text: str) -> bool:

@@ -12,7 +12,7 @@ from rootless_scratch.containerfile.files import open_entry
 from rootless_scratch.containerfile.metadata import mode_of, owner_of
 from rootless_scratch.containerfile.origins import Found
 from rootless_scratch.containerfile.placing import Placing
-from rootless_scratch.containerfile.walking import Walk, clean
+from rootless_scratch.containerfile.walking import Walk, clean, is_pattern
 from rootless_scratch.data import Value
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.errors import SourceError, SpecError
@@ -116,6 +116,7 @@ class _Copying:
 
     def __init__(self, files: StageFiles, request: CopyRequest, origin: Origin, kept: ExitStack) -> None:
         self.facts: list[Fact] = []
+        self._missing: list[CopyError] = []
         self._files = files
         self._request = request
         self._origin = origin
@@ -150,6 +151,10 @@ class _Copying:
                 path="", mode=_INLINE_MODE, uid=0, gid=0, source=None, identity=size, content=inline.content
             )
             items.append(_Item(number=None, found=Found(inline.name, file)))
+        if self._missing and not items and request.compat != "docker":
+            raise self._missing[0]
+        # `COPY package.json yarn.lock* ./`: what may be missing is written as a pattern.
+        self.facts += [missing.fact for missing in self._missing]
         if not items:
             return
         directory, name = self._destination(items)
@@ -188,15 +193,20 @@ class _Copying:
             ignored += out[0] or out_by_link
             if not out[0] and not out_by_link and not out[1]:
                 items.append(item)
+        missing = None
         if ignored and not items and self._origin.ignore is not None:
             by = self._origin.ignore.path
-            raise CopyError(
+            missing = CopyError(
                 f"{by!r} leaves out all that {source!r} names in {self._origin.name}.",
                 fix=f"Add a line `!{clean(source)[1:]}` behind it, or leave the instruction out.",
                 fact=Fact(what="ignored-source", source=number, values=(source, by)),
             )
-        if not matched:
-            raise self._no_match(number, source)
+        elif not matched:
+            missing = self._no_match(number, source)
+        if missing is not None and not is_pattern(source):
+            raise missing
+        if missing is not None:
+            self._missing.append(missing)
         return items
 
     def _item(self, number: int, source: str, path: str, base: str) -> _Item:
@@ -220,7 +230,7 @@ class _Copying:
         return item
 
     def _no_match(self, number: int, source: str) -> CopyError:
-        if any(letter in source for letter in "*?["):
+        if is_pattern(source):
             return CopyError(
                 f"The pattern {source!r} matches nothing in {self._origin.name}.",
                 fix="Correct it, or leave it out; a `[` of a name is written `[[]`.",
@@ -315,14 +325,13 @@ class _Copying:
             found = None if real is None else self._origin.find(real, self._attributes)
             if found is not None:
                 self._put(found, f"{directory}/{step}", item)
-        target = f"{directory}/{item.below}"
-        self._put(item.found, target, item)
+        self._put(item.found, f"{directory}/{item.below}", item)
         if item.is_directory:
-            self._place_contents(item, target)
+            self._place_contents(item, directory, item.below)
 
-    def _place_contents(self, item: _Item, directory: str) -> None:
-        for below, found in self._walk.contents(item.real):
-            self._put(found, f"{directory}/{below}", item)
+    def _place_contents(self, item: _Item, directory: str, below: str = "") -> None:
+        for path, found in self._walk.contents(item.real, below):
+            self._put(found, f"{directory}/{path}", item)
 
     def _put(self, found: Found, path: str, item: _Item) -> None:
         """Write what the origin has to a path, whose parents are there."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rootless_scratch.containerfile.document import Document, Fault, Instruction, Stage, Token
+    from rootless_scratch.containerfile.origins import Origin
     from rootless_scratch.image.rootfs import Entry, Loss
 
 
@@ -52,9 +53,10 @@ class Evaluated(Value):
     """A stage that was worked off: `entries` are its files, sorted, as `make_rootfs` takes them.
 
     `faults` are why instructions, or parts of the file, could not be worked off. `unused_arguments` are names of
-    `--build-arg` that no ARG asked for. `steps` are all instructions that were worked off, with those of the stages
+    `--build-arg` that no ARG asked for. `steps` are all instructions that were worked off, with those of stages
     that it begins with. `brought` has the last instruction that wrote a path of the image, `settled` the last that
-    set a field of StageConfig, of variables and labels by `env.NAME` and `labels.NAME`.
+    set a field of StageConfig, of variables and labels by `env.NAME` and `labels.NAME`. `origins` are what COPY
+    and ADD took from, by their lines; `unbuilt` are those instructions whose files only a build makes.
     """
 
     document: Document
@@ -67,4 +69,6 @@ class Evaluated(Value):
     losses: tuple[Loss, ...] = ()
     steps: tuple[Instruction, ...] = ()
     faults: tuple[Fault, ...] = ()
+    origins: Mapping[int, Origin] = {}
+    unbuilt: tuple[Instruction, ...] = ()
     unused_arguments: tuple[str, ...] = ()

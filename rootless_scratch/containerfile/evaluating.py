@@ -8,7 +8,7 @@ worked off is a Fault of the answer, and those after it are worked off all the s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rootless_scratch.containerfile.copying import CopyError, CopyRequest, Inline, copy_into
 from rootless_scratch.containerfile.document import Fault, Flag, Instruction, Stage, Token
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
+    from rootless_scratch.containerfile.copying import Compat
     from rootless_scratch.containerfile.document import Document
     from rootless_scratch.containerfile.origins import Origin
     from rootless_scratch.containerfile.others import Others
@@ -51,7 +52,7 @@ class Surroundings(Value):
     build_platform: Platform
     build_args: Mapping[str, str] = {}
     contexts: Mapping[str, str] = {}
-    compat: str | None = None
+    compat: Literal["buildah", "docker"] | None = None
     network: bool = False
 
 
@@ -71,8 +72,8 @@ def stages_of(document: Document, surroundings: Surroundings, noted: list[Noted]
 def evaluate(document: Document, target: str | None, surroundings: Surroundings) -> Evaluated:
     """Work off the stage that `target` names, by default the last, and those that it copies from.
 
-    What cannot be worked off is in `faults`. Raises InstructionError where there is no such stage, or it is not one
-    of a scratch image; HostError, LimitError and what an Others raises.
+    What cannot be worked off is in `faults`. Raises InstructionError where there is no such stage, or it does not
+    begin with scratch; HostError, LimitError and what an Others raises.
     """
     noted: list[Noted] = []
     faults: list[Fault] = [*document.faults]
@@ -98,6 +99,7 @@ def evaluate(document: Document, target: str | None, surroundings: Surroundings)
         noted=tuple(noted),
         losses=tuple(made.losses),
         faults=tuple(faults),
+        origins=work.origins,
         unused_arguments=tuple(unused),
     )
 
@@ -109,9 +111,11 @@ def _timed(made: _Made, compat: str | None) -> tuple[Entry, ...]:
         return entries
     from msgspec.structs import replace
 
+    # Go's archive/tar rounds to whole seconds.
     now, times = int(time.time()), made.files.mtimes
     return tuple(
-        replace(each, mtime=times[each.path] // _SECOND if each.path in times else now) for each in entries
+        replace(each, mtime=(times[each.path] + _SECOND // 2) // _SECOND if each.path in times else now)
+        for each in entries
     )
 
 
@@ -140,9 +144,12 @@ class _Work:
         self._around = surroundings
         self._noted = noted
         self._faults = faults
+        self._compat: Compat = "ours" if surroundings.compat is None else surroundings.compat
         self._escape = stages.document.escape
         self._made: dict[int, _Made] = {}
         self._origins: dict[object, Origin] = {}
+        self.origins: dict[int, Origin] = {}
+        """By the line of each COPY and ADD."""
 
     def made(self, stage: Stage) -> _Made:
         """A stage, worked off."""
@@ -159,6 +166,10 @@ class _Work:
                 self._work_off(instruction, made, expander)
             except InstructionError as error:
                 self._faults.append(error.fault)
+        if self._compat == "buildah" and made.steps and made.steps[-1].name == "VOLUME":
+            # buildah makes the directories of a VOLUME that is the last instruction.
+            for _, token in arguments_of(made.steps[-1]):
+                made.files.mkdir(normal_path(expanded(token, made.scope.variables, self._escape).text))
         return made
 
     def _begin(self, stage: Stage) -> _Made:
@@ -203,10 +214,10 @@ class _Work:
             )
 
     def _make_workdir(self, instruction: Instruction, made: _Made) -> None:
-        path = normal_path(made.settings.config.workdir or "/")
+        path = made.settings.workdir
         if path == "/":
             return
-        uid, gid = owner_of(made.settings.config.user, made.files)
+        uid, gid = owner_of(made.settings.user, made.files)
         before = made.files.entry(path)
         try:
             real = made.files.mkdir(path, uid, gid)
@@ -217,7 +228,7 @@ class _Work:
 
     def _run(self, instruction: Instruction, made: _Made) -> None:
         """Take the files that buildah makes of the whole stage; what it needs must be there before."""
-        shell = (made.settings.config.shell or ("/bin/sh",))[0]
+        shell = made.settings.shell
         if instruction.exec_form is None and made.files.entry(shell) is None:
             raise InstructionError(
                 f"RUN starts {shell}, and the stage has none at this point.",
@@ -226,7 +237,7 @@ class _Work:
             )
         origin = self._origin(self._stages.run_by_buildah(made.stage, instruction))
         made.files, made.is_run = StageFiles(), True
-        request = CopyRequest(sources=("/",), destination="/", compat=self._around.compat or "ours")
+        request = CopyRequest(sources=("/",), destination="/", compat=self._compat)
         made.losses.clear()
         made.losses.extend(self._copied(request, origin, instruction, made))
 
@@ -241,7 +252,7 @@ class _Work:
         request = CopyRequest(
             sources=sources,
             destination=arguments[-1],
-            workdir=normal_path(made.settings.config.workdir or "/"),
+            workdir=made.settings.workdir,
             chown=flags.get("chown"),
             chmod=flags.get("chmod"),
             link=is_on(instruction.flag("link")),
@@ -255,9 +266,10 @@ class _Work:
             heredocs=heredocs,
             checksum=flags.get("checksum"),
             network=self._around.network,
-            compat=self._around.compat or "ours",
+            compat=self._compat,
         )
         origin = self._from(instruction, flags.get("from"), made, is_needed=bool(sources))
+        self.origins[instruction.span.line] = origin
         made.losses.extend(self._copied(request, origin, instruction, made))
 
     def _sources(
@@ -320,7 +332,7 @@ class _Work:
         except CopyError as error:
             token = _source_token(instruction, error.fact.source)
             span = token.span if token else instruction.span
-            raise InstructionError(error.message, fix=error.fix, span=span) from error
+            raise InstructionError(error.message, fix=error.fix, span=span, what=error.fact.what) from error
         except (SpecError, SourceError, UsageError) as error:
             raise InstructionError(error.message, fix=error.fix, span=instruction.span) from error
         self._noted.extend(

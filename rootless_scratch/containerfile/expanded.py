@@ -20,9 +20,9 @@ _QUIET = frozenset(("-", ":-", "+", ":+", "?", ":?"))
 class InstructionError(Exception):
     """An instruction that cannot be worked off: the Fault says which part of it, and why."""
 
-    def __init__(self, message: str, *, fix: str, span: Span) -> None:
+    def __init__(self, message: str, *, fix: str, span: Span, what: str = "") -> None:
         super().__init__(message)
-        self.fault = Fault(message=message, fix=fix, span=span)
+        self.fault = Fault(message=message, fix=fix, span=span, what=what)
 
 
 def expanded(token: Token, variables: Mapping[str, str], escape: str) -> Expansion:

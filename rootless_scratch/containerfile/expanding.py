@@ -14,12 +14,13 @@ The text is from anybody: nesting, the size of a result and the work of a patter
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rootless_scratch.containerfile.document import Record
 from rootless_scratch.containerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from rootless_scratch.containerfile.reading import SPACES
-from rootless_scratch.data import Data, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ _SPACE = re.compile(f"[{SPACES}]")
 _PARTS = re.compile(f"[{SPACES}]++|[^{SPACES}]++")
 _HEREDOC_SPACES = re.compile(r"[\t\r ]*+")
 _TOO_LONG = f"With its variables expanded this is longer than {LONGEST:,} characters.", "Shorten the values."
+_TOO_MUCH = "All that the variables of this file come to is too long.", "Shorten the values."
 _TOO_DEEP = f"Variables are nested deeper than {DEEPEST} levels.", "Write it with fewer levels."
 _NO_NAME = "`${` is not followed by the name of a variable.", "Write `\\$` where no variable is meant."
 _UNCLOSED = {
@@ -56,7 +58,20 @@ class ExpandError(Exception):
         super().__init__(message)
 
 
-class Use(Value):
+class Budget:
+    """How many characters all expansions of a file may come to: a short file can ask for any number of them."""
+
+    def __init__(self, left: int = 1 << 26) -> None:
+        self.left = left
+
+    def spend(self, characters: int, offset: int) -> None:
+        """Take that many; raises ExpandError when none is left."""
+        self.left -= characters
+        if self.left < 0:
+            raise _error(*_TOO_MUCH, offset)
+
+
+class Use(Record, frozen=True, gc=False):
     """A variable that a text uses: its name, and where `$NAME` or `${NAME...}` begins and its name ends.
 
     `operator` is that of `${NAME...}`, e.g. `:-`, else "".
@@ -68,7 +83,7 @@ class Use(Value):
     operator: str
 
 
-class Expansion(Value):
+class Expansion(Record, frozen=True):
     """What a text comes to: whole, and as the arguments that it makes when white space outside quotes splits it.
 
     `undefined` are the names of variables that it uses and that have no value.
@@ -80,37 +95,41 @@ class Expansion(Value):
     undefined: tuple[str, ...]
 
 
-def expand(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> str:
+def expand(raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None) -> str:
     """The text with its variables expanded and without quotes; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run().text
+    return expansion(raw, variables, escape=escape, budget=budget).text
 
 
-def split_expanded(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> tuple[str, ...]:
+def split_expanded(
+    raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> tuple[str, ...]:
     """The same where white space that a value brings splits, as in EXPOSE; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run().arguments
+    return expansion(raw, variables, escape=escape, budget=budget).arguments
 
 
-def expand_body(body: str, variables: Mapping[str, str], *, escape: str = "\\") -> str:
+def expand_body(
+    body: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> str:
     """The lines of a heredoc with their variables expanded; quotes are only characters. Raises ExpandError."""
-    return Lexer(body, variables, escape=escape, quotes="plain").run().text
+    return Lexer(body, variables, escape=escape, quotes="plain", budget=budget).run().text
 
 
-def expansion(raw: str, variables: Mapping[str, str], *, escape: str = "\\") -> Expansion:
+def expansion(
+    raw: str, variables: Mapping[str, str], *, escape: str = "\\", budget: Budget | None = None
+) -> Expansion:
     """All that is known of an expansion; raises ExpandError."""
-    return Lexer(raw, variables, escape=escape).run()
+    return Lexer(raw, variables, escape=escape, budget=budget).run()
 
 
 def variables_of(raw: str, *, escape: str = "\\", body: bool = False) -> tuple[Use, ...]:
     """The variables that a text uses, in their order, up to the first error; `body` is that of a heredoc."""
     lexer = Lexer(raw, {}, escape=escape, quotes="plain" if body else "resolved", keep_unset=True)
-    try:
+    with suppress(ExpandError):
         lexer.run()
-    except ExpandError:
-        pass
     return tuple(lexer.uses)
 
 
-class Argument(Data):
+class Argument(Record, frozen=True, gc=False):
     """An argument of those that a text makes, with where it begins and ends in that."""
 
     text: str
@@ -143,6 +162,7 @@ class Lexer:
         quotes: str = "resolved",
         keep_escapes: bool = False,
         keep_unset: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.text = text
         self.variables = variables
@@ -150,6 +170,7 @@ class Lexer:
         self.quotes = quotes
         self.keep_escapes = keep_escapes
         self.keep_unset = keep_unset
+        self.budget = budget
         self.at = 0
         self.depth = 0
         self.size = 0
@@ -173,7 +194,8 @@ class Lexer:
     def _until(self, stop: str, *, keep_escapes: bool, opened: int = 0) -> str:
         """What comes up to the character that stops it, which is passed over, or to the end."""
         top = not stop
-        text, plain, found = self.text, _plain(self.escape, stop), []
+        text, plain = self.text, _plain(self.escape, stop)
+        found: list[str] = []
         while self.at < len(text):
             start, character = self.at, text[self.at]
             if character == stop:
@@ -183,7 +205,7 @@ class Lexer:
             if match := plain.match(text, start):
                 piece, self.at = match[0], match.end()
             elif character == "$":
-                piece, splits = self._variable(keep_escapes=keep_escapes), True
+                piece, splits = self._variable(), True
             elif character in "'\"" and self.quotes != "plain":
                 piece = self._single() if character == "'" else self._double(keep_escapes=keep_escapes)
             elif character == "<":
@@ -205,7 +227,12 @@ class Lexer:
         self.size += len(piece)
         if self.size > LONGEST:
             raise _error(*_TOO_LONG, start)
+        self._spend(len(piece), start)
         return piece
+
+    def _spend(self, characters: int, start: int) -> None:
+        if self.budget:
+            self.budget.spend(characters, start)
 
     def _add(self, piece: str, start: int, *, splits: bool) -> None:
         if not splits or not _SPACE.search(piece):
@@ -247,14 +274,15 @@ class Lexer:
                 self.at += 1
                 return "".join([*found, '"'] if self.quotes == "kept" else found)
             elif character == "$":
-                found.append(self._bounded(self._variable(keep_escapes=keep_escapes), self.at))
+                found.append(self._bounded(self._variable(), self.at))
             else:
                 following = text[self.at + 1 : self.at + 2]
                 if following and following in ('"', "$", self.escape):
                     found.append(character + following if keep_escapes else following)
                     self.at += 2
                 else:
-                    found.append(character)
+                    # In a pattern this backslash is meant as one.
+                    found.append(character * 2 if keep_escapes else character)
                     self.at += 1
         raise _error("The double quote is not closed.", 'Add `"`, or escape it.', start)
 
@@ -274,7 +302,7 @@ class Lexer:
         self.at += len(name)
         return name
 
-    def _variable(self, *, keep_escapes: bool) -> str:
+    def _variable(self) -> str:
         start = self.at
         self.at += 1
         if not self.text.startswith("{", self.at):
@@ -289,11 +317,11 @@ class Lexer:
         self.depth += 1
         if self.depth > DEEPEST:
             raise _error(*_TOO_DEEP, start)
-        value = self._braced(start, keep_escapes=keep_escapes)
+        value = self._braced(start)
         self.depth -= 1
         return value
 
-    def _braced(self, start: int, *, keep_escapes: bool) -> str:
+    def _braced(self, start: int) -> str:
         if self.at >= len(self.text):
             raise _error(*_UNCLOSED["}"], start)
         name = "" if self.text[self.at] in "{}:" else self._name()
@@ -304,12 +332,13 @@ class Lexer:
         operator = operator if operator[:1] == ":" else operator[:1]
         self.at += len(operator)
         value = self.variables.get(name)
+        self._spend(len(value or ""), start)
         if operator == "}":
             self.uses.append(Use(name=name, start=start, end=end, operator=""))
             return f"${{{name}}}" if value is None and self.keep_unset else value or ""
         if operator == "/":
             return self._replaced(name, start, end)
-        if not operator:
+        if not operator or operator in " \"'":
             raise _error(*_UNCLOSED["}"], start)
         if operator not in ("-", "+", "?", ":-", ":+", ":?", "#", "%"):
             raise _error(f"`${{{name}` is followed by an operator that does not exist.", _OPERATORS, start)
@@ -317,22 +346,7 @@ class Lexer:
         argument = self._until("}", keep_escapes=operator in "#%", opened=start)
         if value is None and self.keep_unset:
             return f"${{{name}{operator}{argument}}}"
-        if operator in "#%":
-            greedy = argument.startswith(operator)
-            return _matched(
-                without_prefix if operator == "#" else without_suffix,
-                value or "",
-                argument[1:] if greedy else argument,
-                start,
-                greedy=greedy,
-            )
-        lacks = not value if operator[0] == ":" else value is None
-        if operator[-1] == "?" and lacks:
-            reason = argument or ("has no value." if value is None else "is empty.")
-            raise _error(f"The file demands a value of `{name}`: {reason}", _VALUE.format(name), start)
-        if operator[-1] == "+":
-            return "" if lacks else argument
-        return argument if lacks and operator[-1] == "-" else value or ""
+        return _operated(name, value, operator, argument, start)
 
     def _replaced(self, name: str, start: int, end: int) -> str:
         every = self.text.startswith("/", self.at)
@@ -344,6 +358,21 @@ class Lexer:
         if value is None and self.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         return _matched(replaced, value or "", pattern, start, replacement=replacement, every=every, limit=LONGEST)
+
+
+def _operated(name: str, value: str | None, operator: str, argument: str, start: int) -> str:
+    """The value of `${NAME OPERATOR argument}`."""
+    if operator in "#%":
+        greedy = argument.startswith(operator)
+        without = without_prefix if operator == "#" else without_suffix
+        return _matched(without, value or "", argument[greedy:], start, greedy=greedy)
+    lacks = not value if operator[0] == ":" else value is None
+    if operator[-1] == "?" and lacks:
+        reason = argument or ("it has none." if value is None else "it is empty.")
+        raise _error(f"The file demands a value of `{name}`: {reason}", _VALUE.format(name), start)
+    if operator[-1] == "+":
+        return "" if lacks else argument
+    return argument if lacks and operator[-1] == "-" else value or ""
 
 
 def _matched(match: Callable[..., str], value: str, pattern: str, start: int, **how: object) -> str:

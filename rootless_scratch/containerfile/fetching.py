@@ -55,7 +55,7 @@ def require_checksum(checksum: str) -> str:
 
 def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
     """Fetch a URL into a directory of ours; raises SourceError, LimitError, HostError."""
-    from urllib.error import URLError
+    from urllib.error import HTTPError, URLError
     from urllib.parse import unquote, urlsplit
     from urllib.request import (
         HTTPDefaultErrorHandler,
@@ -65,12 +65,13 @@ def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
         HTTPSHandler,
         OpenerDirector,
         ProxyHandler,
+        UnknownHandler,
     )
 
     # Not build_opener's, which reads files and FTP too: a server could send us there.
     opener = OpenerDirector()
     handlers = (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler)
-    for handler in (*handlers, HTTPDefaultErrorHandler, HTTPErrorProcessor):
+    for handler in (*handlers, HTTPDefaultErrorHandler, HTTPErrorProcessor, UnknownHandler):
         opener.add_handler(handler())
     path = f"{directory}/fetched"
     digest = hashlib.sha256()
@@ -88,6 +89,8 @@ def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
             mtime = _last_modified(answer.headers)
         identity = identity_of(os.fstat(descriptor))
     except (URLError, OSError, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         reason = getattr(error, "reason", None) or error
         raise SourceError(
             f"{url!r} cannot be fetched: {reason}.", fix="Check the URL, and HTTPS_PROXY where one is needed."

@@ -121,7 +121,8 @@ class StageFiles:
         if mtime is None:
             self.mtimes.pop(path, None)
         else:
-            self.mtimes[path] = mtime
+            # No tar has a time before 1970 that all readers take.
+            self.mtimes[path] = max(mtime, 0)
 
     def entries(self) -> tuple[Entry, ...]:
         """All entries, sorted as `make_rootfs` sorts them, parents included."""

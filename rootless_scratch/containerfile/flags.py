@@ -41,7 +41,10 @@ FLAGS: dict[str, dict[str, str]] = {
 UNREAD = ("ARG", "STOPSIGNAL")
 """Instructions at which builders pass over flags."""
 
-_DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d++(?:\.\d*+)?+|\.\d++)(?:ns|us|µs|μs|ms|s|m|h))++)", re.ASCII)
+_PART = re.compile(r"(\d++(?:\.\d*+)?|\.\d++)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(rf"\+?(?:0|(?:{_PART.pattern})+)", re.ASCII)
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SHORTEST = 1e-3
 _LONGEST = 100
 
 
@@ -74,6 +77,9 @@ def _wrong_health(name: str, value: str) -> tuple[str, str] | None:
         if re.fullmatch(r"\+?0*+\d{1,9}", value, re.ASCII):
             return None
         return "`--retries` is not a number of times.", "Write a number, as in `--retries=3`."
-    if len(value) <= _LONGEST and _DURATION.fullmatch(value) and not value.startswith("-"):
-        return None
+    if len(value) <= _LONGEST and _DURATION.fullmatch(value):
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+        if seconds == 0 or seconds >= _SHORTEST:
+            return None
+        return f"`--{name}` is shorter than a millisecond.", f"Write a longer one, as in `--{name}=1s`."
     return f"`--{name}` is not a duration.", f"Write a number with a unit, as in `--{name}=30s` or `1m30s`."

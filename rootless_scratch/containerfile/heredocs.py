@@ -6,16 +6,26 @@ heredoc = [ FD ] "<<" [ "-" ] [ BLANKS ] NAME      with a part of NAME in quotes
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rootless_scratch.containerfile.document import Fault, Heredoc, Span, Token
+from rootless_scratch.containerfile.document import Heredoc, Record, Span, Token
 from rootless_scratch.containerfile.expanding import ExpandError, Lexer
-from rootless_scratch.data import Data
+from rootless_scratch.containerfile.reading import SPACES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rootless_scratch.containerfile.reading import Lines, Logical
 
-_OPENING = re.compile(r"\d*+<<(-?)[\t\n\f\r ]*+([^<]++)")
+_OPENING = re.compile(r"\d*+<<(-?)[\t\n\f\r ]*+([^<]{1,1000}+)")
+_SIMPLE = re.compile(r"\w++", re.ASCII)
+_ARGUMENT = re.compile(
+    rf"(?:[^{SPACES}'\"\\<]++|'[^']*+'|\"(?:[^\"\\]++|\\.)*\"|\\.?|<<[\t\r ]*+|<)+|(?P<unclosed>['\"])",
+    re.DOTALL,
+)
+"""What the lexer of expanding.py gives where nothing begins with `${`, in a tenth of its time."""
+
 _TABS = re.compile(r"^\t+", re.MULTILINE)
 _KEYWORD = re.compile(
     r"(?:ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN|SHELL|STOPSIGNAL|USER"
@@ -23,7 +33,7 @@ _KEYWORD = re.compile(
 )
 
 
-class Opening(Data):
+class Opening(Record, frozen=True, gc=False):
     """What begins a heredoc, and where it stands in a logical line."""
 
     name: str
@@ -39,6 +49,8 @@ def opening(raw: str) -> tuple[str, bool, bool] | None:
     found = _OPENING.fullmatch(raw)
     if not found:
         return None
+    if _SIMPLE.fullmatch(found[2]):
+        return found[2], True, bool(found[1])
     try:
         plain = Lexer(found[2], {}, keep_unset=True).run().arguments
         kept = Lexer(found[2], {}, keep_unset=True, quotes="kept").run().arguments
@@ -52,19 +64,26 @@ def opening(raw: str) -> tuple[str, bool, bool] | None:
 
 def openings(text: str) -> list[Opening]:
     """All of a logical line. Builders see none where quotes or braces of the line are not closed."""
-    lexer = Lexer(text, {}, quotes="kept", keep_escapes=True, keep_unset=True)
-    try:
-        lexer.run()
-    except ExpandError:
-        return []
     return [
-        Opening(name=found[0], raw=part.text, expands=found[1], tabs=found[2], start=part.start, end=part.end)
-        for part in lexer.arguments
-        if "<<" in part.text and (found := opening(part.text))
+        Opening(name=found[0], raw=raw, expands=found[1], tabs=found[2], start=start, end=end)
+        for raw, start, end in _arguments(text)
+        if "<<" in raw and (found := opening(raw))
     ]
 
 
-def bodies(lines: Lines, logical: Logical, faults: list[Fault]) -> tuple[Heredoc, ...]:
+def _arguments(text: str) -> Iterator[tuple[str, int, int]]:
+    if "${" in text:
+        lexer = Lexer(text, {}, quotes="kept", keep_escapes=True, keep_unset=True)
+        with suppress(ExpandError):
+            lexer.run()
+            yield from ((text[each.start : each.end], each.start, each.end) for each in lexer.arguments)
+        return
+    found = list(_ARGUMENT.finditer(text))
+    if not any(each["unclosed"] for each in found):
+        yield from ((each[0], each.start(), each.end()) for each in found)
+
+
+def bodies(lines: Lines, logical: Logical) -> tuple[Heredoc, ...]:
     """The heredocs of the line that has just been read, in their order; `lines` goes on behind them.
 
     Where one does not end, its body is taken to end before what looks like the next instruction.
@@ -77,12 +96,10 @@ def bodies(lines: Lines, logical: Logical, faults: list[Fault]) -> tuple[Heredoc
         if end is None:
             end = _next_instruction(lines, start, each.name)
             lines.next = end + (end < lines.count and lines.lines[end].strip() == each.name)
-            faults.append(
-                Fault(
-                    message=f"The heredoc `<<{each.name[:40]}` has no end.",
-                    fix=f"Add a line that is `{each.name[:40]}` and nothing else, without spaces around it.",
-                    span=logical.span(each.start, each.end),
-                )
+            lines.faults.add(
+                f"The heredoc `<<{each.name[:40]}` has no end.",
+                f"Add a line that is `{each.name[:40]}` and nothing else, without spaces around it.",
+                logical.span(each.start, each.end),
             )
         body = lines.between(start, end)
         found.append(

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.containerfile import arguments
-from rootless_scratch.containerfile.document import Fault, Flag, Instruction, Token
+from rootless_scratch.containerfile.document import Flag, Instruction, Token
 from rootless_scratch.containerfile.flags import UNREAD, wrong_flag
 from rootless_scratch.containerfile.heredocs import opening
 from rootless_scratch.containerfile.reading import BLANK, trimmed
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rootless_scratch.containerfile.arguments import Part
-    from rootless_scratch.containerfile.reading import Logical
+    from rootless_scratch.containerfile.reading import Faults, Logical
 
 _NAME = re.compile(f"[^{BLANK}]*+")
 _BLANKS = re.compile(f"[{BLANK}]++")
@@ -33,28 +33,30 @@ class _Malformed(Exception):  # noqa: N818 - it becomes a Fault
         super().__init__(message)
 
 
-def instruction_of(logical: Logical, escape: str, faults: list[Fault]) -> Instruction | None:
+def instruction_of(logical: Logical, escape: str, faults: Faults) -> Instruction | None:
     """The instruction of a line, without heredocs and original; None where it is malformed, which `faults` tells.
 
     FROM is one in spite of its flags: what follows belongs to a stage of its own.
     """
-    line = _Line(logical, escape)
+    line = _Line(logical, escape, hints=not faults.full)
     instruction = None
     try:
         instruction = line.instruction(0, len(trimmed("." + logical.text)) - 1)
     except _Malformed as malformed:
         line.malformed.append(malformed)
-    faults += [Fault(message=each.message, fix=each.fix, span=logical.span(*each.part)) for each in line.malformed]
+    for each in line.malformed:
+        faults.add(each.message, each.fix, logical.span(*each.part))
     return instruction if not line.malformed or (instruction and instruction.name == "FROM") else None
 
 
 class _Line:
     """A logical line while it is taken apart."""
 
-    def __init__(self, logical: Logical, escape: str) -> None:
+    def __init__(self, logical: Logical, escape: str, *, hints: bool) -> None:
         self.logical = logical
         self.text = logical.text
         self.escape = escape
+        self.hints = hints
         self.malformed: list[_Malformed] = []
 
     def instruction(self, start: int, end: int) -> Instruction:
@@ -62,8 +64,11 @@ class _Line:
         at = (start, self.name_end(start, end))
         name = self.text[slice(*at)].upper()
         read = _READERS.get(name)
+        if not name:
+            raise _Malformed("The line is continued, and nothing follows.", "Remove its escape character.", at)
         if read is None:
-            raise _Malformed(f"There is no instruction {_shown(name)}.", _nearest(name), at)
+            shown = _shown(self.text[slice(*at)])
+            raise _Malformed(f"There is no instruction {shown}.", _nearest(name) if self.hints else "", at)
         flags, begin = arguments.flags(self.text, at[1], end, self.escape)
         fields = read(self, name, at, (begin, end))
         inner = fields.get("inner")
@@ -92,7 +97,7 @@ class _Line:
 
     def token(self, part: Part) -> Token:
         """What stands at a place."""
-        return Token(raw=self.text[slice(*part)], span=self.logical.span(*part))
+        return Token(self.text[part[0] : part[1]], self.logical.span(*part))
 
     def tokens(self, parts: Sequence[Part]) -> tuple[Token, ...]:
         """What stands at places."""
@@ -234,7 +239,7 @@ def _health(line: _Line, name: str, at: Part, within: Part) -> Fields:
         raise _Malformed("HEALTHCHECK NONE has no arguments.", "Remove them, or write CMD for NONE.", (begin, end))
     if kind not in ("CMD", "NONE"):
         raise _Malformed(
-            f"HEALTHCHECK is followed by {_shown(kind)}, where only CMD or NONE can stand.",
+            f"HEALTHCHECK is followed by {_shown(line.text[slice(*first)])}, where only CMD or NONE can stand.",
             'Write `HEALTHCHECK CMD ["PROGRAM", "ARGUMENT"]`, or `HEALTHCHECK NONE`.',
             first,
         )

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rootless_scratch.containerfile.document import Document, Fault, Instruction, Span, Stage, Token
+from rootless_scratch.containerfile.document import Document, Instruction, Span, Stage, Token
 from rootless_scratch.containerfile.heredocs import bodies
 from rootless_scratch.containerfile.instructions import instruction_of
 from rootless_scratch.containerfile.reading import Lines
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Heredoc
     from rootless_scratch.containerfile.reading import Logical
 
-MOST_FAULTS = 100
-"""How many a file is told of; one more says how many there are besides."""
-
 _HEREDOCS = ("ADD", "COPY", "RUN")
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
+_WITH_HEREDOCS = re.compile(r"(?:ONBUILD[\t ]++)?(?:ADD|COPY|RUN)[\t ]", re.IGNORECASE)
 _STAGE_PARTS = 3
 _SHOWN = 40
 
@@ -52,19 +50,8 @@ def parse(text: str, path: str) -> Document:
             Stage(number=number, begin=begin, base=base, name=name, instructions=tuple(instructions))
             for number, (begin, base, name, instructions) in enumerate(reading.stages)
         ),
-        faults=_first(sorted(lines.faults, key=lambda fault: (fault.span.line, fault.span.column))),
+        faults=lines.faults.all(),
     )
-
-
-def _first(faults: list[Fault]) -> tuple[Fault, ...]:
-    if len(faults) <= MOST_FAULTS:
-        return tuple(faults)
-    more = Fault(
-        message=f"There are {len(faults) - MOST_FAULTS} parts more that cannot be read.",
-        fix="Correct the first ones, then look again.",
-        span=faults[MOST_FAULTS].span,
-    )
-    return (*faults[:MOST_FAULTS], more)
 
 
 class _Reading:
@@ -83,9 +70,13 @@ class _Reading:
             instruction = instruction_of(logical, self.lines.escape, self.lines.faults)
             if instruction:
                 self._take(self._whole(logical, instruction))
-        if not self.stages and not self.early:
+            elif "<<" in logical.text and _WITH_HEREDOCS.match(logical.text):
+                bodies(self.lines, logical)
+        if not self.stages and not self.lines.faults.found:
             end = self._end()
-            self._add("The file has no FROM.", "Begin the stage with one, such as `FROM scratch`.", end)
+            self.lines.faults.add(
+                "The file has no FROM.", "Begin the stage with one, such as `FROM scratch`.", end
+            )
 
     def _end(self) -> Span:
         line = max(len(self.lines.lines), 1)
@@ -97,7 +88,7 @@ class _Reading:
         where = inner if inner and instruction.name == "ONBUILD" else instruction
         heredocs: tuple[Heredoc, ...] = ()
         if where.name in _HEREDOCS and where.exec_form is None and "<<" in logical.text:
-            heredocs = bodies(self.lines, logical, self.lines.faults)
+            heredocs = bodies(self.lines, logical)
         last = self.lines.next
         if inner:
             inner = inner.but(
@@ -118,7 +109,7 @@ class _Reading:
             self.global_arguments.append(instruction)
         elif not self.early:
             self.early = True
-            self._add(
+            self.lines.faults.add(
                 f"{instruction.name} stands before the first FROM.",
                 "Move it below a FROM: only ARG can stand above.",
                 instruction.span,
@@ -137,30 +128,28 @@ class _Reading:
         if len(tokens) == _STAGE_PARTS and tokens[1].raw.lower() == "as":
             name = self._name(tokens[2])
         elif len(tokens) > 1:
-            self._add(
+            self.lines.faults.add(
                 "FROM takes an image, or an image, AS and a name.", "Write `FROM IMAGE AS NAME`.", begin.span
             )
         elif not tokens:
-            self._add("FROM lacks the image.", "Name one, or write `FROM scratch`.", begin.span)
+            self.lines.faults.add("FROM lacks the image.", "Name one, or write `FROM scratch`.", begin.span)
         self.stages.append((begin, base, name, []))
 
     def _name(self, token: Token) -> str | None:
         name = token.raw.lower()
         if not _STAGE_NAME.fullmatch(name):
-            self._add(
+            self.lines.faults.add(
                 f"A stage cannot be named `{token.raw[:_SHOWN]}`.",
                 "Begin the name with a letter, and use only letters, digits, `_`, `-` and `.`.",
                 token.span,
             )
             return None
         if name in self.names:
-            self._add(
-                f"There is another stage named `{name[:_SHOWN]}` above.",
-                "Give each stage its own name.",
+            self.lines.faults.add(
+                f"There is another stage named `{name[:_SHOWN]}` above, which nothing below this can name.",
+                "Give each stage a name of its own.",
                 token.span,
+                tolerated=True,
             )
         self.names.add(name)
         return name
-
-    def _add(self, message: str, fix: str, span: Span) -> None:
-        self.lines.faults.append(Fault(message=message, fix=fix, span=span))

@@ -1,4 +1,4 @@
-"""Patterns of `${V#p}`, `${V%p}` and `${V/p/r}`: `*` is any text, `?` any character, a backslash takes them as such."""
+"""Patterns of `${V#p}`, `${V%p}` and `${V/p/r}`: `*` is any text, `?` any character, a backslash escapes both."""
 
 from __future__ import annotations
 

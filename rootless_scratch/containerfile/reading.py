@@ -1,10 +1,10 @@
-"""The lines of a Containerfile: physical ones joined to logical ones, each character with where it stands.
+r"""The lines of a Containerfile: physical ones joined to logical ones, each character with where it stands.
 
 file       = [byte order mark] directives *( blank | comment | instruction )
 directive  = "#" NAME "=" VALUE            each once, and before anything else: syntax, escape, check
 comment    = BLANKS "#" anything           also between continued lines
 continued  = text ESCAPE BLANKS            joined with the next line that is no comment and not blank
-ESCAPE     = "\\" or what `# escape=` names; two of them continue nothing
+ESCAPE     = "\" or what `# escape=` names; two of them continue nothing
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import re
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from rootless_scratch.containerfile.document import Fault, Span
-from rootless_scratch.data import Data
+from rootless_scratch.containerfile.document import Fault, Record, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +29,50 @@ _DIRECTIVE = re.compile(r"#[" + SPACES + r"]*+([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*
 _DIRECTIVES = ("syntax", "escape", "check")
 
 
+MOST_FAULTS = 100
+"""How many a file is told of; one more says how many there are besides."""
+
+
 def trimmed(text: str) -> str:
     """The text without white space around it."""
     return text.strip(_AROUND)
 
 
-class Logical(Data):
+def _bare(line: str) -> str:
+    """The line without white space before it; for most lines the short list does."""
+    line = line.lstrip(" \t")
+    return line if line[:1].isprintable() else line.lstrip(_AROUND)
+
+
+class Faults:
+    """What is wrong with a file, up to a number of which nobody wants to read more."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+        self.more = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether others are only counted."""
+        return len(self.found) >= MOST_FAULTS
+
+    def add(self, message: str, fix: str, span: Span, *, tolerated: bool = False) -> None:
+        """Tell of one."""
+        if self.full:
+            self.more += 1
+        else:
+            self.found.append(Fault(message=message, fix=fix, span=span, tolerated=tolerated))
+
+    def all(self) -> tuple[Fault, ...]:
+        """Those to tell of, in the order of the file."""
+        found = sorted(self.found, key=lambda fault: (fault.span.line, fault.span.column))
+        if self.more:
+            message = f"There are {self.more} parts more that cannot be read."
+            found.append(Fault(message=message, fix="Correct the first ones.", span=found[-1].span))
+        return tuple(found)
+
+
+class Logical(Record, frozen=True):
     """Lines that are one: where its pieces stand, and the numbers of its lines, from 1.
 
     `starts` are the offsets in `text` at which pieces begin, `pieces` the line and the column of each.
@@ -59,9 +96,12 @@ class Logical(Data):
             line, column = self.position(max(start - 1, 0))
             column += 1 if start else 0
             return Span(line=line, column=column, end_line=line, end_column=column)
+        if len(self.pieces) == 1:
+            line, column = self.pieces[0]
+            return Span(line, column + start, line, column + end)
         line, column = self.position(start)
         end_line, end_column = self.position(end - 1)
-        return Span(line=line, column=column, end_line=end_line, end_column=end_column + 1)
+        return Span(line, column, end_line, end_column + 1)
 
 
 class Lines:
@@ -74,7 +114,7 @@ class Lines:
             self.lines.pop()
         self.next = 0
         self.directives: list[tuple[str, str]] = []
-        self.faults: list[Fault] = []
+        self.faults = Faults()
         self.escape = "\\"
         self._ends: dict[bool, dict[str, list[int]]] = {}
         self._directives()
@@ -88,24 +128,16 @@ class Lines:
             column = len(line) - len(line.lstrip(_AROUND)) + 1
             span = Span(line=number, column=column, end_line=number, end_column=len(line.rstrip(_AROUND)) + 1)
             if any(name == other for other, _ in self.directives):
-                self.faults.append(
-                    Fault(
-                        message=f"The directive `# {name}=` stands here a second time.",
-                        fix="Remove one of the two.",
-                        span=span,
-                    )
-                )
+                self.faults.add(f"The directive `# {name}=` stands here again.", "Remove one of the two.", span)
                 continue
             self.directives.append((name, value))
             if name == "escape" and value in ("\\", "`"):
                 self.escape = value
             elif name == "escape":
-                self.faults.append(
-                    Fault(
-                        message="The escape character can be a backslash or a backtick only.",
-                        fix="Write `# escape=\\` or `# escape=`` `, or remove the line.",
-                        span=span,
-                    )
+                self.faults.add(
+                    "The escape character is neither a backslash nor a backtick.",
+                    "Name one of the two behind `# escape=`, or remove the line.",
+                    span,
                 )
 
     def logical(self) -> Iterator[Logical]:
@@ -113,7 +145,7 @@ class Lines:
         while self.next < len(self.lines):
             first = self.next
             line = self.lines[first].rstrip("\r")
-            bare = line.lstrip(_AROUND)
+            bare = _bare(line)
             self.next += 1
             if not bare or bare[0] == "#":
                 continue
@@ -122,7 +154,7 @@ class Lines:
             while more and self.next < len(self.lines):
                 line = self.lines[self.next].rstrip("\r")
                 self.next += 1
-                bare = line.lstrip(_AROUND)
+                bare = _bare(line)
                 if not bare or bare[0] == "#":
                     continue
                 text, more = _cut(line, self.escape)

@@ -89,14 +89,8 @@ class StageScope:
             name: value for name, value in above.build_args.items() if name in PROXIES
         }
         self.declared: set[str] = set(self.arguments)
-        self._merged: dict[str, str] | None = None
-
-    @property
-    def variables(self) -> Mapping[str, str]:
+        self.variables: dict[str, str] = {"PATH": USUAL_PATH, **self.arguments, **self.env}
         """What an instruction sees; every runtime and every builder sets a PATH where there is none."""
-        if self._merged is None:
-            self._merged = {"PATH": USUAL_PATH, **self.arguments, **self.env}
-        return self._merged
 
     def knows(self, name: str) -> bool:
         """Whether the variable is there, or declared without a value."""
@@ -108,9 +102,11 @@ class StageScope:
         value = self.above.value_of(name, default)
         if value is not None:
             self.arguments[name] = value
-            self._merged = None
+            if name not in self.env:
+                self.variables[name] = value
 
     def set(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Take an ENV."""
-        self.env.update(pairs)
-        self._merged = None
+        found = dict(pairs)
+        self.env.update(found)
+        self.variables.update(found)

@@ -37,10 +37,31 @@ class Settings:
     """
 
     def __init__(self, config: StageConfig, settled: dict[str, Instruction], *, compat: str | None) -> None:
-        self.config = config
+        self._config = config
+        self._pairs = {"env": dict(config.env), "labels": dict(config.labels)}
         self.settled = settled
         self._raw = compat == "buildah"
         self._own_cmd = False
+
+    @property
+    def config(self) -> StageConfig:
+        """What the instructions come to so far."""
+        return self._config.but(**{field: tuple(pairs.items()) for field, pairs in self._pairs.items()})
+
+    @property
+    def workdir(self) -> str:
+        """Where relative paths begin."""
+        return normal_path(self._config.workdir or "/")
+
+    @property
+    def user(self) -> str | None:
+        """Whose directories WORKDIR makes."""
+        return self._config.user
+
+    @property
+    def shell(self) -> str:
+        """What RUN starts where it is not in JSON form."""
+        return (self._config.shell or _SHELL)[0]
 
     def apply(self, instruction: Instruction, expander: Expander) -> bool:
         """Work an instruction off; False where it is not one of these. Raises InstructionError."""
@@ -51,21 +72,19 @@ class Settings:
         return True
 
     def _set(self, instruction: Instruction, **fields: object) -> None:
-        self.config = self.config.but(**fields)
+        self._config = self._config.but(**fields)
         self.settled.update(dict.fromkeys(fields, instruction))
 
     def _merge(self, field: str, instruction: Instruction, pairs: Iterable[tuple[str, str]]) -> None:
-        merged = dict(getattr(self.config, field))
         for (name, _), (key, value) in zip(instruction.pairs, pairs, strict=True):
-            if not key or (field == "env" and "=" in key):
+            if not key or "=" in key:
                 raise InstructionError(
-                    f"{instruction.name} sets a value without a name.",
-                    fix=f"Write it as {instruction.name} NAME=VALUE.",
+                    f"{key!r} is not a name that {instruction.name} can set.",
+                    fix=f"Write it as {instruction.name} NAME=VALUE; names are not empty and hold no `=`.",
                     span=name.span,
                 )
-            merged[key] = value
+            self._pairs[field][key] = value
             self.settled[f"{field}.{key}"] = instruction
-        self.config = self.config.but(**{field: tuple(merged.items())})
 
     def _env(self, instruction: Instruction, expander: Expander) -> None:
         pairs = declare(instruction, expander.scope, lambda token: expander.text(instruction, token))
@@ -82,7 +101,7 @@ class Settings:
         self._merge("labels", instruction, pairs)
 
     def _expose(self, instruction: Instruction, expander: Expander) -> None:
-        ports = dict.fromkeys(self.config.ports)
+        ports = dict.fromkeys(self._config.ports)
         for token in instruction.tokens:
             for text in expander.expand(instruction, token).arguments:
                 ports.update(dict.fromkeys(self._ports(text, token)))
@@ -104,7 +123,7 @@ class Settings:
         return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
     def _volume(self, instruction: Instruction, expander: Expander) -> None:
-        volumes = dict.fromkeys(self.config.volumes)
+        volumes = dict.fromkeys(self._config.volumes)
         for token, raw in arguments_of(instruction):
             path = expander.text(instruction, raw)
             if not self._raw:
@@ -119,7 +138,7 @@ class Settings:
         self._set(instruction, user=user or None)
 
     def _workdir(self, instruction: Instruction, expander: Expander) -> None:
-        path = posixpath.join(self.config.workdir or "/", expander.text(instruction) or "/")
+        path = posixpath.join(self._config.workdir or "/", expander.text(instruction) or "/")
         if not self._raw:
             path = _checked(partial(image_path, normal_path(path), what="working directory"), instruction)
         self._set(instruction, workdir=path)
@@ -132,7 +151,7 @@ class Settings:
     def _entrypoint(self, instruction: Instruction, _expander: Expander) -> None:
         # A CMD that an image below has set was for its own entrypoint.
         inherited = {} if self._own_cmd else {"cmd": None}
-        self.config = self.config.but(**inherited)
+        self._config = self._config.but(**inherited)
         self._set(instruction, entrypoint=self._argv(instruction))
 
     def _cmd(self, instruction: Instruction, _expander: Expander) -> None:
@@ -146,7 +165,7 @@ class Settings:
             # So do buildah and docker's builders; what BuildKit documents since is the shell form.
             return instruction.array_strings
         # buildah takes SHELL for RUN alone.
-        shell = _SHELL if self._raw or self.config.shell is None else self.config.shell
+        shell = _SHELL if self._raw or self._config.shell is None else self._config.shell
         return (*shell, instruction.text)
 
     def _shell(self, instruction: Instruction, _expander: Expander) -> None:
@@ -168,7 +187,7 @@ class Settings:
         self._set(instruction, healthcheck=test, health_options=options)
 
     def _onbuild(self, instruction: Instruction, _expander: Expander) -> None:
-        self._set(instruction, onbuild=(*self.config.onbuild, instruction.text))
+        self._set(instruction, onbuild=(*self._config.onbuild, instruction.text))
 
     def _maintainer(self, instruction: Instruction, _expander: Expander) -> None:
         self._set(instruction, author=instruction.text)

@@ -58,19 +58,19 @@ class Walk:
 
         With `deep` the name `**` stands for any number of directories, else it is `*`.
         """
-        if _META.search(pattern) is None:
+        if not is_pattern(pattern):
             return [pattern] if self._origin.follow(pattern) is not None else []
         paths = [""]
         names = pattern.split("/")[1:]
         for number, name in enumerate(names):
-            if _META.search(name) is None:
+            if not is_pattern(name):
                 paths = [f"{path}/{name}" for path in paths]
                 continue
             if deep and name == _DEEP and number < len(names) - 1:
                 return [path for each in paths for path in self._deep(each, "/".join(names[number:]))]
             matcher = name_pattern(name)
             paths = [f"{path}/{each}" for path in paths for each in self._names(path) if matcher.fullmatch(each)]
-        if _META.search(names[-1]) is None:
+        if not is_pattern(names[-1]):
             return [path for path in paths if self._origin.follow(path) is not None]
         return paths
 
@@ -85,8 +85,12 @@ class Walk:
         return bool(path) and self._ignore.excludes(self._ignore.met_on_the_way(path[1:]))
 
     def contents(self, real: str, below: str = "") -> Iterator[tuple[str, Found]]:
-        """All that a real directory holds, by paths relative to it behind `below`, directories first."""
-        pending = [_Branch(real, below, self._ignore.met_on_the_way(real[1:]), 0)]
+        """All that a real directory holds, by paths behind `below`, directories first.
+
+        At `below` it lies for the patterns of `--exclude`.
+        """
+        met_here = self._ignore.met_on_the_way(real[1:]), self._exclude.met_on_the_way(below)
+        pending = [_Branch(real, below, *met_here)]
         returned: set[str] = set()
         while pending:
             branch = pending.pop()
@@ -163,6 +167,11 @@ class Walk:
                 elif self._origin.follow(base + path) == base + path and self._origin.is_directory(base + path):
                     found.append((path, met))
             pending += reversed(found)
+
+
+def is_pattern(source: str) -> bool:
+    """Whether a path has characters that match others."""
+    return _META.search(source) is not None
 
 
 def clean(source: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -113,12 +113,13 @@ class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.identity.size for file in self.files if file.linked is None)
 
 
-def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
+def make_rootfs(entries: Iterable[Entry], apart: Collection[str] = ()) -> Rootfs:
     """Bring entries into one tree; a missing parent becomes a directory 0755 of root.
 
     The same entry twice is one entry. Raises SpecError where two different entries claim one path, where a
     parent is not a directory, or where a parent is a symbolic link of the image: nothing is written through
-    links. Files of one inode are hard links to the first of them, where all else that they say is the same too.
+    links. Files of one inode are hard links to the first of them, where all else that they say is the same too,
+    but for those whose paths are `apart`.
     """
     tree: dict[str, Entry] = {}
     for entry in entries:
@@ -131,16 +132,22 @@ def make_rootfs(entries: Iterable[Entry]) -> Rootfs:
             raise _conflict(known, entry)
     for entry in tuple(tree.values()):
         _add_parents(tree, entry)
-    return Rootfs(entries=linked(sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))))
+    ordered = sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))
+    return Rootfs(entries=linked(ordered, apart))
 
 
-def linked(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def linked(entries: Iterable[Entry], apart: Collection[str] = ()) -> tuple[Entry, ...]:
     """The entries, in the same order, with hard links among themselves and to no others."""
     first: dict[tuple[object, ...], str] = {}
     found: list[Entry] = []
     for entry in entries:
         link = None
-        if isinstance(entry, File) and entry.source is not None and entry.identity.inode:
+        if (
+            isinstance(entry, File)
+            and entry.source is not None
+            and entry.identity.inode
+            and entry.path not in apart
+        ):
             status = (entry.identity, entry.mtime, entry.mode, entry.uid, entry.gid)
             same = (*status, entry.capabilities, entry.xattrs)
             path = first.setdefault(same, entry.path)

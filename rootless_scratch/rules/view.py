@@ -10,15 +10,15 @@ import msgspec
 from rootless_scratch.elf.searching import Start
 from rootless_scratch.image.config import USUAL_PATH, RuntimeConfig
 from rootless_scratch.image.rootfs import Directory, File, Rootfs, Symlink
+from rootless_scratch.image.tree import Tree
+from rootless_scratch.rules.access import Account, Lists, account_of, read_lists
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rootless_scratch.elf.libraries import Closure, Unresolved
     from rootless_scratch.elf.roots import Root
-    from rootless_scratch.image.tree import Tree
-    from rootless_scratch.rules.access import Account, Lists
 
 _FLAG_LIMIT = 400
 _CANDIDATES_LIMIT = 10_000
@@ -74,6 +74,14 @@ class ImageView(msgspec.Struct, frozen=True, kw_only=True):
         """Write the flag of `build` that starts `path` in place of the present first argument."""
         argv = self.config.entrypoint or self.config.cmd or ()
         return in_flag(self.flag(), (path, *argv[1:]))
+
+
+def view_of(rootfs: Rootfs, config: RuntimeConfig, content: Callable[[File], bytes | None]) -> ImageView:
+    """The image of these files and this config; `content` gives all bytes of small files, None if not known."""
+    tree = Tree(rootfs)
+    lists = read_lists(tree, content)
+    account = account_of(config.user, lists)
+    return ImageView(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
 
 
 def in_flag(flag: str, argv: Sequence[str]) -> str:

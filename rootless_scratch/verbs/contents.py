@@ -60,7 +60,8 @@ def spec_of_stage(
     if config.workdir:
         of_file["workdir"] = config.workdir
     of_file["ports"], of_file["volumes"] = config.ports, config.volumes
-    of_file = {name: value for name, value in of_file.items() if name not in dict(settings)}
+    kept = {"workdir" if name == "working_dir" else name for name, _ in settings}
+    of_file = {name: value for name, value in of_file.items() if name not in kept}
     if compat is not None:
         of_file["created"] = "now"
     together: dict[str, Any] = {**of_file, **own}
@@ -81,16 +82,15 @@ def _settings(
     if compat is None:
         return ()
     workdir = config.workdir or ("" if compat == "buildah" else "/")
-    found: dict[str, object] = {"user": config.user or "", "workdir": workdir}
+    found: dict[str, object] = {"user": config.user or "", "working_dir": workdir}
     if compat == "buildah":
         found |= {
             "ports": tuple(sorted(config.ports)),
             "volumes": tuple(sorted(config.volumes)),
             "stop_signal": config.stop_signal,
         }
-    return tuple(
-        ("working_dir" if name == "workdir" else name, value) for name, value in found.items() if name not in own
-    )
+    fields = {"working_dir": "workdir"}
+    return tuple((name, value) for name, value in found.items() if fields.get(name, name) not in own)
 
 
 def contents_of(

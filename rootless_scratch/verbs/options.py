@@ -26,6 +26,12 @@ LIMIT = Option(
     "Raise a limit on reading images, e.g. expanded=2t (docs/limits.md); repeatable.",
     called="limits",
 )
+FORMAT = Option(
+    "--format FORMAT",
+    TEXT.but(python=""),
+    "Print a report for code hosts instead: sarif, github (workflow commands) or gitlab (Code Quality).",
+    called="form",
+)
 _PLATFORM = "--platform OS/ARCH"
 _COMPRESS = "--compress HOW"
 
@@ -76,6 +82,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--bundle-libraries", ON, "Judge programs as `build` with this option makes them."),
         Option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host]."),
         Option(_PLATFORM, TEXT, "Platform of an index [default: all]."),
+        FORMAT,
         *_READING,
         LIMIT,
     ),

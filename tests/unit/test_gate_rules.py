@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rootless_scratch.rules.containerfile.noted import CASES
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("**What.**", "**Why.**", "**Detected by.**", "**Fix.**", "**Source.**")
 HOST = "host-"
@@ -22,7 +24,8 @@ def source() -> str:
 
 
 def emitted() -> set[str]:
-    return set(re.findall(r'\brule ?= ?"([^"{}]+)"', source()))
+    by_keyword = re.findall(r'\brule ?= ?"([^"{}]+)"', source())
+    return {*by_keyword, *re.findall(r'\bfinding\(\s*"([^"{}]+)"', source()), *CASES}
 
 
 def sections() -> dict[str, str]:

@@ -39,14 +39,17 @@ FLOORS = (
 )
 """From the ground up; those on the ground are one unit, the others on a floor do not know each other."""
 
-PROGRAMS = ("host/namespace_probe.py", "backends/worker/", "backends/caller.py", "tether.py")
+PROGRAMS = (
+    *("host/namespace_probe.py", "backends/worker/", "backends/caller.py"),
+    *("tether.py", "verbs/inside.py"),
+)
 """Started by path as processes of their own: they speak on stdout and end with a code."""
 
 ROOMS = {
     "backends": ("", "worker"),
     "engine": ("request", "diagnose", "api", "service", "stdio", "container", ""),
     "image": ("", "plan", "read", "write"),
-    "rules": ("", "host", "program", "image"),
+    "rules": ("", "host", "program", "image", "containerfile"),
 }
 """The packages within packages, from the ground up; "" is what lies in none of them."""
 

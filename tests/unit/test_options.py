@@ -18,11 +18,12 @@ from rootless_scratch.cli.build import command as build
 from rootless_scratch.cli.options import options_set
 from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
+from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.spec import Copy, Spec, spec_of
-from rootless_scratch.keywords import BuildOptions, ConfigOptions, ImageOptions, Options
+from rootless_scratch.keywords import BuildOptions, ConfigOptions, FileOptions, ImageOptions, Options
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.options import OF_VERB
 
@@ -48,6 +49,13 @@ def test_python_has_a_keyword_for_every_option() -> None:
     assert ConfigOptions.__annotations__.keys() <= NAMES
 
 
+def test_a_containerfile_has_its_options_everywhere() -> None:
+    names = FileRequest.options.keys() - {"file", "context"}
+    assert FileOptions.__annotations__.keys() >= names
+    assert {param.name for param in build.params} >= names - {"platform"} | {"file", "platforms"}
+    assert [option.field for option in FileRequest.options.values()] == list(FileRequest.__annotations__)
+
+
 def test_an_option_is_known_to_python_by_its_type() -> None:
     known = vars(collections.abc) | {"os": os}
     types = get_type_hints(BuildOptions, known, known)
@@ -61,7 +69,7 @@ def test_every_field_has_its_option() -> None:
     assert {option.field for option in Request.options.values()} == kept
 
 
-@pytest.mark.parametrize("table", [Spec, Request, Access])
+@pytest.mark.parametrize("table", [Spec, Request, Access, FileRequest])
 def test_what_reads_a_value_is_there(table: type[Table]) -> None:
     named = {where for function in parsers(table) for where in named_by(function)}
     assert named

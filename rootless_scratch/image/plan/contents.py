@@ -38,8 +38,8 @@ def losses_of(contents: Contents, entries: Sequence[Entry]) -> list[Loss]:
     return [loss for loss in contents.losses if loss.path in kept]
 
 
-def platform_for(contents: Contents, told: str | None) -> str | None:
-    """The platform that was asked for, else the one that the programs have `told`; their variant goes with it."""
+def platform_for(contents: Contents, own: str | None) -> str | None:
+    """The platform that was asked for, else the programs' `own`; their variant goes with it."""
     if contents.platform is None:
-        return told or contents.fallback_platform
-    return told if told is not None and told.startswith(f"{contents.platform}/") else contents.platform
+        return own or contents.fallback_platform
+    return own if own is not None and own.startswith(f"{contents.platform}/") else contents.platform

@@ -140,7 +140,9 @@ def plan(
         entries, directories, also = with_essentials(entries, directories, named_here, config.user, files)
         covered += also
     entries = with_aliases(entries, directories, named.placed)
-    rootfs = make_rootfs(with_directories(entries, directories))
+    # Builders write what a Containerfile copies twice as two files.
+    apart = {entry.path for entry in contents.entries}
+    rootfs = make_rootfs(with_directories(entries, directories), apart)
 
     def read(file: File) -> ProgramFacts:
         if file.path not in programs:
@@ -148,8 +150,8 @@ def plan(
         return programs[file.path].facts
 
     started = Tree(rootfs).started_files(config, read)
-    told = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
-    platform = platform_for(contents, told)
+    own = platform_of([read(file) for file in started], [each.facts for each in programs.values()])
+    platform = platform_for(contents, own)
     known = {path: program.facts for path, program in programs.items()}
     mtime, created = times(spec.created, os.environ if environ is None else environ)
     system, architecture, variant = (*(platform or "").split("/"), None, None)[:3]

@@ -1,1 +1,1 @@
-"""Judgement of Containerfiles: findings with the line that they are about."""
+"""Judgement of a Containerfile: each finding with the line that it is about, and what to write there."""

@@ -85,7 +85,7 @@ def _is_shell_form(argv: tuple[str, ...]) -> bool:
 
 
 def _shell_form(view: ImageView, argv: tuple[str, ...]) -> Finding:
-    instead = _exec_form(view, argv[2] if len(argv) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
+    instead = exec_form(view, argv[2] if len(argv) > 2 else "")  # noqa: PLR2004 - SHELL -c TEXT
     example = in_flag(view.flag(), instead) if instead else ""
     return Finding.error(
         rule="shell-form",
@@ -98,8 +98,8 @@ def _shell_form(view: ImageView, argv: tuple[str, ...]) -> Finding:
     )
 
 
-def _exec_form(view: ImageView, text: str) -> list[str]:
-    """Split what a shell would only have split; [] where it would have done more."""
+def exec_form(view: ImageView, text: str) -> list[str]:
+    """Split what a shell would only have split into arguments; [] where it would have done more."""
     import json
     import shlex
 

@@ -13,9 +13,7 @@ import msgspec
 from rootless_scratch.elf.libraries import Closure, Unresolved, resolve
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.tree import Tree
 from rootless_scratch.image.treeroot import TreeRoot
-from rootless_scratch.rules.access import account_of, read_lists
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.image.commands import judge_command, judge_healthcheck, started_path
 from rootless_scratch.rules.image.machines import judge_machines
@@ -35,7 +33,7 @@ from rootless_scratch.rules.image.venvs import judge_venvs
 from rootless_scratch.rules.program.loaders import judge_bundled, judge_incomplete
 from rootless_scratch.rules.program.programs import judge_platforms, judge_program
 from rootless_scratch.rules.program.scripts import judge_depth
-from rootless_scratch.rules.view import ImageView, Surroundings
+from rootless_scratch.rules.view import ImageView, Surroundings, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,11 +95,8 @@ def judge_image(
     `read` tells the facts of other files, `content` all bytes of small ones (None: not known), `sought` what was
     to be bundled and not found, `bundling` whether anything was to be.
     """
-    tree = Tree(rootfs)
-    lists = read_lists(tree, content)
-    account = account_of(config.user, lists)
-    view = ImageView(rootfs=rootfs, tree=tree, config=config, account=account, lists=lists)
-    root = TreeRoot(tree, read=read, content=content)
+    view = view_of(rootfs, config, content)
+    root = TreeRoot(view.tree, read=read, content=content)
     around = Surroundings(
         root=root,
         start=config.start(),

@@ -34,6 +34,7 @@ _UNDECIDED: Final = frozenset(
         "file-capabilities",
         "id-too-high",
         "command-by-relative-path",
+        "stage-not-built",
     }
 )
 """Rules after which nobody can say beforehand whether the program starts."""

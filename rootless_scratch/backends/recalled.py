@@ -1,0 +1,284 @@
+"""What a stage of buildah's came to, remembered with all that it was made of: then it need not be asked for again.
+
+Where nothing has changed since, the files lie where storage has them, and those of this user can be read without
+any namespace. What buildah itself looks at to find a stage in its cache is compared: the lines of the file, the
+options, the files of the context, and the images in storage, any change of which counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rootless_scratch.backends.stage_store import StoreSettings, known_settings
+from rootless_scratch.containerfile.reducing import needed_stages, reduced
+from rootless_scratch.containerfile.taken import taken_paths
+from rootless_scratch.elf.identity import identity_of
+from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
+from rootless_scratch.spawn import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rootless_scratch.backends.stages import StageOptions
+    from rootless_scratch.containerfile.document import Document, Instruction, Stage
+    from rootless_scratch.containerfile.origins import Found, HostOrigin
+
+_MOST = 5000
+"""Entries of a stage, and files of a context; looking at more takes longer than asking buildah."""
+
+_KEPT = 256
+_TICK = 100_000_000
+"""Nanoseconds, more than any kernel takes for a step of the times of files."""
+
+_COPYING = ("COPY", "ADD")
+_UNSETTLED = frozenset("$*?[\\`\"'")
+
+
+class _TooMuch(Exception):  # noqa: N818 - not an error
+    """More than is remembered, or of another kind."""
+
+
+class Recalled(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a stage that the file may copy; `state` is what it was made of."""
+
+    state: str
+    entries: tuple[Entry, ...]
+    mtimes: dict[str, int]
+
+
+class Memory:
+    """What is remembered of the stages of one file, for its `target`; `variables` are those of tools."""
+
+    def __init__(
+        self, document: Document, target: Stage, options: StageOptions, variables: Mapping[str, str]
+    ) -> None:
+        self._document = document
+        self._target = target
+        self._options = options
+        self._settings = known_settings(variables)
+
+    def recall(self, stage: Stage) -> Recalled | None:
+        """What is known of a stage, if that still holds and can be read here."""
+        if self._settings is None or self._options.pull is not None or self._options.no_cache:
+            return None
+        try:
+            with open(self._path(self._settings, stage), "rb") as file:
+                found = msgspec.msgpack.decode(file.read(), type=Recalled)
+        except (OSError, ValueError, msgspec.MsgspecError):
+            return None
+        whole = all(_is_readable(entry) for entry in found.entries if isinstance(entry, File))
+        return found if whole and found.state == self._state(self._settings, stage) else None
+
+    def surroundings(self, stage: Stage) -> str | None:
+        """What may change outside of the store: the context, and the user's own images; None for what just did."""
+        if self._settings is None or self._options.build_contexts:
+            return None
+        buildah = find("buildah")
+        total = hashlib.sha256()
+        newest = 0
+        try:
+            for path in (self._settings.images, buildah, self._options.ignore_file):
+                if path is not None:
+                    total.update(repr((path, _stamp(os.stat(path)))).encode("utf-8", "surrogateescape"))
+            sources = set()
+            for number in needed_stages(self._document, stage):
+                for instruction in self._document.stages[number].instructions:
+                    sources.update(_context_paths(instruction))
+            for path, stamp in _listed(self._options.context, sources):
+                newest = max(newest, stamp[-1])
+                total.update(repr((path, stamp)).encode("utf-8", "surrogateescape"))
+        except (OSError, _TooMuch):
+            return None
+        # What is written within one tick of the clock has one time.
+        return total.hexdigest() if newest < time.time_ns() - _TICK else None
+
+    def note(self, stage: Stage, origin: HostOrigin, root: str, *, before: str | None) -> None:
+        """Remember what a stage came to that is mounted at `root`; `before` were its surroundings by then."""
+        if self._settings is None:
+            return
+        state = self._state(self._settings, stage)
+        if state is None or before is None or self.surroundings(stage) != before:
+            return
+        with suppress(OSError, ValueError, _TooMuch):
+            found = _Collected(origin, root)
+            for path in taken_paths(self._document, self._target, (), stages={stage.number}):
+                found.add(path)
+            content = msgspec.msgpack.encode(
+                Recalled(state=state, entries=tuple(found.entries.values()), mtimes=found.mtimes)
+            )
+            path = self._path(self._settings, stage)
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            with open(f"{path}.{os.getpid()}", "wb") as file:
+                file.write(content)
+            os.replace(file.name, path)
+            _forget_oldest(os.path.dirname(path))
+
+    def _path(self, settings: StoreSettings, stage: Stage) -> str:
+        options = self._options
+        taken = taken_paths(self._document, self._target, (), stages={stage.number})
+        asked_for = (reduced(self._document, stage), stage.number, taken, options.but(secrets=()).flags())
+        key = hashlib.sha256(repr((asked_for, options.context)).encode("utf-8", "surrogateescape"))
+        return f"{settings.directory}/memory/{key.hexdigest()}"
+
+    def _state(self, settings: StoreSettings, stage: Stage) -> str | None:
+        """All that may change while the file and the options stay; None where that cannot be told."""
+        surroundings = self.surroundings(stage)
+        try:
+            return surroundings and f"{surroundings} {_stamp(os.stat(settings.own_images))}"
+        except OSError:
+            return None
+
+
+def _is_readable(file: File) -> bool:
+    try:
+        return (
+            file.source is not None
+            and identity_of(os.stat(file.source, follow_symlinks=False)) == file.identity
+            and os.access(file.source, os.R_OK)
+        )
+    except OSError:
+        return False
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _context_paths(instruction: Instruction) -> Iterator[str]:
+    """What an instruction reads of the context: a path, or "" for all of it; _TooMuch for the network."""
+    inner = instruction.inner
+    if inner is not None:
+        yield from _context_paths(inner)
+    if instruction.name == "RUN":
+        mounts = [flag.value or "" for flag in instruction.flags if flag.name == "mount"]
+        if any("from=" not in each and "type=cache" not in each and "type=secret" not in each for each in mounts):
+            yield ""
+    if instruction.name not in _COPYING or instruction.flag("from") is not None:
+        return
+    arguments = instruction.exec_form or tuple(token.raw for token in instruction.tokens)
+    for argument in arguments[:-1]:
+        if "://" in argument or argument.startswith("git@"):
+            raise _TooMuch
+        if not argument.startswith("<<"):
+            is_settled = not _UNSETTLED & set(argument) and ".." not in argument.split("/")
+            yield argument.strip("/") if is_settled and argument.strip("/.") else ""
+
+
+def _listed(context: str, sources: set[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Each file of the context at or below these paths, with what tells that it is still the same."""
+    count = 0
+    for source in ("",) if "" in sources else sorted(sources):
+        top = os.path.join(context, source)
+        pending = [os.path.realpath(top)]
+        yield pending[0], _stamp(os.stat(top))
+        while pending:
+            directory = pending.pop()
+            if not os.path.isdir(directory):
+                continue
+            with os.scandir(directory) as listing:
+                items = sorted(listing, key=lambda item: os.fsencode(item.name))
+            count += len(items)
+            if count > _MOST:
+                raise _TooMuch
+            for item in items:
+                yield item.path, _stamp(item.stat(follow_symlinks=False))
+                if item.is_dir(follow_symlinks=False):
+                    pending.append(item.path)
+
+
+class _Collected:
+    """Entries of a mounted stage, as the host has their files; raises _TooMuch, OSError."""
+
+    def __init__(self, origin: HostOrigin, root: str) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.mtimes: dict[str, int] = {}
+        self._origin = origin
+        self._root = root
+        self._layers = tuple(_layers_of(root))
+
+    def add(self, path: str) -> None:
+        """What a path leads to, with all links on the way, and what is below it."""
+        pending = path.split("/")[::-1]
+        real = ""
+        while pending:
+            name = pending.pop()
+            if name in ("", ".", ".."):
+                real = real.rpartition("/")[0] if name == ".." else real
+                continue
+            found = self._origin.find(f"{real}/{name}", "all")
+            if found is None:
+                return
+            entry = self._take(found)
+            if isinstance(entry, Symlink):
+                pending += entry.target.split("/")[::-1]
+                real = "" if entry.target.startswith("/") else real
+            else:
+                real = entry.path
+        if self._origin.is_directory(real):
+            self._add_below(real)
+
+    def _add_below(self, directory: str) -> None:
+        links = []
+        pending = [directory]
+        while pending:
+            for found in self._origin.listing(pending.pop(), None, "all"):
+                known = found.entry is not None and found.entry.path in self.entries
+                entry = self._take(found)
+                if isinstance(entry, Directory):
+                    pending.append(entry.path)
+                elif isinstance(entry, Symlink) and not known:
+                    links.append(entry)
+        for link in links:
+            above = link.path.rpartition("/")[0]
+            self.add(link.target if link.target.startswith("/") else f"{above}/{link.target}")
+
+    def _take(self, found: Found) -> Entry:
+        entry = found.entry
+        if entry is None or found.lost is not None or len(self.entries) > _MOST:
+            raise _TooMuch
+        if isinstance(entry, File):
+            entry = self._as_host_has_it(entry)
+        self.entries[entry.path] = entry
+        if found.mtime is not None:
+            self.mtimes[entry.path] = found.mtime
+        return entry
+
+    def _as_host_has_it(self, file: File) -> File:
+        """The file where it lies in the one of the layers that brought it."""
+        for layer in self._layers:
+            source = layer + file.path
+            try:
+                status = os.stat(source, follow_symlinks=False)
+            except OSError:
+                continue
+            same = (status.st_size, status.st_mtime_ns) == (file.identity.size, file.identity.mtime_ns)
+            if stat.S_ISREG(status.st_mode) and same and (status.st_uid, status.st_gid) == (file.uid, file.gid):
+                return msgspec.structs.replace(file, source=source, identity=identity_of(status))
+            break
+        raise _TooMuch
+
+
+def _layers_of(root: str) -> Iterator[str]:
+    """The directories that a mounted image is made of, the uppermost first: one for vfs, several for overlay."""
+    above, name = os.path.split(root)
+    if name != "merged":
+        yield root
+        return
+    yield f"{above}/diff"
+    with open(f"{above}/lower", encoding="utf-8") as file:
+        for lower in file.read().strip().split(":"):
+            yield os.path.realpath(os.path.join(os.path.dirname(above), lower))
+
+
+def _forget_oldest(directory: str) -> None:
+    paths = [f"{directory}/{name}" for name in os.listdir(directory)]
+    if len(paths) > _KEPT:
+        for path in sorted(paths, key=os.path.getmtime)[: -_KEPT // 2]:
+            os.unlink(path)

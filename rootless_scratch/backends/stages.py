@@ -1,0 +1,144 @@
+"""Stages with RUN, or of a base that is an image: built by buildah into a store of their own, and mounted from it.
+
+All of it runs inside buildah's user namespace (for root: in a mount namespace), so that mounts end with this
+process, however it ends. The store is a cache: what is in it may be removed at any time. Images of the user's own
+storage are seen in it too, as those of an additional read-only store (containers-storage.conf(5)).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch.backends.failing import failed_stage
+from rootless_scratch.backends.inner_tools import follow
+from rootless_scratch.backends.stage_store import StageStore
+from rootless_scratch.containerfile.reducing import Step, instruction_of, reduced, step_of
+from rootless_scratch.data import Value
+from rootless_scratch.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from rootless_scratch.containerfile.document import Document, Stage
+
+_KEPT = 200
+"""Lines of what a step has printed."""
+
+_PULL = {"always": ("--pull-always",), "newer": ("--pull-always",), "never": ("--pull-never",), "missing": ()}
+
+
+class StageOptions(Value):
+    """What buildah is told besides the file: all of it as it takes it, paths absolute.
+
+    `secrets` and `ssh` name files and variables; no value of a secret stands in an argument. `build_contexts` are
+    names with what each stands for, `pull` is always, missing, never or newer, `registry` how these are spoken to.
+    """
+
+    context: str
+    ignore_file: str | None = None
+    build_args: tuple[tuple[str, str | None], ...] = ()
+    build_contexts: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
+    network: str | None = None
+    platform: str | None = None
+    pull: str | None = None
+    no_cache: bool = False
+    registry: tuple[str, ...] = ()
+
+    def flags(self) -> list[str]:
+        """The options of `buildah build`."""
+        flags = [*_PULL[self.pull or "missing"], *(("--no-cache",) if self.no_cache else ()), *self.registry]
+        for name, value in (
+            ("ignorefile", self.ignore_file),
+            ("network", self.network),
+            ("platform", self.platform),
+            *(("build-arg", name if value is None else f"{name}={value}") for name, value in self.build_args),
+            *(("build-context", f"{name}={value}") for name, value in self.build_contexts),
+            *(("secret", each) for each in self.secrets),
+            *(("ssh", each) for each in self.ssh),
+        ):
+            if value is not None:
+                flags.append(f"--{name}={value}")
+        return flags
+
+
+class Stages:
+    """Builds stages of one file, each once, and mounts them until this is closed, or the process ends.
+
+    To be used inside the namespace (`within.py`). Raises HostError where the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        options: StageOptions,
+        *,
+        environment: Mapping[str, str],
+        progress: Progress = SILENT,
+    ) -> None:
+        self._document = document
+        self._options = options
+        self._progress = progress
+        self._mounted: dict[int, str] = {}
+        self._store = StageStore(environment)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._store.close()
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The directories of the stages that were mounted."""
+        return tuple(self._mounted.values())
+
+    def mounted(self, stage: Stage) -> str:
+        """The directory where the files of the stage are, to be read only. Raises BuildError, HostError."""
+        if stage.number not in self._mounted:
+            self._mounted[stage.number] = self._store.mount(self._build(stage))
+        return self._mounted[stage.number]
+
+    def _build(self, stage: Stage) -> str:
+        """The ID of the stage's image."""
+        store = self._store
+        with store.files() as directory:
+            path, answer = os.path.join(directory, "Containerfile"), os.path.join(directory, "id")
+            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(reduced(self._document, stage))
+            argv = ["buildah", *store.flags, "build", "--layers", f"--iidfile={answer}", f"--file={path}"]
+            argv += [f"--target={stage.name or stage.number}", *self._options.flags(), "--", self._options.context]
+            name = stage.name or str(stage.number)
+            output = _Output(self._progress, name)
+            try:
+                code = follow(argv, store.environment, on_line=output.take)
+            finally:
+                store.forget_containers()
+            if code != 0:
+                instruction = None if output.step is None else instruction_of(self._document, stage, output.step)
+                raise failed_stage(self._document, stage, instruction, output.lines, code=code)
+            with open(answer, encoding="ascii") as file:
+                return file.read().strip().removeprefix("sha256:")
+
+
+class _Output:
+    """What a build prints: `step` is the last that it began, `lines` what came since."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.step: Step | None = None
+        self.lines: list[str] = []
+        self._progress = progress
+        self._name = name
+
+    def take(self, line: str) -> None:
+        """The next line."""
+        step = step_of(line)
+        if step is not None:
+            self.step, self.lines = step, []
+        else:
+            self.lines = [*self.lines[-_KEPT:], line]
+        if line.strip():
+            self._progress.step(f"stage {self._name}: {line.strip()}")
