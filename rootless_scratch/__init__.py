@@ -12,7 +12,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, build_file, check, container, push, run, save, verify
+    from rootless_scratch.api import build, build_file, check, check_file, container, push, run, save, verify
     from rootless_scratch.backends.verify import Difference, Verification
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
@@ -80,6 +80,7 @@ __all__ = [
     "build",
     "build_file",
     "check",
+    "check_file",
     "container",
     "push",
     "run",
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "build_file", "check", "container", "push", "run", "save", "verify"),
+    "api": ("build", "build_file", "check", "check_file", "container", "push", "run", "save", "verify"),
     "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),

@@ -86,6 +86,20 @@ def build_file(
     return build_containerfile(request, image, progress=Progress(progress), **how)
 
 
+def check_file(path: StrPath, context: StrPath = ".", **options: Unpack[FileOptions]) -> Judgement:
+    """Judge a Containerfile with its context, while nothing is run, built or pulled; `-` is stdin.
+
+    The options are those of `build_file`, of which those that only a build heeds change nothing. Each finding has
+    its line as `location`. The verdict is `unknown` where the image has files that only a build makes, unless an
+    error is certain. Raises SourceError where file or context cannot be read; UsageError, HostError.
+    """
+    from rootless_scratch.verbs.check_file import check_file as check_containerfile
+    from rootless_scratch.verbs.containerfiles import read_request
+
+    request, image, _ = read_request(path, context, options)
+    return check_containerfile(request, image)
+
+
 def run(
     image: StrPath | Image,
     arguments: Sequence[str] = (),

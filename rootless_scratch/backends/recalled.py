@@ -2,13 +2,14 @@
 
 Where nothing has changed since, the files lie where storage has them, and those of this user can be read without
 any namespace. What buildah itself looks at to find a stage in its cache is compared: the lines of the file, the
-options, the files of the context, and the images in storage, any change of which counts.
+options, the files of the context, and the images that its names stand for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import time
 from contextlib import suppress
@@ -24,7 +25,7 @@ from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rootless_scratch.backends.stages import StageOptions
     from rootless_scratch.containerfile.document import Document, Instruction, Stage
@@ -74,27 +75,33 @@ class Memory:
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
         whole = all(_is_readable(entry) for entry in found.entries if isinstance(entry, File))
-        return found if whole and found.state == self._state(self._settings, stage) else None
+        return found if whole and found.state == self.surroundings(stage) else None
 
     def surroundings(self, stage: Stage) -> str | None:
-        """What may change outside of the store: the context, and the user's own images; None for what just did."""
+        """All that may change while file and options stay; None where it cannot be told, or has just changed."""
         if self._settings is None or self._options.build_contexts:
             return None
         buildah = find("buildah")
         total = hashlib.sha256()
         newest = 0
         try:
-            for path in (self._settings.images, buildah, self._options.ignore_file):
+            for path in (buildah, self._options.ignore_file):
                 if path is not None:
                     total.update(repr((path, _stamp(os.stat(path)))).encode("utf-8", "surrogateescape"))
-            sources = set()
+            sources: set[str] = set()
+            images: set[str] = set()
             for number in needed_stages(self._document, stage):
-                for instruction in self._document.stages[number].instructions:
+                needed = self._document.stages[number]
+                images.add(needed.base.raw)
+                for instruction in needed.instructions:
                     sources.update(_context_paths(instruction))
+                    images.update(flag.value or "" for flag in instruction.flags if flag.name in ("from", "mount"))
+            for each in _named_images((self._settings.images, self._settings.own_images), images):
+                total.update(repr(each).encode("utf-8", "surrogateescape"))
             for path, stamp in _listed(self._options.context, sources):
                 newest = max(newest, stamp[-1])
                 total.update(repr((path, stamp)).encode("utf-8", "surrogateescape"))
-        except (OSError, _TooMuch):
+        except (OSError, ValueError, KeyError, TypeError, _TooMuch):
             return None
         # What is written within one tick of the clock has one time.
         return total.hexdigest() if newest < time.time_ns() - _TICK else None
@@ -103,15 +110,14 @@ class Memory:
         """Remember what a stage came to that is mounted at `root`; `before` were its surroundings by then."""
         if self._settings is None:
             return
-        state = self._state(self._settings, stage)
-        if state is None or before is None or self.surroundings(stage) != before:
+        if before is None or self.surroundings(stage) != before:
             return
         with suppress(OSError, ValueError, _TooMuch):
-            found = _Collected(origin, root)
+            found = _Collected(origin, _layers_of(root, os.path.dirname(os.path.dirname(self._settings.images))))
             for path in taken_paths(self._document, self._target, (), stages={stage.number}):
                 found.add(path)
             content = msgspec.msgpack.encode(
-                Recalled(state=state, entries=tuple(found.entries.values()), mtimes=found.mtimes)
+                Recalled(state=before, entries=tuple(found.entries.values()), mtimes=found.mtimes)
             )
             path = self._path(self._settings, stage)
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
@@ -124,16 +130,9 @@ class Memory:
         options = self._options
         taken = taken_paths(self._document, self._target, (), stages={stage.number})
         asked_for = (reduced(self._document, stage), stage.number, taken, options.but(secrets=()).flags())
-        key = hashlib.sha256(repr((asked_for, options.context)).encode("utf-8", "surrogateescape"))
+        values = [(name, os.environ.get(name)) for name, value in options.build_args if value is None]
+        key = hashlib.sha256(repr((asked_for, options.context, values)).encode("utf-8", "surrogateescape"))
         return f"{settings.directory}/memory/{key.hexdigest()}"
-
-    def _state(self, settings: StoreSettings, stage: Stage) -> str | None:
-        """All that may change while the file and the options stay; None where that cannot be told."""
-        surroundings = self.surroundings(stage)
-        try:
-            return surroundings and f"{surroundings} {_stamp(os.stat(settings.own_images))}"
-        except OSError:
-            return None
 
 
 def _is_readable(file: File) -> bool:
@@ -145,6 +144,24 @@ def _is_readable(file: File) -> bool:
         )
     except OSError:
         return False
+
+
+def _named_images(lists: tuple[str, ...], wanted: set[str]) -> list[tuple[str, str]]:
+    """Names with what they stand for, of all images that could be meant; raises OSError."""
+    names = {re.split(r"[:@]", each.rpartition("/")[2])[0] for each in wanted}
+    is_open = any("$" in each or "," in each for each in wanted)
+    found = []
+    for path in lists:
+        if not os.path.exists(path):
+            continue
+        with open(path, "rb") as file:
+            for image in msgspec.json.decode(file.read()):
+                found += [
+                    (name, image["id"])
+                    for name in image.get("names") or ()
+                    if is_open or re.split(r"[:@]", name.rpartition("/")[2])[0] in names
+                ]
+    return sorted(found)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
@@ -196,12 +213,11 @@ def _listed(context: str, sources: set[str]) -> Iterator[tuple[str, tuple[int, .
 class _Collected:
     """Entries of a mounted stage, as the host has their files; raises _TooMuch, OSError."""
 
-    def __init__(self, origin: HostOrigin, root: str) -> None:
+    def __init__(self, origin: HostOrigin, layers: Iterable[str]) -> None:
         self.entries: dict[str, Entry] = {}
         self.mtimes: dict[str, int] = {}
         self._origin = origin
-        self._root = root
-        self._layers = tuple(_layers_of(root))
+        self._layers = tuple(layers)
 
     def add(self, path: str) -> None:
         """What a path leads to, with all links on the way, and what is below it."""
@@ -265,8 +281,11 @@ class _Collected:
         raise _TooMuch
 
 
-def _layers_of(root: str) -> Iterator[str]:
-    """The directories that a mounted image is made of, the uppermost first: one for vfs, several for overlay."""
+def _layers_of(root: str, other: str) -> Iterator[str]:
+    """The directories that a mounted image is made of, the uppermost first: one for vfs, several for overlay.
+
+    Some of these may lie in the `other` store.
+    """
     above, name = os.path.split(root)
     if name != "merged":
         yield root
@@ -274,7 +293,10 @@ def _layers_of(root: str) -> Iterator[str]:
     yield f"{above}/diff"
     with open(f"{above}/lower", encoding="utf-8") as file:
         for lower in file.read().strip().split(":"):
-            yield os.path.realpath(os.path.join(os.path.dirname(above), lower))
+            for store in (os.path.dirname(above), f"{other}/overlay"):
+                if os.path.exists(f"{store}/{lower}"):
+                    yield os.path.realpath(f"{store}/{lower}")
+                    break
 
 
 def _forget_oldest(directory: str) -> None:

@@ -65,10 +65,18 @@ class StageStore:
         self._own: list[str] = []
 
     def close(self) -> None:
-        """Remove containers that were made to read them; mounts end with the namespace."""
+        """Remove containers that were made to read images; mounts end with the namespace.
+
+        What failed builds have left goes too, unless somebody else is at work here.
+        """
         with suppress(CommandError):
             if self._own:
                 self._ask("buildah", "rm", *self._own)
+        # Where it fails the shared lock is gone as well (flock(2)), so it is tried when nothing is used any more.
+        with suppress(BlockingIOError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._containers():
+                self._remove_containers()
         os.close(self._descriptor)
 
     @contextmanager
@@ -88,17 +96,6 @@ class StageStore:
         container = self._ask("buildah", "from", "--pull-never", image_id)
         self._own.append(container)
         return self._ask("buildah", "mount", container)
-
-    def forget_containers(self) -> None:
-        """Remove what failed builds leave, unless somebody else is at work here."""
-        if not self._containers():
-            return
-        with suppress(BlockingIOError):
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            try:
-                self._remove_containers()
-            finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def _settings(self, environment: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         """The driver and its options: those of the user's own storage, which becomes an additional store."""

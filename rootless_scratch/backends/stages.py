@@ -14,7 +14,9 @@ from rootless_scratch.backends.failing import failed_stage
 from rootless_scratch.backends.inner_tools import follow
 from rootless_scratch.backends.stage_store import StageStore
 from rootless_scratch.containerfile.reducing import Step, instruction_of, reduced, step_of
+from rootless_scratch.containerfile.scopes import platform_arguments
 from rootless_scratch.data import Value
+from rootless_scratch.elf.platforms import host_platform, parse_platform
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -108,20 +110,22 @@ class Stages:
         with store.files() as directory:
             path, answer = os.path.join(directory, "Containerfile"), os.path.join(directory, "id")
             with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                file.write(reduced(self._document, stage))
+                file.write(reduced(self._document, stage, self._platforms()))
             argv = ["buildah", *store.flags, "build", "--layers", f"--iidfile={answer}", f"--file={path}"]
             argv += [f"--target={stage.name or stage.number}", *self._options.flags(), "--", self._options.context]
             name = stage.name or str(stage.number)
             output = _Output(self._progress, name)
-            try:
-                code = follow(argv, store.environment, on_line=output.take)
-            finally:
-                store.forget_containers()
+            code = follow(argv, store.environment, on_line=output.take)
             if code != 0:
                 instruction = None if output.step is None else instruction_of(self._document, stage, output.step)
                 raise failed_stage(self._document, stage, instruction, output.lines, code=code)
             with open(answer, encoding="ascii") as file:
                 return file.read().strip().removeprefix("sha256:")
+
+    def _platforms(self) -> dict[str, str]:
+        build = host_platform(os.uname().machine)
+        target = build if self._options.platform is None else parse_platform(self._options.platform)
+        return platform_arguments(target, build)
 
 
 class _Output:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.answers import in_the_report, read_format
 from rootless_scratch.cli.file_options import file_options, request_from
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
@@ -33,6 +34,7 @@ def command(
     compress: str | None,
     dry_run: bool,
     check: bool,
+    form: str | None,
     show: Show,
     **values: Any,  # noqa: ANN401 - click's values of the other options
 ) -> int:
@@ -52,11 +54,14 @@ def command(
     from rootless_scratch.cli.piped import from_stdin
 
     how: dict[str, Any] = {"check": check, "backend": backend, "compress": compress}
+    read_format(form, show)
     of_file = request_from(values)
     if of_file is not None:
-        _build_file(*of_file, output, how, values, dry_run=dry_run, show=show)
+        with in_the_report(of_file[0].file, form, show):
+            _build_file(*of_file, output, how, values, dry_run=dry_run, show=show)
         return 0
-    with from_stdin(values["programs"], values["tag"]) as programs:
+    subject = next((each.partition(":")[0] for each in values["programs"]), "image")
+    with in_the_report(subject, form, show), from_stdin(values["programs"], values["tag"]) as programs:
         access = access_from(values)
         spec = spec_from({**values, "programs": programs.arguments})
         if dry_run:

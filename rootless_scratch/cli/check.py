@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.cli.answers import in_the_report, print_answers, read_format
 from rootless_scratch.cli.file_options import check_options, check_request_from
 from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import (
     Show,
     common_options,
-    error_object,
-    named,
     print_findings,
-    print_json,
     print_verdict,
     say_error,
 )
-from rootless_scratch.errors import HostError, ScratchError, UsageError
+from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.findings import Judgement
 
@@ -65,7 +60,7 @@ def _check_file(request: FileRequest, how: dict[str, Any], form: str | None, sho
     from rootless_scratch.verbs.check_file import check_file
 
     options = {name: how[name] for name in ("bundle_libraries", "sysroot") if how[name]}
-    with _in_the_report(request.file, form, show):
+    with in_the_report(request.file, form, show):
         judgement = check_file(request, options)
     if not (show.as_json or form):
         _show(judgement, quiet=show.quiet)
@@ -85,7 +80,7 @@ def _check_subjects(subjects: tuple[str, ...], how: dict[str, Any], form: str | 
     is_report = show.as_json or form is not None
     quiet, alone = show.quiet or is_report, len(subjects) == 1
     with (
-        _in_the_report(subjects[0], form, show),
+        in_the_report(subjects[0], form, show),
         Counter(total=len(subjects), quiet=quiet or alone) as counter,
         Bar(quiet=quiet, steps=alone) as progress,
     ):
@@ -101,50 +96,6 @@ def _check_subjects(subjects: tuple[str, ...], how: dict[str, Any], form: str | 
             counter.show(done)
     print_answers(answers, form, show)
     return int(any(isinstance(each, ScratchError) or errors_of(each.findings) for _, each in answers))
-
-
-@contextmanager
-def _in_the_report(subject: str, form: str | None, show: Show) -> Iterator[None]:
-    """A report also has the error of a single subject, before it ends the call."""
-    try:
-        yield
-    except ScratchError as error:
-        if form is not None and not isinstance(error, (UsageError, HostError)):
-            print_answers([(subject, error)], form, show)
-        raise
-
-
-def read_format(form: str | None, show: Show) -> None:
-    """Refuse a report that there is not; raises UsageError."""
-    if form is None:
-        return
-    from rootless_scratch.cli.reports import FORMATS
-
-    if form not in FORMATS:
-        raise UsageError(f"There is no format {form!r}.", fix=f"The formats are {', '.join(FORMATS)}.")
-    if show.as_json:
-        raise UsageError(
-            "`--json` and `--format` both say what stdout gets.", fix="Leave one of them out: SARIF is JSON too."
-        )
-
-
-def print_answers(answers: list[tuple[str, Judgement | ScratchError]], form: str | None, show: Show) -> None:
-    """Print all of them as one object, or as one report; nothing where they were shown one by one."""
-    if form is not None:
-        from rootless_scratch.cli.reports import as_text
-
-        report = as_text(form, answers)
-        if report:
-            click.echo(report)
-    elif show.as_json:
-        objects = [_as_object(subject, answer) for subject, answer in answers]
-        print_json(objects[0] if len(objects) == 1 else {"subjects": objects})
-
-
-def _as_object(subject: str, answer: Judgement | ScratchError) -> dict[str, object]:
-    if isinstance(answer, ScratchError):
-        return {"subject": subject, "error": error_object(answer)}
-    return named(answer, "subject verdict findings")
 
 
 def _show(judgement: Judgement, *, quiet: bool) -> None:

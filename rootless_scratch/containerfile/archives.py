@@ -21,7 +21,7 @@ from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.sparse import is_hole, skip, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\0"
 _CHUNK = 256 << 10
@@ -63,12 +63,14 @@ def is_archive(file: BinaryIO, *, zstd: bool = True) -> bool:
         return False
 
 
-def unpack(file: BinaryIO, subject: str, directory: str, *, zstd: bool = True) -> Iterator[Unpacked]:
+def unpack(
+    file: BinaryIO, subject: str, directory: str, *, limits: Mapping[str, int] = DEFAULTS, zstd: bool = True
+) -> Iterator[Unpacked]:
     """The members of an archive in their order, contents of files written into a directory of ours.
 
     Raises SourceError where it is cut off or garbled, or holds a whiteout; LimitError, HostError.
     """
-    budget = Budget(repr(subject), DEFAULTS)
+    budget = Budget(repr(subject), limits)
     budget.store(subject, os.fstat(file.fileno()).st_size)
     try:
         with _opened(file, budget, zstd=zstd) as stream:

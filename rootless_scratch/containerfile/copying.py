@@ -16,10 +16,12 @@ from rootless_scratch.containerfile.walking import Walk, clean, is_pattern
 from rootless_scratch.data import Value
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.errors import SourceError, SpecError
+from rootless_scratch.image.limits import DEFAULTS
 from rootless_scratch.image.paths import image_path
 from rootless_scratch.image.rootfs import Directory, File, Loss, Symlink
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import ExitStack
 
     from rootless_scratch.containerfile.files import StageFiles
@@ -99,14 +101,22 @@ class _Item(Value):
         return isinstance(self.found.entry, Directory)
 
 
-def copy_into(files: StageFiles, request: CopyRequest, origin: Origin, kept: ExitStack) -> CopyResult:
+def copy_into(
+    files: StageFiles,
+    request: CopyRequest,
+    origin: Origin,
+    kept: ExitStack,
+    *,
+    limits: Mapping[str, int] = DEFAULTS,
+) -> CopyResult:
     """Bring what an instruction copies into the files of a stage.
 
-    What is unpacked or fetched lies in private directories, which `kept` removes once the image is written.
-    Raises CopyError for a source, SpecError for a destination, a mode or an owner; SourceError, HostError.
+    What is unpacked or fetched lies in private directories, which `kept` removes once the image is written;
+    `limits` bound it (limits.py). Raises CopyError for a source, SpecError for a destination, a mode or an owner;
+    SourceError, LimitError, HostError.
     """
     files.written.clear()
-    copying = _Copying(files, request, origin, kept)
+    copying = _Copying(files, request, origin, kept, limits)
     copying.copy()
     return CopyResult(facts=tuple(copying.facts), losses=copying.losses, written=tuple(files.written))
 
@@ -114,13 +124,21 @@ def copy_into(files: StageFiles, request: CopyRequest, origin: Origin, kept: Exi
 class _Copying:
     """One instruction under way."""
 
-    def __init__(self, files: StageFiles, request: CopyRequest, origin: Origin, kept: ExitStack) -> None:
+    def __init__(
+        self,
+        files: StageFiles,
+        request: CopyRequest,
+        origin: Origin,
+        kept: ExitStack,
+        limits: Mapping[str, int],
+    ) -> None:
         self.facts: list[Fact] = []
         self._missing: list[CopyError] = []
         self._files = files
         self._request = request
         self._origin = origin
         self._kept = kept
+        self._limits = limits
         is_docker = request.compat == "docker"
         self._placing = Placing(
             files,
@@ -170,9 +188,7 @@ class _Copying:
 
     def _items(self, number: int, source: str) -> list[_Item]:
         """What a source names; raises CopyError where that is nothing."""
-        from rootless_scratch.containerfile.fetching import is_repository, is_url
-
-        if is_repository(source) or is_url(source):
+        if ":" in source and _is_remote(source):
             return [self._fetched(number, source)]
         if self._request.checksum is not None:
             raise SpecError(
@@ -261,7 +277,7 @@ class _Copying:
                 fact=fact,
             )
         checksum = None if request.checksum is None else require_checksum(request.checksum)
-        fetched = fetch(url, self._private(), checksum)
+        fetched = fetch(url, self._private(), checksum, limits=self._limits)
         from rootless_scratch.containerfile.archives import is_archive
 
         with open_entry(fetched.file) as opened:
@@ -291,7 +307,7 @@ class _Copying:
             or request.parents
             or any(item.is_directory or item.is_archive for item in items)
         )
-        if len(items) > 1 and not must and not isinstance(there, Directory):
+        if (len(items) > 1 or has_several) and not must and not isinstance(there, Directory):
             self.facts.append(Fact(what="several-sources-one-file", values=(text,)))
             # buildah: several sources are for a directory, what one pattern names is not.
             must = request.compat == "ours" or (request.compat == "buildah" and has_several)
@@ -351,8 +367,18 @@ class _Copying:
         self.facts.append(fact)
 
     def _unpack(self, item: _Item, directory: str) -> None:
-        archive = item.found.entry
+        from rootless_scratch.containerfile.archives import unpack
+
+        archive, subject = item.found.entry, item.real[1:]
         assert isinstance(archive, File)  # noqa: S101 - nothing else was looked into
         zstd = self._request.compat != "docker"
-        for path in self._placing.unpack(archive, item.real[1:], self._private(), directory, zstd=zstd):
-            self.facts.append(Fact(what="special-file", source=item.number, values=(path,)))
+        with open_entry(archive) as opened:
+            members = unpack(opened, subject, self._private(), limits=self._limits, zstd=zstd)
+            for path in self._placing.put_members(members, subject, directory):
+                self.facts.append(Fact(what="special-file", source=item.number, values=(path,)))
+
+
+def _is_remote(source: str) -> bool:
+    from rootless_scratch.containerfile.fetching import is_repository, is_url
+
+    return is_repository(source) or is_url(source)

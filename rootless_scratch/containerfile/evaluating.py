@@ -238,8 +238,10 @@ class _Work:
         origin = self._origin(self._stages.run_by_buildah(made.stage, instruction))
         made.files, made.is_run = StageFiles(), True
         request = CopyRequest(sources=("/",), destination="/", compat=self._compat)
+        before = dict(made.brought)
         made.losses.clear()
         made.losses.extend(self._copied(request, origin, instruction, made))
+        made.brought.update(before)
 
     def _copy(self, instruction: Instruction, made: _Made, expander: Expander) -> None:
         flags = {

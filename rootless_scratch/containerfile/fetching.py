@@ -15,6 +15,7 @@ from rootless_scratch.image.rootfs import File
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from http.client import HTTPMessage, HTTPResponse
 
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
@@ -53,7 +54,7 @@ def require_checksum(checksum: str) -> str:
     return checksum
 
 
-def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
+def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str, int] = DEFAULTS) -> Fetched:
     """Fetch a URL into a directory of ours; raises SourceError, LimitError, HostError."""
     from urllib.error import HTTPError, URLError
     from urllib.parse import unquote, urlsplit
@@ -75,7 +76,7 @@ def fetch(url: str, directory: str, checksum: str | None) -> Fetched:
         opener.add_handler(handler())
     path = f"{directory}/fetched"
     digest = hashlib.sha256()
-    budget = Budget(repr(url), DEFAULTS)
+    budget = Budget(repr(url), limits)
     descriptor = _create(path)
     size = 0
     try:

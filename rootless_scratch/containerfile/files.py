@@ -116,6 +116,9 @@ class StageFiles:
         before = self._entries.get(path)
         if isinstance(before, Directory) and not isinstance(entry, Directory):
             self._remove_below(path)
+        above = path.rpartition("/")[0]
+        if above not in self.written and not (isinstance(before, Directory) and isinstance(entry, Directory)):
+            self.mtimes.pop(above, None)  # the build has changed it
         self._entries[path] = entry
         self.written[path] = None
         if mtime is None:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.containerfile.files import open_entry
 from rootless_scratch.errors import SourceError
 from rootless_scratch.image.paths import PATH_MAX, image_path
 from rootless_scratch.image.rootfs import Directory, Entry, File, Loss, Symlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rootless_scratch.containerfile.archives import Unpacked
     from rootless_scratch.containerfile.files import StageFiles
@@ -69,29 +68,26 @@ class Placing:
             changed = msgspec.structs.replace(entry, path=path, mode=mode, uid=uid, gid=gid, linked=None)
         self._files.put(changed, mtime)
 
-    def unpack(self, archive: File, subject: str, directory: str, root: str, *, zstd: bool) -> Iterator[str]:
+    def put_members(self, members: Iterable[Unpacked], subject: str, root: str) -> Iterator[str]:
         """Write the members of an archive below the real path `root`; their owners and modes stay.
 
-        `root` is the root for their links too; contents lie in `directory`. What no image holds is left out, and
-        its paths are yielded. Raises SourceError, LimitError, HostError.
+        `root` is the root for their links too. What no image holds is left out, and its paths are yielded. Raises
+        SourceError, SpecError.
         """
-        from rootless_scratch.containerfile.archives import unpack
-
-        with open_entry(archive) as opened:
-            for member in unpack(opened, subject, directory, zstd=zstd):
-                if not member.names:
-                    if root and isinstance(member.entry, Directory):
-                        self._files.put(msgspec.structs.replace(member.entry, path=root), member.mtime)
-                    continue
-                *above, name = member.names
-                path = f"{self.mkdir('/'.join(above), root)}/{name}"
-                _require_path(path)
-                if member.entry is None:
-                    yield path
-                elif member.link is None:
-                    self._files.put(msgspec.structs.replace(member.entry, path=path), member.mtime)
-                else:
-                    self._link(member, path, root, subject)
+        for member in members:
+            if not member.names:
+                if root and isinstance(member.entry, Directory):
+                    self._files.put(msgspec.structs.replace(member.entry, path=root), member.mtime)
+                continue
+            *above, name = member.names
+            path = f"{self.mkdir('/'.join(above), root)}/{name}"
+            _require_path(path)
+            if member.entry is None:
+                yield path
+            elif member.link is None:
+                self._files.put(msgspec.structs.replace(member.entry, path=path), member.mtime)
+            else:
+                self._link(member, path, root, subject)
 
     def _link(self, member: Unpacked, path: str, root: str, subject: str) -> None:
         """Write a hard link: one file has one mode and one owner, and the link's header comes last."""

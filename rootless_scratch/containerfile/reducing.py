@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rootless_scratch.data import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from rootless_scratch.containerfile.document import Document, Instruction, Stage
 
 _COPYING = ("COPY", "ADD")
 _MOUNT_FROM = re.compile(r"(?:^|,)from=([^,]+)")
+_PLATFORM = re.compile(r"\$(\{)?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))(?(1)\}|(?![A-Za-z0-9_]))")
 _STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: (.*)")
 
 _SINCE: tuple[tuple[str, str, Callable[[Instruction], bool]], ...] = (
@@ -33,11 +34,13 @@ class Step(Value):
     text: str
 
 
-def reduced(document: Document, target: Stage) -> str:
+def reduced(document: Document, target: Stage, platforms: Mapping[str, str] | None = None) -> str:
     """A Containerfile with the same stages and lines, as far as `target` needs them.
 
     Other stages are empty ones, so that `--from=NUMBER` counts as before; what buildah says of a line is true of
-    the user's file. buildah refuses files for instructions that it does not know, wherever these stand.
+    the user's file. buildah refuses files for instructions that it does not know, wherever these stand. What FROM
+    says of `platforms`, as platform_arguments has them, is expanded, and names of stages are in small letters:
+    buildah 1.28 knows no such variable in FROM, and tells `Build` from `build`.
     """
     lines = document.text.split("\n")
     kept = [""] * len(lines)
@@ -50,6 +53,8 @@ def reduced(document: Document, target: Stage) -> str:
             continue
         for instruction in (stage.begin, *stage.instructions):
             _keep(instruction, lines, kept)
+        _fold_names(document, stage, kept)
+        _expand_platforms(document, stage.begin, platforms or {}, kept)
     if document.escape != "\\":
         # buildah takes this directive in the first line alone, where the user's file has a directive too.
         kept[0] = f"# escape={document.escape}"
@@ -59,6 +64,37 @@ def reduced(document: Document, target: Stage) -> str:
 def _keep(instruction: Instruction, lines: list[str], kept: list[str]) -> None:
     first, last = instruction.span.line - 1, instruction.last_line
     kept[first:last] = lines[first:last]
+
+
+def _fold_names(document: Document, stage: Stage, kept: list[str]) -> None:
+    """Write names of stages in small letters, their own and those that are copied from."""
+    before = document.stages[: stage.number]
+    spans = [token.span for token in stage.begin.tokens[2:]] if stage.name else []
+    if stage_named(before, stage.base.raw) is not None:
+        spans.append(stage.base.span)
+    for instruction in stage.instructions:
+        spans += [
+            flag.span
+            for flag in instruction.flags
+            if flag.name == "from" and stage_named(before, flag.value or "") is not None
+        ]
+    for span in spans:
+        if span.line == span.end_line:
+            line, first, last = kept[span.line - 1], span.column - 1, span.end_column - 1
+            kept[span.line - 1] = line[:first] + line[first:last].lower() + line[last:]
+
+
+def _expand_platforms(
+    document: Document, begin: Instruction, platforms: Mapping[str, str], kept: list[str]
+) -> None:
+    """Write the platforms that FROM names by variables, unless the file has an ARG of that name."""
+    declared = {name.raw for each in document.global_arguments for name, _ in each.pairs}
+
+    def value_of(found: re.Match[str]) -> str:
+        return found[0] if found[2] in declared else platforms.get(found[2], found[0])
+
+    for number in range(begin.span.line - 1, begin.last_line):
+        kept[number] = _PLATFORM.sub(value_of, kept[number])
 
 
 def needed_stages(document: Document, target: Stage) -> set[int]:

@@ -14,7 +14,7 @@ from rootless_scratch.containerfile.document import Instruction, Token
 from rootless_scratch.containerfile.expanded import Expander, InstructionError
 from rootless_scratch.containerfile.stages import declare
 from rootless_scratch.errors import SpecError, UsageError
-from rootless_scratch.image.paths import image_path
+from rootless_scratch.image.paths import image_path, is_utf8
 from rootless_scratch.image.plan.settings import require_user, signal_name
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Settings:
         return True
 
     def _set(self, instruction: Instruction, **fields: object) -> None:
+        for value in fields.values():
+            for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+                _require_text(text if isinstance(text, str) else " ".join(text), instruction)
         self._config = self._config.but(**fields)
         self.settled.update(dict.fromkeys(fields, instruction))
 
@@ -83,6 +86,7 @@ class Settings:
                     fix=f"Write it as {instruction.name} NAME=VALUE; names are not empty and hold no `=`.",
                     span=name.span,
                 )
+            _require_text(f"{key}={value}", instruction)
             self._pairs[field][key] = value
             self.settled[f"{field}.{key}"] = instruction
 
@@ -138,8 +142,12 @@ class Settings:
         self._set(instruction, user=user or None)
 
     def _workdir(self, instruction: Instruction, expander: Expander) -> None:
-        path = posixpath.join(self._config.workdir or "/", expander.text(instruction) or "/")
-        if not self._raw:
+        text = expander.text(instruction) or "/"
+        path = posixpath.join(self._config.workdir or "/", text)
+        if self._raw:
+            # buildah cleans what it joins, and nothing else.
+            path = text if text.startswith("/") else normal_path(path)
+        else:
             path = _checked(partial(image_path, normal_path(path), what="working directory"), instruction)
         self._set(instruction, workdir=path)
 
@@ -223,6 +231,15 @@ def arguments_of(instruction: Instruction) -> list[tuple[Token, Token]]:
         (token, Token(raw=text, span=token.span))
         for token, text in zip(instruction.tokens, instruction.exec_form, strict=True)
     ]
+
+
+def _require_text(text: str, where: Instruction) -> None:
+    if not is_utf8(text) or "\0" in text:
+        raise InstructionError(
+            f"{text!r} is not UTF-8, and an image's config is JSON (OCI image-spec v1.1, config.md).",
+            fix="Write it in UTF-8, without NUL bytes.",
+            span=where.span,
+        )
 
 
 def _checked(read: Callable[[], str], where: Instruction | Token) -> str:

@@ -24,7 +24,7 @@ _COPYING = ("COPY", "ADD")
 def taken_paths(
     document: Document, target: Stage, names: Container[str], *, stages: Iterable[int] = ()
 ) -> tuple[str, ...]:
-    """The files and directories that the file may copy of an image, by the `names` that FROM and `--from` use, or of `stages`.
+    """The files and directories of an image that the file may copy, by the `names` it has there, or of `stages`.
 
     With variables and patterns it is the directory above them. EVERYTHING where `target` itself is made of it.
     """

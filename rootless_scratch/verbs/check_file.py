@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from rootless_scratch.containerfile.expanded import InstructionError
-from rootless_scratch.errors import HostError, RefusedError, ScratchError, UsageError
+from rootless_scratch.errors import HostError, RefusedError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.rules.program.programs import verdict
-from rootless_scratch.verbs.containerfiles import FileParts, file_parts
+from rootless_scratch.verbs.file_parts import FileParts, file_parts
 from rootless_scratch.verbs.planning import plan_all
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _findings(request: FileRequest, options: Mapping[str, object]) -> tuple[Find
         file = FileParts(file.parts, [_with_unbuilt(each) for each in file.evaluated], opened)
         try:
             return plan_all(file.parts, opened, check=False, related=file.related)[1]
-        except (HostError, UsageError):
+        except HostError:
             raise
         except ScratchError as error:
             return file.faults() or (_unplanned(file.evaluated[0], error),)
@@ -87,8 +87,18 @@ def _is_about(instruction: Instruction, fault: Fault) -> bool:
 
 
 def _unplanned(evaluated: Evaluated, error: ScratchError) -> Finding:
-    """What keeps the whole image from being planned."""
+    """What keeps the whole image from being planned, e.g. a value that no config can have."""
     from rootless_scratch.rules.containerfile.sheet import Sheet
 
-    sheet = Sheet(evaluated.document)
-    return sheet.finding("instruction-refused", "error", evaluated.stage.begin, error.message, error.fix)
+    foreign = (each for each in evaluated.settled.values() if not _is_utf8(each.original))
+    at = next(foreign, evaluated.stage.begin)
+    return Sheet(evaluated.document).finding("instruction-refused", "error", at, error.message, error.fix)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no byte had to be kept as a surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

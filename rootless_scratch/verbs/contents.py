@@ -41,7 +41,7 @@ def spec_of_stage(
     Options have their names in Python, and hold over the file. Raises UsageError.
     """
     own = read(Spec.options, options, "An image")
-    own = {Spec.options[name].field: value for name, value in own.items()}
+    own = {Spec.options[name].field: value for name, value in own.items() if value != ()}
     if own.get("platforms") or own.get("programs"):
         raise UsageError(
             "A Containerfile says which files the image has, and PROGRAM cannot be named beside it.",
@@ -140,7 +140,7 @@ def _fallback(evaluated: Evaluated) -> tuple[str, bool]:
 
 def _step(instruction: Instruction, compat: str) -> str:
     flags = [f"--{each.name}" + ("" if each.value is None else f"={each.value}") for each in instruction.flags]
-    line = " ".join((instruction.name, *flags, instruction.text))
+    line = " ".join((instruction.name, *flags, instruction.text)).encode("utf-8", "replace").decode()
     if compat == "buildah":
         return f"/bin/sh -c #(nop) {line}"
     return f"{line} # buildkit" if instruction.name in ("ADD", "COPY", "RUN") else line

@@ -50,6 +50,10 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
             "Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
         ),
         *Access.options.values(),
+        FORMAT.but(
+            usage="--report FORMAT",
+            help="Print what it is refused for as a report for code hosts: sarif, github or gitlab.",
+        ),
         Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),
         Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check"),
     ),

@@ -120,9 +120,10 @@ class Origins:
         recalled = self._recalled.get(stage.number)
         if recalled is not None:
             return EntriesOrigin(recalled.entries, name=name, mtimes=recalled.mtimes)
+        stages = self._of_buildah()
         memory = self._memory()
         before = memory.surroundings(stage)
-        directory = self._of_buildah().mounted(stage)
+        directory = stages.mounted(stage)
         origin = self._stack.enter_context(HostOrigin(directory, name=name, is_stage=True))
         memory.note(stage, origin, directory, before=before)
         return origin

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import tinyelf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from layouts import Built, Node, read_layout
 
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.plan.planner import plan
@@ -23,7 +22,7 @@ from rootless_scratch.image.spec import Copy, NewDirectory, NewSymlink, Spec
 from rootless_scratch.image.write.containerfile import write_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.image.plan.planner import Plan
 
@@ -95,26 +94,6 @@ class Home(Protocol):
     environment: dict[str, str]
 
     def run(self, argv: Sequence[str], *, check: bool = True) -> subprocess.CompletedProcess[bytes]: ...
-
-
-class Node(NamedTuple):
-    """One entry as every reader of layers sees it; `content` is a file's sha256 or a link's target."""
-
-    type: str
-    mode: int
-    uid: int
-    gid: int
-    content: str
-    capabilities: bytes
-
-
-class Built(NamedTuple):
-    """What buildah made of a context."""
-
-    files: dict[str, Node]
-    config: dict[str, Any]
-    annotations: dict[str, str]
-    layers: int
 
 
 def put(directory: Path, content: bytes, name: str = "hello") -> str:
@@ -207,51 +186,6 @@ def build(home: Home, decided: Plan, directory: Path) -> Built:
     assert done.returncode == 0, done.stderr.decode()
     home.run(["buildah", "push", "-q", decided.names[0], f"oci:{directory}/layout:built"])
     return read_layout(directory / "layout")
-
-
-def read_layout(layout: Path) -> Built:
-    def blob(descriptor: dict[str, str]) -> Path:
-        return layout / "blobs" / descriptor["digest"].replace(":", "/")
-
-    index = json.loads((layout / "index.json").read_bytes())
-    manifest = json.loads(blob(index["manifests"][0]).read_bytes())
-    files: dict[str, Node] = {}
-    for layer in manifest["layers"]:
-        files.update(read_layer(blob(layer)))
-    return Built(
-        files=files,
-        config=json.loads(blob(manifest["config"]).read_bytes()),
-        annotations=manifest.get("annotations", {}),
-        layers=len(manifest["layers"]),
-    )
-
-
-def read_layer(path: Path) -> Iterator[tuple[str, Node]]:
-    with tarfile.open(path, encoding="utf-8", errors="surrogateescape") as archive:
-        for member in archive:
-            name = "/" + member.name.removeprefix("./").rstrip("/")
-            if name in ("/", "/."):
-                continue
-            type_ = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "symlink"}[
-                member.type
-            ]
-            content = member.linkname
-            if type_ == "file":
-                reader = archive.extractfile(member)
-                assert reader is not None
-                content = hashlib.sha256(reader.read()).hexdigest()
-            capabilities = member.pax_headers.get("SCHILY.xattr.security.capability", "")
-            yield (
-                name,
-                Node(
-                    type=type_,
-                    mode=member.mode & 0o7777,
-                    uid=member.uid,
-                    gid=member.gid,
-                    content=content,
-                    capabilities=capabilities.encode("utf-8", "surrogateescape"),
-                ),
-            )
 
 
 def bytes_of(file: File) -> bytes:

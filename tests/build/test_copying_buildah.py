@@ -14,6 +14,7 @@ from copied import Seen, copied, link, tar, usual
 from planning import put
 
 from rootless_scratch.errors import ScratchError
+from rootless_scratch.image.capabilities import encode_capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,7 +169,14 @@ with ExitStack() as kept, HostOrigin(sys.argv[1], name="the stage a", is_stage=T
     copy_into(files, CopyRequest(sources=("/lo/*",), destination="/t/"), origin, kept)
 kinds = {"File": "file", "Directory": "directory", "Symlink": "link"}
 found = {e.path: (kinds[type(e).__name__], e.mode, e.uid, e.gid) for e in files.entries()}
-print(json.dumps(found))
+file = files.entry("/t/f")
+kept = [[file.capabilities, len(file.xattrs)]]
+for compat in ("ours", "buildah", "docker"):
+    files = StageFiles()
+    with ExitStack() as stack, HostOrigin(sys.argv[1], name="the context") as origin:
+        copy_into(files, CopyRequest(sources=("o/f",), destination="/", compat=compat), origin, stack)
+    kept.append([files.entry("/f").capabilities, len(files.entry("/f").xattrs)])
+print(json.dumps([found, kept]))
 """
 
 
@@ -224,12 +232,14 @@ def archives(directory: Path) -> None:
     within = ("l", {"type": tarfile.SYMTYPE, "linkname": "real"})
     put(directory, "through.tar", tar(real, within, ("l/in", {"data": b"p"})))
     put(directory, "bare.tar", tar(("a/b/c", {"data": b"p", "uid": 4, "gid": 4})))
+    value = encode_capabilities("cap_net_raw+ep").decode("utf-8", "surrogateescape")
+    attributes = {"SCHILY.xattr.security.capability": value, "SCHILY.xattr.user.a": "b"}
     put(
         directory,
         "root.tar",
         tar(
             ("o", {"type": tarfile.DIRTYPE, "mode": 0o2750, "uid": 7, "gid": 8}),
-            ("o/f", {"data": b"tf", "mode": 0o4755, "uid": 9, "gid": 10}),
+            ("o/f", {"data": b"tf", "mode": 0o4755, "uid": 9, "gid": 10, "pax_headers": attributes}),
             ("o/l", {"type": tarfile.SYMTYPE, "linkname": "/o/f", "uid": 3, "gid": 3}),
             ("lo", {"type": tarfile.SYMTYPE, "linkname": "/o", "uid": 3, "gid": 3}),
             ("o/sub", {"type": tarfile.DIRTYPE, "mode": 0o700, "uid": 5, "gid": 5}),
@@ -291,9 +301,11 @@ def test_the_mounted_root_of_a_stage_is_copied_from_with_the_owners_that_it_has_
     answer = shared_home.run(["buildah", "unshare", "sh", "-c", mount]).stdout
     copy = f"FROM scratch AS a\n{text}\nFROM scratch\nCOPY --from=a /lo/* /t/"
     theirs = buildah(shared_home, copy, context, tmp_path / "copy")
-    assert {path: tuple(of) for path, of in json.loads(answer).items()} == {
-        path: of[:4] for path, of in theirs.items()
-    }
+    found, kept = json.loads(answer)
+    assert {path: tuple(of) for path, of in found.items()} == {path: of[:4] for path, of in theirs.items()}
+    # Capabilities and the number of attributes: of the stage, of a context by each way.
+    raw = "cap_net_raw+ep"
+    assert kept == [[raw, 1], [raw, 0], [raw, 1], [None, 0]]
 
 
 @pytest.mark.buildah

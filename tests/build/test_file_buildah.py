@@ -168,3 +168,24 @@ def test_without_compat_only_what_the_table_names_differs(
     assert ours["config"] == expected
     assert "history" not in ours
     assert ours["created"] == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.buildah
+@pytest.mark.compiler
+def test_what_a_stage_of_scratch_runs_itself_is_run_by_buildah(
+    shared_home: Home, context: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.c").write_text("int main(void) { return 0; }\n")
+    shared_home.run(["gcc", "-static", "-o", str(context / "own"), str(tmp_path / "own.c")])
+    shared_home.environment["BUILDAH_ISOLATION"] = "chroot"
+    text = 'COPY own /bin/own\nUSER 5\nRUN ["/bin/own"]\nCOPY f /w/\nCMD ["/bin/own"]'
+    theirs, files = by_buildah(shared_home, text, context, tmp_path)
+    layout = f"oci:{tmp_path / 'ours'}"
+    command = ("build", "-f", str(tmp_path / "Containerfile"), str(context), "-o", layout, "--compat", "buildah")
+    shared_home.json(*command)
+    ours, own = image_of(tmp_path / "ours")
+    # What buildah mounts for a RUN leaves files of their own time.
+    mounted = [path for path in files if path.startswith("/etc/")]
+    assert {path: own[path][:4] for path in mounted} == {path: files[path][:4] for path in mounted}
+    assert {**own, **{path: files[path] for path in mounted}} == files
+    assert ours["config"] == {key: value for key, value in theirs["config"].items() if value}

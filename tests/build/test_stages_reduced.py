@@ -74,6 +74,27 @@ def test_another_escape_character_is_told_in_the_first_line() -> None:
     assert needed_lines(text, 0) == {1: "# escape=`", 3: "FROM a", 4: "RUN x `", 5: "  y"}
 
 
+def test_names_of_stages_and_platforms_are_as_the_oldest_buildah_takes_them() -> None:
+    text = (
+        "FROM --platform=$BUILDPLATFORM base:$TARGETARCH AS Build\n"
+        "FROM --platform=${BUILDPLATFORM} $TARGETARCHIVE\n"
+        "COPY --chown=A --from=BUILD /Build /Build\n"
+        "FROM Build AS Last\n"
+        "COPY --from=1 X Y\n"
+    )
+    document = parsed(text)
+    platforms = {"BUILDPLATFORM": "linux/amd64", "TARGETARCH": "arm64"}
+    assert reduced(document, document.stages[2], platforms).rstrip("\n").split("\n") == [
+        "FROM --platform=linux/amd64 base:arm64 AS build",
+        "FROM --platform=linux/amd64 $TARGETARCHIVE",
+        "COPY --chown=A --from=build /Build /Build",
+        "FROM build AS last",
+        "COPY --from=1 X Y",
+    ]
+    document = parsed("ARG BUILDPLATFORM=mine\nFROM --platform=$BUILDPLATFORM x\n")
+    assert reduced(document, document.stages[0], platforms).split("\n")[1] == "FROM --platform=$BUILDPLATFORM x"
+
+
 @pytest.mark.parametrize(
     ("line", "number"),
     [

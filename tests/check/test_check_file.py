@@ -9,11 +9,13 @@ import re
 import resource
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
 from test_reports import commands, valid
+
+import rootless_scratch as rs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +82,7 @@ def test_arguments_the_target_and_the_platform_are_those_of_a_build(shared_home:
     )
     check = ("check", "--json", "-f", "Containerfile")
     answer = json.loads(shared_home.cli(*check, "--target", "one", cwd=context).stdout)
-    assert [each["rule"] for each in answer["findings"]] == ["source-missing", "command-missing"]
+    assert [each["rule"] for each in answer["findings"]] == ["source-missing"]
     one = (*check, "--build-arg", "BIN=app")
     assert json.loads(shared_home.cli(*one, "--target", "one", cwd=context).stdout)["verdict"] == "starts"
     answer = json.loads(shared_home.cli(*one, cwd=context).stdout)
@@ -122,6 +124,39 @@ def test_code_hosts_get_the_lines(shared_home: Home, context: Path) -> None:
     done = shared_home.cli(*check, "--format", "github", cwd=context)
     shown = [(name, at["file"], at["line"], at["col"]) for name, at, _ in commands(done.stdout.decode())]
     assert shown == [("error", "Containerfile", "3", "6"), ("error", "Containerfile", "4", "6")]
+
+
+def test_a_build_that_is_refused_is_reported_too(shared_home: Home, context: Path) -> None:
+    build = ("build", "-f", "Containerfile", "-o", "oci:image")
+    done = shared_home.cli(*build, "--report", "sarif", cwd=context)
+    assert (done.returncode, (context / "image").exists()) == (1, False)
+    report = json.loads(done.stdout)
+    valid(report, "sarif-2.1.0-rtm.4.json")
+    assert [each["ruleId"] for each in report["runs"][0]["results"]] == ["user-unknown", "command-not-in-path"]
+    assert b"not built: 2 errors" in done.stderr
+    done = shared_home.cli(
+        "build", "app:/app", "--user", "me", "-o", "oci:image", "--report", "github", cwd=context
+    )
+    ((name, at, _),) = commands(done.stdout.decode())
+    assert (name, at) == ("error", {"file": "app", "line": "1", "title": "user-unknown"})
+    (context / "Containerfile").write_text('FROM scratch\nCOPY app /\nCMD ["/app"]\n')
+    done = shared_home.cli(*build, "--report", "github", cwd=context)
+    assert (done.returncode, done.stdout.count(b"\n"), (context / "image").exists()) == (0, 1, True)
+
+
+def test_python_gets_the_same_judgement(context: Path) -> None:
+    judgement = rs.check_file(context / "Containerfile", context, user="7:7")
+    assert (judgement.subject, judgement.verdict) == (str(context / "Containerfile"), "fails")
+    (finding,) = judgement.findings
+    assert finding.location is not None
+    assert (finding.rule, finding.location.line, finding.location.corrected) == (
+        "command-not-in-path",
+        4,
+        'CMD ["/app"]',
+    )
+    words: dict[str, Any] = {"file": "x"}
+    with pytest.raises(rs.UsageError, match="no keyword"):
+        rs.check_file(context / "Containerfile", context, **words)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ def source() -> str:
     files = [
         *(package / "rules").rglob("*.py"),
         *(package / "engine").rglob("*.py"),
+        *(package / "containerfile").rglob("*.py"),
         *package.glob("recipes/*.toml"),
     ]
     files.append(package / "image" / "recipes.py")
@@ -25,7 +26,8 @@ def source() -> str:
 
 def emitted() -> set[str]:
     by_keyword = re.findall(r'\brule ?= ?"([^"{}]+)"', source())
-    return {*by_keyword, *re.findall(r'\bfinding\(\s*"([^"{}]+)"', source()), *CASES}
+    by_place = re.findall(r'\b(?:finding\(|Fact\(what=)\s*"([^"{}]+)"', source())
+    return {*by_keyword, *by_place, *CASES}
 
 
 def sections() -> dict[str, str]:

@@ -206,6 +206,15 @@ def an_error(stage: Stage, text: str) -> None:
     assert refused.stderr.decode() == build.shown
 
 
+def a_dockerfile(stage: Stage, text: str) -> None:
+    (stage.place / "Dockerfile").write_text('FROM scratch\nCOPY helloworld /\nCMD ["helloworld"]\n')
+    stage.run("gcc -o helloworld hello.c")
+    (check,) = steps(text)
+    checked = stage.home.cli(*shlex.split(check.command)[1:], cwd=stage.place)
+    assert checked.returncode == 1
+    assert (checked.stdout + checked.stderr).decode() == check.shown
+
+
 def running(stage: Stage, text: str) -> None:
     stage.run("rootless-scratch build ./server -t server")
     try:
@@ -263,6 +272,7 @@ STORIES = {
     "Four ways to use it: yaml": workflow,
     "Four ways to use it: console 2": in_a_registry,
     "What an error looks like: console": an_error,
+    "The Dockerfile that you have: console": a_dockerfile,
     "Programs that are not static: console": console,
     "Several platforms: console": console,
     "What it will miss: console": console,

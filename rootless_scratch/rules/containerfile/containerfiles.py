@@ -8,6 +8,7 @@ import msgspec
 
 from rootless_scratch.rules.containerfile.arrays import judge_arrays
 from rootless_scratch.rules.containerfile.instructions import (
+    judge_arguments,
     judge_dropped,
     judge_faults,
     judge_maintainers,
@@ -18,7 +19,7 @@ from rootless_scratch.rules.containerfile.located import located
 from rootless_scratch.rules.containerfile.noted import judge_noted
 from rootless_scratch.rules.containerfile.secrets import judge_secrets, judge_variables
 from rootless_scratch.rules.containerfile.sheet import Sheet
-from rootless_scratch.rules.containerfile.unbuilt import Unbuilt, judge_unbuilt
+from rootless_scratch.rules.containerfile.unbuilt import Unbuilt, judge_unbuilt, refused_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,7 @@ _RANK: Final = {"error": 0, "warning": 1, "info": 2}
 _FOLLOWS: Final = {
     "shell-form": ("json-without-end", "json-not-valid"),
     "healthcheck-unusable": ("json-without-end", "json-not-valid"),
+    "arguments-in-shell-form": ("json-without-end", "json-not-valid"),
     "instruction-refused": ("run-in-scratch",),
 }
 """Rules that have nothing to add where another one speaks of the same line, but how grave it is."""
@@ -68,7 +70,8 @@ def judge_containerfile(
     """
     document = evaluated.document
     sheet = Sheet(document)
-    unknown = Unbuilt(document, evaluated.unbuilt)
+    # What could not be copied would be there too, so that nothing is told twice.
+    unknown = Unbuilt(document, (*evaluated.unbuilt, *refused_copies(evaluated)))
     runs = tuple(judge_runs(document, sheet, evaluated, view))
     return in_order(
         (
@@ -79,9 +82,10 @@ def judge_containerfile(
             *located(findings, evaluated, view, sheet=sheet, unbuilt=unknown),
             *judge_secrets(evaluated, sheet, content),
             *judge_variables(document, sheet),
+            *judge_arguments(evaluated, view, sheet),
             *judge_workdirs(evaluated, view, sheet),
             *(() if beyond_oci else judge_dropped(evaluated, sheet)),
-            *judge_unbuilt(unknown, sheet),
+            *judge_unbuilt(evaluated.unbuilt, sheet),
             *judge_maintainers(document, sheet),
         )
     )

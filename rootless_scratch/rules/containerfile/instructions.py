@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.rules.access import WRITE, obstacle
 from rootless_scratch.rules.advice import shown
+from rootless_scratch.rules.containerfile.sheet import exec_array
+from rootless_scratch.rules.image.commands import exec_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rootless_scratch.containerfile.document import Document, Fault, Instruction, Stage
     from rootless_scratch.containerfile.evaluated import Evaluated
-    from rootless_scratch.findings import Finding
+    from rootless_scratch.findings import Finding, Severity
     from rootless_scratch.rules.containerfile.sheet import Sheet
     from rootless_scratch.rules.view import ImageView
 
 _AUTHORS: Final = "org.opencontainers.image.authors"
+_SHELL_ARGV: Final = 3
 _BRINGING: Final = ("COPY", "ADD")
 _FROM_ELSEWHERE: Final = re.compile(r"(?:^|,)(?:from=|type=(?:cache|tmpfs|bind))")
 
@@ -44,7 +48,8 @@ def judge_faults(faults: Iterable[Fault], document: Document, sheet: Sheet) -> I
             rule = "containerfile-syntax"
         elif not fault.what and any(first <= fault.span.line <= last for first, last in copies):
             rule = "copy-refused"
-        yield sheet.finding(rule, "error", fault.span, fault.message, fault.fix)
+        severity: Severity = "warning" if fault.tolerated else "error"
+        yield sheet.finding(rule, severity, fault.span, fault.message, fault.fix)
 
 
 def judge_maintainers(document: Document, sheet: Sheet) -> Iterator[Finding]:
@@ -68,8 +73,12 @@ def judge_maintainers(document: Document, sheet: Sheet) -> Iterator[Finding]:
 
 def judge_dropped(evaluated: Evaluated, sheet: Sheet) -> Iterator[Finding]:
     """Say which instructions leave nothing in an image of OCI's format."""
-    for each in evaluated.steps:
+    check = evaluated.settled.get("healthcheck")
+    # What ONBUILD of another stage of the file says has been done.
+    for each in (*([check] if check is not None else ()), *evaluated.stage.instructions):
         if each.name not in _DROPPED or (each.inner is not None and each.inner.name == "NONE"):
+            continue
+        if each.name == "HEALTHCHECK" and each is not check:
             continue
         yield sheet.finding(
             "dropped-by-oci",
@@ -97,6 +106,31 @@ def judge_workdirs(evaluated: Evaluated, view: ImageView, sheet: Sheet) -> Itera
             "Write WORKDIR below USER, if the program is to write there.",
             subject=entry.path,
         )
+
+
+def judge_arguments(evaluated: Evaluated, view: ImageView, sheet: Sheet) -> Iterator[Finding]:
+    """Say where CMD in shell form hands a shell to the entrypoint, in place of arguments."""
+    entrypoint, cmd = evaluated.settled.get("entrypoint"), evaluated.settled.get("cmd")
+    argv = evaluated.config.cmd or ()
+    if entrypoint is None or entrypoint.exec_form is None or cmd is None or cmd.exec_form is not None:
+        return
+    if len(argv) < _SHELL_ARGV or not evaluated.config.entrypoint:
+        return
+    span = sheet.arguments(cmd)
+    # Where that only splits, so does shlex; what is a program's name there is an argument here.
+    meant = shlex.split(argv[2]) if exec_form(view, argv[2]) else ()
+    array = exec_array(meant) if meant else None
+    fix = "Write the arguments as a JSON array"
+    yield sheet.finding(
+        "arguments-in-shell-form",
+        "warning",
+        span,
+        f"CMD is in shell form, so the entrypoint {shown(evaluated.config.entrypoint[0])} gets the arguments "
+        f"{shown(argv[0])}, -c and this text.",
+        f"{fix}: `CMD {array}`." if array else f"{fix}; nobody expands what only a shell does.",
+        subject=argv[2],
+        corrected=None if array is None else sheet.replaced(span, array),
+    )
 
 
 def judge_runs(
@@ -138,10 +172,11 @@ def _is_there(program: str, run: Instruction, evaluated: Evaluated, view: ImageV
     if "/" not in program:
         return True
     entry = view.tree.resolve(program)
-    if entry is None:
-        return False
-    brought = evaluated.brought.get(entry.path)
-    return brought is None or brought.span.line < run.span.line
+    # A RUN may have removed it since.
+    brought = evaluated.brought.get(program if entry is None else entry.path)
+    if brought is None:
+        return entry is not None
+    return brought.span.line < run.span.line
 
 
 def _cannot_run(run: Instruction, program: str, sheet: Sheet) -> Finding:

@@ -10,7 +10,7 @@ from rootless_scratch.rules.advice import shown
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootless_scratch.containerfile.document import Instruction, Token
+    from rootless_scratch.containerfile.document import Document, Instruction, Token
     from rootless_scratch.containerfile.evaluated import Evaluated, Noted
     from rootless_scratch.findings import Finding
     from rootless_scratch.rules.containerfile.sheet import Sheet
@@ -62,7 +62,7 @@ def judge_noted(evaluated: Evaluated, sheet: Sheet) -> Iterator[Finding]:
     """Each case as a finding at its line."""
     for noted in evaluated.noted:
         if noted.what not in _ELSEWHERE:
-            yield _finding(noted, sheet)
+            yield _finding(noted, evaluated.document, sheet)
     known = {each.instruction for each in evaluated.noted if each.what == "url-not-unpacked"}
     for each in evaluated.steps:
         if each.name == "ADD" and each not in known:
@@ -74,13 +74,31 @@ def judge_noted(evaluated: Evaluated, sheet: Sheet) -> Iterator[Finding]:
                     )
 
 
-def _finding(noted: Noted, sheet: Sheet) -> Finding:
+def _is_below(noted: Noted, document: Document) -> bool:
+    """Whether the stage declares the variable, and only after the line that uses it."""
+    line = noted.instruction.span.line
+    numbers = [stage for stage in document.stages if stage.begin.span.line < line]
+    return bool(numbers) and any(
+        name.raw == noted.values[0]
+        for each in numbers[-1].instructions
+        if each.name == "ARG" and each.span.line > line
+        for name, _ in each.pairs
+    )
+
+
+def _finding(noted: Noted, document: Document, sheet: Sheet) -> Finding:
     case = CASES[noted.what]
     subject = noted.token.raw if noted.token is not None else noted.instruction.text
     values = [shown(value) for value in noted.values]
     texts = {"subject": shown(subject), "name": noted.instruction.name}
     at: Instruction | Token = noted.instruction if noted.token is None else _closed(noted.token, sheet)
     corrected = None
+    fix = case.fix
+    if noted.what == "undeclared-argument" and _is_below(noted, document):
+        fix = "Move `ARG {0}` above this line: it holds from there on."
+    if noted.what == "argument-not-redeclared" and at.span.line == noted.instruction.span.line:
+        first = noted.instruction.span.but(end_line=at.span.end_line)
+        corrected = "\n".join((f"ARG {noted.values[0]}", *sheet.lines(first)))
     if noted.what == "several-sources-one-file" and noted.instruction.exec_form is None:
         at = noted.instruction.tokens[-1]
         corrected = sheet.replaced(at.span, f"{noted.instruction.tokens[-1].raw}/")
@@ -89,7 +107,7 @@ def _finding(noted: Noted, sheet: Sheet) -> Finding:
         "warning",
         at,
         case.message.format(*values, **texts),
-        case.fix.format(*values, **texts),
+        fix.format(*values, **texts),
         subject=subject,
         corrected=corrected,
     )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _LARGEST: Final = 64 << 10
 _READ_AT_MOST: Final = 2000
-"""Files that are looked into."""
+_NAMELESS_AT_MOST: Final = 200
+"""Files that are looked into; those whose name has no suffix and says nothing."""
 
 _SECRET: Final = re.compile(
     r"(?:^|_)(?:API_?KEY|SECRET_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_?KEY|CREDENTIALS?|PASSWORDS?|PASSWD|PWD|PASSPHRASE"
@@ -61,7 +62,9 @@ _CONTENTS: Final[tuple[tuple[str, str, re.Pattern[bytes]], ...]] = (
 )
 """What a file of such a name holds, if it does hold it."""
 
-_KEY_NAMES: Final = ("*.pem", "*.key", "*.p8", "*.ppk", "*.asc", "*.gpg", "*/id_*")
+_SUSPECT: Final = re.compile(r"^\.|^_netrc$|^id_|kubeconfig|\.(?:pem|key|p8|ppk|asc|gpg|json|tfvars)$")
+_NAMES: Final = frozenset({"credentials", "config", "_netrc", "id_rsa", "id_ed25519", "id_ecdsa", "id_dsa"})
+"""Which names are worth a look; others without a suffix too, as far as there are few."""
 
 
 def judge_variables(document: Document, sheet: Sheet) -> Iterator[Finding]:
@@ -142,7 +145,7 @@ def _is_swept_up(instruction: Instruction, paths: Sequence[str]) -> bool:
 
 def _secrets(evaluated: Evaluated, content: Callable[[File], bytes | None]) -> Iterator[tuple[str, str, str]]:
     """Path, what it is, and a pattern that leaves it out."""
-    budget = _READ_AT_MOST
+    nameless, budget = _NAMELESS_AT_MOST, _READ_AT_MOST
     for entry in evaluated.entries:
         path = entry.path
         name = path.rpartition("/")[2]
@@ -150,20 +153,28 @@ def _secrets(evaluated: Evaluated, content: Callable[[File], bytes | None]) -> I
             if name == "HEAD":
                 yield path, "the history of a repository, with all that ever was in it", "**/.git"
             continue
-        if not isinstance(entry, File) or not 0 < entry.identity.size <= _LARGEST:
+        is_nameless = "." not in name
+        if not (is_nameless or _SUSPECT.search(name)) or not isinstance(entry, File) or entry.mode & 0o111:
             continue
         if (name == ".env" or name.startswith(".env.")) and not _SAMPLES.fullmatch(name):
             yield path, "a file of settings that usually holds secrets", "**/.env*"
             continue
-        kinds = [(what, held) for glob, what, held in _CONTENTS if fnmatch.fnmatchcase(path, glob)]
-        is_key = "." not in name or any(fnmatch.fnmatchcase(path, each) for each in _KEY_NAMES)
-        if not (kinds or is_key) or entry.mode & 0o111 or not budget:
+        is_named = not is_nameless or name in _NAMES
+        left = budget if is_named else nameless
+        if not 0 < entry.identity.size <= _LARGEST or left <= 0:
             continue
-        budget -= 1
-        text = content(entry)
-        if text is None:
-            continue
-        if _PRIVATE_KEY.search(text):
-            yield path, "a private key", f"**/{name}"
-            continue
-        yield from ((path, what, f"**/{name}") for what, held in kinds[:1] if held.search(text))
+        if is_named:
+            budget -= 1
+        else:
+            nameless -= 1
+        found = _held(path, content(entry) or b"")
+        if found is not None:
+            yield path, found, f"**/{name}"
+
+
+def _held(path: str, text: bytes) -> str | None:
+    """What secret a file holds."""
+    if _PRIVATE_KEY.search(text):
+        return "a private key"
+    kinds = ((what, held) for glob, what, held in _CONTENTS if fnmatch.fnmatchcase(path, glob))
+    return next((what for what, held in kinds if held.search(text)), None)

@@ -25,6 +25,10 @@ class Sheet:
         """The text of a line; empty where there is none."""
         return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
 
+    def lines(self, span: Span) -> list[str]:
+        """The lines of a part of the file, whole."""
+        return self._lines[span.line - 1 : span.end_line]
+
     def location(self, span: Span, corrected: str | None = None) -> Location:
         """Where a part of the file stands; `corrected` are its lines as they ought to be."""
         return Location(
@@ -59,7 +63,7 @@ class Sheet:
 
     def followed(self, span: Span, line: str) -> str:
         """The lines of an instruction, and one more behind them."""
-        return "\n".join((*self._lines[span.line - 1 : span.end_line], line))
+        return "\n".join((*self.lines(span), line))
 
     def flagged(self, instruction: Instruction, flag: str) -> tuple[Span, str]:
         """Where a flag goes that an instruction does not have yet, and the line with it."""

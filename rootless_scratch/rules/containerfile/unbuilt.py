@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.containerfile.document import Document, Instruction
+    from rootless_scratch.containerfile.evaluated import Evaluated
     from rootless_scratch.findings import Finding
     from rootless_scratch.rules.containerfile.sheet import Sheet
     from rootless_scratch.rules.view import ImageView
@@ -62,7 +63,6 @@ class Unbuilt:
     """The instructions of an image that bring what only a build makes, and the paths that they may bring."""
 
     def __init__(self, document: Document, instructions: Sequence[Instruction]) -> None:
-        self.instructions = instructions
         self.paths = tuple(dict.fromkeys(path for each in instructions for path in _brings(document, each)))
 
     def may_bring(self, path: str) -> bool:
@@ -80,9 +80,18 @@ class Unbuilt:
                 yield each
 
 
-def judge_unbuilt(unbuilt: Unbuilt, sheet: Sheet) -> Iterator[Finding]:
+def refused_copies(evaluated: Evaluated) -> Iterator[Instruction]:
+    """The COPY and ADD that could not be done, in all stages that were worked off."""
+    lines = {fault.span.line for fault in evaluated.faults}
+    for stage in evaluated.document.stages if lines else ():
+        for each in stage.instructions:
+            if each.name in ("COPY", "ADD") and not lines.isdisjoint(range(each.span.line, each.last_line + 1)):
+                yield each
+
+
+def judge_unbuilt(unbuilt: Sequence[Instruction], sheet: Sheet) -> Iterator[Finding]:
     """Name the instructions of which not all is known."""
-    for each in unbuilt.instructions:
+    for each in unbuilt:
         yield sheet.finding(
             "stage-not-built",
             "info",

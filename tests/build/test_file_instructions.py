@@ -1,0 +1,79 @@
+"""What instructions of a Containerfile come to in the image: variables, directives, heredocs, stages."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tinyelf
+
+import rootless_scratch as rs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+ANY: dict[str, Any] = {"check": False}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    top = tmp_path / "context"
+    top.mkdir()
+    tinyelf.write(top / "hello")
+    (top / "f").write_text("f")
+    (top / "d").mkdir()
+    (top / "d/g").write_text("g")
+    return top
+
+
+def made(context: Path, text: str, **options: Any) -> tuple[dict[str, Any], dict[str, tarfile.TarInfo]]:  # noqa: ANN401
+    """The config of the image, and its files."""
+    layout = context.parent / "layout"
+    file = context.parent / "Containerfile"
+    file.write_text(text)
+    image = rs.build_file(file, context, output=f"oci:{layout}", **options)
+    blobs = layout / "blobs/sha256"
+    config: dict[str, Any] = json.loads((blobs / image.image_id).read_bytes())
+    with tarfile.open(blobs / image.layers[0].digest.removeprefix("sha256:")) as layer:
+        return config, {f"/{member.name}": member for member in layer}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("ENV V=vx.1 A=${W:-d}\nLABEL a=$A", "d"),
+        ("ENV V=v1.2\nLABEL a=${V#v}", "1.2"),
+        ("ENV V=1.2.3\nLABEL a=${V%.*}", "1.2"),
+        ("ENV V=1.2.3\nLABEL a=${V//./-}", "1-2-3"),
+        ("ARG V\nLABEL a=${V:+x}${V-unset}", "unset"),
+        ("ENV A=b\nENV A=c B=$A\nLABEL a=$B", "b"),
+    ],
+)
+def test_variables_have_the_forms_that_buildkit_documents(context: Path, text: str, value: str) -> None:
+    assert made(context, f"FROM scratch\n{text}\n")[0]["config"]["Labels"]["a"] == value
+
+
+def test_directives_stand_beside_each_other(context: Path) -> None:
+    _, files = made(context, "# syntax=docker/dockerfile:1\n# escape=`\nFROM scratch\nCOPY f `\n  /x\n")
+    assert set(files) == {"/x"}
+
+
+def test_heredocs_become_files_with_the_variables_of_the_stage(context: Path) -> None:
+    text = 'FROM scratch\nARG A=1\nCOPY <<one <<"two" f /t/\na=$A\none\na=$A\ntwo\n'
+    _, files = made(context, text)
+    assert {path: member.size for path, member in files.items() if member.isreg()} == {
+        "/t/one": 4,
+        "/t/two": 5,
+        "/t/f": 1,
+    }
+
+
+def test_a_stage_is_found_by_its_name_in_any_case_and_by_its_number(context: Path) -> None:
+    text = (
+        "FROM scratch AS a\nCOPY f /one\nFROM scratch AS Two\nCOPY f /two\nFROM scratch\nARG X=tWO\n"
+        "COPY --from=$X /two /\nCOPY --from=0 /one /\n"
+    )
+    assert set(made(context, text)[1]) == {"/one", "/two"}

@@ -1,0 +1,75 @@
+"""Stages that were built before: while nothing of them has changed, neither buildah nor a namespace is needed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from staging import STATIC, Bench, without_namespaces
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Home
+
+pytestmark = [pytest.mark.buildah, pytest.mark.podman]
+
+
+@pytest.fixture
+def lonely(fresh_home: Home, tmp_path: Path) -> Bench:
+    context = tmp_path / "context"
+    context.mkdir()
+    return Bench(fresh_home, context)
+
+
+@pytest.mark.parametrize("driver", ["vfs", "overlay"])
+def test_a_stage_that_has_not_changed_needs_neither_buildah_nor_a_namespace(
+    lonely: Bench, tmp_path: Path, driver: str
+) -> None:
+    lonely.home.environment["STORAGE_DRIVER"] = driver
+    lonely.base("base", STATIC)
+    (lonely.context / "source").write_text("one")
+    text = (
+        "FROM base AS build\nCOPY source /source\nRUN busybox cp /source /made && busybox ln -s made /link\n"
+        "FROM scratch\nCOPY --from=build /made /link /files/\n"
+    )
+    time.sleep(0.2)  # what has just been written is not relied on
+    first = lonely.files(text)
+    argv = ["build", "-f", f"{lonely.context}/Containerfile", str(lonely.context), "-o", f"oci:{tmp_path}/layout"]
+    alone = [sys.executable, "-m", "rootless_scratch", *argv, "--no-check"]
+    lonely.home.run(without_namespaces(alone))
+    again = lonely.home.json("inspect", f"oci:{tmp_path}/layout")
+    assert again["image_id"] == lonely.home.json("inspect", f"oci:{lonely.layout}")["image_id"]
+    (lonely.context / "source").write_text("two")
+    refused = lonely.home.run(without_namespaces(alone), check=False)
+    assert b"cannot make a user namespace" in refused.stderr
+    second = lonely.files(text)
+    assert (first["/files/made"][3], second["/files/made"][3]) == (b"one", b"two")
+
+
+def test_a_base_of_the_same_name_that_changed_is_noticed(lonely: Bench) -> None:
+    text = "FROM base AS build\nRUN busybox cp /made-of /copy\nFROM scratch\nCOPY --from=build /copy /copy\n"
+    for content in ("one", "two"):
+        (lonely.context / "of").write_text(content)
+        lonely.base("base", f"{STATIC}COPY of /made-of\n")
+        for _ in range(2):
+            time.sleep(0.2)
+            assert lonely.files(text)["/copy"][3] == content.encode()
+
+
+def test_other_options_are_another_stage(lonely: Bench) -> None:
+    text = "FROM base AS build\nARG NAMED\nRUN echo $NAMED >/copy\nFROM scratch\nCOPY --from=build /copy /copy\n"
+    for _ in range(2):
+        for value in ("one", "two"):
+            files = lonely.files(text, "--build-arg", "NAMED", environment={"NAMED": value})
+            assert files["/copy"][3] == f"{value}\n".encode()
+
+
+def test_files_that_only_the_namespace_can_read_are_read_there_every_time(lonely: Bench) -> None:
+    text = (
+        "FROM base AS build\nRUN echo x >/key && busybox chown 5 /key && busybox chmod 600 /key\n"
+        "FROM scratch\nCOPY --from=build /key /key\n"
+    )
+    assert lonely.files(text) == lonely.files(text)

@@ -1,0 +1,1 @@
+int trace_open(void *context) { return 0; }

@@ -1,0 +1,2 @@
+#include <unistd.h>
+int main(void) { write(1, "Hello World\n", 12); }

@@ -1,0 +1,2 @@
+// Package internal is small.
+package internal

@@ -1,0 +1,1 @@
+    .{ .name = "lines", .root = "src/main.zig" }
