@@ -3,6 +3,7 @@
 ScratchError
 ├── UsageError             the arguments of a call are wrong (command line: exit 2)
 ├── SpecError              what was asked for contradicts itself or the rules of image content
+│   └── SpecFileError        ... or a scratch.toml cannot be read as one: all its faults
 ├── SourceError            a file of the host is missing, unreadable, or changed while it was read
 │   └── LimitError           ... or an image costs more to read than a limit allows
 ├── ElfError               bytes that claim to be an ELF file and are not readable as one
@@ -22,6 +23,8 @@ ScratchError
 """
 
 from __future__ import annotations
+
+from rootless_scratch.data import Value
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -82,6 +85,32 @@ class SpecError(ScratchError):
     """What was asked for contradicts itself or the rules of image content."""
 
     kind = "spec"
+
+
+class Fault(Value):
+    """What is wrong with one key or value of a file; `key` is empty where the file is not TOML."""
+
+    path: str
+    line: int
+    column: int
+    key: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        """Where it is, as compilers and editors have it, and what is wrong there."""
+        return f"{self.path}:{self.line}:{self.column}: {f'{self.key}: ' if self.key else ''}{self.message}"
+
+
+class SpecFileError(SpecError):
+    """A file of options has keys or values that it may not have; `faults` are all, in its order."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(
+            " ".join(map(str, self.faults)),
+            fix=" ".join(dict.fromkeys(fault.fix for fault in self.faults)),
+        )
 
 
 class SourceError(ScratchError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ import msgspec
 
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.engine.request.request import Request
-from rootless_scratch.image.plan.specfile import schema
 from rootless_scratch.image.recipes import read_recipe, recipes
 from rootless_scratch.image.spec import CONFIG, Spec
 from rootless_scratch.root import scratch
 from rootless_scratch.verbs.options import OF_VERB, in_python
+from rootless_scratch.verbs.schema import schema_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -176,11 +175,6 @@ def options_page() -> str:
     )
 
 
-def schema_file() -> str:
-    """The JSON Schema of `scratch.toml`."""
-    return json.dumps(schema(), indent=2) + "\n"
-
-
 def _class(name: str, base: str, says: str, options: Iterable[Option]) -> str:
     fields = "\n".join(f"    {each.name}: {each.kind.python}" for each in options)
     return CLASS.format(name=name, base=base, says=says, fields=fields)
@@ -210,7 +204,7 @@ MADE = {
     "rootless_scratch/recipes/recipes.json": recipes_file,
     "rootless_scratch/keywords.py": keywords_file,
     "docs/options.md": options_page,
-    "docs/scratch.schema.json": schema_file,
+    "docs/scratch.schema.json": schema_text,
     "docs/recipes.md": recipes_page,
 }
 

@@ -9,9 +9,19 @@ import click
 
 from rootless_scratch.cli.answers import in_the_report, read_format
 from rootless_scratch.cli.file_options import file_options, request_from
-from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
+from rootless_scratch.cli.image_options import image_options, images_from, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
+from rootless_scratch.cli.output import (
+    Show,
+    common_options,
+    error_answer,
+    named,
+    print_error,
+    print_findings,
+    print_json,
+    say,
+)
+from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.spec import NamedSpec
 
 
 @click.command("build")
@@ -46,6 +57,9 @@ def command(
     PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
     `/dev/stdin:DEST` says another.
 
+    Of a file of --spec that has several images, all are built in its order unless --image chooses; one that fails
+    does not keep the others from being built, and the exit code is 1.
+
     With -f FILE the one argument is CONTEXT, the directory that COPY and ADD read, by default the working
     directory. All other options hold over what the file says (docs/containerfile.md).
     """
@@ -63,19 +77,70 @@ def command(
     subject = next((each.partition(":")[0] for each in values["programs"]), "image")
     with in_the_report(subject, form, show), from_stdin(values["programs"], values["tag"]) as programs:
         access = access_from(values)
-        spec = spec_from({**values, "programs": programs.arguments})
-        if dry_run:
-            from rootless_scratch.verbs.build import plan_spec
+        images = images_from({**values, "programs": programs.arguments})
+        if len(images) > 1:
+            _require_apart(images, (*values["tag"], *output, *values["programs"], *([form] if form else [])))
+            _require_named(images, dry_run=dry_run)
+            return _build_several(images, {**how, "access": access}, show, dry_run=dry_run)
+        from rootless_scratch.verbs.build import build_spec, plan_spec
 
-            _print_plan(partial(plan_spec, spec), output, how, show)
+        spec, output = images[0].spec, output or images[0].output
+        if dry_run:
+            print_json(_planned(partial(plan_spec, spec), output, how, show))
             return 0
         _require_name(spec.names, output)
-        from rootless_scratch.verbs.build import build_spec
-
         image = _built(partial(build_spec, spec), output, {**how, "access": access}, show)
         image = replace(image, findings=programs.renamed(image.findings))
         _print_image(image, output, show, forced=not check)
     return 0
+
+
+def _require_apart(images: tuple[NamedSpec, ...], of_one: tuple[str, ...]) -> None:
+    """Raise UsageError where several images would get one name, one output, one program or one report."""
+    if of_one:
+        listed = ", ".join(image.name for image in images)
+        raise click.UsageError(
+            f"PROGRAM, -t, -o and --format are for one image, and the file has {listed}: choose one by --image, "
+            "or write `programs`, `tag` and `output` in the file."
+        )
+    from rootless_scratch.image.references import parse_references
+
+    parse_references(reference for image in images for reference in image.output)
+
+
+def _require_named(images: tuple[NamedSpec, ...], *, dry_run: bool) -> None:
+    for image in images:
+        if not (dry_run or image.spec.names or image.output):
+            raise click.UsageError(f"Image {image.name!r} of the file has neither `tag` nor `output`.")
+
+
+def _build_several(images: tuple[NamedSpec, ...], how: dict[str, Any], show: Show, *, dry_run: bool) -> int:
+    """Each after the other; what keeps one from being built is told, and the next one is begun."""
+    from rootless_scratch.verbs.build import build_spec, plan_spec
+
+    results: list[dict[str, Any]] = []
+    failed = False
+    for image in images:
+        name = {"image": image.name}
+        if not (show.quiet or dry_run or show.as_json):
+            say(f"image {image.name}:")
+        try:
+            if dry_run:
+                planned_by = {key: value for key, value in how.items() if key != "access"}
+                results.append(name | _planned(partial(plan_spec, image.spec), image.output, planned_by, show))
+                continue
+            built = _built(partial(build_spec, image.spec), image.output, how, show)
+        except ScratchError as error:
+            failed = True
+            results.append(name | error_answer(error))
+            print_error(error, as_json=False, verbose=show.verbose)
+            continue
+        results.append(name | _answer(built))
+        if not show.as_json:
+            _print_image(built, image.output, show, forced=not how["check"], label=f"{image.name} ")
+    if show.as_json or dry_run:
+        print_json({"results": results})
+    return 1 if failed else 0
 
 
 def _build_file(
@@ -92,7 +157,7 @@ def _build_file(
     from rootless_scratch.verbs.containerfiles import build_file, plan_file
 
     if dry_run:
-        _print_plan(partial(plan_file, request, options), output, how, show)
+        print_json(_planned(partial(plan_file, request, options), output, how, show))
         return
     _require_name(options.get("tag", ()), output)
     how = {**how, "access": access_from(values)}
@@ -105,8 +170,8 @@ def _require_name(names: Sequence[str], output: tuple[str, ...]) -> None:
         raise click.UsageError("Missing option '-t' / '--tag': the image needs a name, or an output with -o.")
 
 
-def _print_plan(plan: Callable[..., Any], output: tuple[str, ...], how: dict[str, Any], show: Show) -> None:
-    """The plan as JSON; nothing is built. `plan` is as `plan_spec`, but for what is planned."""
+def _planned(plan: Callable[..., Any], output: tuple[str, ...], how: dict[str, Any], show: Show) -> dict[str, Any]:
+    """The plan for JSON; nothing is built. `plan` is as `plan_spec`, but for what is planned."""
     from rootless_scratch.cli.piped import goes_to_stdout
     from rootless_scratch.cli.plans import plan_as_json
 
@@ -114,7 +179,7 @@ def _print_plan(plan: Callable[..., Any], output: tuple[str, ...], how: dict[str
     plans, findings = plan(output=files_named, **how)
     _report(findings, quiet=show.quiet, forced=not how["check"])
     shown = [plan_as_json(each.plan) for each in plans]
-    print_json({**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings})
+    return {**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings}
 
 
 def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, Any], show: Show) -> Image:
@@ -124,7 +189,9 @@ def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, 
     from rootless_scratch.cli.piped import to_stdout
     from rootless_scratch.cli.progress import Bar
 
-    session = click.get_current_context().find_root().obj
+    root = click.get_current_context().find_root()
+    # What was started early serves the first image.
+    session, root.obj = root.obj, None
     with (
         to_stdout(output, as_json=show.as_json) as outputs,
         Bar(quiet=show.quiet or show.as_json) as progress,
@@ -134,19 +201,23 @@ def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, 
     return replace(image, outputs=tuple(written))
 
 
-def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool) -> None:
+def _answer(image: Image) -> dict[str, Any]:
+    names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
+    own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
+    return {**named(image, names), "images": image.images or [own]}
+
+
+def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool, label: str = "") -> None:
     from rootless_scratch.cli.ship_options import print_written
 
     if show.as_json:
-        names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
-        own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
-        print_json({**named(image, names), "images": image.images or [own]})
+        print_json(_answer(image))
         return
     _report(image.findings, quiet=show.quiet, forced=forced)
     if not show.quiet:
         for note in image.notes:
             say(f"note: {note}")
-    print_written(image.image_id, image.outputs, output, quiet=show.quiet)
+    print_written(f"{label}{image.image_id}", image.outputs, output, quiet=show.quiet)
     if show.verbose:
         _describe(image)
 

@@ -7,46 +7,79 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.options import click_option, options_set
-from rootless_scratch.image.spec import Spec, spec_of
+from rootless_scratch.image.spec import NamedSpec, Spec, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 TAG = Spec.options["tag"]
 
 tag_option = click_option(TAG)
 
+_NOTHING = "Nothing to put into the image: name a PROGRAM, or use --copy."
+
+_OF_A_FILE = (
+    click.option("--spec", "spec_file", metavar="FILE", help="Read options from a TOML file (docs/spec.md)."),
+    click.option(
+        "--image",
+        "spec_images",
+        metavar="NAME",
+        multiple=True,
+        help="Take this image of --spec [default: all]; repeatable.",
+    ),
+    click.option(
+        "--set",
+        "spec_values",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Set a variable of --spec; repeatable.",
+    ),
+)
+
 
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the argument and the options; `spec_from` reads them."""
+    """Add the argument and the options; `spec_from` and `images_from` read them."""
     for option in reversed(Spec.options.values()):
         if option.flags and option is not TAG:
             function = click_option(option)(function)
-    file = click.option(
-        "--spec", "spec_file", metavar="FILE", help="Read options from a TOML file (docs/spec.md)."
-    )
+    for of_a_file in reversed(_OF_A_FILE):
+        function = of_a_file(function)
     metavar = Spec.options["programs"].metavar
-    return click.argument("programs", metavar=metavar, nargs=-1, required=False)(file(function))
+    return click.argument("programs", metavar=metavar, nargs=-1, required=False)(function)
 
 
-def spec_from(
-    values: dict[str, Any],
-    *,
-    empty: str = "Nothing to put into the image: name a PROGRAM, or use --copy.",
-) -> Spec:
-    """Read the values of `image_options` and the file of --spec; raises UsageError, SpecError, SourceError.
+def spec_from(values: Mapping[str, Any], *, empty: str = _NOTHING) -> Spec:
+    """Read the values of `image_options`, and of the file of --spec one image.
 
-    `empty` is said where they name no file.
+    Raises UsageError, SpecError, SourceError. `empty` is said where they name no file of the host.
     """
-    spec = _spec(options_set(Spec.options.values(), values), values["spec_file"])
-    if not (spec.programs or spec.platforms or spec.copies):
-        raise click.UsageError(empty)
-    return spec
+    images = images_from(values, empty=empty)
+    if len(images) > 1:
+        listed = ", ".join(image.name for image in images)
+        raise click.UsageError(f"The file has the images {listed}: choose one by --image.")
+    return images[0].spec
 
 
-def _spec(options: dict[str, Any], file: str | None) -> Spec:
-    if file is None:
-        return spec_of(options)
-    from rootless_scratch.image.plan.specfile import combined, read_spec
+def images_from(values: Mapping[str, Any], *, empty: str = _NOTHING) -> tuple[NamedSpec, ...]:
+    """The images of the file of --spec that are chosen, each with the other options; without it, one of these.
 
-    return combined(read_spec(file), options)
+    Raises as `spec_from`.
+    """
+    options = options_set(Spec.options.values(), values)
+    path = values["spec_file"]
+    if path is None:
+        for name in ("image", "set"):
+            if values["spec_images" if name == "image" else "spec_values"]:
+                raise click.UsageError(f"Option '--{name}' is about the file of '--spec', and there is none.")
+        images: tuple[NamedSpec, ...] = (NamedSpec(spec=spec_of(options)),)
+    else:
+        from rootless_scratch.image.plan.specfile import chosen, combined, read_images
+        from rootless_scratch.image.syntax import parse_pairs
+
+        read = read_images(path, values=parse_pairs("--set", values["spec_values"]))
+        images = chosen(path, read, values["spec_images"])
+        images = tuple(image.but(spec=combined(image.spec, options)) for image in images)
+    for image in images:
+        if not (image.spec.programs or image.spec.platforms or image.spec.copies):
+            raise click.UsageError(f"Image {image.name!r}: {empty}" if image.name else empty)
+    return images

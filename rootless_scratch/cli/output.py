@@ -11,7 +11,7 @@ import click
 
 from rootless_scratch.cli.excerpts import excerpt, header, showable
 from rootless_scratch.data import Data
-from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError
+from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -134,19 +134,29 @@ def error_object(error: ScratchError) -> dict[str, str]:
     return {"kind": error.kind, "message": error.message, "fix": error.fix}
 
 
+def error_answer(error: ScratchError) -> dict[str, object]:
+    """An answer in JSON where there is none but an error: with what the error carries."""
+    answer: dict[str, object] = {"error": error_object(error)}
+    if isinstance(error, RefusedError):
+        answer["findings"] = error.findings
+    if isinstance(error, SpecFileError):
+        answer["faults"] = [named(fault, "key line column message fix") for fault in error.faults]
+    if isinstance(error, EngineError):
+        answer["explanation"] = error.explanation
+    return answer
+
+
 def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
     """Show an error: its cause, its fix, and with `verbose` what another program said."""
     if as_json:
-        answer: dict[str, object] = {"error": error_object(error)}
-        if isinstance(error, RefusedError):
-            answer["findings"] = error.findings
-        if isinstance(error, EngineError):
-            answer["explanation"] = error.explanation
-        print_json(answer)
+        print_json(error_answer(error))
     if isinstance(error, RefusedError):
         print_findings(error.findings, quiet=not verbose)
         count = sum(finding.severity == "error" for finding in error.findings)
         say(f"rootless-scratch: not built: {count} error{'s' if count > 1 else ''}.")
+        return
+    if isinstance(error, SpecFileError):
+        _print_faults(error)
         return
     is_explained = isinstance(error, EngineError) and error.explanation is not None
     say_error(error.message, None if is_explained else error.fix)
@@ -158,6 +168,16 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         say(f"  command: {error.replay()}")
     for line in error.detail.splitlines():
         say(f"  | {line}")
+
+
+def _print_faults(error: SpecFileError) -> None:
+    for fault in error.faults:
+        where = click.style(showable(f"{fault.path}:{fault.line}:{fault.column}"), bold=True)
+        styled = click.style("error:", fg=_COLOURS["error"], bold=True)
+        key = f"{fault.key}: " if fault.key else ""
+        tell(f"{where}: {styled} {showable(f'{key}{fault.message}')}\n  fix: {showable(fault.fix)}")
+    count = len(error.faults)
+    say(f"rootless-scratch: the file has {count} fault{'s' if count > 1 else ''}.")
 
 
 def say_error(message: str, fix: str | None) -> None:

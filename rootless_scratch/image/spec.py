@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from rootless_scratch.data import Value
-from rootless_scratch.image.kinds import COMMAND, FILE, FLAG, PAIRS, TEXT, TEXTS, Table, each, late, option
+from rootless_scratch.image.kinds import (
+    COMMAND,
+    FILE,
+    FLAG,
+    PAIRS,
+    TEXT,
+    TEXTS,
+    Option,
+    Table,
+    each,
+    late,
+    option,
+)
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -36,6 +48,7 @@ class Copy(Value):
     capabilities: str | None = None
     keep_mode: bool = False
     keep_xattrs: bool = False
+    platform: str | None = None
 
 
 class NewDirectory(Value):
@@ -73,7 +86,16 @@ _MANY = TEXTS.but(python=_ANY)
 _PORTS = TEXTS.but(python="Iterable[int | str]")
 _TAG = _MANY.but(value=late("image.arguments:names"), schema=_ONE_OR_MORE, python="str | Sequence[str]")
 _ESSENTIALS = _MANY.but(value=late("image.syntax:essentials_of"), schema=_ONE_OR_MORE)
+_PLATFORM_TABLE = {"programs": TEXTS.schema, "copy": TEXTS.schema}
 _PLATFORMS = PAIRS.but(
+    schema={
+        "type": "object",
+        "additionalProperties": {
+            "type": ["string", "integer", "object"],
+            "properties": _PLATFORM_TABLE,
+            "additionalProperties": False,
+        },
+    },
     value=late("image.syntax:platforms_of"),
     from_flag=late("image.syntax:platform_values"),
     python="Mapping[str, str | os.PathLike[str]] | None",
@@ -184,6 +206,23 @@ class Spec(Table):
     names: tuple[str, ...] = option(
         "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", keywords="BuildOptions"
     )
+
+
+OUTPUT = Option(
+    "-o, --output TRANSPORT:PATH[:REF]",
+    TEXTS.but(value=late("image.arguments:outputs"), python="str | Sequence[str]", schema=_ONE_OR_MORE),
+    "Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE (`-`: stdout) or docker://HOST/NAME:TAG; "
+    "repeatable.",
+)
+"""What a file says of an image beside its Spec."""
+
+
+class NamedSpec(Value):
+    """An image of a file, where `name` is empty if that has one alone; `output` is as `-o` of build has it."""
+
+    name: str = ""
+    spec: Spec = Spec()
+    output: tuple[str, ...] = ()
 
 
 def spec_of(values: Mapping[str, object]) -> Spec:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import FILE, FLAG, ON, TEXT, TEXTS, Option, late, read
+from rootless_scratch.image.spec import OUTPUT
 from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.spec import Spec
 
-_OUTPUTS = TEXTS.but(value=late("image.arguments:outputs"), python="str | Sequence[str]")
 _LIMITS = TEXTS.but(value=late("image.arguments:limits"), python="Mapping[str, int] | None", default=None)
 _UNLESS = FLAG.but(default=True)
 _SHOWN = FLAG.but(python="")
@@ -37,12 +37,7 @@ _COMPRESS = "--compress HOW"
 
 OF_VERB: dict[str, tuple[Option, ...]] = {
     "build": (
-        Option(
-            "-o, --output TRANSPORT:PATH[:REF]",
-            _OUTPUTS,
-            "Write it to oci:DIR, oci-archive:FILE, docker-archive:FILE (`-`: stdout) or docker://HOST/NAME:TAG; "
-            "repeatable.",
-        ),
+        OUTPUT,
         Option("--backend NAME", TEXT, "buildah or direct [default: direct with -o, else buildah]."),
         Option(
             _COMPRESS,
@@ -74,7 +69,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
     "save": (
         Option(
             "-o, --output FILE|TRANSPORT:PATH[:REF]",
-            _OUTPUTS,
+            OUTPUT.kind,
             "An archive for `docker load` and `podman load`, oci:DIR or oci-archive:FILE; `-`: stdout; "
             "repeatable.",
         ),

@@ -177,6 +177,18 @@ def workflow(stage: Stage, text: str) -> None:
     assert [stage.run(command).stdout for command in commands][-1] == b"Hello World\n"
 
 
+def a_file(stage: Stage, text: str) -> None:
+    (stage.place / "scratch.toml").write_text(text)
+    built = stage.run("rootless-scratch build --spec scratch.toml").stdout
+    assert [line.split()[0] for line in built.splitlines()] == [b"server", b"hello"]
+
+
+def by_a_file(stage: Stage, text: str) -> None:
+    (stage.place / "scratch.toml").write_text(BLOCKS["A file in place of options: toml"])
+    stage.follow(text)
+    assert stage.run("rootless-scratch run shop/hello:2").stdout == b"Hello World\n"
+
+
 def in_a_registry(stage: Stage, text: str) -> None:
     with registry(stage.place / "registry", password=True) as there:
         settings = stage.home.path / ".config/containers/registries.conf"
@@ -275,6 +287,8 @@ STORIES = {
     "The Dockerfile that you have: console": a_dockerfile,
     "Programs that are not static: console": console,
     "Several platforms: console": console,
+    "A file in place of options: toml": a_file,
+    "A file in place of options: console": by_a_file,
     "What it will miss: console": console,
     "What it will miss: console 2": console,
     "Running it: console": running,

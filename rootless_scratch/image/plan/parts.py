@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def parts_of(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     """One part per platform that the programs are for; split.py is loaded only where there may be two."""
-    if len(spec.programs) < 2 and not spec.platforms:  # noqa: PLR2004 - two may differ
+    is_plain = not spec.platforms and all(copy.platform is None for copy in spec.copies)
+    if len(spec.programs) < 2 and is_plain:  # noqa: PLR2004 - two may differ
         return (Part(spec=spec),)
     from rootless_scratch.image.plan.split import split
 

@@ -38,16 +38,20 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
     programs cannot be shared out, SourceError, ElfError.
     """
     whole = spec.but(platforms=())
-    if not spec.platforms and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
+    own_copies = tuple(copy for copy in spec.copies if copy.platform is not None)
+    is_single = not spec.platforms and not own_copies
+    if is_single and (len(spec.programs) < 2 or _are_alike(spec.programs, files)):  # noqa: PLR2004 - two differ
         return (Part(spec=whole),)
     named = [_Named(program=program, platform=_platform_of(program, files)) for program in spec.programs]
     explicit = [_explicit(text, program, files) for text, program in spec.platforms]
     placed = _with_one_destination(named, explicit)
     platforms = {str(each.platform): each.platform for each in placed if each.platform is not None}
+    _require_platforms(own_copies, tuple(platforms.values()))
     if len(platforms) < 2 or not (explicit or _collide(placed)):  # noqa: PLR2004 - likewise
         level = max((_level(each.platform) for each in explicit), default=1)
         programs = tuple(each.program for each in placed)
-        return (Part(spec=whole.but(programs=programs), isa_level=level),)
+        copies = tuple(copy.but(platform=None) for copy in spec.copies)
+        return (Part(spec=whole.but(programs=programs, copies=copies), isa_level=level),)
     order = list(dict.fromkeys(program_path(each.program) for each in placed))
     parts = []
     for name in sorted(platforms):
@@ -55,9 +59,31 @@ def split(spec: Spec, files: HostFiles) -> tuple[Part, ...]:
         if not explicit:
             _require_all(order, own, name)
             own.sort(key=lambda program: order.index(program_path(program)))
-        part = whole.but(programs=tuple(own))
+        copies = tuple(copy.but(platform=None) for copy in spec.copies if _is_for(copy.platform, platforms[name]))
+        part = whole.but(programs=tuple(own), copies=copies)
         parts.append(Part(spec=part, platform=name, isa_level=_level(platforms[name])))
     return tuple(parts)
+
+
+def _is_for(platform: str | None, image: Platform) -> bool:
+    """Whether what is for a platform, or for all, goes into the image for this one."""
+    if platform is None:
+        return True
+    wanted = parse_platform(platform)
+    is_same = (wanted.os, wanted.architecture) == (image.os, image.architecture)
+    return is_same and wanted.variant in (None, image.variant)
+
+
+def _require_platforms(copies: Sequence[Copy], platforms: Sequence[Platform]) -> None:
+    """Raise SpecError for a copy that would go into no image."""
+    for copy in copies:
+        if not any(_is_for(copy.platform, platform) for platform in platforms):
+            listed = " and ".join(map(str, platforms))
+            raise SpecError(
+                f"{copy.source!r} is to go into the image for {copy.platform}, and "
+                f"{f'the programs are for {listed}' if listed else 'no program says its platform'}.",
+                fix=f"Name a program for {copy.platform} too, or copy it into every image.",
+            )
 
 
 def _level(platform: Platform | None) -> int:
