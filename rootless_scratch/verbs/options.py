@@ -89,6 +89,10 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("-o, --output DIR", TEXT, "Write it there, with the files that it copies."),
         Option("--no-check", _UNLESS, "Print it even for an image that will not start.", called="check"),
     ),
+    "init": (
+        Option("-o, --output FILE", TEXT, "Write it there; `-`: stdout [default: scratch.toml]."),
+        Option("--force", FLAG, "Replace a file that is there."),
+    ),
     "verify": (LIMIT,),
     "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), *_READING, LIMIT),
 }

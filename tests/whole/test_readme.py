@@ -289,6 +289,7 @@ STORIES = {
     "Several platforms: console": console,
     "A file in place of options: toml": a_file,
     "A file in place of options: console": by_a_file,
+    "A file in place of options: console 2": console,
     "What it will miss: console": console,
     "What it will miss: console 2": console,
     "Running it: console": running,

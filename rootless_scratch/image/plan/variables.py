@@ -14,7 +14,7 @@ _DEPTH_MAX = 32
 _LENGTH_MAX = 1 << 24
 """Characters that all references of a file may bring: each may stand for others, and twice for each."""
 
-_REFERENCE = re.compile(r"\$(?P<literal>\$)?\{(?P<name>[^}]*)\}")
+_REFERENCE = re.compile(r"\$(?P<literal>\$)?\{(?P<name>[^${}]*)\}")
 
 
 def references(text: str) -> Iterator[str]:
@@ -24,7 +24,7 @@ def references(text: str) -> Iterator[str]:
 
 def literal(text: str) -> str:
     """The text so that a file which has it means it as it is."""
-    return re.sub(r"\$(?=\{[^}]*\})", "$$$$", text)
+    return re.sub(r"\$(?=\{[^${}]*\})", "$$", text)
 
 
 class Variables:

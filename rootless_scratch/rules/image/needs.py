@@ -122,12 +122,12 @@ def with_needed(spec: Spec, findings: Iterable[Finding]) -> Spec:
     if not any(essential.name == "auto" for essential in spec.essentials):
         return spec
     named = {essential.name for essential in spec.essentials}
-    wanted = dict.fromkeys(name for each in findings if (name := _essential_of(each)) is not None)
+    wanted = dict.fromkeys(name for each in findings if (name := essential_of(each)) is not None)
     missing = [Essential(name=name) for name in sorted(wanted) if name not in named]
     return spec.but(essentials=(*spec.essentials, *missing))
 
 
-def _essential_of(finding: Finding) -> str | None:
+def essential_of(finding: Finding) -> str | None:
     """What `--with` has for a finding; of recipes only the fix tells which."""
     named = _WITH.search(finding.fix)
     if named is None:

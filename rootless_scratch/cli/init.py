@@ -1,0 +1,37 @@
+"""`rootless-scratch init`: a commented scratch.toml to begin with."""
+
+from __future__ import annotations
+
+import click
+
+from rootless_scratch.cli.excerpts import showable
+from rootless_scratch.cli.options import verb_options
+from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
+
+
+@click.command("init")
+@click.argument("subject", metavar="PROGRAM")
+@verb_options("init")
+@common_options
+def command(*, subject: str, output: str | None, force: bool, show: Show) -> int:
+    """Write a scratch.toml for PROGRAM, with the libraries and the essentials that it needs, and why.
+
+    `rootless-scratch build --spec scratch.toml` builds it. A file that is there stays, unless --force is passed.
+    """
+    from rootless_scratch.verbs.init import FILE, init_text, write_file
+
+    path = FILE if output is None else output
+    to_stdout = path == "-"
+    written = init_text(subject, None if to_stdout else path)
+    if not to_stdout:
+        write_file(written.text, path, force=force)
+    if show.as_json:
+        file = None if to_stdout else path
+        print_json({"file": file, "text": written.text, "findings": written.findings})
+        return 0
+    print_findings((each for each in written.findings if each.severity != "info"), quiet=show.quiet)
+    if to_stdout:
+        click.echo(written.text, nl=False)
+    elif not show.quiet:
+        say(f"written: {showable(path)}; `rootless-scratch build --spec {showable(path)}` builds it")
+    return 0
