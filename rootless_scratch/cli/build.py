@@ -100,7 +100,7 @@ def _require_apart(images: tuple[NamedSpec, ...], of_one: tuple[str, ...]) -> No
     if of_one:
         listed = ", ".join(image.name for image in images)
         raise click.UsageError(
-            f"PROGRAM, -t, -o and --format are for one image, and the file has {listed}: choose one by --image, "
+            f"PROGRAM, -t, -o and --report are for one image, and the file has {listed}: choose one by --image, "
             "or write `programs`, `tag` and `output` in the file."
         )
     from rootless_scratch.image.references import parse_references

@@ -6,15 +6,18 @@ import click
 
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
 
 
 @click.command("init")
-@click.argument("subject", metavar="PROGRAM")
+@click.argument("subject", metavar="PROGRAM|CONTAINERFILE")
 @verb_options("init")
 @common_options
 def command(*, subject: str, output: str | None, force: bool, show: Show) -> int:
     """Write a scratch.toml for PROGRAM, with the libraries and the essentials that it needs, and why.
+
+    Of a CONTAINERFILE it has what its last stage, FROM scratch, copies from the directory of the file, and its
+    config. What that copies from other stages is expected beside the scratch.toml.
 
     `rootless-scratch build --spec scratch.toml` builds it. A file that is there stays, unless --force is passed.
     """
@@ -27,9 +30,13 @@ def command(*, subject: str, output: str | None, force: bool, show: Show) -> int
         write_file(written.text, path, force=force)
     if show.as_json:
         file = None if to_stdout else path
-        print_json({"file": file, "text": written.text, "findings": written.findings})
+        print_json({"file": file, **named(written, "text findings remarks missing")})
         return 0
     print_findings((each for each in written.findings if each.severity != "info"), quiet=show.quiet)
+    for remark in () if show.quiet else written.remarks:
+        say(f"note: {remark}")
+    if written.missing and not show.quiet:
+        say(f"note: put {', '.join(map(showable, written.missing))} beside it, which other stages make.")
     if to_stdout:
         click.echo(written.text, nl=False)
     elif not show.quiet:

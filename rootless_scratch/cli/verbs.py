@@ -18,7 +18,7 @@ VERBS = {
     "containerfile": "Print the Containerfile that gives the same image.",
     "verify": "Say whether an image is what these options build, and what differs.",
     "inspect": "Show config, layers and every file of an image.",
-    "init": "Write a scratch.toml for a program.",
+    "init": "Write a scratch.toml for a program or a Containerfile.",
     "schema": "Print the JSON Schema of scratch.toml.",
 }
 

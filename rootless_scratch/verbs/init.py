@@ -1,4 +1,4 @@
-"""`init`: a commented scratch.toml for a program, with what the program needs filled in."""
+"""`init`: a commented scratch.toml for a program or a Containerfile, with what is needed filled in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rootless_scratch.data import Data
 from rootless_scratch.errors import BuildError, RefusedError
 from rootless_scratch.findings import errors_of
-from rootless_scratch.image.host_files import HostFiles
+from rootless_scratch.image.host_files import HostFiles, open_regular
 from rootless_scratch.image.plan.parts import parts_of
+from rootless_scratch.image.plan.specfile import images_of
 from rootless_scratch.image.spec import Copy, Essential, Spec
 from rootless_scratch.image.write.spectext import Filled, spec_text
 from rootless_scratch.verbs.planning import plan_all
@@ -26,22 +27,43 @@ FILE = "scratch.toml"
 _SHOWN = 6
 """Libraries that are named."""
 
+_NAMED_SO = re.compile(r"(?:container|docker)file", re.IGNORECASE)
+_BEGINS_SO = re.compile(rb"(?:\s*#(?!!)[^\n]*\n|\s)*(?:FROM|ARG)\s", re.IGNORECASE)
+_BEGIN = 1 << 16
+
 
 class Written(Data):
-    """The text of a file, and the findings about the image that it makes."""
+    """The text of a file, and the findings about the image that it makes.
+
+    `remarks` are what the file cannot say, `missing` files that the image takes from other stages, and that do not
+    lie beside the file yet.
+    """
 
     text: str
     findings: tuple[Finding, ...]
+    remarks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class _Needs(Data):
+    """A Spec with its libraries where it needs them, its plan, and by its essential why each was added."""
+
+    spec: Spec
+    plan: Plan
+    findings: tuple[Finding, ...]
+    reasons: dict[str, Finding]
 
 
 def init_text(subject: str, path: str | None = None) -> Written:
-    """What a scratch.toml for a program says that is to lie at `path`, by default in the working directory.
+    """What a scratch.toml for a program or a Containerfile says that is to lie at `path`.
 
-    Raises RefusedError where no option makes the program start, and what reading it raises.
+    By default that is FILE in the working directory. Raises RefusedError where no option makes the image start,
+    and what reading the subject raises.
     """
     require_utf8()
-    name = os.path.basename(path) if path else FILE
-    return _of_program(subject, os.path.dirname(os.path.abspath(path or FILE)), name)
+    target = os.path.abspath(path or FILE)
+    of = _of_containerfile if _is_containerfile(subject) else _of_program
+    return of(subject, target)
 
 
 def write_file(text: str, path: str, *, force: bool = False) -> None:
@@ -62,45 +84,88 @@ def write_file(text: str, path: str, *, force: bool = False) -> None:
         ) from error
 
 
-def _of_program(program: str, directory: str, name: str) -> Written:
+def _is_containerfile(path: str) -> bool:
+    """By its name or its first instruction; a program begins as the kernel wants it."""
+    try:
+        with open_regular(path) as file:
+            begin = file.read(_BEGIN)
+    except (OSError, ValueError):
+        return False  # what is wrong with it is told where it is read
+    if begin.startswith((b"\x7fELF", b"#!")):
+        return False
+    return _NAMED_SO.search(os.path.basename(path)) is not None or _BEGINS_SO.match(begin) is not None
+
+
+def _of_program(program: str, target: str) -> Written:
     with HostFiles() as files:
-        spec = Spec(programs=(Copy(source=program),))
-        plan, findings, reasons = _completed(spec, files)
-        if errors_of(findings):
-            spec = spec.but(bundle_libraries=True)
-            plan, findings, reasons = _completed(spec, files)
-        if errors_of(findings):
-            raise RefusedError(findings)
+        needs = _needs(Spec(programs=(Copy(source=program),)), files)
+    entrypoint = (needs.plan.config.config.entrypoint or ("/",))[0]
     filled = {
-        "tag": Filled(_image_name(program), "Name of the image."),
+        "tag": Filled(_image_name(os.path.basename(program)), "Name of the image."),
         "programs": Filled(
-            [_program_value(program, directory)],
-            f"The program, which goes to {(plan.config.config.entrypoint or ('/',))[0]}, and is the entrypoint.",
+            [_program_value(program, os.path.dirname(target))],
+            f"The program, which goes to {entrypoint}, and is the entrypoint.",
         ),
+        **_filled(needs),
     }
-    if spec.bundle_libraries:
-        filled["bundle-libraries"] = Filled(value=True, reason=_libraries(plan))
-    if reasons:
-        listed = tuple(f"{essential}: {finding.message}" for essential, finding in reasons.items())
-        filled["with"] = Filled(list(reasons), "What it looks for at run time:", listed)
-    remarks = [f"{each.message} {each.fix}" for each in findings if each.severity == "warning"]
-    return Written(spec_text(filled, name=name, remarks=remarks), findings)
+    remarks = [f"{each.message} {each.fix}" for each in needs.findings if each.severity == "warning"]
+    return Written(spec_text(filled, name=os.path.basename(target), remarks=remarks), needs.findings)
 
 
-def _completed(spec: Spec, files: HostFiles) -> tuple[Plan, tuple[Finding, ...], dict[str, Finding]]:
-    """The plan with all essentials that its findings ask for, what is left of these, and why each was added."""
+def _of_containerfile(path: str, target: str) -> Written:
+    from rootless_scratch.verbs.converting import convert
+
+    name = os.path.basename(target)
+    found = convert(path, os.path.dirname(target))
+    above = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    filled = {"tag": Filled(_image_name(above), "Name of the image."), **found.filled}
+    findings = found.findings
+    if found.is_whole:
+        (image,) = images_of(spec_text(filled, name=name), target, environ={})
+        with HostFiles() as files:
+            needs = _needs(image.spec, files)
+        filled |= _filled(needs)
+        findings = tuple(dict.fromkeys((*findings, *needs.findings)))
+    text = spec_text(filled, name=name, remarks=found.remarks)
+    return Written(text, findings, found.remarks, found.missing)
+
+
+def _needs(spec: Spec, files: HostFiles) -> _Needs:
+    """What makes the image start and find what it looks for; raises RefusedError where nothing does."""
+    needs = _completed(spec, files)
+    if errors_of(needs.findings) and not spec.bundle_libraries:
+        needs = _completed(spec.but(bundle_libraries=True), files)
+    if errors_of(needs.findings):
+        raise RefusedError(needs.findings)
+    return needs
+
+
+def _completed(spec: Spec, files: HostFiles) -> _Needs:
+    """With all essentials that the findings ask for."""
     from rootless_scratch.rules.image.needs import essential_of
 
     reasons: dict[str, Finding] = {}
     while True:
-        essentials = tuple(Essential(name=name) for name in reasons)
-        plans, findings = plan_all(parts_of(spec.but(essentials=essentials), files), files, check=False)
+        own = tuple(Essential(name=name) for name in reasons)
+        whole = spec.but(essentials=(*spec.essentials, *own))
+        plans, findings = plan_all(parts_of(whole, files), files, check=False)
         wanted = {name: each for each in findings if (name := essential_of(each)) is not None}
-        missing = sorted(wanted.keys() - reasons.keys())
+        missing = sorted(wanted.keys() - reasons.keys() - {each.name for each in spec.essentials})
         if not missing:
-            return plans[0].plan, findings, reasons
+            return _Needs(spec, plans[0].plan, findings, reasons)
         # What is brought for a need may have needs of its own.
         reasons |= {name: wanted[name] for name in missing}
+
+
+def _filled(needs: _Needs) -> dict[str, Filled]:
+    filled = {}
+    if needs.spec.bundle_libraries:
+        filled["bundle-libraries"] = Filled(value=True, reason=_libraries(needs.plan))
+    if needs.reasons or needs.spec.essentials:
+        named = [each.name for each in needs.spec.essentials]
+        listed = tuple(f"{essential}: {finding.message}" for essential, finding in needs.reasons.items())
+        filled["with"] = Filled([*named, *needs.reasons], "What it looks for at run time:", listed)
+    return filled
 
 
 def _libraries(plan: Plan) -> str:
@@ -111,9 +176,9 @@ def _libraries(plan: Plan) -> str:
     return f"Libraries and loaders of this host that it needs{listed}."
 
 
-def _image_name(program: str) -> str:
-    """The file's name as that of an image, as far as it can be one."""
-    plain = re.sub(r"[^a-z0-9]+", "-", os.path.basename(program).lower()).strip("-")
+def _image_name(name: str) -> str:
+    """A file's name as that of an image, as far as it can be one."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return plain[:100].strip("-") or "image"
 
 

@@ -100,7 +100,7 @@ def test_nothing_is_built_where_the_file_has_a_fault(shared_home: Home, shop: Pa
         (["-t", "shop"], "choose one by --image"),
         (["-o", "oci:x"], "choose one by --image"),
         (["server"], "choose one by --image"),
-        (["--format", "sarif"], "choose one by --image"),
+        (["--report", "sarif"], "choose one by --image"),
         (["--image", "sever"], "Did you mean 'server'?"),
         (["--image", "zzz"], "It has server, page"),
         (["--set", "VERSON=2"], "Did you mean 'VERSION'?"),

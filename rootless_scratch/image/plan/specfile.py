@@ -30,10 +30,16 @@ def read_images(
     `values` are of variables, before those of `environ` (the process's by default). Raises SourceError, UsageError
     for values that it has no variables for, and SpecFileError, which has all that is wrong with the file.
     """
+    return images_of(_content(path), path, values=values, environ=os.environ if environ is None else environ)
+
+
+def images_of(
+    text: str, path: str, *, values: Mapping[str, str] | None = None, environ: Mapping[str, str]
+) -> tuple[NamedSpec, ...]:
+    """The images of a text that lies, or is to lie, at `path`; otherwise as `read_images`."""
     values = values or {}
-    text = _content(path)
     document = _document(path, text)
-    read = _Reading(document, Variables(_declared(document), values=values, environ=environ or os.environ))
+    read = _Reading(document, Variables(_declared(document), values=values, environ=environ))
     images = read.images()
     if read.misfits:
         found = positions(text)

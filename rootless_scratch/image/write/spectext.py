@@ -58,14 +58,14 @@ def spec_text(filled: Mapping[str, Filled], *, name: str, remarks: Sequence[str]
     return "\n".join(parts)
 
 
-def quoted(text: str) -> str:
-    """A basic string of TOML that means this text, without variables; raises SpecError."""
+def _quoted(text: str) -> str:
+    """A basic string of TOML."""
     if not is_utf8(text):
         raise SpecError(
             f"{text!r} is not UTF-8, as TOML must be.",
             fix="Rename the file, or pass its name to `build`.",
         )
-    return json.dumps(literal(text), ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_table(value: object) -> bool:
@@ -98,7 +98,7 @@ def _setting(key: str, value: object) -> str:
 
 
 def _key(name: str) -> str:
-    return name if shown_key(name) == name else quoted(name).replace("$${", "${")
+    return name if shown_key(name) == name else _quoted(name)
 
 
 def _value(value: object) -> str:
@@ -107,7 +107,7 @@ def _value(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
-        return quoted(value)
+        return _quoted(literal(value))
     items = [_value(item) for item in value] if isinstance(value, Sequence) else []
     line = f"[{', '.join(items)}]"
     return line if len(line) <= _LINE else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
