@@ -6,9 +6,12 @@ import gzip
 import io
 import os
 import tarfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shapes import FILES, MTIME, TWIN, Shape, date, program, put
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SOURCE = FILES / "instructions.txt"
 LIKE_ARGUMENTS = ("arg-global", "directives", "directive-escape", "directive-too-late", "comments")

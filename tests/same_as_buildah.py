@@ -24,6 +24,7 @@ SIGNALS = {"term": "SIGTERM"}
 
 ONLY_WITH_COMPAT = {
     "copy-pattern-without-slash": "a pattern of several files makes a directory, and not one file, the last",
+    "volume-at-the-end": "VOLUME makes no directory, wherever it stands",
 }
 """Tests whose files are others on purpose, and why; with --compat buildah they are the same too."""
 

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import time
+from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,11 @@ class Memory:
                 for instruction in needed.instructions:
                     sources.update(_context_paths(instruction))
                     images.update(flag.value or "" for flag in instruction.flags if flag.name in ("from", "mount"))
-            for each in _named_images((self._settings.images, self._settings.own_images), images):
-                total.update(repr(each).encode("utf-8", "surrogateescape"))
+            known = _named_images((self._settings.images, self._settings.own_images), images)
+            if not known:
+                # An image that is named by its ID, or by nothing that is there yet.
+                return None
+            total.update(repr(known).encode("utf-8", "surrogateescape"))
             for path, stamp in _listed(self._options.context, sources):
                 newest = max(newest, stamp[-1])
                 total.update(repr((path, stamp)).encode("utf-8", "surrogateescape"))
@@ -147,7 +151,7 @@ def _is_readable(file: File) -> bool:
 
 
 def _named_images(lists: tuple[str, ...], wanted: set[str]) -> list[tuple[str, str]]:
-    """Names with what they stand for, of all images that could be meant; raises OSError."""
+    """Names with what they stand for, of all images that could be meant; raises OSError, _TooMuch."""
     names = {re.split(r"[:@]", each.rpartition("/")[2])[0] for each in wanted}
     is_open = any("$" in each or "," in each for each in wanted)
     found = []
@@ -156,12 +160,23 @@ def _named_images(lists: tuple[str, ...], wanted: set[str]) -> list[tuple[str, s
             continue
         with open(path, "rb") as file:
             for image in msgspec.json.decode(file.read()):
-                found += [
+                meant = [
                     (name, image["id"])
                     for name in image.get("names") or ()
                     if is_open or re.split(r"[:@]", name.rpartition("/")[2])[0] in names
                 ]
+                if meant and _has_triggers(os.path.dirname(path), image["id"]):
+                    raise _TooMuch
+                found += meant
     return sorted(found)
+
+
+def _has_triggers(images: str, image_id: str) -> bool:
+    """Whether an image adds instructions to the stage that it begins (ONBUILD), which may read anything."""
+    key = b64encode(f"sha256:{image_id}".encode()).decode()
+    with open(f"{images}/{image_id}/={key}", "rb") as file:
+        config = msgspec.json.decode(file.read()).get("config") or {}
+    return bool(config.get("OnBuild"))
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

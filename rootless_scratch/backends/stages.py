@@ -112,7 +112,8 @@ class Stages:
             with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(reduced(self._document, stage, self._platforms()))
             argv = ["buildah", *store.flags, "build", "--layers", f"--iidfile={answer}", f"--file={path}"]
-            argv += [f"--target={stage.name or stage.number}", *self._options.flags(), "--", self._options.context]
+            # The stage is the last of that file; a --target might be the name of several, or a number.
+            argv += [*self._options.flags(), "--", self._options.context]
             name = stage.name or str(stage.number)
             output = _Output(self._progress, name)
             code = follow(argv, store.environment, on_line=output.take)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Elsewhere:
     """Stages and images that are not made here; `kept` has what was opened until the image is written.
 
-    A file that needs none of them loads nothing of all this.
+    With `recall` stages that have not changed are not asked for again. A file that needs nothing of all this loads
+    none of it.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Elsewhere:
         request: FileRequest,
         kept: ExitStack,
         *,
+        recall: bool,
         access: Access | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self._document = document
         self._request = request
         self._kept = kept
+        self._recall = recall
         self._access = access
         self._progress = progress
         self._origins: dict[str, Origins] = {}
@@ -69,6 +72,7 @@ class Elsewhere:
                 contexts=dict(request.build_contexts),
                 platform=platform,
                 access=self._access,
+                recall=self._recall,
                 progress=self._progress,
             )
             self._origins[name] = self._kept.enter_context(origins)
@@ -79,14 +83,11 @@ class Elsewhere:
         """Whether there is any of them."""
         return any(self._needed(platform) for platform in self._platforms())
 
-    def unreadable(self, *, recall: bool) -> Stage | None:
-        """The first stage of buildah's, where they cannot be read here; None where all can, or there is none.
-
-        With `recall` those can that are known and have not changed.
-        """
+    def unreadable(self) -> Stage | None:
+        """The first stage of buildah's, where they cannot be read here; None where all can, or there is none."""
         for platform in self._platforms():
             stages = [each.stage for each in self._needed(platform) if each.stage is not None]
-            if stages and not (recall and self.origins(platform).recalls(stages)):
+            if stages and not self.origins(platform).recalls(stages):
                 return stages[0]
         return None
 

@@ -36,8 +36,10 @@ class Origins:
     """The `Others` of a file: each stage and image is made once, and is there until the block ends.
 
     `target` is the stage that is worked off here: of images only what it may need is unpacked. Stages of buildah's
-    can be read inside its namespace alone (namespaced.py). `options` are for them, `contexts` the values of
-    `--build-context` by name. Raises BuildError, HostError, ImageNotFoundError, RegistryError, SourceError.
+    can be read inside its namespace (namespaced.py), and elsewhere where they are known; without `recall` buildah
+    is asked for each. `options` are for them, `contexts` the values of `--build-context` by name.
+
+    Raises BuildError, HostError, ImageNotFoundError, RegistryError, SourceError.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Origins:
         platform: Platform | None = None,
         access: Access | None = None,
         limits: Mapping[str, int] | None = None,
+        recall: bool = True,
         progress: Progress = SILENT,
     ) -> None:
         self._document = document
@@ -59,6 +62,7 @@ class Origins:
         self._platform = platform
         self._access = access
         self._limits = limits
+        self._recall = recall
         self._progress = progress
         self._stack = ExitStack()
         self._stages: Stages | None = None
@@ -107,7 +111,9 @@ class Origins:
         return None
 
     def recalls(self, stages: Iterable[Stage]) -> bool:
-        """Whether all of these stages are known, and can be read without a namespace."""
+        """Whether all of these stages are known, have not changed, and can be read by this process."""
+        if not self._recall:
+            return False
         for stage in stages:
             if stage.number not in self._recalled:
                 found = self._memory().recall(stage)
@@ -117,8 +123,8 @@ class Origins:
         return True
 
     def _of_stage(self, stage: Stage, name: str) -> HostOrigin | EntriesOrigin:
-        recalled = self._recalled.get(stage.number)
-        if recalled is not None:
+        if self.recalls((stage,)):
+            recalled = self._recalled[stage.number]
             return EntriesOrigin(recalled.entries, name=name, mtimes=recalled.mtimes)
         stages = self._of_buildah()
         memory = self._memory()

@@ -49,7 +49,7 @@ def test_what_buildah_rejects_works_where_only_the_scratch_stage_uses_it(bench: 
         "# syntax=docker/dockerfile:1\n"
         "FROM base AS build\nRUN echo made >/made\n"
         f"FROM scratch\n{HEREDOC}COPY --link --from=build /made /made\n"
-        "COPY --from=build --exclude=sh --parents /bin /tools\n"
+        "COPY --from=build --exclude=**/sh --parents /bin /tools\n"
     )
     assert files["/note"][3] == b"written here\n"
     assert files["/made"][3] == b"made\n"
@@ -127,6 +127,17 @@ def test_only_the_stages_that_are_needed_are_built(bench: Bench) -> None:
         "FROM scratch\nCOPY --from=3 /two /two\n"
     )
     assert files["/two"][3] == b"1\n2\n"
+
+
+def test_stages_without_a_name_and_with_the_name_of_another_are_told_apart(bench: Bench) -> None:
+    files = bench.files(
+        "FROM base\nRUN echo 0 >/zero\nFROM base AS one\nRUN echo 1 >/one\nFROM base AS one\nRUN echo 2 >/one\n"
+        "FROM one\nRUN echo 3 >>/one\n"
+        "FROM scratch\nCOPY --from=0 /zero /\nCOPY --from=1 /one /first\nCOPY --from=one /one /second\n"
+        "COPY --from=3 /one /third\n"
+    )
+    contents = {path: entry[3] for path, entry in files.items()}
+    assert contents == {"/zero": b"0\n", "/first": b"1\n", "/second": b"2\n", "/third": b"2\n3\n"}
 
 
 def test_links_of_a_stage_lead_nowhere_but_into_it(bench: Bench) -> None:

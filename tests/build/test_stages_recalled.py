@@ -73,3 +73,18 @@ def test_files_that_only_the_namespace_can_read_are_read_there_every_time(lonely
         "FROM scratch\nCOPY --from=build /key /key\n"
     )
     assert lonely.files(text) == lonely.files(text)
+
+
+def test_what_a_base_adds_to_the_stage_is_done_again_when_the_context_changes(lonely: Bench) -> None:
+    text = f"{STATIC}ONBUILD COPY source /source\n"
+    (lonely.context / "Base").write_text(text)
+    argv = ["buildah", "build", "-q", "--format", "docker", "-t", "trigger", "-f", f"{lonely.context}/Base"]
+    lonely.home.run([*argv, str(lonely.context)])
+    for content in ("one", "two"):
+        (lonely.context / "source").write_text(content)
+        for _ in range(2):
+            time.sleep(0.2)
+            files = lonely.files(
+                "FROM trigger AS build\nRUN busybox cp /source /copy\nFROM scratch\nCOPY --from=build /copy /\n"
+            )
+            assert files["/copy"][3] == content.encode()

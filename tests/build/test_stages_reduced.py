@@ -9,7 +9,10 @@ import pytest
 from rootless_scratch.backends.failing import failed_stage
 from rootless_scratch.containerfile.parsing import parse
 from rootless_scratch.containerfile.reducing import instruction_of, reduced, step_of
+from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.containerfile.taken import EVERYTHING, taken_paths
+from rootless_scratch.ship.access import Access
+from rootless_scratch.verbs.contexts import stage_options
 
 if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Document
@@ -168,6 +171,30 @@ def test_of_an_image_only_what_is_copied_is_taken() -> None:
         "/etc/group",
         "/etc/ssl/certs/ca-certificates.crt",
     )
+
+
+def test_all_options_are_passed_on_and_no_value_of_a_secret() -> None:
+    request = FileRequest().with_options(
+        {
+            "file": "Containerfile",
+            "build_args": {"A": "1", "B": None},
+            "secrets": ["id=one,env=HOME"],
+            "ssh": ["default"],
+            "network": "none",
+            "pull": True,
+            "no_cache": True,
+            "build_contexts": {"image": "docker-image://base", "layout": "oci-layout:///l:t"},
+        },
+        "A Containerfile",
+    )
+    access = Access(tls_verify=False)
+    options = stage_options(request, ignore_file="/x/ignored", platform="linux/arm64", access=access)
+    assert options.flags() == [
+        *("--pull-always", "--no-cache", "--tls-verify=false", "--ignorefile=/x/ignored", "--network=none"),
+        *("--platform=linux/arm64", "--build-arg=A=1", "--build-arg=B"),
+        *("--build-context=image=docker-image://base", "--build-context=layout=docker-image://oci:/l:t"),
+        *("--secret=id=one,env=HOME", "--ssh=default"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_what_only_a_build_makes_is_not_known_and_not_guessed(context: Context) 
         ),
         ("FROM scratch", "COPY --from=busybox:1 /bin /bin", "CMD sh"),
         ("FROM alpine AS a", "COPY app /x/", "FROM scratch", "COPY --from=a / /", "VOLUME /data", "CMD sh"),
+        (*BUILD, "COPY --from=build /etc/passwd /etc/", "COPY --chown=me app /app", 'CMD ["/app"]'),
         (*BUILD, "COPY --from=build /lib64 /lib64", "COPY dynamic /app", 'CMD ["/app"]'),
         ("FROM scratch", "COPY app /app", 'RUN ["/app", "--install"]', 'CMD ["/installed"]'),
     ],

@@ -71,7 +71,7 @@ def judge_containerfile(
     document = evaluated.document
     sheet = Sheet(document)
     # What could not be copied would be there too, so that nothing is told twice.
-    unknown = Unbuilt(document, (*evaluated.unbuilt, *refused_copies(evaluated)))
+    unknown = Unbuilt(document, evaluated.unbuilt, refused_copies(evaluated))
     runs = tuple(judge_runs(document, sheet, evaluated, view))
     return in_order(
         (

@@ -172,10 +172,10 @@ def _is_there(program: str, run: Instruction, evaluated: Evaluated, view: ImageV
     if "/" not in program:
         return True
     entry = view.tree.resolve(program)
-    # A RUN may have removed it since.
     brought = evaluated.brought.get(program if entry is None else entry.path)
     if brought is None:
         return entry is not None
+    # What is not there at the end may have been removed by a RUN, this one or a later one.
     return brought.span.line < run.span.line
 
 

@@ -60,10 +60,17 @@ _WILDCARD: Final = re.compile(r"[*?\[$]")
 
 
 class Unbuilt:
-    """The instructions of an image that bring what only a build makes, and the paths that they may bring."""
+    """The instructions of an image that bring what only a build makes, and the paths that they may bring.
 
-    def __init__(self, document: Document, instructions: Sequence[Instruction]) -> None:
-        self.paths = tuple(dict.fromkeys(path for each in instructions for path in _brings(document, each)))
+    What could not be copied, by `refused`, would have been files of these names.
+    """
+
+    def __init__(
+        self, document: Document, instructions: Iterable[Instruction], refused: Iterable[Instruction] = ()
+    ) -> None:
+        brought = (path for each in instructions for path in _brings(document, each))
+        missed = (path for each in refused for path in _brings(None, each))
+        self.paths = tuple(dict.fromkeys((*brought, *missed)))
 
     def may_bring(self, path: str) -> bool:
         """Whether one of them might bring this path, or something below it."""
@@ -110,8 +117,8 @@ def _paths_of(finding: Finding, view: ImageView) -> tuple[str, ...]:
     return _ABSENT.get(finding.rule, ())
 
 
-def _brings(document: Document, instruction: Instruction) -> Iterator[str]:
-    """The paths below which an instruction writes, from its text alone."""
+def _brings(document: Document | None, instruction: Instruction) -> Iterator[str]:
+    """The paths below which an instruction writes, from its text alone; without a document sources are files."""
     tokens = [token.raw.strip("\"'") for token in instruction.tokens]
     if instruction.name not in ("COPY", "ADD") or len(tokens) < _SOURCE_AND_DESTINATION:
         yield "/"
@@ -123,7 +130,8 @@ def _brings(document: Document, instruction: Instruction) -> Iterator[str]:
     is_directory = destination.endswith("/")
     for source in sources:
         name = posixpath.basename(source)
-        if is_directory and _is_program(document, instruction, name):
+        is_file = _is_program(document, instruction, name) if document else not _WILDCARD.search(name)
+        if is_directory and is_file:
             yield posixpath.join(destination, name)
         else:
             yield posixpath.normpath(destination)
