@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench_home import Bench, seconds, table
+from measure_files import measure_containerfiles
 
 from rootless_scratch import __version__
 from rootless_scratch.host.cgroups import choose_runtime
@@ -355,6 +356,7 @@ def main() -> None:
             measure_build(bench, program),
             measure_layouts(bench, program),
             measure_interpreter(bench),
+            measure_containerfiles(bench, program),
             measure_archives(bench, program),
             measure_run(bench, program),
             measure_streams(bench),
