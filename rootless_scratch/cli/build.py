@@ -46,6 +46,8 @@ def command(
     dry_run: bool,
     check: bool,
     form: str | None,
+    fix: bool,
+    yes: bool,
     show: Show,
     **values: Any,  # noqa: ANN401 - click's values of the other options
 ) -> int:
@@ -70,9 +72,15 @@ def command(
     how: dict[str, Any] = {"check": check, "backend": backend, "compress": compress}
     read_format(form, show)
     of_file = request_from(values)
+    if fix or yes:
+        from rootless_scratch.cli.fixing import require_file
+
+        require_file(fix=fix, yes=yes, is_file=of_file is not None)
+        if dry_run:
+            raise click.UsageError("--fix writes the Containerfile, and --dry-run writes nothing.")
     if of_file is not None:
         with in_the_report(of_file[0].file, form, show):
-            _build_file(*of_file, output, how, values, dry_run=dry_run, show=show)
+            _build_file(*of_file, output, how, values, dry_run=dry_run, fix=fix, yes=yes, show=show)
         return 0
     subject = next((each.partition(":")[0] for each in values["programs"]), "image")
     with in_the_report(subject, form, show), from_stdin(values["programs"], values["tag"]) as programs:
@@ -151,6 +159,8 @@ def _build_file(
     values: dict[str, Any],
     *,
     dry_run: bool,
+    fix: bool,
+    yes: bool,
     show: Show,
 ) -> None:
     """The image of a Containerfile, or the plan of it."""
@@ -161,7 +171,15 @@ def _build_file(
         return
     _require_name(options.get("tag", ()), output)
     how = {**how, "access": access_from(values)}
-    image = _built(partial(build_file, request, options), output, how, show)
+    build = partial(_built, partial(build_file, request, options), output, how, show)
+    if fix:
+        from rootless_scratch.cli.fixing import fix_and_build, fix_before
+
+        quiet = show.quiet or show.as_json
+        fix_before(request, options, yes=yes, quiet=quiet)
+        image = fix_and_build(build, request, yes=yes, quiet=quiet)
+    else:
+        image = build()
     _print_image(image, output, show, forced=not how["check"])
 
 

@@ -32,6 +32,8 @@ def command(
     *,
     subjects: tuple[str, ...],
     form: str | None,
+    fix: bool,
+    yes: bool,
     show: Show,
     **how: Any,  # noqa: ANN401 - the other keywords of check_subjects
 ) -> int:
@@ -47,21 +49,29 @@ def command(
     """
     read_format(form, show)
     request = check_request_from(how, subjects)
+    if fix or yes:
+        from rootless_scratch.cli.fixing import require_file
+
+        require_file(fix=fix, yes=yes, is_file=request is not None)
     if request is not None:
-        return _check_file(request, how, form, show)
+        options = {name: how[name] for name in ("bundle_libraries", "sysroot") if how[name]}
+        with in_the_report(request.file, form, show):
+            if fix:
+                from rootless_scratch.cli.fixing import fix_before
+
+                fix_before(request, options, yes=yes, quiet=show.quiet or show.as_json)
+            return _check_file(request, options, form, show)
     if not subjects:
         raise click.UsageError("Missing argument 'PROGRAM|IMAGE...'.")
     return _check_subjects(subjects, how, form, show)
 
 
-def _check_file(request: FileRequest, how: dict[str, Any], form: str | None, show: Show) -> int:
-    """Judge a Containerfile; `how` has the options that judge programs too."""
+def _check_file(request: FileRequest, options: dict[str, Any], form: str | None, show: Show) -> int:
+    """Judge a Containerfile; `options` are those of its image."""
     from rootless_scratch.findings import errors_of
     from rootless_scratch.verbs.check_file import check_file
 
-    options = {name: how[name] for name in ("bundle_libraries", "sysroot") if how[name]}
-    with in_the_report(request.file, form, show):
-        judgement = check_file(request, options)
+    judgement = check_file(request, options)
     if not (show.as_json or form):
         _show(judgement, quiet=show.quiet)
     print_answers([(judgement.subject, judgement)], form, show)

@@ -9,6 +9,7 @@ from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.errors import HostError, RefusedError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.image.host_files import HostFiles
+from rootless_scratch.rules.containerfile.unbuilt import Unbuilt
 from rootless_scratch.rules.program.programs import verdict
 from rootless_scratch.verbs.file_parts import FileParts, file_parts
 from rootless_scratch.verbs.planning import plan_all
@@ -16,7 +17,7 @@ from rootless_scratch.verbs.planning import plan_all
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rootless_scratch.containerfile.document import Fault, Instruction
+    from rootless_scratch.containerfile.document import Document, Fault, Instruction
     from rootless_scratch.containerfile.evaluated import Evaluated
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.containerfile.stages import Other
@@ -36,19 +37,24 @@ class _NotBuilt:
         self.origin_of(other)
 
 
-def check_file(request: FileRequest, options: Mapping[str, object]) -> Judgement:
+def check_file(
+    request: FileRequest, options: Mapping[str, object], *, document: Document | None = None
+) -> Judgement:
     """Judge a Containerfile; `options` are those of its image, by their names in Python.
 
-    Raises SourceError where the file or its context cannot be read; UsageError, HostError.
+    `document` is the file if it was read already. Raises SourceError where the file or its context cannot be
+    read; UsageError, HostError.
     """
-    findings = _findings(request, options)
+    findings = _findings(request, options, document)
     return Judgement(subject=request.file, verdict=verdict(findings), findings=findings)
 
 
-def _findings(request: FileRequest, options: Mapping[str, object]) -> tuple[Finding, ...]:
+def _findings(
+    request: FileRequest, options: Mapping[str, object], document: Document | None
+) -> tuple[Finding, ...]:
     with HostFiles() as opened, ExitStack() as kept:
         try:
-            file = file_parts(request, options, kept, opened, lambda _platform: _NotBuilt())
+            file = file_parts(request, options, kept, opened, lambda _platform: _NotBuilt(), document=document)
         except RefusedError as error:
             return error.findings
         file = FileParts(file.parts, [_with_unbuilt(each) for each in file.evaluated], opened)
@@ -79,7 +85,19 @@ def _with_unbuilt(evaluated: Evaluated) -> Evaluated:
             and each.span.line not in brought
             and not any(_is_about(each, fault) for fault in own)
         ]
-    return evaluated.but(faults=tuple(own), unbuilt=tuple(unbuilt))
+    known = Unbuilt(evaluated.document, unbuilt)
+    unowned = [
+        each for each in every if _has_owner_of(each, known) and any(_is_about(each, fault) for fault in own)
+    ]
+    own = [fault for fault in own if not any(_is_about(each, fault) for each in unowned)]
+    return evaluated.but(faults=tuple(own), unbuilt=(*unbuilt, *unowned))
+
+
+def _has_owner_of(instruction: Instruction, unbuilt: Unbuilt) -> bool:
+    """Whether the files get an owner by a name, which a file that is not built may have."""
+    flag = instruction.flag("chown")
+    names = [part for part in (flag.value or "").split(":") if part and not part.isdigit()] if flag else []
+    return bool(names) and any(map(unbuilt.may_bring, ("/etc/passwd", "/etc/group")))
 
 
 def _is_about(instruction: Instruction, fault: Fault) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.containerfile.own_options import together
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles
@@ -65,8 +66,10 @@ def build_file(
         if session is not None:
             kept.callback(session.close)
         found = document or read_file(request)
-        other = Elsewhere(found, request, kept, access=how.get("access"), progress=progress)
-        stage = None if document else other.unreadable(recall=not options.get("bundle_libraries"))
+        options = together(found.text, options)
+        recall = not options.get("bundle_libraries")
+        other = Elsewhere(found, request, kept, recall=recall, access=how.get("access"), progress=progress)
+        stage = None if document else other.unreadable()
         if stage is not None:
             if session is not None:
                 session.close()
@@ -94,8 +97,9 @@ def plan_file(
     """What `build_file` with the same options would build, and the findings about it; raises what that does."""
     with HostFiles() as opened, ExitStack() as kept:
         found = document or read_file(request)
-        other = Elsewhere(found, request, kept, progress=progress)
-        stage = None if document else other.unreadable(recall=not options.get("bundle_libraries"))
+        options = together(found.text, options)
+        other = Elsewhere(found, request, kept, recall=not options.get("bundle_libraries"), progress=progress)
+        stage = None if document else other.unreadable()
         if stage is not None:
             how = {"check": check, "output": output, "backend": backend, "compress": compress}
             arguments = {"request": request, "options": options, **how}

@@ -11,6 +11,7 @@ from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.containerfile.ignoring import IgnoreFile, ignore_file_of
 from rootless_scratch.containerfile.origins import HostOrigin
 from rootless_scratch.containerfile.others import LocalOthers, NoOthers
+from rootless_scratch.containerfile.own_options import own_options, together
 from rootless_scratch.containerfile.parsing import parse
 from rootless_scratch.containerfile.request import STDIN, FileRequest
 from rootless_scratch.elf.platforms import host_platform, parse_platform
@@ -110,6 +111,7 @@ def file_parts(
     document = document or read_file(request)
     if not document.stages:
         raise RefusedError(judge_document(document))
+    options = together(document.text, options)
     build = host_platform(os.uname().machine)
     context = _context(request, kept)
     parts, every = [], []
@@ -151,9 +153,21 @@ def _evaluated(document: Document, request: FileRequest, surroundings: Surroundi
 
 def read_file(request: FileRequest) -> Document:
     """The Containerfile, as the working directory or else the context has it; raises SourceError, HostError."""
+    path, text = read_text(request)
+    return document_of(text, path)
+
+
+def document_of(text: str, path: str) -> Document:
+    """A Containerfile that was read, with what cannot be read of its own options."""
+    document, (_, faults) = parse(text, path), own_options(text)
+    return document.but(faults=(*document.faults, *faults)) if faults else document
+
+
+def read_text(request: FileRequest) -> tuple[str, str]:
+    """Path and text of the Containerfile; raises SourceError, HostError."""
     path = request.file
     if path == STDIN:
-        return parse(_decoded(_read(0, "The Containerfile from stdin")), STDIN)
+        return STDIN, _decoded(_read(0, "The Containerfile from stdin"))
     inside = os.path.join(request.context, path)
     if not os.path.lexists(path) and os.path.lexists(inside):
         path = inside
@@ -172,7 +186,7 @@ def read_file(request: FileRequest) -> Document:
         mode = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
             raise SourceError(f"{request.file!r} is not a file.", fix="Name a Containerfile after -f.")
-        return parse(_decoded(_read(descriptor, repr(request.file))), path)
+        return path, _decoded(_read(descriptor, repr(request.file)))
     finally:
         os.close(descriptor)
 

@@ -32,6 +32,10 @@ FORMAT = Option(
     "Print a report for code hosts instead: sarif, github (workflow commands) or gitlab (Code Quality).",
     called="form",
 )
+FIX = (
+    Option("--fix", _SHOWN, "With -f: correct the Containerfile; the change is shown, and asked for."),
+    Option("-y, --yes", _SHOWN, "With --fix: write it without asking."),
+)
 _PLATFORM = "--platform OS/ARCH"
 _COMPRESS = "--compress HOW"
 
@@ -49,6 +53,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
             usage="--report FORMAT",
             help="Print what it is refused for as a report for code hosts: sarif, github or gitlab.",
         ),
+        *FIX,
         Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),
         Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check"),
     ),
@@ -81,6 +86,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--bundle-libraries", ON, "Judge programs as `build` with this option makes them."),
         Option("--sysroot DIR", FILE, "Look libraries up in DIR [default: this host]."),
         Option(_PLATFORM, TEXT, "Platform of an index [default: all]."),
+        *FIX,
         FORMAT,
         *_READING,
         LIMIT,

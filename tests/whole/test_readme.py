@@ -218,13 +218,28 @@ def an_error(stage: Stage, text: str) -> None:
     assert refused.stderr.decode() == build.shown
 
 
-def a_dockerfile(stage: Stage, text: str) -> None:
+def the_recipe(stage: Stage) -> None:
     (stage.place / "Dockerfile").write_text('FROM scratch\nCOPY helloworld /\nCMD ["helloworld"]\n')
     stage.run("gcc -o helloworld hello.c")
+
+
+def a_dockerfile(stage: Stage, text: str) -> None:
+    the_recipe(stage)
     (check,) = steps(text)
     checked = stage.home.cli(*shlex.split(check.command)[1:], cwd=stage.place)
     assert checked.returncode == 1
     assert (checked.stdout + checked.stderr).decode() == check.shown
+
+
+def a_corrected_dockerfile(stage: Stage, text: str) -> None:
+    the_recipe(stage)
+    build, run = steps(text)
+    built = stage.home.cli(*shlex.split(build.command)[1:], cwd=stage.place)
+    assert built.returncode == 0, built.stderr.decode()
+    *change, image_id = build.shown.splitlines()
+    assert built.stderr.decode().splitlines()[: len(change)] == change
+    assert len(built.stdout.decode().strip()) == len(image_id)
+    assert stage.run(run.command).stdout.decode() == run.shown
 
 
 def running(stage: Stage, text: str) -> None:
@@ -285,6 +300,7 @@ STORIES = {
     "Four ways to use it: console 2": in_a_registry,
     "What an error looks like: console": an_error,
     "The Dockerfile that you have: console": a_dockerfile,
+    "The Dockerfile that you have: console 2": a_corrected_dockerfile,
     "Programs that are not static: console": console,
     "Several platforms: console": console,
     "A file in place of options: toml": a_file,
