@@ -8,7 +8,7 @@ import os
 import tarfile
 from typing import TYPE_CHECKING
 
-from shapes import FILES, MTIME, TWIN, Shape, date, program, put
+from shapes import FILES, MTIME, TWIN, Shape, date, make_directory, program, put
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def at(flag: str, context: Path) -> str:
 
 def make_context(context: Path) -> None:
     """Files, modes, links and archives to copy."""
-    context.mkdir(mode=0o755)
+    make_directory(context)
     texts = ("a.txt", "b.txt", "c.txt", "with space.txt", "x.log", "left-out/x", "other/o.txt", "other/deep/p.txt")
     for path in texts:
         # buildah's driver vfs does not see that a file has changed which keeps its size and its time.
@@ -74,7 +74,7 @@ def make_context(context: Path) -> None:
     put(context / ".dockerignore", b"left-out\n*.log\nContainerfile\n", 0o644)
     put(context / "own.ignore", b"tree/*\n!tree/sub\n*.tar*\nContainerfile\n", 0o644)
     for name in ("empty", "empty2", "tree/sub/empty"):
-        (context / name).mkdir()
+        make_directory(context / name)
     put_modes(context)
     put_links(context)
     put_heredocs(context / "here")
@@ -88,9 +88,9 @@ def put_modes(context: Path) -> None:
     (context / "private").chmod(0o700)
     put(context / "set-id/program", program("amd64"), 0o4755)
     put(context / "set-id/group", program("amd64"), 0o2711)
-    (context / "set-id/directory").mkdir()
+    make_directory(context / "set-id/directory")
     (context / "set-id/directory").chmod(0o3770)
-    (context / "set-id/sticky").mkdir()
+    make_directory(context / "set-id/sticky")
     (context / "set-id/sticky").chmod(0o1777)
 
 
@@ -99,7 +99,7 @@ def put_links(context: Path) -> None:
     put(context / "links/target", b"target\n", 0o640)
     (context / "links/to-file").symlink_to("target")
     (context / "links/to-directory").symlink_to("directory")
-    (context / "far").mkdir()
+    make_directory(context / "far")
     (context / "far/to-new").symlink_to("/else/where")
     (context / "far/to-nothing").symlink_to("../nothing")
     put(context / "hard/one", b"one\n", 0o644)

@@ -88,6 +88,10 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
     labels = config.get("config", {}).get("Labels") or {}
     labels.pop("io.buildah.version", None)
     config["config"] = {key: value for key, value in config.get("config", {}).items() if value}
+    # From 1.39 on buildah says `/` where nothing does, and leaves the last slash out.
+    directory = config["config"].pop("WorkingDir", "/").rstrip("/")
+    if directory:
+        config["config"]["WorkingDir"] = directory
     if "Env" in config["config"]:
         config["config"]["Env"].sort()
     return {key: value for key, value in config.items() if value}

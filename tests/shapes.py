@@ -100,9 +100,9 @@ def prepare(name: str, parent: Path) -> Shape:
     if "dynamic" in options:
         put_dynamic(context, options["dynamic"])
     for path in options.get("directories", []):
-        (context / path).mkdir(parents=True)
+        make_directory(context / path)
     for path, target in options.get("links", {}).items():
-        (context / path).parent.mkdir(parents=True, exist_ok=True)
+        make_directory((context / path).parent)
         (context / path).symlink_to(target)
     for path, mode in options.get("modes", {}).items():
         (context / path).chmod(int(mode, 8))
@@ -115,23 +115,28 @@ def prepare(name: str, parent: Path) -> Shape:
 
 def copy_tree(source: Path, to: Path) -> None:
     """Copy files with the modes 0755 and 0644."""
-    to.mkdir(mode=0o755)
+    make_directory(to)
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         if str(relative) in NOT_IN_CONTEXT:
             continue
         if path.is_dir():
-            (to / relative).mkdir(mode=0o755)
+            make_directory(to / relative)
         else:
             executable = path.stat().st_mode & stat.S_IXUSR
             put(to / relative, path.read_bytes(), 0o755 if executable else 0o644)
-    for path in (to, *to.rglob("*")):
-        if path.is_dir():
-            path.chmod(0o755)
+
+
+def make_directory(path: Path) -> None:
+    """A directory and those above it, with the mode 0755 whatever the umask is."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def put(path: Path, content: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     path.write_bytes(content)
     path.chmod(mode)
 
