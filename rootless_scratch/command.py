@@ -158,9 +158,16 @@ def start(
             new_session=True,
         )
     except OSError as error:
-        raise limit_met(error) or HostError(
-            f"{program} cannot be started: {error.strerror}.",
-            fix="Check that it is executable by you and that process and memory limits (ulimit -a) leave room.",
+        cause = f"{program} cannot be started: {error.strerror}."
+        trouble = trouble_in(cause)
+        raise (
+            limit_met(error)
+            or (trouble.error() if trouble is not None else None)
+            or HostError(
+                cause,
+                fix="Check that it is executable by you and that the limits of processes and memory (ulimit -a) "
+                "leave room.",
+            )
         ) from error
 
 

@@ -146,9 +146,13 @@ class RefusedError(ScratchError):
 
 
 class HostError(ScratchError):
-    """This host lacks a right or a setting that the operation needs."""
+    """This host lacks a right or a setting that the operation needs; `rule` is that of doctor, if known."""
 
     kind = "host"
+
+    def __init__(self, message: str, *, fix: str, detail: str = "", rule: str = "") -> None:
+        super().__init__(message, fix=fix, detail=detail)
+        self.rule = rule
 
 
 class ToolMissingError(HostError):

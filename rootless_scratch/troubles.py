@@ -35,7 +35,8 @@ _FILES = Trouble(
     "Raise it: `ulimit -n 1024`.",
 )
 _THREADS = Trouble(
-    r"(?i)pthread_create failed|failed to create new OS thread|newosproc|can't start new thread"
+    r"(?i)cannot be started: resource temporarily|^no more threads or processes can be started"
+    r"|pthread_create failed|failed to create new OS thread|newosproc|can't start new thread"
     r"|fork/exec \S+ resource temporarily unavailable|clone: resource temporarily unavailable",
     "No more threads or processes can be started: the limit of memory (`ulimit -v`) or of processes "
     "(`ulimit -u`, or that of a cgroup) is too low.",

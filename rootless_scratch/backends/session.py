@@ -164,7 +164,7 @@ def ask_storage(
 
 
 def about_namespaces(error: CommandError) -> CommandError | HostError:
-    """The HostError where a tool failed for want of a user namespace, else the error itself."""
+    """The HostError where a tool failed for want of something of this host, else the error itself."""
     return no_namespace(error.stderr) or error
 
 
@@ -221,12 +221,21 @@ def _error(*, kind: str, message: str, fix: str, detail: str) -> ScratchError:
 
 
 def _of_host(error: ScratchError) -> ScratchError:
-    trouble = trouble_in(error.message) if isinstance(error, BuildError) else None
+    if not isinstance(error, BuildError):
+        return error
+    from rootless_scratch.host.causes import cause_in
+
+    trouble = cause_in(error.detail) or trouble_in(error.message)
     return error if trouble is None else trouble.error(error.detail)
 
 
 def no_namespace(stderr: str) -> HostError | None:
     """The HostError where what a tool said is that there is no user namespace for it."""
+    from rootless_scratch.host.causes import cause_in
+
+    cause = cause_in(stderr)
+    if cause is not None:
+        return cause.error(stderr, what="buildah cannot work here")
     lines = "\n".join(command.plain_lines(stderr))
     found = diagnose(_NO_NAMESPACE, lines, tidy=lambda line: line.rstrip("."))
     return None if found is None else HostError(found.cause, fix=found.fix, detail=stderr)

@@ -83,7 +83,8 @@ def _mounted(root: str) -> dict[str, str]:
     for line in text(f"{root}/proc/self/mountinfo").splitlines():
         mount, _, source = line.partition(" - ")
         fields = mount.split(" ")
-        # A later line hides an earlier one that is mounted at the same place.
-        if len(fields) > 4 and fields[4].startswith(_MOUNT):  # noqa: PLR2004 - the fifth field of proc(5)
+        # A later line hides an earlier one that is mounted at the same place, and what is mounted below that.
+        if len(fields) > 4 and (fields[4] == "/sys" or fields[4].startswith(_MOUNT)):  # noqa: PLR2004 - the fifth field of proc(5)
+            types = {point: kind for point, kind in types.items() if not f"{point}/".startswith(f"{fields[4]}/")}
             types[fields[4]] = source.split(" ", 1)[0]
     return types

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from rootless_scratch.command import ask, last_cause
-from rootless_scratch.errors import CommandError, HostError, redacted
+from rootless_scratch.errors import HostError, redacted
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.environment import runtime_dir_problem
 from rootless_scratch.host.identity import (
@@ -25,10 +21,15 @@ from rootless_scratch.host.identity import (
     read_map_helper,
     read_subordinate_ids,
 )
-from rootless_scratch.host.storage import Storage, read_storage
+from rootless_scratch.host.namespaces import NamespaceQuestions, UserNamespaces
+from rootless_scratch.host.probing import Question
+from rootless_scratch.host.quotas import Quotas, read_quotas
+from rootless_scratch.host.storage import Storage, StorageQuestion
+from rootless_scratch.host.surroundings import Surroundings, read_surroundings
+from rootless_scratch.processes import arguments_of, text
 from rootless_scratch.spawn import find
 
-TOOLS = ("podman", "buildah", "runc", "crun", "conmon", "slirp4netns", "pasta", "skopeo")
+TOOLS = ("podman", "buildah", "runc", "crun", "conmon", "slirp4netns", "pasta", "skopeo", "busybox")
 VERSIONS_MATTER = ("podman", "buildah")
 
 _BRIDGES = (
@@ -38,6 +39,8 @@ _BRIDGES = (
     "/usr/libexec/cni/bridge",
     "/opt/cni/bin/bridge",
 )
+_PODMANS = ("conmon", "crun", "runc")
+_FIXED = ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin")
 CgroupMode = Literal["v2", "hybrid", "v1", "none"]
 
 
@@ -58,6 +61,17 @@ class Socket(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     named: bool
     state: Literal["listening", "stale", "absent", "forbidden", "remote", "elsewhere"]
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that keeps podman's user namespace, by its file; `pid` is None where there is no such file.
+
+    One that is not `alive` makes podman before 5.0 fail.
+    """
+
+    path: str
+    pid: int | None
+    alive: bool
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +100,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One host, as one user sees it."""
 
     identity: Identity
+    surroundings: Surroundings
     tools: tuple[Tool, ...]
     subuids: SubordinateIds
     subgids: SubordinateIds
@@ -94,9 +109,13 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: Cgroups
     network: Network
     storage: Storage
+    quotas: Quotas
+    home: str
+    home_problem: str | None
     runtime_dir: str | None
     runtime_dir_problem: str | None
     socket: Socket
+    pause: Pause
 
     def tool(self, name: str) -> Tool:
         """Look one program of TOOLS up."""
@@ -104,39 +123,80 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | None = None) -> HostFacts:
-    """Read everything; takes a few tenths of a second, most of it buildah's. Leaves no process behind.
+    """Read everything; takes a tenth of a second or two. Leaves no process behind, and changes nothing.
 
-    `environment` is what the tools are given, `environ` what the user has set (by default os.environ).
+    What is tried is tried in children, all at once. `environment` is what the tools are given, `environ` what the
+    user has set (by default os.environ).
     """
     own = os.environ if environ is None else environ
     identity = read_identity()
+    namespaces = NamespaceQuestions(identity, environment=environment)
+    storage = StorageQuestion(environment=environment)
+    versions = {
+        name: Question([name, "--version"], environment=environment) for name in VERSIONS_MATTER if find(name)
+    }
     runtime_dir = own.get("XDG_RUNTIME_DIR")
     return HostFacts(
         identity=identity,
-        tools=tuple(_read_tool(name, environment) for name in TOOLS),
+        surroundings=read_surroundings(own),
         subuids=read_subordinate_ids("subuid", identity, environment=environment),
         subgids=read_subordinate_ids("subgid", identity, environment=environment),
         map_helpers=(read_map_helper("newuidmap"), read_map_helper("newgidmap")),
-        user_namespaces=read_user_namespaces(identity, environment=environment),
         cgroups=_read_cgroups(identity),
         network=Network(tun=_tun_problem(), bridge=next(filter(os.path.exists, _BRIDGES), None)),
-        storage=read_storage(environment=environment, rootful=identity.rootful),
+        quotas=read_quotas(identity.uid),
+        home=environment["HOME"],
+        home_problem=_home_problem(environment["HOME"]),
         runtime_dir=runtime_dir,
         runtime_dir_problem=runtime_dir_problem(runtime_dir),
         socket=_read_socket(own, identity, environment),
+        pause=_read_pause(identity, environment),
+        tools=tuple(Tool(name=name, path=_path_of(name), version=_version(versions.get(name))) for name in TOOLS),
+        user_namespaces=namespaces.answer(),
+        storage=storage.answer(rootful=identity.rootful),
     )
 
 
-def _read_tool(name: str, environment: Mapping[str, str]) -> Tool:
-    path = find(name)
-    if path is None or name not in VERSIONS_MATTER:
-        return Tool(name=name, path=path)
+def _read_pause(identity: Identity, environment: Mapping[str, str]) -> Pause:
+    """Read it where podman has it: pkg/util.GetRootlessRuntimeDir."""
+    named = environment.get("XDG_RUNTIME_DIR")
+    shared = environment.get("TMPDIR") or "/tmp"  # noqa: S108 - only read
+    places = [named] if named else [f"/run/user/{identity.uid}", f"{shared}/podman-run-{identity.uid}"]
+    for place in places:
+        path = f"{place}/libpod/tmp/pause.pid"
+        number = text(path)
+        if number.isascii() and number.isdigit():
+            try:
+                name = os.path.basename(b"".join(arguments_of(int(number))[:1]))
+            except OSError:
+                name = b""
+            return Pause(path=path, pid=int(number), alive=name in (b"catatonit", b"podman"))
+    return Pause(path=f"{places[0]}/libpod/tmp/pause.pid", pid=None, alive=False)
+
+
+def _home_problem(path: str) -> str | None:
+    """Why nothing can be kept below this HOME, or None: one that others have made there is as good."""
+    if not os.path.isdir(path):
+        return "does not exist"
+    if os.access(path, os.W_OK | os.X_OK):
+        return None
+    return "is on a read-only file system" if os.statvfs(path).f_flag & os.ST_RDONLY else "cannot be written to"
+
+
+def _path_of(name: str) -> str | None:
+    """Where podman finds it, which looks for its own helpers in fixed directories first: containers.conf(5)."""
+    fixed = (f"{directory}/{name}" for directory in _FIXED) if name in _PODMANS else ()
+    return next((path for path in fixed if find(path)), None) or find(name)
+
+
+def _version(question: Question | None) -> str | None:
+    if question is None:
+        return None
     try:
-        text = ask([name, "--version"], environment=environment).text
-    except (CommandError, HostError):
-        return Tool(name=name, path=path)
-    number = re.search(r"\d+\.\d+(?:\.\d+)?", text)
-    return Tool(name=name, path=path, version=number[0] if number else None)
+        number = re.search(r"\d+\.\d+(?:\.\d+)?", question.answer().text)
+    except HostError:
+        return None
+    return number[0] if number else None
 
 
 def _read_cgroups(identity: Identity) -> Cgroups:
@@ -187,67 +247,3 @@ def _socket_state(path: str) -> Literal["listening", "stale", "absent", "forbidd
         except OSError:
             return "absent"
     return "listening"
-
-
-class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """The first step of making a container's namespaces that the kernel refused, with its errno; or none."""
-
-    failed_step: str | None
-    errno: int
-
-
-class IdMap(msgspec.Struct, frozen=True, kw_only=True):
-    """What `buildah unshare` really maps: how many ids, or why there is no map at all."""
-
-    ids: int
-    problem: str | None
-
-
-class UserNamespaces(msgspec.Struct, frozen=True, kw_only=True):
-    """The switches of sysctl(8), None where the kernel has none of that name; then what was tried."""
-
-    max_user_namespaces: int | None
-    unprivileged_userns_clone: int | None
-    apparmor_restrict: int | None
-    probe: Probe
-    id_map: IdMap | None
-
-
-def read_user_namespaces(identity: Identity, *, environment: Mapping[str, str]) -> UserNamespaces:
-    """Switches and probes; `id_map` is None where buildah is missing or no map is needed."""
-    return UserNamespaces(
-        max_user_namespaces=_switch("user/max_user_namespaces"),
-        unprivileged_userns_clone=_switch("kernel/unprivileged_userns_clone"),
-        apparmor_restrict=_switch("kernel/apparmor_restrict_unprivileged_userns"),
-        probe=probe_namespaces(environment=environment),
-        id_map=None if identity.rootful or not find("buildah") else _ask_map(environment),
-    )
-
-
-def probe_namespaces(*, environment: Mapping[str, str]) -> Probe:
-    """Make the namespaces of a container in a throw-away process."""
-    program = Path(__file__).with_name("namespace_probe.py")
-    answer = ask([sys.executable or "python3", "-I", "-S", str(program)], environment=environment, check=False)
-    try:
-        return msgspec.convert(json.loads(answer.text), Probe)
-    except (ValueError, msgspec.ValidationError):
-        # A seccomp filter may end the process instead of refusing.
-        return Probe(failed_step="start of the probe", errno=0)
-
-
-def _ask_map(environment: Mapping[str, str]) -> IdMap:
-    try:
-        answer = ask(["buildah", "unshare", "cat", "/proc/self/uid_map"], environment=environment)
-    except CommandError as error:
-        return IdMap(ids=0, problem=last_cause(error.stderr) or error.message)
-    except HostError as error:
-        return IdMap(ids=0, problem=error.message)
-    counts = [line.split()[2] for line in answer.text.splitlines() if len(line.split()) == 3]  # noqa: PLR2004 - the fields of uid_map
-    return IdMap(ids=sum(int(count) for count in counts if count.isdigit()), problem=None)
-
-
-def _switch(name: str) -> int | None:
-    try:
-        return int((Path("/proc/sys") / name).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None

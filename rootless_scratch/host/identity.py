@@ -37,6 +37,10 @@ class SubordinateIds(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[IdRange, ...]
     source: str
     first_free: int = 100_000
+    outside: bool = False
+    """Whether ids of them are none of those that the surrounding user namespace has."""
+    shared_with: str | None = None
+    """Another user who has some of the same ids."""
 
     @property
     def total(self) -> int:
@@ -118,7 +122,8 @@ def read_subordinate_ids(
             fields = [line.partition(":")[2].split() for line in answer.text.splitlines()]
             answered = (_range(each[1], each[2]) for each in fields if len(each) == _GETSUBIDS_FIELDS)
             return SubordinateIds(kind=kind, ranges=tuple(filter(None, answered)), source="getsubids")
-    ranges = []
+    ranges: list[IdRange] = []
+    others: list[tuple[str, IdRange]] = []
     first_free = 100_000
     for line in text(path).splitlines():
         owner, _, rest = line.strip().partition(":")
@@ -128,7 +133,31 @@ def read_subordinate_ids(
             first_free = max(first_free, granted.start + granted.count)
             if owner in names:
                 ranges.append(granted)
-    return SubordinateIds(kind=kind, ranges=tuple(ranges), source=path, first_free=first_free)
+            else:
+                others.append((owner, granted))
+    return SubordinateIds(
+        kind=kind,
+        ranges=tuple(ranges),
+        source=path,
+        first_free=first_free,
+        outside=not all(_is_mapped(each, f"/proc/self/{kind[3:]}_map") for each in ranges),
+        shared_with=next(
+            (owner for owner, theirs in others if any(_overlap(theirs, each) for each in ranges)), None
+        ),
+    )
+
+
+def _overlap(one: IdRange, other: IdRange) -> bool:
+    return one.start < other.start + other.count and other.start < one.start + one.count
+
+
+def _is_mapped(ids: IdRange, path: str) -> bool:
+    """Whether the user namespace of this process has all of these ids: user_namespaces(7)."""
+    covered = 0
+    for line in text(path).splitlines():
+        first, _, count = map(int, line.split())
+        covered += max(0, min(ids.start + ids.count, first + count) - max(ids.start, first))
+    return covered == ids.count
 
 
 def read_map_helper(name: str) -> MapHelper:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NEWNS, NEWUSER, NEWPID, NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+NEWCGROUP, NEWUTS, NEWIPC = 0x2000000, 0x4000000, 0x8000000
 MS_NOSUID_NODEV_NOEXEC, MS_REC, MS_PRIVATE = 0xE, 0x4000, 0x40000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +58,11 @@ def attempt() -> None:
     write("gid map", "gid_map", f"0 {gid} 1")
     unshare("mount namespace", NEWNS)
     unshare("network namespace", NEWNET)
+    unshare("ipc namespace", NEWIPC)
+    unshare("uts namespace", NEWUTS)
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        # podman's default with cgroup v2 alone.
+        unshare("cgroup namespace", NEWCGROUP)
     mount("private mounts", b"none", b"/", None, MS_REC | MS_PRIVATE)
     unshare("pid namespace", NEWPID)
     child = os.fork()

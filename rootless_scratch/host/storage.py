@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from rootless_scratch.command import ask, last_cause
-from rootless_scratch.errors import CommandError, HostError
+from rootless_scratch.command import last_cause
+from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import state_directory, temporary_directory
+from rootless_scratch.host.probing import Question
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
 
@@ -28,9 +29,10 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
-    """Local image storage as buildah sees it; `problem` is its own message where it cannot open it.
+    """Local image storage as buildah sees it.
 
-    `state` is where this package notes what is under way.
+    Where it cannot open it, `problem` is its own message, and `stderr` all that it said. `state` is where this
+    package notes what is under way.
     """
 
     images: Location
@@ -39,32 +41,58 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     state: Location
     policy: str | None
     problem: str | None
+    stderr: str = ""
+    others: tuple[str, ...] = ()
+    """Drivers other than the one in force with which images were made there."""
 
 
-def read_storage(*, environment: Mapping[str, str], rootful: bool) -> Storage:
-    """Ask buildah where it stores images, or name the default where it cannot say."""
-    home = Path(environment.get("HOME", "/"))
-    data = Path(environment.get("XDG_DATA_HOME") or home / ".local/share")
-    root = "/var/lib/containers/storage" if rootful else str(data / "containers/storage")
-    driver = problem = None
-    if find("buildah"):
-        try:
-            store = json.loads(ask(["buildah", "info"], environment=environment).text)["store"]
-            root, driver = str(store["GraphRoot"]), str(store["GraphDriverName"])
-        except CommandError as error:
-            problem = last_cause(error.stderr) or error.message
-        except HostError as error:
-            problem = error.message
-        except (ValueError, KeyError, TypeError):
-            problem = "`buildah info` did not print its JSON"
-    policies = (home / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
-    return Storage(
-        images=read_location(root),
-        driver=driver,
-        temporary=read_location(temporary_directory(environment)),
-        state=read_location(state_directory(environment)),
-        policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
-        problem=problem,
+class StorageQuestion:
+    """`buildah info`, under way: where it stores images."""
+
+    def __init__(self, *, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._info = Question(["buildah", "info"], environment=environment) if find("buildah") else None
+
+    def answer(self, *, rootful: bool) -> Storage:
+        """What buildah says, or the default where it cannot say."""
+        environment = self._environment
+        home = Path(environment.get("HOME", "/"))
+        data = Path(environment.get("XDG_DATA_HOME") or home / ".local/share")
+        root = "/var/lib/containers/storage" if rootful else str(data / "containers/storage")
+        driver = problem = None
+        stderr = ""
+        if self._info is not None:
+            try:
+                output = self._info.answer()
+                stderr = output.stderr.decode("utf-8", "replace")
+                if output.exit_code == 0:
+                    store = json.loads(output.text)["store"]
+                    root, driver = str(store["GraphRoot"]), str(store["GraphDriverName"])
+                else:
+                    problem = last_cause(stderr) or f"it ended with code {output.exit_code}"
+            except HostError as error:
+                problem = error.message
+            except (ValueError, KeyError, TypeError):
+                problem = "`buildah info` did not print its JSON"
+        policies = (home / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
+        return Storage(
+            images=read_location(root),
+            driver=driver,
+            temporary=read_location(temporary_directory(environment)),
+            state=read_location(state_directory(environment)),
+            policy=next((str(path) for path in policies if os.access(path, os.R_OK)), None),
+            problem=problem,
+            stderr="" if problem is None else stderr,
+            others=() if driver is None else _other_drivers(root, driver),
+        )
+
+
+def _other_drivers(root: str, driver: str) -> tuple[str, ...]:
+    """By the lists of images that each driver keeps in a directory of its own."""
+    return tuple(
+        name
+        for name in ("overlay", "vfs", "btrfs", "zfs", "fuse-overlayfs")
+        if name != driver and text(f"{root}/{name}-images/images.json").strip() not in ("", "[]")
     )
 
 

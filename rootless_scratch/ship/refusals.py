@@ -10,6 +10,7 @@ import re
 from rootless_scratch.command import last_cause
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import redacted
+from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
 
@@ -162,7 +163,7 @@ def judge_refusal(stderr: str, *, name: str, is_reading: bool = False) -> Refusa
     """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG, or from there with `is_reading`."""
     # A proxy's login may stand in it, and what is tried again is noted.
     cause = redacted(last_cause(stderr))
-    trouble = trouble_in(stderr)
+    trouble = cause_in(stderr) or trouble_in(stderr)
     if trouble is not None:
         return Refusal(trouble.pattern, trouble.cause, trouble.fix)
     registry = name.partition("/")[0]

@@ -190,4 +190,6 @@ def _with_way_out(error: HostError, spec: Spec) -> HostError:
     """What needs no namespace and no other program is a way on every host."""
     name = (spec.names or ("image",))[0].rpartition("/")[2].partition(":")[0]
     way = f"Or write the image to a file, which needs neither: `-o oci-archive:{name}.tar` in place of -t."
-    return type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
+    explained = type(error)(error.message, fix=f"{error.fix} {way}", detail=error.detail)
+    explained.rule = error.rule
+    return explained

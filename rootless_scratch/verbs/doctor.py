@@ -1,13 +1,80 @@
-"""`doctor`: what this host has, and what works by that."""
+"""`doctor`: what this host has, what works by that, and the repairs that need no root."""
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import tool_environment
-from rootless_scratch.host.facts import HostFacts, read_host
+from rootless_scratch.host.facts import HostFacts, Pause, read_host
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_POLICY = '{"default":[{"type":"insecureAcceptAnything"}]}\n'
 
 
 def examine_host() -> tuple[HostFacts, HostJudgement]:
     """Read this host, with the environment that tools get, and judge it."""
-    facts = read_host(environment=tool_environment().variables)
+    facts = read_host(environment=_environment())
     return facts, judge_host(facts)
+
+
+def _environment() -> Mapping[str, str]:
+    """That of tools; where there is no home that they could be given, one that nothing can be kept in."""
+    try:
+        return tool_environment().variables
+    except HostError:
+        return tool_environment({**os.environ, "HOME": "/"}).variables
+
+
+def repair(facts: HostFacts, judgement: HostJudgement) -> tuple[str, ...]:
+    """Do what needs no root and touches nothing that is there; a sentence for each thing done.
+
+    Raises HostError.
+    """
+    done = []
+    rules = {finding.rule for finding in judgement.findings}
+    if "host-policy-missing" in rules:
+        done.append(_write_new(f"{facts.home}/.config/containers/policy.json", _POLICY))
+    if "host-keys" in rules:
+        done.append(
+            _write_new(f"{facts.home}/.config/containers/containers.conf", "[containers]\nkeyring = false\n")
+        )
+    if "host-pause" in rules:
+        done.append(_forget_pause(facts.pause))
+    return tuple(filter(None, done))
+
+
+def script(judgement: HostJudgement) -> str:
+    """The commands of all findings that an administrator has to run, as one script of sh(1); empty for none."""
+    lines = []
+    for finding in judgement.findings:
+        if finding.needs_root and finding.severity != "info":
+            lines += [f"# {finding.rule}: {finding.message}", *finding.commands]
+    return "\n".join(("#!/bin/sh", "set -e", *lines, "")) if lines else ""
+
+
+def _forget_pause(pause: Pause) -> str:
+    try:
+        os.unlink(pause.path)
+    except OSError:
+        return ""
+    return f"{pause.path} is removed: the process that it named has ended."
+
+
+def _write_new(path: str, text: str) -> str:
+    """Write a file that is not there yet; empty where it is."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return ""
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be written: {error.strerror}.", fix="Make HOME a directory of your own."
+        ) from error
+    return f"{path} is written."

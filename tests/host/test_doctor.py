@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootless_scratch.host.facts import probe_namespaces
+from rootless_scratch.host.namespaces import probe_namespaces
 from rootless_scratch.host.storage import read_location
 
 if TYPE_CHECKING:
     from conftest import Home
 
-OPERATIONS = ["build-direct", "build-buildah", "run", "network", "limits", "push"]
+OPERATIONS = ["build-direct", "build-buildah", "run", "network", "limits", "push", "debug"]
 
 FILTER = """
 import ctypes, errno, os, struct, sys
@@ -112,7 +112,7 @@ def test_with_no_user_namespaces_left_the_probe_names_the_step_and_the_errno() -
     # The limit is kept per user namespace, so one inside another is a host of its own in this respect.
     script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" "$@"'
     probe = (
-        "from rootless_scratch.host.facts import probe_namespaces as p; import os;"
+        "from rootless_scratch.host.namespaces import probe_namespaces as p; import os;"
         "found = p(environment=os.environ); print(found.failed_step, found.errno)"
     )
     done = subprocess.run(

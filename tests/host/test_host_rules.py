@@ -8,7 +8,9 @@ import pytest
 from msgspec.structs import replace
 from test_host import GIB, HEALTHY
 
-from rootless_scratch.host.facts import Cgroups, IdMap, Runtime, Socket
+from rootless_scratch.host.facts import Cgroups, Runtime, Socket
+from rootless_scratch.host.namespaces import IdMap
+from rootless_scratch.host.quotas import Quotas
 from rootless_scratch.rules.host.hosts import judge_host
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ def images(**changes: object) -> HostFacts:
 
 CHANGED = {
     "host-cgroup-delegation": replace(HEALTHY, cgroups=replace(HEALTHY.cgroups, controllers=("memory",))),
+    "host-keys": replace(HEALTHY, quotas=Quotas(keys=0)),
+    "host-toolbox-missing": replace(
+        HEALTHY,
+        tools=tuple(replace(tool, path=None) if tool.name == "busybox" else tool for tool in HEALTHY.tools),
+    ),
     "host-cgroup-limits": replace(HEALTHY, cgroups=Cgroups(mode="v1", runtime=RUNC, controllers=())),
     "host-disk-space": images(free=GIB // 2),
     "host-id-map": replace(

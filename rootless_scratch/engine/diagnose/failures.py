@@ -17,6 +17,7 @@ from rootless_scratch.errors import (
     ImageNotFoundError,
     ScratchError,
 )
+from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
 if TYPE_CHECKING:
@@ -71,13 +72,6 @@ class _Failure(Diagnosis):
 
 
 _FAILURES = (
-    _Failure(
-        r"keyring `?.*?`?: Disk quota exceeded|session key.*disk quota exceeded|join keyctl",
-        "Your quota of kernel keys is used up (this is not about the disk).",
-        "`sudo sysctl -w kernel.keys.maxkeys=20000`, or set `keyring=false` below [containers] in "
-        "~/.config/containers/containers.conf.",
-        HostError,
-    ),
     _Failure(
         r"cgroups in hybrid mode not supported",
         "The podman service uses crun, which refuses hosts with cgroup v1 and v2 side by side.",
@@ -218,12 +212,6 @@ _FAILURES = (
         "Make room there; `podman system df` shows what takes it.",
         HostError,
     ),
-    _Failure(
-        r"no valid executable found for OCI runtime|(?:runc|crun)\"?: executable file not found",
-        "podman finds no OCI runtime.",
-        "Install crun or runc.",
-        HostError,
-    ),
 )
 
 
@@ -253,11 +241,14 @@ def create_failure(text: str, request: Request, *, elsewhere: str | None = None)
     return ImageNotFoundError(cause, fix=fix)
 
 
-def start_failure(text: str, request: Request) -> ScratchError:
+def start_failure(text: str, request: Request) -> ScratchError:  # noqa: PLR0911 - one for each table
     """The error for a container that podman could not start."""
+    cause = cause_in(text)
+    if cause is not None:
+        return cause.error(text, what="podman could not start the container")
     known = diagnose(_FAILURES, text)
     if known is not None:
-        return known.kind(known.cause, fix=known.fix)
+        return known.kind(known.cause, fix=known.fix, detail=text)
     if _NO_NETWORK.search(text) is not None:
         tun = "/dev/net/tun" in text
         return NetworkMissingError("/dev/net/tun cannot be opened" if tun else _brief(text))

@@ -272,10 +272,15 @@ def _signal(group: int, number: int) -> None:
 
 
 def _died(starting: Starting, process: Child) -> HostError:
-    log = starting.directory.log_text()
+    from rootless_scratch.host.causes import cause_in
+
+    log, what = starting.directory.log_text(), "The podman service did not start"
+    known = cause_in(log)
+    if known is not None:
+        return known.error(log, what=what)
     trouble = trouble_in(log)
     if trouble is not None:
-        return HostError(trouble.after("The podman service did not start"), fix=trouble.fix, detail=log)
+        return HostError(trouble.after(what), fix=trouble.fix, detail=log)
     if _NAMESPACE_LOST in log:
         return NamespaceLostError(
             "The processes of podman's user namespace were killed, with containers that it believes alive.",
@@ -285,6 +290,7 @@ def _died(starting: Starting, process: Child) -> HostError:
     cause = command.last_cause(log) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(
-        f"The podman service did not start: {cause}.",
+        f"{what}: {cause}.",
         fix="Run `rootless-scratch doctor`, which tells what this host lacks.",
+        detail=log,
     )

@@ -1,6 +1,7 @@
 """The doctor's judgement: from the facts of a host to what works there, why not, and what to do.
 
-An operation works where no rule forbids it. The rules on rights (user namespaces, ids) are in host_rights.py.
+An operation works where no rule forbids it. The rules on rights (user namespaces, ids), on storage and on quotas
+are in modules of their own.
 """
 
 from __future__ import annotations
@@ -10,27 +11,27 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from rootless_scratch.command import install_hint
 from rootless_scratch.host.environment import socket_unit
-from rootless_scratch.rules.host.judged import Judged, Operation, forbid, remark
+from rootless_scratch.rules.host.judged import HostFinding, Judged, Operation, Repair, forbid, remark
+from rootless_scratch.rules.host.quotas import judge_quotas
+from rootless_scratch.rules.host.repairs import as_root, install
 from rootless_scratch.rules.host.rights import judge_rights
+from rootless_scratch.rules.host.storage import judge_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from rootless_scratch.findings import Finding
     from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.host.storage import Location
 
 OLDEST = {"podman": (4, 3), "buildah": (1, 28)}
 """What this package is tested with, from the oldest on."""
 
-_LITTLE = 1 << 30
-_TOO_LITTLE = 16 << 20
-_NETWORK_FILE_SYSTEMS = frozenset(
-    # containers/storage refuses overlay on these; the names are those of /proc/filesystems.
-    ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "ceph", "afs", "9p", "fuse.sshfs", "beegfs", "panfs")
-)
+PASTA_SINCE = (5, 0)
+"""The podman whose default is pasta; before, it is slirp4netns."""
+
+PAUSE_MENDED = (5, 0)
+"""The podman that removes by itself what is left of a pause process."""
+
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _LIMIT_CONTROLLERS = ("cpu", "memory", "pids")
 
@@ -47,16 +48,24 @@ class HostJudgement(msgspec.Struct, frozen=True, kw_only=True):
     """All operations, and the findings behind them, the gravest first."""
 
     operations: tuple[OperationOutlook, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[HostFinding, ...]
 
     def operation(self, name: Operation) -> OperationOutlook:
         """Look one operation up."""
         return next(each for each in self.operations if each.name == name)
 
+    def of(self, names: Collection[Operation]) -> HostJudgement:
+        """The same of these operations alone."""
+        operations = tuple(each for each in self.operations if each.name in names)
+        rules = {rule for each in operations for rule in each.findings}
+        return HostJudgement(
+            operations=operations, findings=tuple(each for each in self.findings if each.rule in rules)
+        )
+
 
 def judge_host(facts: HostFacts) -> HostJudgement:
     """Judge every operation by the same facts; pure."""
-    rules = (_tools, judge_rights, _runtime, _network, _limits, _storage, _session)
+    rules = (_tools, judge_rights, _runtime, _network, _limits, judge_storage, judge_quotas, _session, _debug)
     judged = sorted(
         chain.from_iterable(rule(facts) for rule in rules), key=lambda each: _ORDER[each.finding.severity]
     )
@@ -89,9 +98,10 @@ def _tools(facts: HostFacts) -> Iterator[Judged]:
                 rule=f"host-{name}-missing",
                 subject=name,
                 message=f"{name} is not installed or not in PATH.",
-                fix=install_hint(name),
+                evidence=f"PATH: no {name}",
+                fix=install(facts, name),
             )
-        elif name in OLDEST and tool.version and tuple(map(int, tool.version.split("."))) < OLDEST[name]:
+        elif name in OLDEST and tool.version and _version_of(facts, name) < OLDEST[name]:
             oldest = ".".join(str(number) for number in OLDEST[name])
             yield remark(
                 *operations,
@@ -108,12 +118,12 @@ def _runtime(facts: HostFacts) -> Iterator[Judged]:
     if facts.tool("crun").path is None and facts.tool("runc").path is None:
         rule = "host-runtime-missing"
         message = "Neither crun nor runc, which start containers for podman, is installed."
-        fix = install_hint("crun")
+        fix = install(facts, "crun")
     elif runtime is None:
         rule = "host-runtime-hybrid"
         message = "cgroup v1 and v2 are mounted side by side (hybrid) here, which crun refuses, and runc is not "
         message += "installed."
-        fix = install_hint("runc")
+        fix = install(facts, "runc")
     else:
         if runtime.name is not None:
             yield remark(
@@ -124,7 +134,9 @@ def _runtime(facts: HostFacts) -> Iterator[Judged]:
                 fix="Nothing needs to be done.",
             )
         return
-    yield forbid("run", rule=rule, subject="runtime", message=message, fix=fix)
+    yield forbid(
+        "run", rule=rule, subject="runtime", message=message, fix=fix, evidence=f"cgroups: {facts.cgroups.mode}"
+    )
 
 
 def _network(facts: HostFacts) -> Iterator[Judged]:
@@ -132,23 +144,58 @@ def _network(facts: HostFacts) -> Iterator[Judged]:
     if facts.identity.rootful:
         if facts.network.bridge is None:
             message = "Neither netavark nor the CNI plugins, which connect containers of root, are here."
-            yield forbid("network", rule=rule, subject="network", message=message, fix=install_hint("netavark"))
+            yield forbid("network", rule=rule, subject="network", message=message, fix=install(facts, "netavark"))
         return
     if facts.tool("slirp4netns").path is None and facts.tool("pasta").path is None:
         message = "Neither pasta nor slirp4netns, which connect containers without root, is installed."
-        fix = "Install one: `sudo apt-get install passt slirp4netns` (Debian, Ubuntu) or `sudo dnf install passt` "
-        fix += "(Fedora, RHEL); until then containers run with `--network none`."
-        yield forbid("network", rule=rule, subject="network", message=message, fix=fix)
+        helper = "slirp4netns" if _version_of(facts, "podman") < PASTA_SINCE else "pasta"
+        fix = install(facts, helper)
+        message += " Until then containers run with `--network none`."
+        yield forbid("network", rule=rule, subject="network", message=message, fix=fix, evidence="PATH: neither")
     if facts.network.tun is not None:
         yield forbid(
             "network",
             rule="host-tun",
             subject="/dev/net/tun",
             message=f"/dev/net/tun cannot be opened ({facts.network.tun}), "
-            "so containers get no network of their own.",
-            fix="`sudo modprobe tun && sudo chmod 0666 /dev/net/tun`, or give the CI container "
-            "`--device /dev/net/tun`; until then containers run with `--network none`.",
+            "so containers run with `--network none`.",
+            fix="Start the surrounding container with `--device /dev/net/tun`."
+            if facts.surroundings.in_container
+            else as_root(facts, "modprobe tun", "chmod 0666 /dev/net/tun"),
+            evidence=f"open(/dev/net/tun, O_RDWR): {facts.network.tun}",
         )
+
+
+def _delegation(facts: HostFacts) -> str | Repair:
+    if facts.surroundings.in_container:
+        return (
+            "Start the surrounding container with a control group of its own that it may write to: "
+            "`--cgroupns=private --privileged`, or limit the whole job by its own settings."
+        )
+    text = "[Service]\\nDelegate=cpu cpuset io memory pids\\n"
+    commands = (
+        "mkdir -p /etc/systemd/system/user@.service.d",
+        f"sh -c \"printf '{text}' > /etc/systemd/system/user@.service.d/delegate.conf\"",
+        "systemctl daemon-reload",
+    )
+    return as_root(facts, *commands, end=", then log in again.")
+
+
+def _debug(facts: HostFacts) -> Iterator[Judged]:
+    if facts.tool("busybox").path is None:
+        yield forbid(
+            "debug",
+            rule="host-toolbox-missing",
+            subject="busybox",
+            message="There is no busybox, whose tools `debug` puts beside a container; `debug --toolbox "
+            "PROGRAM` takes "
+            "another program.",
+            fix=install(facts, "busybox"),
+        )
+
+
+def _version_of(facts: HostFacts, name: str) -> tuple[int, ...]:
+    return tuple(map(int, (facts.tool(name).version or "0").split(".")))
 
 
 def _limits(facts: HostFacts) -> Iterator[Judged]:
@@ -162,8 +209,8 @@ def _limits(facts: HostFacts) -> Iterator[Judged]:
                 subject="cgroups",
                 message=f"The cgroup controllers {', '.join(absent)} are not delegated to this user, "
                 "so limits on them are refused, or not enforced.",
-                fix="`sudo systemctl edit user@.service`, add `[Service]` and "
-                "`Delegate=cpu cpuset io memory pids`, then log in again.",
+                fix=_delegation(facts),
+                evidence=f"cgroup.controllers of this user: {' '.join(facts.cgroups.controllers) or 'none'}",
             )
     elif mode == "none" or not facts.identity.rootful:
         seen = "No cgroups are mounted here" if mode == "none" else f"cgroups are {mode} here"
@@ -176,82 +223,6 @@ def _limits(facts: HostFacts) -> Iterator[Judged]:
         )
 
 
-def _storage(facts: HostFacts) -> Iterator[Judged]:
-    storage = facts.storage
-    yield from _room(
-        storage.images,
-        ("build-buildah", "run"),
-        "image storage",
-        "set `graphroot` in ~/.config/containers/storage.conf",
-    )
-    yield from _room(
-        storage.temporary, ("build-direct", "build-buildah", "push"), "temporary directory", "set TMPDIR"
-    )
-    if not storage.state.writable:
-        yield from _room(storage.state, ("build-buildah", "run"), "state directory", "set XDG_STATE_HOME")
-    if storage.images.noexec:
-        yield forbid(
-            "run",
-            rule="host-storage-noexec",
-            subject=storage.images.path,
-            message=f"{storage.images.path} is on a file system mounted noexec: no container starts from it.",
-            fix="Set `graphroot` in ~/.config/containers/storage.conf to a directory on another file system.",
-        )
-    if storage.images.fstype in _NETWORK_FILE_SYSTEMS:
-        yield remark(
-            "build-buildah",
-            "run",
-            severity="warning",
-            rule="host-storage-network-file-system",
-            subject=storage.images.path,
-            message=f"{storage.images.path} is on {storage.images.fstype}, which cannot keep the owners of "
-            "subordinate ids.",
-            fix="Set `graphroot` in ~/.config/containers/storage.conf to a directory on a local disk.",
-        )
-    if storage.driver == "vfs":
-        yield remark(
-            "build-buildah",
-            "run",
-            rule="host-storage-vfs",
-            subject=storage.images.path,
-            message="The storage driver is vfs, which copies every layer in full: slow for big programs.",
-            fix='Put `[storage]` and `driver = "overlay"` into ~/.config/containers/storage.conf '
-            "(an existing storage must be emptied with `podman system reset` first).",
-        )
-    if storage.policy is None:
-        yield forbid(
-            "build-buildah",
-            "push",
-            rule="host-policy-missing",
-            subject="policy.json",
-            message="There is no readable policy.json, without which buildah and skopeo refuse to work.",
-            fix="`mkdir -p ~/.config/containers && "
-            """echo '{"default":[{"type":"insecureAcceptAnything"}]}' > ~/.config/containers/policy.json`""",
-        )
-
-
-def _room(location: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
-    at, left = f"The {what} {location.path}", f"{location.free >> 20} MiB left"
-    fix = f"Free some space (`podman image prune`), or {move} to a directory on another disk."
-    if not location.writable:
-        message = f"{at} cannot be written by this user."
-        fix = f"Give this user a directory and {move} to it."
-        yield forbid(*operations, rule="host-not-writable", subject=location.path, message=message, fix=fix)
-    elif location.free < _TOO_LITTLE:
-        yield forbid(
-            *operations, rule="host-disk-full", subject=location.path, message=f"{at} has {left}.", fix=fix
-        )
-    elif location.free < _LITTLE:
-        yield remark(
-            *operations,
-            severity="warning",
-            rule="host-disk-space",
-            subject=location.path,
-            message=f"{at} has only {left}; a build needs about three times the size of its files.",
-            fix=fix,
-        )
-
-
 def _session(facts: HostFacts) -> Iterator[Judged]:
     if facts.runtime_dir_problem is not None:
         yield remark(
@@ -261,6 +232,19 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             subject="XDG_RUNTIME_DIR",
             message=f"XDG_RUNTIME_DIR is ignored: {facts.runtime_dir_problem}.",
             fix="Log in directly instead of with `su` or `sudo`, or unset XDG_RUNTIME_DIR.",
+            evidence=f"stat({facts.runtime_dir})",
+        )
+    pause = facts.pause
+    if pause.pid is not None and not pause.alive and _version_of(facts, "podman") < PAUSE_MENDED:
+        yield forbid(
+            "run",
+            rule="host-pause",
+            subject=pause.path,
+            message="The process that keeps podman's user namespace has ended, and podman still looks for it.",
+            fix=Repair(
+                fix=f"Run `rootless-scratch doctor --fix`, or: `rm {pause.path}`.", commands=(f"rm {pause.path}",)
+            ),
+            evidence=f"{pause.path}: {pause.pid}, which is no such process",
         )
     socket = facts.socket
     if socket.state == "listening":

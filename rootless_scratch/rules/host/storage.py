@@ -1,0 +1,173 @@
+"""The doctor's rules on storage: where images lie, where temporary files go, and whose home that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless_scratch.host.causes import cause_in
+from rootless_scratch.rules.host.judged import Judged, Operation, Repair, forbid, remark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootless_scratch.host.facts import HostFacts
+    from rootless_scratch.host.storage import Location
+
+_LITTLE = 1 << 30
+_TOO_LITTLE = 1 << 20
+_WRITE_POLICY = (
+    "mkdir -p ~/.config/containers",
+    """echo '{"default":[{"type":"insecureAcceptAnything"}]}' > ~/.config/containers/policy.json""",
+)
+_NETWORK_FILE_SYSTEMS = frozenset(
+    # containers/storage refuses overlay on these; the names are those of /proc/filesystems.
+    ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "ceph", "afs", "9p", "fuse.sshfs", "beegfs", "panfs")
+)
+
+
+def judge_storage(facts: HostFacts) -> Iterator[Judged]:
+    """Whether there is a home, room and a file system on which containers can start."""
+    storage = facts.storage
+    if not _is_below_home(facts, storage.images) or facts.home_problem is None:
+        yield from _placed(facts)
+        yield from _opened(facts)
+    else:
+        yield forbid(
+            "build-buildah",
+            "run",
+            rule="host-home",
+            subject=facts.home,
+            message=f"HOME is {facts.home}, which {facts.home_problem}; images and what is under way are kept "
+            "below it.",
+            fix="Set HOME to a directory of your own, in a CI job for example "
+            "`export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
+            evidence=f"HOME={facts.home}: {facts.home_problem}",
+        )
+    yield from _room(storage.temporary, ("build-buildah", "push"), "temporary directory", "set TMPDIR")
+    if storage.policy is None:
+        yield forbid(
+            "build-buildah",
+            "push",
+            rule="host-policy-missing",
+            subject="policy.json",
+            message="There is no readable policy.json, without which buildah and skopeo refuse to work.",
+            fix=Repair(
+                fix=f"Run `rootless-scratch doctor --fix`, or: `{' && '.join(_WRITE_POLICY)}`.",
+                commands=_WRITE_POLICY,
+            ),
+            evidence="~/.config/containers/policy.json, /etc/containers/policy.json: cannot be read",
+        )
+
+
+def _is_below_home(facts: HostFacts, location: Location) -> bool:
+    return f"{location.path}/".startswith(f"{facts.home.rstrip('/')}/")
+
+
+def _placed(facts: HostFacts) -> Iterator[Judged]:
+    storage = facts.storage
+    yield from _room(
+        storage.images,
+        ("build-buildah", "run"),
+        "image storage",
+        "set `graphroot` in ~/.config/containers/storage.conf",
+    )
+    if not storage.state.writable:
+        yield from _room(storage.state, ("build-buildah", "run"), "state directory", "set XDG_STATE_HOME")
+    if storage.images.noexec:
+        yield forbid(
+            "run",
+            rule="host-storage-noexec",
+            subject=storage.images.path,
+            message=f"{storage.images.path} is on a file system mounted noexec: no container starts from it.",
+            evidence=f"statvfs({storage.images.path}): ST_NOEXEC",
+            fix="Set `graphroot` in ~/.config/containers/storage.conf to a directory on another file system.",
+        )
+    if storage.images.fstype in _NETWORK_FILE_SYSTEMS:
+        yield remark(
+            "build-buildah",
+            "run",
+            severity="warning",
+            rule="host-storage-network-file-system",
+            subject=storage.images.path,
+            evidence=f"/proc/self/mountinfo: {storage.images.fstype}",
+            message=f"{storage.images.path} is on {storage.images.fstype}, which cannot keep the owners of "
+            "subordinate ids.",
+            fix="Set `graphroot` in ~/.config/containers/storage.conf to a directory on a local disk.",
+        )
+    if storage.others:
+        yield remark(
+            "build-buildah",
+            "run",
+            severity="warning",
+            rule="host-storage-drivers",
+            subject=storage.images.path,
+            message=f"The image storage has images of the driver {storage.others[0]}, and the driver in force is "
+            f"{storage.driver}: buildah does not see those, and podman may go on using that driver.",
+            fix=f"Set the driver that was in use: `export STORAGE_DRIVER={storage.others[0]}`, or `driver` in "
+            "~/.config/containers/storage.conf.",
+            evidence=f"{storage.images.path}/{storage.others[0]}-images/images.json: not empty",
+        )
+    if storage.driver == "vfs":
+        yield remark(
+            "build-buildah",
+            "run",
+            rule="host-storage-vfs",
+            subject=storage.images.path,
+            message="The storage driver is vfs, which copies every layer in full: slow for big programs.",
+            fix='Put `[storage]` and `driver = "overlay"` into ~/.config/containers/storage.conf '
+            "(an existing storage must be emptied with `podman system reset` first).",
+        )
+
+
+def _opened(facts: HostFacts) -> Iterator[Judged]:
+    """What buildah said when it was asked for its storage, where that is not for want of a namespace."""
+    storage, id_map = facts.storage, facts.user_namespaces.id_map
+    if storage.problem is None or (id_map is not None and id_map.problem is not None):
+        return
+    known = cause_in(storage.stderr)
+    yield forbid(
+        "build-buildah",
+        "run",
+        rule="host-storage" if known is None else known.rule,
+        subject=storage.images.path,
+        message=f"buildah cannot open the image storage: {storage.problem}." if known is None else known.cause,
+        fix="Run `buildah info` to see all that it says, and compare ~/.config/containers/storage.conf."
+        if known is None
+        else known.fix,
+        evidence=f"buildah info: {storage.problem}",
+    )
+
+
+def _room(location: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:
+    at, left = f"The {what} {location.path}", f"{location.free >> 20} MiB left"
+    fix = f"Free some space (`podman image prune`), or {move} to a directory on another disk."
+    if not location.writable:
+        message = f"{at} cannot be written by this user."
+        fix = f"Give this user a directory and {move} to it."
+        evidence = f"access({location.path}, W_OK)"
+        yield forbid(
+            *operations,
+            rule="host-not-writable",
+            subject=location.path,
+            message=message,
+            fix=fix,
+            evidence=evidence,
+        )
+    elif location.free < _TOO_LITTLE:
+        yield forbid(
+            *operations,
+            rule="host-disk-full",
+            subject=location.path,
+            message=f"{at} has {left}.",
+            fix=fix,
+            evidence=f"statvfs({location.path}): {location.free} bytes",
+        )
+    elif location.free < _LITTLE:
+        yield remark(
+            *operations,
+            severity="warning",
+            rule="host-disk-space",
+            subject=location.path,
+            message=f"{at} has only {left}; a build needs about three times the size of its files.",
+            fix=fix,
+        )
