@@ -53,6 +53,8 @@ class ScratchError(Exception):
     """
 
     kind: ClassVar[str] = "error"
+    rule = ""
+    """That of doctor for the cause, where the host is to blame and it is known."""
 
     def __init__(self, message: str, *, fix: str, detail: str = "") -> None:
         self.message = redacted(message)
@@ -146,7 +148,7 @@ class RefusedError(ScratchError):
 
 
 class HostError(ScratchError):
-    """This host lacks a right or a setting that the operation needs; `rule` is that of doctor, if known."""
+    """This host lacks a right or a setting that the operation needs."""
 
     kind = "host"
 

@@ -89,23 +89,25 @@ def main() -> int:
             os._exit(FAILED)
         first = os.fork()
         if first == 0:
-            init(settings, command, name)
+            init(settings, command, name, (uid, gid))
         _, status = os.waitpid(first, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 255)
     os.close(ready[1])
     if os.read(ready[0], 1):
         for tool, kind, own in (("newuidmap", "subuid", uid), ("newgidmap", "subgid", gid)):
             start, count = granted(kind, name)
-            maps = [0, start, 1, own, own, 1, FIRST, start + 2, count - 2, FIRST - 1, start + 1, 1]
+            # Apart from this account, what is counted per user (keys, processes) is not counted against it.
+            one, other = (start + 1, own) if settings.get("apart") else (own, start + 1)
+            maps = [0, start, 1, own, one, 1, FIRST, start + 2, count - 2, FIRST - 1, other, 1]
             subprocess.run([shutil.which(tool, path=PATH) or tool, str(child), *map(str, maps)], check=True)
         os.write(go[1], b"x")
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status) & 255
 
 
-def init(settings: dict[str, Any], command: list[str], name: str) -> None:
+def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int, int]) -> None:
     """Process 1 of the worse host: what it leaves behind ends with it."""
-    uid, gid = os.getuid(), os.getgid()
+    uid, gid = ids
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -114,6 +116,8 @@ def init(settings: dict[str, Any], command: list[str], name: str) -> None:
     variables |= {"ID": str(uid), "PATH": PATH}
     if subprocess.run(["sh", "-c", PREPARE + settings.get("script", "")], env=variables, check=False).returncode:
         os._exit(FAILED)
+    if settings.get("apart"):
+        give(settings, str(uid))
     if settings.get("filter"):
         refuse(*settings["filter"])
     main_process = os.fork()
@@ -126,7 +130,16 @@ def init(settings: dict[str, Any], command: list[str], name: str) -> None:
     while True:
         pid, status = os.wait()
         if pid == main_process:
+            if settings.get("apart"):
+                give(settings, str(FIRST - 1))
             os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
+def give(settings: dict[str, Any], owner: str) -> None:
+    """Have the home, in which the directory of this host is, belong to that id."""
+    home = os.path.dirname(settings["directory"])
+    argv = ["find", home, settings["out"], "-xdev", "-exec", "chown", "-h", owner, "{}", "+"]
+    subprocess.run(argv, check=True)
 
 
 def refuse(number: int, names: list[str]) -> None:

@@ -11,7 +11,7 @@ import click
 
 from rootless_scratch.cli.excerpts import excerpt, header, showable
 from rootless_scratch.data import Data
-from rootless_scratch.errors import CommandError, EngineError, HostError, RefusedError, ScratchError, SpecFileError
+from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -131,7 +131,7 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_resul
 
 def error_object(error: ScratchError) -> dict[str, str]:
     """The key `error` of an answer in JSON."""
-    rule = {"rule": error.rule} if isinstance(error, HostError) and error.rule else {}
+    rule = {"rule": error.rule} if error.rule else {}
     return {"kind": error.kind, "message": error.message, "fix": error.fix, **rule}
 
 
@@ -160,7 +160,7 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
         _print_faults(error)
         return
     is_explained = isinstance(error, EngineError) and error.explanation is not None
-    rule = f" [{error.rule}]" if isinstance(error, HostError) and error.rule else ""
+    rule = f" [{error.rule}]" if error.rule else ""
     say_error(f"{error.message}{rule}", None if is_explained else error.fix)
     if isinstance(error, EngineError) and error.explanation is not None:
         print_findings([error.explanation])

@@ -88,6 +88,23 @@ def weakening(variables: Mapping[str, str], *, rootful: bool) -> tuple[str, ...]
     return _read(variables, rootful=rootful)[1]
 
 
+def has_keyring(variables: Mapping[str, str], *, rootful: bool) -> bool:
+    """Whether each container takes a kernel key, as it does by default."""
+    texts = [_text(path) for path in _files(variables, rootful=rootful)]
+    if not any("keyring" in text for text in texts):
+        return True
+    import tomllib
+
+    merged: dict[str, Any] = {}
+    try:
+        for text in texts:
+            _merge(merged, tomllib.loads(text))
+    except ValueError:
+        return True
+    table = merged.get(_TABLE)
+    return not isinstance(table, dict) or table.get("keyring") is not False
+
+
 def _read(variables: Mapping[str, str], *, rootful: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     """All files as one, and its keys that weaken a run."""
     merged: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import msgspec
 
 from rootless_scratch.errors import HostError, redacted
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
+from rootless_scratch.host.containers_conf import has_keyring
 from rootless_scratch.host.environment import runtime_dir_problem
 from rootless_scratch.host.identity import (
     Identity,
@@ -144,7 +145,7 @@ def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | No
         map_helpers=(read_map_helper("newuidmap"), read_map_helper("newgidmap")),
         cgroups=_read_cgroups(identity),
         network=Network(tun=_tun_problem(), bridge=next(filter(os.path.exists, _BRIDGES), None)),
-        quotas=read_quotas(identity.uid),
+        quotas=read_quotas(identity.uid, keyring=has_keyring(environment, rootful=identity.rootful)),
         home=environment["HOME"],
         home_problem=_home_problem(environment["HOME"]),
         runtime_dir=runtime_dir,

@@ -14,7 +14,7 @@ _KEY_FIELDS = 4
 
 
 class Quotas(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits, None where there is none; `keys` is how many kernel keys are left, None where that is unknown.
+    """Limits, None where there is none; `keys` is how many kernel keys are left, None where that does not matter.
 
     `locks` says why podman's locks cannot be opened or made, or None.
     """
@@ -26,13 +26,13 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
     locks: str | None = None
 
 
-def read_quotas(uid: int) -> Quotas:
-    """Read them all: getrlimit(2), proc(5), shm_overview(7). Nothing is made."""
+def read_quotas(uid: int, *, keyring: bool) -> Quotas:
+    """Read them all: getrlimit(2), proc(5), shm_overview(7). Nothing is made; `keyring`: whether keys matter."""
     return Quotas(
         open_files=_hard(resource.RLIMIT_NOFILE),
         processes=_soft(resource.RLIMIT_NPROC),
         memory=_soft(resource.RLIMIT_AS),
-        keys=_keys_left(uid),
+        keys=_keys_left(uid) if keyring else None,
         locks=_locks_problem(uid),
     )
 

@@ -49,12 +49,18 @@ def repair(facts: HostFacts, judgement: HostJudgement) -> tuple[str, ...]:
 
 
 def script(judgement: HostJudgement) -> str:
-    """The commands of all findings that an administrator has to run, as one script of sh(1); empty for none."""
+    """What is left to do, as one script of sh(1): commands, and as comments what only a person can do."""
     lines = []
     for finding in judgement.findings:
-        if finding.needs_root and finding.severity != "info":
-            lines += [f"# {finding.rule}: {finding.message}", *finding.commands]
+        if finding.severity != "info":
+            lines += ["", f"# {finding.rule}: {_one_line(finding.message)}"]
+            lines += finding.commands if finding.needs_root else [f"# {_one_line(finding.fix)}"]
     return "\n".join(("#!/bin/sh", "set -e", *lines, "")) if lines else ""
+
+
+def _one_line(text: str) -> str:
+    """As a comment: a path in it may have line breaks, and what follows would be a command."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _forget_pause(pause: Pause) -> str:

@@ -312,7 +312,7 @@ def test_storage_that_is_full_scarce_read_only_or_remote_is_told_apart() -> None
 
 def test_no_policy_json_stops_even_an_image_from_scratch() -> None:
     judgement = judge_host(replace(HEALTHY, storage=replace(HEALTHY.storage, policy=None)))
-    assert working(judgement) == {"build-direct", "run", "network", "limits", "debug"}
+    assert working(judgement) == {"build-direct", "run", "network", "limits"}
 
 
 @pytest.mark.parametrize(

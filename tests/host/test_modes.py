@@ -60,6 +60,15 @@ OVERLAY = (
 )
 SOCKET = "import os, socket; socket.socket(1).bind(os.environ['XDG_RUNTIME_DIR'] + '/podman/podman.sock')"
 NO_SUBIDS = ": > /etc/subuid; : > /etc/subgid"
+ADD_KEYS = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+number = {"x86_64": 248, "aarch64": 217}[os.uname().machine]
+while libc.syscall(number, b"user", b"rst-%d" % libc.rand(), b"x", 1, -4) > 0:
+    pass
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Uses up the user's quota of kernel keys (add_key(2)), and goes on as another program."""
 DOCKER = ["unshare", "mount", "umount2", "setns", "pivot_root", "keyctl"]
 
 
@@ -216,6 +225,14 @@ MODES = {
     ),
     "A41-no-network-helper": Mode(without=("slirp4netns", "pasta"), rules="host-network-helper"),
     "A42-no-tun": Mode(script="mount -t tmpfs tmpfs /dev/net", rules="?host-tun"),
+    "A45-no-keys-left": Mode(
+        settings={"apart": True},
+        script="mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+        prefix=(sys.executable, "-c", ADD_KEYS),
+        rules="host-keys",
+        fails="run",
+        fixes=True,
+    ),
     "A46-few-files": Mode(prefix=("prlimit", "--nofile=18:18"), rules="host-resource-limit", fails="run"),
     "A46-few-processes": Mode(prefix=("prlimit", "--nproc=1:1"), rules="host-resource-limit", fails=NESTED),
     "A46-little-memory": Mode(prefix=("prlimit", "--as=600000000"), rules="host-resource-limit", fails=NESTED),
@@ -250,6 +267,14 @@ def home(template: Home) -> Iterator[Home]:
     home.remove()
 
 
+@pytest.fixture
+def out() -> Iterator[Path]:
+    """A directory for what is built, outside of the home, of which hosts may make anything."""
+    directory = Path(tempfile.mkdtemp(prefix="rst-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
 def in_path_without(home: Home, sbin: Path, names: tuple[str, ...]) -> str:
     """A PATH in which every program is but these."""
     farm = home.path / "bin"
@@ -278,7 +303,7 @@ class Host:
             # Programs are looked up in the administrator's directories too, whatever PATH says.
             script += "mkdir $D/sbin; mount --bind /usr/sbin $D/sbin; mount -t tmpfs tmpfs /usr/sbin\n"
             self.environment["PATH"] = in_path_without(home, directory / "sbin", mode.without)
-        self.settings = {"directory": str(directory), "script": script, **mode.settings}
+        self.settings = {"directory": str(directory), "out": str(out.parent), "script": script, **mode.settings}
         self.environment |= {name: value for name, value in mode.environment.items() if value is not None}
         for name in [name for name, value in mode.environment.items() if value is None]:
             del self.environment[name]
@@ -296,7 +321,7 @@ class Host:
             timeout=120,
             check=False,
         )
-        if words[0] == "run":
+        if words[0] in ("run", "debug") and PAUSE not in self.mode.before:
             for left in (*self.home.runtime.glob(PAUSE), *self.home.temporary.glob(f"*/{PAUSE}")):
                 # It has ended with the call.
                 left.unlink()
@@ -315,7 +340,9 @@ class Host:
             return self.cli("build", "-q", program, "-o", f"oci:{self.out}")
         if operation == "build-buildah":
             return self.cli("build", "-q", program, "-t", "hello")
-        return self.cli("run", "hello")
+        if operation == "debug":
+            return self.cli("debug", "hello", "--exec", "exit 0")
+        return self.cli("run", "--json", "hello")
 
 
 def serious(answer: dict[str, Any]) -> set[str]:
@@ -331,10 +358,10 @@ def usual(template: Home) -> set[str]:
 @pytest.mark.podman
 @pytest.mark.parametrize("name", MODES)
 def test_doctor_names_what_is_wrong_and_nothing_else_and_what_it_says_of_each_operation_comes_true(
-    name: str, home: Home, usual: set[str], tmp_path: Path
+    name: str, home: Home, usual: set[str], out: Path
 ) -> None:
     mode = MODES[name]
-    host = Host(home, mode, out=tmp_path / "out")
+    host = Host(home, mode, out=out / "written")
     answer = host.doctor()
     wanted = {rule for rule in mode.rules.split() if not rule.startswith("?")}
     perhaps = {rule[1:] for rule in mode.rules.split() if rule.startswith("?")}
@@ -345,10 +372,14 @@ def test_doctor_names_what_is_wrong_and_nothing_else_and_what_it_says_of_each_op
             assert finding["effect"]
     fails = {each for each in OPERATIONS if not answer["operations"][each]["works"]}
     assert fails == set(mode.fails.split())
-    for operation in OPERATIONS:
-        really = host.really(operation)
-        assert (really.returncode == 0) == (operation not in fails), (operation, really.stderr.decode())
+    done = {operation: host.really(operation) for operation in (*OPERATIONS, "debug")}
+    for operation, really in done.items():
+        said = answer["operations"][operation]["works"]
+        assert (really.returncode == 0) == said, (operation, really.stderr.decode())
         assert b"Traceback" not in really.stderr
+    if "run" not in fails:
+        has_none = any("no network" in note for note in json.loads(done["run"].stdout)["notes"])
+        assert answer["operations"]["network"]["works"] == (not has_none)
     if mode.fixes:
         host.cli("doctor", "--fix")
     if mode.fixes or mode.cure:

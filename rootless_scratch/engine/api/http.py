@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from rootless_scratch.errors import EngineError
+from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in, trouble_met
 
 API = "/v4.0.0/libpod"
@@ -59,7 +60,13 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     def expect(self, failure: str, *, fix: str, or_status: int | None = None) -> None:
         """Raise EngineError where the service has refused, unless by this status: what failed, and why."""
         if not self.ok and self.status != or_status:
-            raise EngineError(f"{failure}: {self.refusal().rstrip('.')}.", fix=fix)
+            refusal = self.refusal()
+            cause = cause_in(refusal)
+            if cause is None:
+                raise EngineError(f"{failure}: {refusal.rstrip('.')}.", fix=fix)
+            error = EngineError(cause.after(failure), fix=cause.fix, detail=refusal)
+            error.rule = cause.rule
+            raise error
 
     def refusal(self) -> str:
         """Why the service refused, in its own message."""

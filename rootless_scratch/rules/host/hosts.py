@@ -6,6 +6,7 @@ are in modules of their own.
 
 from __future__ import annotations
 
+import shlex
 from itertools import chain
 from typing import TYPE_CHECKING, get_args
 
@@ -236,14 +237,13 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
         )
     pause = facts.pause
     if pause.pid is not None and not pause.alive and _version_of(facts, "podman") < PAUSE_MENDED:
+        removal = f"rm {shlex.quote(pause.path)}"
         yield forbid(
             "run",
             rule="host-pause",
             subject=pause.path,
             message="The process that keeps podman's user namespace has ended, and podman still looks for it.",
-            fix=Repair(
-                fix=f"Run `rootless-scratch doctor --fix`, or: `rm {pause.path}`.", commands=(f"rm {pause.path}",)
-            ),
+            fix=Repair(fix=f"Run `rootless-scratch doctor --fix`, or: `{removal}`.", commands=(removal,)),
             evidence=f"{pause.path}: {pause.pid}, which is no such process",
         )
     socket = facts.socket

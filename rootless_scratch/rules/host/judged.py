@@ -38,11 +38,7 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
 
     fix: str
     commands: tuple[str, ...] = ()
-
-    @property
-    def needs_root(self) -> bool:
-        """Whether an administrator must run them."""
-        return any("sudo " in command for command in self.commands)
+    needs_root: bool = False
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +84,9 @@ def remark(
     severity: Severity = "info",
     subject: str = "host",
     evidence: str = "",
+    stops: tuple[Operation, ...] = (),
 ) -> Judged:
-    """Say what there is to know about operations that work."""
+    """Say what there is to know about operations that work, unless they are among those that it `stops`."""
     return _judged(
         severity=severity,
         rule=rule,
@@ -97,9 +94,10 @@ def remark(
         fix=fix,
         subject=subject,
         evidence=evidence,
-        effect=f"{_listed(list(operations))} {'work' if len(operations) > 1 else 'works'}",
-        forbids=frozenset(),
-        concerns=frozenset(operations),
+        effect=f"{_listed(list(operations))} {'work' if len(operations) > 1 else 'works'}"
+        + (f", {_listed(list(stops))} does not" if stops else ""),
+        forbids=frozenset(stops),
+        concerns=frozenset((*operations, *stops)),
     )
 
 

@@ -102,6 +102,7 @@ def _keys(facts: HostFacts) -> Iterator[Judged]:
         fix=f"{raised.fix[:-1]}; or set `keyring=false` below [containers] in "
         "~/.config/containers/containers.conf.",
         commands=raised.commands,
+        needs_root=True,
     )
     message = f"{left} kernel keys are left to this user, of which each container takes one."
     evidence = f"/proc/key-users: {left} left"

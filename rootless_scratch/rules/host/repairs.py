@@ -67,7 +67,7 @@ def install(facts: HostFacts, *tools: str) -> Repair:
 def as_root(facts: HostFacts, *commands: str, begin: str = "", end: str = ".") -> Repair:
     """Commands that need root, by sudo where this process is not root's."""
     wanted = commands if facts.identity.uid == 0 else tuple(f"sudo {command}" for command in commands)
-    return Repair(fix=f"{begin}`{' && '.join(wanted)}`{end}", commands=wanted)
+    return Repair(fix=f"{begin}`{' && '.join(wanted)}`{end}", commands=wanted, needs_root=True)
 
 
 def unconfined(facts: HostFacts) -> str:

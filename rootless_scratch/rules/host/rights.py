@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from rootless_scratch.host.causes import cause_in
@@ -116,6 +117,7 @@ def _refused(  # noqa: PLR0911 - one for each cause
         fix = Repair(
             fix=f"{raised.fix[:-1]}; hardening guides (STIG) exempt documented container hosts.",
             commands=raised.commands,
+            needs_root=True,
         )
         return "host-user-namespaces-limit", message, fix
     if spaces.unprivileged_userns_clone == 0:
@@ -132,6 +134,7 @@ def _refused(  # noqa: PLR0911 - one for each cause
             fix="Use podman and buildah from the distribution's packages, which have AppArmor profiles, or "
             f"{raised.fix}",
             commands=raised.commands,
+            needs_root=True,
         )
         return "host-user-namespaces-apparmor", message, fix
     if number == errno.EPERM and facts.identity.seccomp:
@@ -158,10 +161,8 @@ def _subordinate_ids(facts: HostFacts) -> Iterator[Judged]:
     if lacking:
         options = " ".join(f"--add-{ids.kind}s {span}" for ids in lacking)
         seen = " and ".join(_seen(ids) for ids in lacking)
-        added = as_root(facts, f"usermod {options} {who}")
-        fix = Repair(
-            fix=f"{added.fix[:-2]} && podman system migrate`.", commands=(*added.commands, "podman system migrate")
-        )
+        added = as_root(facts, f"usermod {options} {shlex.quote(who)}")
+        fix = Repair(fix=f"{added.fix[:-2]} && podman system migrate`.", commands=added.commands, needs_root=True)
         evidence = ", ".join(f"{ids.source}: {ids.total} ids for {who}" for ids in lacking)
         if all(ids.ranges for ids in (facts.subuids, facts.subgids)):
             yield forbid(
@@ -173,11 +174,12 @@ def _subordinate_ids(facts: HostFacts) -> Iterator[Judged]:
                 evidence=evidence,
             )
         else:
-            # podman and buildah then map the one own id, and `run` starts the program as that.
+            # podman and buildah then map the one own id. `run` starts the program as that, `debug` keeps its user.
             yield remark(
                 "build-buildah",
                 "run",
                 severity="warning",
+                stops=("debug",),
                 rule="host-subids",
                 subject=who,
                 message=f"{seen}: programs run as user 0 of their containers, which is {who}, whatever the "
@@ -274,7 +276,7 @@ def _helpers(facts: HostFacts) -> Iterator[Judged]:
         )
         message += "capabilities, as happens when an image is copied without them."
         evidence = f"stat({powerless[0]}): no setuid bit; getxattr(security.capability): none"
-        fix = as_root(facts, *(f"chmod u+s {path}" for path in powerless))
+        fix = as_root(facts, *(f"chmod u+s {shlex.quote(path)}" for path in powerless))
     elif identity.no_new_privileges or any(helper.nosuid_mount for helper in facts.map_helpers):
         seen = "no_new_privs is set" if identity.no_new_privileges else "its file system is mounted nosuid"
         rule = "host-no-new-privileges"

@@ -43,11 +43,12 @@ def judge_storage(facts: HostFacts) -> Iterator[Judged]:
             "`export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
             evidence=f"HOME={facts.home}: {facts.home_problem}",
         )
-    yield from _room(storage.temporary, ("build-buildah", "push"), "temporary directory", "set TMPDIR")
+    yield from _room(storage.temporary, ("build-buildah", "push", "debug"), "temporary directory", "set TMPDIR")
     if storage.policy is None:
         yield forbid(
             "build-buildah",
             "push",
+            "debug",
             rule="host-policy-missing",
             subject="policy.json",
             message="There is no readable policy.json, without which buildah and skopeo refuse to work.",
