@@ -99,7 +99,7 @@ def _map_of(question: Question) -> IdMap:
     try:
         answer = question.answer()
     except HostError as error:
-        return IdMap(ids=0, problem=error.message)
+        return IdMap(ids=0, problem=error.message.rstrip("."))
     stderr = answer.stderr.decode("utf-8", "replace")
     if answer.exit_code != 0:
         cause = last_cause(stderr) or f"it ended with code {answer.exit_code}"

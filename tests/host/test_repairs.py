@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,19 @@ def test_a_job_that_asks_for_one_operation_gets_its_answer_as_exit_code(shared_h
     assert done.returncode == 1
     assert list(json.loads(done.stdout)["operations"]) == ["run", "push"]
     assert shared_home.cli("doctor", "--for", "fly").returncode == 2
+
+
+@pytest.mark.slow
+def test_a_tool_that_hangs_is_given_up_in_a_few_seconds_and_named(shared_home: Home) -> None:
+    programs = shared_home.path / "hanging"
+    programs.mkdir()
+    (programs / "buildah").write_text("#!/bin/sh\nexec sleep 60\n")
+    (programs / "buildah").chmod(0o755)
+    done = shared_home.cli(
+        "doctor", "--json", environment={"PATH": f"{programs}:{os.environ['PATH']}"}, timeout=30
+    )
+    messages = [each["message"] for each in json.loads(done.stdout)["findings"]]
+    assert any("`buildah unshare cat /proc/self/uid_map` did not end within 5 s" in each for each in messages)
 
 
 @pytest.mark.buildah

@@ -103,7 +103,8 @@ def _refused(  # noqa: PLR0911 - one for each cause
     if number == errno.ENOSPC and step != "user namespace" and step.endswith(" namespace"):
         kind = _KINDS.get(step, step.removesuffix(" namespace"))
         message = f"The limit user.max_{kind}_namespaces is 0 or reached: no {step} can be made ({name})."
-        fix = as_root(facts, f"sysctl -w user.max_{kind}_namespaces=28633")
+        meanwhile = "; until then `run --network host` works." if kind == "net" else "."
+        fix = as_root(facts, f"sysctl -w user.max_{kind}_namespaces=28633", end=meanwhile)
         return "host-user-namespaces", message, fix
     if spaces.max_user_namespaces == 0 or (number == errno.ENOSPC and step == "user namespace"):
         message = (
@@ -147,7 +148,7 @@ def _refused(  # noqa: PLR0911 - one for each cause
         message = f"This kernel has no user namespaces ({name})."
         fix = "Use a kernel built with CONFIG_USER_NS=y, or a host that is not sandboxed by gVisor or the like."
         return "host-user-namespaces-absent", message, fix
-    reason = f"{name}, {os.strerror(number)}" if number else "the probe was ended"
+    reason = f"{name}, {os.strerror(number)}" if number else spaces.probe.problem or "the probe was ended"
     message = f"The kernel refuses the step {step!r} of making a container ({reason})."
     fix = "Compare the limits of `sysctl user` with those of a host that works, and ask its administrator."
     return "host-user-namespaces", message, fix
@@ -169,7 +170,8 @@ def _subordinate_ids(facts: HostFacts) -> Iterator[Judged]:
                 "run",
                 rule="host-subids",
                 subject=who,
-                message=f"{seen}; a container's user {NONROOT} needs at least {NONROOT} of both.",
+                message=f"{seen}; a container's user {NONROOT} needs at least {NONROOT} of both. `run --user 0` "
+                "works.",
                 fix=fix,
                 evidence=evidence,
             )
