@@ -40,6 +40,9 @@ _END_PATIENCE = 20.0
 _STORAGE_PATIENCE = 3600.0
 """Seconds; what works is another process inside the namespace, which is not always seen at work."""
 
+_OF_NAMESPACES = ("host-user-namespaces", "host-new", "host-no-", "host-group", "host-subids")
+"""How rules on user namespaces and the ids in them begin."""
+
 _NO_NAMESPACE = (
     Diagnosis(
         r"(?m)^(.*(?:unshare|uid_map|gid_map|newuidmap|newgidmap|user namespace|unknown userid|clone).*)$",
@@ -235,7 +238,8 @@ def no_namespace(stderr: str) -> HostError | None:
 
     cause = cause_in(stderr)
     if cause is not None:
-        return cause.error(stderr, what="buildah cannot work here")
+        does = "make a user namespace" if cause.rule.startswith(_OF_NAMESPACES) else "work"
+        return cause.error(stderr, what=f"buildah cannot {does} here")
     lines = "\n".join(command.plain_lines(stderr))
     found = diagnose(_NO_NAMESPACE, lines, tidy=lambda line: line.rstrip("."))
     return None if found is None else HostError(found.cause, fix=found.fix, detail=stderr)
