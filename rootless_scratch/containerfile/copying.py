@@ -168,7 +168,7 @@ class _Copying:
             file = File(
                 path="", mode=_INLINE_MODE, uid=0, gid=0, source=None, identity=size, content=inline.content
             )
-            items.append(_Item(number=None, found=Found(inline.name, file)))
+            items.append(_Item(number=None, found=Found(clean(inline.name).rpartition("/")[2], file)))
         if self._missing and not items and request.compat != "docker":
             raise self._missing[0]
         # `COPY package.json yarn.lock* ./`: what may be missing is written as a pattern.
@@ -325,8 +325,9 @@ class _Copying:
 
     def _name_of(self, item: _Item) -> str:
         if not item.found.name:
+            source = "The heredoc" if item.number is None else repr(self._request.sources[item.number])
             raise CopyError(
-                f"{self._request.sources[item.number or 0]!r} has no name for its file.",
+                f"{source} has no name for its file.",
                 fix="Name the file in the destination, without a `/` at its end.",
                 fact=Fact(what="source-missing", source=item.number),
             )

@@ -49,6 +49,22 @@ def test_heredocs_become_files_of_a_directory_or_the_file_that_is_named(tmp_path
     assert set(answer.written) == {"/w", "/w/bin", "/w/bin/a.sh", "/w/bin/b", "/w/bin/f"}
 
 
+def test_the_name_of_a_heredoc_never_leads_out_of_the_destination() -> None:
+    def named(*names: str) -> CopyRequest:
+        return CopyRequest(
+            sources=(), destination="/d/", heredocs=tuple(Inline(name=each, content=b"x") for each in names)
+        )
+
+    files, nothing = StageFiles(), EntriesOrigin((), name="the context")
+    with ExitStack() as kept:
+        copy_into(files, named("../../etc/one", "/etc/two", "a/./three"), nothing, kept)
+        assert [entry.path for entry in files.entries()] == ["/d", "/d/one", "/d/three", "/d/two"]
+        for name in ("..", ".", "/", "a/.."):
+            request = named(name)
+            with pytest.raises(CopyError, match="heredoc has no name"):
+                copy_into(files, request, nothing, kept)
+
+
 def test_parents_keeps_the_path_of_each_source_from_its_pivot_on(tmp_path: Path) -> None:
     here = tree(tmp_path, "x/a.txt", "x/deep/b.txt", "y/a.txt", "y/c.md")
     (here / "x").chmod(0o710)
