@@ -147,6 +147,7 @@ class _Copying:
             strips=not origin.is_stage and not is_docker,
             links=not request.link,
         )
+        self._drops_capabilities = not origin.is_stage and request.compat == "ours"
         self._attributes: Attributes = "capabilities"
         if origin.is_stage or request.compat == "buildah":
             self._attributes = "all"
@@ -352,10 +353,13 @@ class _Copying:
 
     def _put(self, found: Found, path: str, item: _Item) -> None:
         """Write what the origin has to a path, whose parents are there."""
-        if found.lost is not None:
-            self._placing.losses.append(Loss(path=path, what="capabilities", had=found.lost))
-        if found.entry is not None:
-            self._placing.put(found.entry, path, found.mtime)
+        entry, lost = found.entry, found.lost
+        if self._drops_capabilities and isinstance(entry, File) and entry.capabilities is not None:
+            entry, lost = msgspec.structs.replace(entry, capabilities=None), entry.capabilities
+        if lost is not None:
+            self._placing.losses.append(Loss(path=path, what="capabilities", had=lost))
+        if entry is not None:
+            self._placing.put(entry, path, found.mtime)
             return
         # Others would copy what no image should hold.
         fact = Fact(what="special-file", source=item.number, values=(path,))

@@ -299,7 +299,10 @@ MENDERS: Final[dict[str, Callable[[Finding, Case], Finding | None]]] = {
     "mount-point-unusable": _always("Leave it out of what is copied, or make it a directory."),
     "ignores-signals": _always("Handle SIGTERM in it if it runs long, or write `STOPSIGNAL SIGKILL`."),
     "platform-mismatch": _always("Copy the program that was built for this platform, or choose its `--platform`."),
-    "metadata-not-kept": _always("Keep it by `--chmod` and `--chown` of the instruction, if it is needed."),
+    "metadata-not-kept": _always(
+        "If it is needed, give modes and owners by `--chmod` and `--chown`; capabilities come from a stage whose "
+        "RUN calls `setcap`, or from a tar by ADD."
+    ),
 }
 """By rule: how a Containerfile is mended; None leaves the fix as it is."""
 
