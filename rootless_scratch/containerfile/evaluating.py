@@ -336,7 +336,9 @@ class _Work:
             span = token.span if token else instruction.span
             raise InstructionError(error.message, fix=error.fix, span=span, what=error.fact.what) from error
         except (SpecError, SourceError, UsageError) as error:
-            raise InstructionError(error.message, fix=error.fix, span=instruction.span) from error
+            flag = next((each for each in instruction.flags if error.message.startswith(f"--{each.name}")), None)
+            at = instruction if flag is None else flag
+            raise InstructionError(error.message, fix=error.fix, span=at.span) from error
         self._noted.extend(
             Noted(
                 what=fact.what,

@@ -187,6 +187,16 @@ def test_what_oci_has_no_key_for_is_told(context: Context) -> None:
     assert context.rules(*lines) == [("dropped-by-oci", 3), ("dropped-by-oci", 4)]
 
 
+def test_a_stage_that_is_not_needed_keeps_nothing_from_being_built(context: Context) -> None:
+    other = ("FROM scratch AS other", 'RUN ["/nothing"]')
+    lines = (*other, "COPY nothing /", "FROM scratch", "COPY app /", 'CMD ["/app"]')
+    judgement = context.check(*lines)
+    (found,) = judgement
+    assert (found.rule, found.severity, place(found).line) == ("run-in-scratch", "warning", 2)
+    assert judgement.verdict == "starts"
+    assert context.check(*lines, target="other").verdict == "fails"
+
+
 def test_a_script_needs_its_interpreter(context: Context) -> None:
     context.put("start", "#!/bin/sh\nexec /app\n", mode=0o755)
     found = context.only(
@@ -262,7 +272,9 @@ def test_what_is_copied_from_where_it_is_not_is_told_at_its_name(context: Contex
 @pytest.mark.parametrize(
     ("line", "rule", "text"),
     [
-        ("COPY --chown=nobody app /", "copy-refused", "COPY --chown=nobody app /"),
+        ("COPY --chown=nobody app /", "copy-refused", "--chown=nobody"),
+        ("COPY --link --chmod=rwx app /", "copy-refused", "--chmod=rwx"),
+        ("ADD --checksum=sha256:0 app /", "copy-refused", "--checksum=sha256:0"),
         ("COPY pipe /", "special-file", "pipe"),
         ("ADD https://example.org/app /", "url-needs-network", "https://example.org/app"),
         ("COPY https://example.org/app /", "url-unreadable", "https://example.org/app"),

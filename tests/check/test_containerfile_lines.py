@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from filecheck import Context
 
 from rootless_scratch.containerfile.parsing import parse
 from rootless_scratch.rules.containerfile.containerfiles import judge_document
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rootless_scratch.findings import Finding, Location
 
 
@@ -51,6 +54,11 @@ def test_a_sound_file_is_not_spoken_about() -> None:
 def test_what_cannot_be_read_is_told_with_its_line_and_the_rest_is_still_judged() -> None:
     text = "FROM scratch\nCOPPY a /a\nMAINTAINER me\n"
     assert found(text) == [("containerfile-syntax", "error", 2), ("maintainer-deprecated", "info", 3)]
+
+
+def test_a_malformed_line_is_told_once(tmp_path: Path) -> None:
+    context = Context(tmp_path)
+    assert context.rules("FROM scratch", "COPY app /", "FROM") == [("containerfile-syntax", 3)]
 
 
 def test_a_maintainer_becomes_a_label() -> None:

@@ -36,7 +36,7 @@ _FOLLOWS: Final = {
     "shell-form": ("json-without-end", "json-not-valid"),
     "healthcheck-unusable": ("json-without-end", "json-not-valid"),
     "arguments-in-shell-form": ("json-without-end", "json-not-valid"),
-    "instruction-refused": ("run-in-scratch",),
+    "instruction-refused": ("run-in-scratch", "containerfile-syntax"),
 }
 """Rules that have nothing to add where another one speaks of the same line, but how grave it is."""
 

@@ -6,6 +6,9 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from rootless_scratch.containerfile.reducing import needed_stages
 from rootless_scratch.rules.access import WRITE, obstacle
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.containerfile.sheet import exec_array
@@ -136,12 +139,15 @@ def judge_arguments(evaluated: Evaluated, view: ImageView, sheet: Sheet) -> Iter
 def judge_runs(
     document: Document, sheet: Sheet, evaluated: Evaluated | None, view: ImageView | None
 ) -> Iterator[Finding]:
-    """Say which RUN finds nothing to run, in stages that begin with nothing."""
+    """Say which RUN finds nothing to run, in stages that begin with nothing; those of no use only warn."""
+    needed = None if evaluated is None else needed_stages(document, evaluated.stage)
     for stage in document.stages:
         if stage.base.raw.strip("\"'") != "scratch":
             continue
         known = view if evaluated is not None and stage == evaluated.stage else None
-        yield from _judge_stage(stage, sheet, evaluated if known else None, known)
+        for finding in _judge_stage(stage, sheet, evaluated if known else None, known):
+            is_needed = needed is None or stage.number in needed
+            yield finding if is_needed else msgspec.structs.replace(finding, severity="warning")
 
 
 def _judge_stage(
