@@ -216,14 +216,6 @@ def test_entries_are_an_origin_as_a_directory_is(tmp_path: Path) -> None:
         refusal(lambda source=source: copied_from(origin, source), SourceError)  # type: ignore[misc]
 
 
-def test_hard_links_of_a_context_stay_one_file_in_the_image(tmp_path: Path) -> None:
-    put(tmp_path, "one", b"1")
-    os.link(tmp_path / "one", tmp_path / "two")
-    with HostOrigin(str(tmp_path), name="the context") as origin:
-        files = copied_from(origin, ".")
-    assert [entry.linked for entry in make_rootfs(files.entries()).files] == [None, "/t/one"]
-
-
 def test_a_context_that_is_not_there_or_cannot_be_read_is_told(tmp_path: Path) -> None:
     put(tmp_path, "f")
     for name in ("nope", "f", "a\0b"):
