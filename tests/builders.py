@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import tarfile
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conftest import Home
 
 REFUSED = "refused"
+BESIDE = "Containerfile.dockerignore"
 TIME = 1_700_000_000
 EPOCH = 1_000_000
 """SOURCE_DATE_EPOCH of all builds."""
@@ -107,10 +109,17 @@ def make_context(directory: Path) -> None:
         os.utime(path, (TIME, TIME), follow_symlinks=False)
 
 
-def by_us(text: str, context: Path, at: Path, *, compat: str | None) -> Result | None:
-    """What `build -f` makes of it, judged or not; None where it is refused."""
+def write(at: Path, text: str, context: Path) -> None:
+    """A Containerfile in a directory of its own, with the ignore file that the context has for it."""
     at.mkdir()
     (at / "Containerfile").write_text(text)
+    if (context / BESIDE).exists():
+        shutil.copy(context / BESIDE, at)
+
+
+def by_us(text: str, context: Path, at: Path, *, compat: str | None) -> Result | None:
+    """What `build -f` makes of it, judged or not; None where it is refused."""
+    write(at, text, context)
     options: dict[str, Any] = {"check": False, "network": "host"} | ({"compat": compat} if compat else {})
     try:
         rs.build_file(at / "Containerfile", context, output=f"oci:{at / 'image'}", **options)
@@ -121,8 +130,7 @@ def by_us(text: str, context: Path, at: Path, *, compat: str | None) -> Result |
 
 def by_buildah(home: Home, text: str, context: Path, at: Path) -> Result | None:
     """What `buildah build` makes of it; None where it fails."""
-    at.mkdir()
-    (at / "Containerfile").write_text(text)
+    write(at, text, context)
     build = ["buildah", "build", "-q", "--format", "oci", "-f", str(at / "Containerfile")]
     command = ["env", f"SOURCE_DATE_EPOCH={EPOCH}", *build, "-t", f"oci:{at / 'image'}", str(context)]
     done = home.run(command, check=False)

@@ -232,6 +232,15 @@ ALIKE = (
         [],
         apart=["two"],
     ),
+    Row(
+        "`NAME.dockerignore` beside the file NAME",
+        "COPY *.txt /d/",
+        lambda i: sorted(i.files),
+        ["/d", "/d/b.txt"],
+        ["/d", "/d/b.txt"],
+        ["/d", "/d/b.txt"],
+        context="named",
+    ),
     same("USER, then WORKDIR", "USER 5:6\nWORKDIR /w/x", lambda i: {*map(i.owner, ("/w", "/w/x"))}, {"5:6"}),
     same(
         "USER, then WORKDIR",

@@ -44,7 +44,8 @@ class CopyRequest(Value):
     """One COPY, or with `unpack` one ADD, all of it expanded.
 
     `sources` are paths and patterns (and URLs of ADD); `heredocs` are further ones. `chown` and `chmod` are as
-    written. `network` allows URLs, `checksum` is ADD's.
+    written. `network` allows URLs, `checksum` is ADD's, and so is `unpacks`, which is None where the file does not
+    say whether archives are unpacked: those that are fetched stay as they are then.
     """
 
     sources: tuple[str, ...]
@@ -56,6 +57,7 @@ class CopyRequest(Value):
     parents: bool = False
     exclude: tuple[str, ...] = ()
     unpack: bool = False
+    unpacks: bool | None = None
     heredocs: tuple[Inline, ...] = ()
     checksum: str | None = None
     network: bool = False
@@ -238,7 +240,7 @@ class _Copying:
         # It has the name by which it was named, wherever a link leads.
         found = msgspec.structs.replace(found, name=path.rpartition("/")[2])
         item = _Item(number=number, found=found, real=real, base=base, below=path[len(base) + 1 :])
-        if self._request.unpack and isinstance(found.entry, File):
+        if self._request.unpack and self._request.unpacks is not False and isinstance(found.entry, File):
             from rootless_scratch.containerfile.archives import is_archive
 
             with open_entry(found.entry) as opened:
@@ -281,10 +283,12 @@ class _Copying:
         fetched = fetch(url, self._private(), checksum, limits=self._limits)
         from rootless_scratch.containerfile.archives import is_archive
 
+        item = _Item(number=number, found=Found(fetched.name, fetched.file, fetched.mtime))
         with open_entry(fetched.file) as opened:
-            if is_archive(opened):
-                self.facts.append(Fact(what="url-not-unpacked", source=number, values=(url,)))
-        return _Item(number=number, found=Found(fetched.name, fetched.file, fetched.mtime))
+            is_packed = is_archive(opened)
+        if is_packed and request.unpacks is None:
+            self.facts.append(Fact(what="url-not-unpacked", source=number, values=(url,)))
+        return item.but(is_archive=is_packed and bool(request.unpacks))
 
     def _private(self) -> str:
         """A private directory that lives until the image is written."""
@@ -374,7 +378,7 @@ class _Copying:
     def _unpack(self, item: _Item, directory: str) -> None:
         from rootless_scratch.containerfile.archives import unpack
 
-        archive, subject = item.found.entry, item.real[1:]
+        archive, subject = item.found.entry, item.real[1:] or item.found.name
         assert isinstance(archive, File)  # noqa: S101 - nothing else was looked into
         zstd = self._request.compat != "docker"
         with open_entry(archive) as opened:

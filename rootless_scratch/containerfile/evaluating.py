@@ -17,7 +17,7 @@ from rootless_scratch.containerfile.expanded import Expander, InstructionError, 
 from rootless_scratch.containerfile.expanding import ExpandError, expand_body
 from rootless_scratch.containerfile.files import StageFiles
 from rootless_scratch.containerfile.origins import EntriesOrigin
-from rootless_scratch.containerfile.owners import owner_of
+from rootless_scratch.containerfile.owners import user_owner
 from rootless_scratch.containerfile.scopes import GlobalScope, StageScope, platform_arguments
 from rootless_scratch.containerfile.settings import Settings, arguments_of, normal_path
 from rootless_scratch.containerfile.stages import Other, Stages, declare
@@ -56,7 +56,7 @@ class Surroundings(Value):
     network: bool = False
 
 
-def stages_of(document: Document, surroundings: Surroundings, noted: list[Noted], faults: list[Fault]) -> Stages:
+def stages_of(document: Document, surroundings: Surroundings, faults: list[Fault]) -> Stages:
     """The stages of a file, told apart by the arguments in front of the first."""
     platforms = platform_arguments(surroundings.platform, surroundings.build_platform)
     above = GlobalScope(surroundings.build_args, platforms)
@@ -65,7 +65,6 @@ def stages_of(document: Document, surroundings: Surroundings, noted: list[Noted]
             declare(instruction, above, lambda token: expanded(token, above.variables, document.escape).text)
         except InstructionError as error:
             faults.append(error.fault)
-    del noted
     return Stages(document, above, surroundings.contexts, triggers=surroundings.compat != "buildah")
 
 
@@ -77,7 +76,7 @@ def evaluate(document: Document, target: str | None, surroundings: Surroundings)
     """
     noted: list[Noted] = []
     faults: list[Fault] = [*document.faults]
-    stages = stages_of(document, surroundings, noted, faults)
+    stages = stages_of(document, surroundings, faults)
     stage = stages.target(target)
     if not stages.ends_in_scratch(stage):
         raise InstructionError(
@@ -217,7 +216,7 @@ class _Work:
         path = made.settings.workdir
         if path == "/":
             return
-        uid, gid = owner_of(made.settings.user, made.files)
+        uid, gid = user_owner(made.settings.user, made.files)
         before = made.files.entry(path)
         try:
             real = made.files.mkdir(path, uid, gid)
@@ -265,6 +264,7 @@ class _Work:
                 if flag.name == "exclude"
             ),
             unpack=instruction.name == "ADD",
+            unpacks=None if instruction.flag("unpack") is None else is_on(instruction.flag("unpack")),
             heredocs=heredocs,
             checksum=flags.get("checksum"),
             network=self._around.network,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.containerfile.files import StageFiles
 
-_ID_MAX = 2**32 - 2
+ID_MAX = 2**32 - 2
 """The highest number means "no change" to chown(2)."""
 
 _DECIMAL = re.compile(r"[0-9]{1,10}\Z")
@@ -63,9 +63,9 @@ def _line(files: StageFiles, path: str, what: str, name: str) -> list[str]:
 
 def _id(text: str) -> int:
     number = int(text)
-    if number > _ID_MAX:
+    if number > ID_MAX:
         raise SpecError(
-            f"The owner {number} is not a user or group id.", fix=f"Ids are from 0 to {_ID_MAX}; 65532 is usual."
+            f"The owner {number} is not a user or group id.", fix=f"Ids are from 0 to {ID_MAX}; 65532 is usual."
         )
     return number
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rootless_scratch.containerfile.evaluating import Surroundings, stages_of
 from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.containerfile.others import NoOthers
-from rootless_scratch.containerfile.request import STDIN
 from rootless_scratch.elf.platforms import host_platform, parse_platform
 from rootless_scratch.progress import SILENT, Progress
-from rootless_scratch.verbs.file_parts import build_arguments
+from rootless_scratch.verbs.file_parts import build_arguments, ignore_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,21 +53,22 @@ class Elsewhere:
         """Those for a platform, None for that of this host."""
         name = "" if platform is None else str(platform)
         if name not in self._origins:
-            from rootless_scratch.containerfile.ignoring import ignore_file_of
             from rootless_scratch.containerfile.reducing import stage_named
             from rootless_scratch.verbs.contexts import stage_options
             from rootless_scratch.verbs.origins import Origins
 
             request = self._request
-            ignore = request.ignorefile
-            if ignore is None:
-                found = ignore_file_of(None if request.file == STDIN else request.file, request.context)
-                ignore = None if found is None else found.path
+            ignore = ignore_file(request)
             origins = Origins(
                 self._document,
                 # A name that is none is told later.
                 stage_named(self._document.stages, request.target or "") or self._document.stages[-1],
-                options=stage_options(request, ignore_file=ignore, platform=name or None, access=self._access),
+                options=stage_options(
+                    request,
+                    ignore_file=ignore.path if ignore else None,
+                    platform=name or None,
+                    access=self._access,
+                ),
                 contexts=dict(request.build_contexts),
                 platform=platform,
                 access=self._access,
@@ -109,7 +109,7 @@ class Elsewhere:
                 compat=self._request.compat,
             )
             try:
-                stages = stages_of(self._document, surroundings, [], [])
+                stages = stages_of(self._document, surroundings, [])
                 return stages.others(stages.target(self._request.target)) if self._document.stages else ()
             except InstructionError:
                 return ()

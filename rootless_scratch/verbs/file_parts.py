@@ -165,12 +165,9 @@ def document_of(text: str, path: str) -> Document:
 
 def read_text(request: FileRequest) -> tuple[str, str]:
     """Path and text of the Containerfile; raises SourceError, HostError."""
-    path = request.file
-    if path == STDIN:
+    if request.file == STDIN:
         return STDIN, _decoded(_read(0, "The Containerfile from stdin"))
-    inside = os.path.join(request.context, path)
-    if not os.path.lexists(path) and os.path.lexists(inside):
-        path = inside
+    path = _path_of(request)
     if os.path.isdir(path):
         names = [name for name in _USUAL_NAMES if os.path.isfile(os.path.join(path, name))]
         name = os.path.join(path, (names or _USUAL_NAMES)[0])
@@ -189,6 +186,12 @@ def read_text(request: FileRequest) -> tuple[str, str]:
         return path, _decoded(_read(descriptor, repr(request.file)))
     finally:
         os.close(descriptor)
+
+
+def _path_of(request: FileRequest) -> str:
+    """The path of the Containerfile, which the context may have."""
+    inside = os.path.join(request.context, request.file)
+    return inside if not os.path.lexists(request.file) and os.path.lexists(inside) else request.file
 
 
 def _read(descriptor: int, what: str) -> bytes:
@@ -229,14 +232,17 @@ def _context(request: FileRequest, kept: ExitStack) -> Origin:
         raise SourceError(
             f"There is no directory {request.context!r} to copy from.", fix="Name the context after the options."
         )
-    if request.ignorefile is not None:
-        patterns = read_patterns(request.ignorefile)
-        if patterns is None:
-            raise SourceError(
-                f"There is no ignore file {request.ignorefile!r}.", fix="Name one that is there, or leave it out."
-            )
-        ignore: IgnoreFile | None = IgnoreFile(path=request.ignorefile, patterns=patterns)
-    else:
-        path = None if request.file == STDIN else request.file
-        ignore = ignore_file_of(path, request.context, compat=request.compat or "ours")
-    return kept.enter_context(HostOrigin(request.context, name="the context", ignore=ignore))
+    return kept.enter_context(HostOrigin(request.context, name="the context", ignore=ignore_file(request)))
+
+
+def ignore_file(request: FileRequest) -> IgnoreFile | None:
+    """The ignore file that counts, for us and for buildah; raises SourceError, SpecError."""
+    if request.ignorefile is None:
+        path = None if request.file == STDIN else _path_of(request)
+        return ignore_file_of(path, request.context, compat=request.compat or "ours")
+    patterns = read_patterns(request.ignorefile)
+    if patterns is None:
+        raise SourceError(
+            f"There is no ignore file {request.ignorefile!r}.", fix="Name one that is there, or leave it out."
+        )
+    return IgnoreFile(path=request.ignorefile, patterns=patterns)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from builders import EPOCH, REFUSED, WAYS, Result, by_buildah, by_us, make_context
+from builders import BESIDE, EPOCH, REFUSED, WAYS, Result, by_buildah, by_us, make_context, write
 from differing import ALIKE, DIFFERENT, Row
 from filecheck import place
 
@@ -35,14 +35,13 @@ ELSEWHERE = {"SOURCE_DATE_EPOCH"}
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("differ")
     make_context(directory / "plain")
-    (directory / "ignored").mkdir()
-    for name, content in (
-        ("a.txt", "a"),
-        ("b.txt", "b"),
-        (".dockerignore", "a.txt"),
-        (".containerignore", "b.txt"),
+    for name, ignores in (
+        ("ignored", {".dockerignore": "a.txt", ".containerignore": "b.txt"}),
+        ("named", {".dockerignore": "b.txt", BESIDE: "a.txt"}),
     ):
-        (directory / "ignored" / name).write_text(content)
+        (directory / name).mkdir()
+        for path, content in ({"a.txt": "a", "b.txt": "b"} | ignores).items():
+            (directory / name / path).write_text(content)
     (directory / "returned/private").mkdir(mode=0o700, parents=True)
     for name, content in (("private/f", "f"), ("private/other", "o"), (".dockerignore", "private\n!private/f")):
         (directory / "returned" / name).write_text(content)
@@ -90,8 +89,8 @@ def test_each_way_answers_as_the_page_says(row: Row, contexts: Path, url: str, t
 def test_what_a_reader_would_not_expect_is_told_at_its_line_and_nothing_else(
     row: Row, contexts: Path, url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text(text_of(row, url))
-    asked = {"file": str(tmp_path / "file"), "context": str(contexts / row.context)}
+    write(tmp_path / "file", text_of(row, url), contexts / row.context)
+    asked = {"file": str(tmp_path / "file/Containerfile"), "context": str(contexts / row.context)}
     findings = check_file(FileRequest().with_options(asked, "A Containerfile"), {})
     assert [(each.rule, place(each).line) for each in findings] == list(row.told)
     for each in findings:

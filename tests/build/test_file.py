@@ -287,6 +287,9 @@ def test_the_file_may_lie_in_the_context_and_a_directory_be_a_context_of_its_own
         "Dockerfile", "context", output="oci:layout", build_contexts={"more": str(tmp_path / "more")}
     )
     assert image.files == 1
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY d f /\n")
+    (context / "Dockerfile.dockerignore").write_text("d/g\n")
+    assert rs.build_file("Dockerfile", "context", output="oci:ignored").files == 1
 
 
 def test_a_file_comes_by_stdin_and_its_plan_is_shown(shared_home: Home, context: Path, tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ def test_directives_stand_beside_each_other(context: Path) -> None:
     assert set(files) == {"/x"}
 
 
+def test_an_archive_is_unpacked_unless_add_says_otherwise(context: Path) -> None:
+    with tarfile.open(context / "a.tar", "w") as archive:
+        archive.add(context / "f", "in")
+    for flag, paths in (("", {"/t", "/t/in"}), ("--unpack=false ", {"/t", "/t/a.tar"})):
+        assert set(made(context, f"FROM scratch\nADD {flag}a.tar /t/\n")[1]) == paths
+
+
+@pytest.mark.parametrize(
+    ("user", "owner"),
+    [("0:5", (0, 5)), ("5", (5, 5)), ("\u00b2", (0, 0)), ("5:\u00b2", (5, 0)), ("99999999999", (0, 0))],
+)
+def test_workdir_is_made_for_whatever_stands_at_user(context: Path, user: str, owner: tuple[int, int]) -> None:
+    _, files = made(context, f"FROM scratch\nUSER {user}\nWORKDIR /w\n", compat="buildah", check=False)
+    assert (files["/w"].uid, files["/w"].gid) == owner
+
+
 def test_heredocs_become_files_with_the_variables_of_the_stage(context: Path) -> None:
     text = 'FROM scratch\nARG A=1\nCOPY <<one <<"two" f /t/\na=$A\none\na=$A\ntwo\n'
     _, files = made(context, text)

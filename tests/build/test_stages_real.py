@@ -56,6 +56,23 @@ def test_what_buildah_rejects_works_where_only_the_scratch_stage_uses_it(bench: 
     assert [path for path in files if path.startswith("/tools/bin/")] == ["/tools/bin/busybox"]
 
 
+def test_one_ignore_file_counts_for_all_stages(bench: Bench) -> None:
+    for name in ("one", "two"):
+        (bench.context / name).write_text(name)
+    ignores = {".containerignore": "one\n", ".dockerignore": "two\n"}
+    for name, text in ignores.items():
+        (bench.context / name).write_text(text)
+    try:
+        text = "FROM base AS build\nCOPY . /c\nRUN true\nFROM scratch\nCOPY . /own\nCOPY --from=build /c /built\n"
+        for options, kept in (((), "two"), (("--compat", "docker"), "one")):
+            files = bench.files(text, *options)
+            found = {path for path in files if path.endswith(("/one", "/two"))}
+            assert found == {f"/own/{kept}", f"/built/{kept}"}
+    finally:
+        for name in ignores:
+            (bench.context / name).unlink()
+
+
 def test_arguments_the_environment_and_secrets_reach_the_commands(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret")
     text = (

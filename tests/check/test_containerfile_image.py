@@ -297,7 +297,8 @@ def test_several_sources_want_a_directory(context: Context) -> None:
 def test_an_archive_that_is_fetched_is_not_unpacked(context: Context) -> None:
     found = context.only("FROM scratch", "ADD https://example.org/root.tar.gz /", rule="url-not-unpacked")
     assert marked(found) == "https://example.org/root.tar.gz"
-    assert ("url-not-unpacked", 2) not in context.rules("FROM scratch", "ADD https://example.org/app /")
+    for line in ("ADD https://example.org/app /", "ADD --unpack https://example.org/root.tar.gz /"):
+        assert ("url-not-unpacked", 2) not in context.rules("FROM scratch", line)
 
 
 def test_a_variable_that_nothing_sets_is_told_where_it_is_used(context: Context) -> None:

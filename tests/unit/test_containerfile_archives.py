@@ -188,6 +188,8 @@ def test_a_url_is_fetched_where_the_network_is_allowed(url: str, tmp_path: Path)
     found, answer = result(f"ADD --chown=1:2 --chmod=644 {url}/a.tar /o", tmp_path, network=True)
     assert found["/o"] == ("file", 0o644, 1, 2, usual())
     assert answer.facts == (Fact(what="url-not-unpacked", source=0, values=(f"{url}/a.tar",)),)
+    found, answer = result(f"ADD {url}/a.tar /o/", tmp_path, network=True, unpacks=True)
+    assert (found["/o/d/f"][4], answer.facts) == (b"in", ())
     files = StageFiles()
     with ExitStack() as kept, HostOrigin(str(tmp_path), name="the context") as origin:
         request = CopyRequest(sources=(f"{url}/d/a%20b",), destination="/f", unpack=True, network=True)

@@ -65,7 +65,7 @@ def judge_noted(evaluated: Evaluated, sheet: Sheet) -> Iterator[Finding]:
             yield _finding(noted, evaluated.document, sheet)
     known = {each.instruction for each in evaluated.noted if each.what == "url-not-unpacked"}
     for each in evaluated.steps:
-        if each.name == "ADD" and each not in known:
+        if each.name == "ADD" and each not in known and each.flag("unpack") is None:
             for token in each.tokens[:-1]:
                 if _ARCHIVE.fullmatch(token.raw.strip("\"'")):
                     case = CASES["url-not-unpacked"]
