@@ -79,8 +79,8 @@ def build_file(
     The options are those of rootless_scratch.keywords.FileOptions. Raises RefusedError with the findings, each of
     which has its line as `location`, and what `build` raises.
     """
-    from rootless_scratch.verbs.containerfiles import build_file as build_containerfile
-    from rootless_scratch.verbs.containerfiles import read_request
+    from rootless_scratch.verbs.build_file import build_file as build_containerfile
+    from rootless_scratch.verbs.build_file import read_request
 
     request, image, how = read_request(path, context, options)
     return build_containerfile(request, image, progress=Progress(progress), **how)
@@ -93,8 +93,8 @@ def check_file(path: StrPath, context: StrPath = ".", **options: Unpack[FileOpti
     its line as `location`. The verdict is `unknown` where the image has files that only a build makes, unless an
     error is certain. Raises SourceError where file or context cannot be read; UsageError, HostError.
     """
+    from rootless_scratch.verbs.build_file import read_request
     from rootless_scratch.verbs.check_file import check_file as check_containerfile
-    from rootless_scratch.verbs.containerfiles import read_request
 
     request, image, _ = read_request(path, context, options)
     return check_containerfile(request, image)

@@ -164,7 +164,7 @@ def _build_file(
     show: Show,
 ) -> None:
     """The image of a Containerfile, or the plan of it."""
-    from rootless_scratch.verbs.containerfiles import build_file, plan_file
+    from rootless_scratch.verbs.build_file import build_file, plan_file
 
     if dry_run:
         print_json(_planned(partial(plan_file, request, options), output, how, show))

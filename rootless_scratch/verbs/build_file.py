@@ -74,7 +74,7 @@ def build_file(
             if session is not None:
                 session.close()
             arguments = {"request": request, "options": options, **how}
-            inside: Image = other.call("verbs.containerfiles:build_file", arguments, stage)
+            inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
             return inside
         others = other.origins if other.is_needed else None
         file = file_parts(request, options, kept, opened, others, document=found)
@@ -103,7 +103,7 @@ def plan_file(
         if stage is not None:
             how = {"check": check, "output": output, "backend": backend, "compress": compress}
             arguments = {"request": request, "options": options, **how}
-            inside: PlannedFile = other.call("verbs.containerfiles:plan_file", arguments, stage)
+            inside: PlannedFile = other.call("verbs.build_file:plan_file", arguments, stage)
             return inside
         others = other.origins if other.is_needed else None
         file = file_parts(request, options, kept, opened, others, document=found)
