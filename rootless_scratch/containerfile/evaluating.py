@@ -22,7 +22,7 @@ from rootless_scratch.containerfile.scopes import GlobalScope, StageScope, platf
 from rootless_scratch.containerfile.settings import Settings, arguments_of, normal_path
 from rootless_scratch.containerfile.stages import Other, Stages, declare
 from rootless_scratch.data import Value
-from rootless_scratch.errors import SourceError, SpecError, UsageError
+from rootless_scratch.errors import LimitError, SourceError, SpecError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from rootless_scratch.image.rootfs import Entry, Loss
 
 _SECOND = 1_000_000_000
+_DEEPEST = 80
+"""Stages that copy from each other, one inside the other."""
 
 
 class Surroundings(Value):
@@ -86,7 +88,6 @@ def evaluate(document: Document, target: str | None, surroundings: Surroundings)
         )
     work = _Work(stages, surroundings, noted, faults)
     made = work.made(stage)
-    unused = [name for name in surroundings.build_args if name not in stages.above.used]
     return Evaluated(
         document=document,
         stage=stage,
@@ -99,7 +100,7 @@ def evaluate(document: Document, target: str | None, surroundings: Surroundings)
         losses=tuple(made.losses),
         faults=tuple(faults),
         origins=work.origins,
-        unused_arguments=tuple(unused),
+        unused_arguments=stages.unused(),
     )
 
 
@@ -146,14 +147,22 @@ class _Work:
         self._compat: Compat = "ours" if surroundings.compat is None else surroundings.compat
         self._escape = stages.document.escape
         self._made: dict[int, _Made] = {}
+        self._depth = 0
         self._origins: dict[object, Origin] = {}
         self.origins: dict[int, Origin] = {}
         """By the line of each COPY and ADD."""
 
     def made(self, stage: Stage) -> _Made:
         """A stage, worked off."""
-        if stage.number not in self._made:
-            self._made[stage.number] = self._make(stage)
+        below = [stage]
+        while below[-1].number not in self._made:
+            base = self._stages.base(below[-1])
+            if base is None or (isinstance(base, Other) and base.stage is None):
+                break
+            below.append(stage_of(base))
+        for each in reversed(below):
+            if each.number not in self._made:
+                self._made[each.number] = self._make(each)
         return self._made[stage.number]
 
     def _make(self, stage: Stage) -> _Made:
@@ -321,10 +330,23 @@ class _Work:
             if isinstance(found, Other):
                 self._origins[key] = self._around.others.origin_of(found)
             else:
-                made = self.made(found)
+                made = self._copied_from(found)
                 called = f"stage {found.name or found.number}"
                 self._origins[key] = EntriesOrigin(made.files.entries(), name=called, mtimes=made.files.mtimes)
         return self._origins[key]
+
+    def _copied_from(self, stage: Stage) -> _Made:
+        if self._depth >= _DEEPEST:
+            raise InstructionError(
+                f"More than {_DEEPEST} stages copy from each other, each from the one before.",
+                fix="Copy from the first of them directly.",
+                span=stage.begin.span,
+            )
+        self._depth += 1
+        try:
+            return self.made(stage)
+        finally:
+            self._depth -= 1
 
     def _copied(
         self, request: CopyRequest, origin: Origin, instruction: Instruction, made: _Made
@@ -335,6 +357,10 @@ class _Work:
             token = _source_token(instruction, error.fact.source)
             span = token.span if token else instruction.span
             raise InstructionError(error.message, fix=error.fix, span=span, what=error.fact.what) from error
+        except LimitError as error:
+            # A build has no --limit: what goes into an image is not unpacked on trust.
+            fix = "Unpack or fetch it before the build, and COPY what is needed."
+            raise InstructionError(error.message, fix=fix, span=instruction.span) from error
         except (SpecError, SourceError, UsageError) as error:
             flag = next((each for each in instruction.flags if error.message.startswith(f"--{each.name}")), None)
             at = instruction if flag is None else flag

@@ -10,6 +10,7 @@ one, there are no circles.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Literal
 
 from rootless_scratch.containerfile.document import Flag, Instruction, Span, Stage, Token
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["here", "fetched", "buildah"]
 SCRATCH = "scratch"
+_NAMED = 20
+"""Stages that a message lists."""
 
 
 class Other(Value):
@@ -57,7 +60,10 @@ class Stages:
         self.above = above
         self._contexts = contexts
         self._triggers = triggers
-        self._kinds: dict[int, Kind] = {}
+        self._kinds: list[Kind | InstructionError] = []
+        self._numbers: dict[str, list[int]] = {}
+        for stage in document.stages:
+            self._numbers.setdefault((stage.name or "").lower(), []).append(stage.number)
 
     def target(self, name: str | None) -> Stage:
         """The stage to build, by its name or number, by default the last; raises InstructionError."""
@@ -66,20 +72,20 @@ class Stages:
             return stages[-1]
         found = self.earlier(name, len(stages))
         if found is None:
-            named = ", ".join(stage.name or str(stage.number) for stage in stages)
+            named = ", ".join(stage.name or str(stage.number) for stage in stages[-_NAMED:])
+            more = f", and {len(stages) - _NAMED} more" if len(stages) > _NAMED else ""
             raise InstructionError(
                 f"There is no stage {name!r}.",
-                fix=f"Name one of {named} after --target.",
+                fix=f"Name a stage of the file after --target: {named}{more}.",
                 span=stages[-1].begin.span,
             )
         return found
 
     def earlier(self, name: str, before: int) -> Stage | None:
         """The last stage of this name, or the one of this number, in front of the one numbered `before`."""
-        folded = name.lower()
-        for stage in reversed(self.document.stages[:before]):
-            if stage.name is not None and stage.name.lower() == folded:
-                return stage
+        numbers = self._numbers.get(name.lower(), []) if name else []
+        if at := bisect_left(numbers, before):
+            return self.document.stages[numbers[at - 1]]
         if name.isascii() and name.isdigit() and int(name) < before:
             return self.document.stages[int(name)]
         return None
@@ -90,9 +96,12 @@ class Stages:
         if name == SCRATCH:
             return None
         if not name:
+            # Of a FROM without any argument the parser has told.
             raise InstructionError(
-                f"{stage.base.raw!r} after FROM is empty.",
-                fix="Give its ARG, which stands before the first FROM, a default; or use --build-arg.",
+                f"{stage.base.raw!r} after FROM is empty." if stage.base.raw else "FROM lacks the image.",
+                fix="Give its ARG, which stands before the first FROM, a default; or use --build-arg."
+                if stage.base.raw
+                else "Name one, or write `FROM scratch`.",
                 span=stage.base.span,
             )
         return self._find(name, stage, stage.begin, stage.base.span)
@@ -125,9 +134,16 @@ class Stages:
 
     def kind(self, stage: Stage) -> Kind:
         """Who makes a stage; raises InstructionError."""
-        if stage.number not in self._kinds:
-            self._kinds[stage.number] = self._kind(stage)
-        return self._kinds[stage.number]
+        # From the first on, and not from this one down: thousands of stages may stand on each other.
+        for each in self.document.stages[len(self._kinds) : stage.number + 1]:
+            try:
+                self._kinds.append(self._kind(each))
+            except InstructionError as error:
+                self._kinds.append(error)
+        found = self._kinds[stage.number]
+        if isinstance(found, InstructionError):
+            raise found
+        return found
 
     def _kind(self, stage: Stage) -> Kind:
         base = self.base(stage)
@@ -139,6 +155,17 @@ class Stages:
             return "buildah" if base.kind == "stage" else "fetched"
         return self.kind(base)
 
+    def unused(self) -> tuple[str, ...]:
+        """The names of `--build-arg` that nothing declares: no ARG worked off here, and none of another stage."""
+        declared = {
+            name.raw
+            for stage in self.document.stages
+            for each in stage.instructions
+            if each.name == "ARG"
+            for name, _ in each.pairs
+        }
+        return tuple(name for name in self.above.build_args if name not in self.above.used | declared)
+
     def instructions(self, stage: Stage) -> Iterator[Instruction]:
         """Those of a stage, after those that ONBUILD of the stage below has left for it."""
         base = self.base(stage)
@@ -149,10 +176,12 @@ class Stages:
 
     def ends_in_scratch(self, stage: Stage) -> bool:
         """Whether it begins with `scratch`, by whatever stages between; raises InstructionError."""
-        base = self.base(stage)
-        if isinstance(base, Other):
-            return base.stage is not None and self.ends_in_scratch(base.stage)
-        return base is None or self.ends_in_scratch(base)
+        base: Found = stage
+        while isinstance(base, Stage):
+            base = self.base(base)
+            if isinstance(base, Other) and base.stage is not None:
+                base = base.stage
+        return base is None
 
     def others(self, target: Stage) -> tuple[Other, ...]:
         """All that is needed for a target and not made here, each once; raises InstructionError."""

@@ -71,7 +71,7 @@ def _meant(command: Instruction) -> Sequence[str] | None:
     for attempt in attempts:
         try:
             found = json.loads(attempt)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if found and all(isinstance(each, str) for each in found):
             return tuple(found)

@@ -107,7 +107,7 @@ def exec_form(view: ImageView, text: str) -> list[str]:
     if text.startswith("["):
         try:
             argv = json.loads(text.replace("'", '"'))
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
         return argv if isinstance(argv, list) and all(isinstance(argument, str) for argument in argv) else []
     if _SHELL_WORK.search(text):
