@@ -257,17 +257,18 @@ class _Copying:
             )
         return CopyError(
             f"{source!r} is not in {self._origin.name}.",
-            fix="Check the path: it begins at the root of what is copied from, and `..` does not lead out of it.",
+            fix="Check the path: it begins at the root of what is copied from, and neither `..` nor a link "
+            "leads out of it.",
             fact=Fact(what="source-missing", source=number, values=(source,)),
         )
 
     def _fetched(self, number: int, url: str) -> _Item:
-        from rootless_scratch.containerfile.fetching import fetch, is_repository, require_checksum
+        from rootless_scratch.containerfile.fetching import fetch, require_checksum, unread
 
         request = self._request
         fact = Fact(what="url-needs-network", source=number, values=(url,))
-        if not request.unpack or is_repository(url):
-            cause = "names a Git repository" if is_repository(url) else "is a URL, which only ADD fetches"
+        cause = unread(url) or ("" if request.unpack else "is a URL, which only ADD fetches")
+        if cause:
             raise CopyError(
                 f"{url!r} {cause}.",
                 fix="Fetch it before the build, and COPY its files.",
@@ -388,6 +389,6 @@ class _Copying:
 
 
 def _is_remote(source: str) -> bool:
-    from rootless_scratch.containerfile.fetching import is_repository, is_url
+    from rootless_scratch.containerfile.fetching import is_url, unread
 
-    return is_repository(source) or is_url(source)
+    return is_url(source) or unread(source) is not None

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from http.client import HTTPMessage, HTTPResponse
 
 _URL: Final = re.compile(r"https?://", re.IGNORECASE)
-_GIT: Final = re.compile(r"(git|ssh|ftp|ftps)://|git@|https?://[^?#]*\.git(#.*)?\Z", re.IGNORECASE)
+_OTHER: Final = re.compile(r"(ftp|ftps|sftp|s3)://", re.IGNORECASE)
+_GIT: Final = re.compile(r"(git|ssh)://|git@|https?://[^?#]*\.git(#.*)?\Z", re.IGNORECASE)
 _CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
 _SECONDS = 60
 _MODE = 0o600
+_REDIRECTIONS = range(300, 400)
 
 
 class Fetched(Value):
@@ -39,9 +41,11 @@ def is_url(source: str) -> bool:
     return _URL.match(source) is not None
 
 
-def is_repository(source: str) -> bool:
-    """Whether a source is a Git repository, or of another protocol that is not read here."""
-    return _GIT.match(source) is not None
+def unread(source: str) -> str | None:
+    """Why what a source names is not fetched here: a Git repository, or another protocol than HTTP."""
+    if _GIT.match(source) is not None:
+        return "names a Git repository"
+    return "is neither an http nor an https URL" if _OTHER.match(source) is not None else None
 
 
 def require_checksum(checksum: str) -> str:
@@ -66,6 +70,7 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
         HTTPSHandler,
         OpenerDirector,
         ProxyHandler,
+        Request,
         UnknownHandler,
     )
 
@@ -80,7 +85,12 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
     descriptor = _create(path)
     size = 0
     try:
-        with opener.open(url, timeout=_SECONDS) as answer:
+        address, credentials = _without_credentials(url)
+        request = Request(address)  # noqa: S310 - the opener has no handler for other schemes
+        if credentials:
+            # Not for the host that a redirection leads to.
+            request.add_unredirected_header("Authorization", credentials)
+        with opener.open(request, timeout=_SECONDS) as answer:
             while block := answer.read(_CHUNK):
                 size += len(block)
                 budget.check_download(size)
@@ -92,9 +102,9 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
     except (URLError, OSError, ValueError) as error:
         if isinstance(error, HTTPError):
             error.close()
-        reason = getattr(error, "reason", None) or error
         raise SourceError(
-            f"{url!r} cannot be fetched: {reason}.", fix="Check the URL, and HTTPS_PROXY where one is needed."
+            f"{url!r} cannot be fetched: {_reason(error)}.",
+            fix="Check the URL, and HTTPS_PROXY where one is needed.",
         ) from error
     finally:
         os.close(descriptor)
@@ -107,6 +117,35 @@ def fetch(url: str, directory: str, checksum: str | None, *, limits: Mapping[str
     file = File(path="", mode=_MODE, uid=0, gid=0, source=path, identity=identity)
     name = unquote(urlsplit(url).path).rpartition("/")[2]
     return Fetched(file=file, name="" if name in (".", "..") else name, mtime=mtime)
+
+
+def _without_credentials(url: str) -> tuple[str, str | None]:
+    """The URL without the user and the password in it, and the header that says them (RFC 7617)."""
+    from base64 import b64encode
+    from urllib.parse import unquote_to_bytes, urlsplit
+
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    name, _, password = user.partition(":")
+    pair = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    return parts._replace(netloc=host).geturl(), f"Basic {b64encode(pair).decode()}"
+
+
+def _reason(error: Exception) -> str:
+    """Why it failed, in a few words."""
+    from urllib.error import HTTPError
+
+    if isinstance(error, HTTPError):
+        if error.code in _REDIRECTIONS:
+            return "the server redirects it in a circle, or to what is neither http nor https"
+        return f"the server answers {error.code} {' '.join(str(error.reason).split())}".rstrip()
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, TimeoutError):
+        return f"the server is silent for {_SECONDS} seconds"
+    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return " ".join(text.split()).rstrip(".") or type(reason).__name__
 
 
 def _create(path: str) -> int:
