@@ -34,16 +34,20 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
 
 
-def redacted(text: str) -> str:
+def redacted(text: str, *, in_place: bool = False) -> str:
     """The text with `***` for the passwords in its URLs (RFC 3986, 3.2.1): errors end in logs that others read.
 
-    A password with a slash in it, which no URL should have, takes what follows to the last `@` with it.
+    A password with a slash in it, which no URL should have, takes what follows to the last `@` with it. With
+    `in_place` there are as many asterisks as it has characters: what stands behind it keeps its column.
     """
     if "://" not in text or "@" not in text:
         return text
     import re
 
-    return re.sub(r"(://[^\s:@/'\"]*):(?:[^\s/'\"]*|(?!\d+/)[^\s'\"]*)@", r"\1:***@", text)
+    def hide(found: re.Match[str]) -> str:
+        return f"{found[1]}:{'*' * (len(found[0]) - len(found[1]) - 2) if in_place else '***'}@"
+
+    return re.sub(r"(://[^\s:@/'\"]*):(?:[^\s/'\"]*|(?!\d+/)[^\s'\"]*)@", hide, text)
 
 
 class ScratchError(Exception):

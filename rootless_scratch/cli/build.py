@@ -57,7 +57,7 @@ def command(
     not start in an empty image is refused, with the reason and the fix.
 
     PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
-    `/dev/stdin:DEST` says another.
+    `/dev/stdin:DEST` names another.
 
     Of a file of --spec that has several images, all are built in its order unless --image chooses; one that fails
     does not keep the others from being built, and the exit code is 1.

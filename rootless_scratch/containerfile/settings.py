@@ -120,7 +120,7 @@ class Settings:
         if match is None or not 1 <= first <= last <= _PORT_MAX:
             raise InstructionError(
                 f"{text!r} is not a port.",
-                fix="Write it as 8080, 8080/udp or 8000-8010; where the host listens is said by `run -p`.",
+                fix="Write it as 8080, 8080/udp or 8000-8010; `run -p` chooses the port of the host.",
                 span=token.span,
             )
         protocol = (match["protocol"] or "tcp").lower()

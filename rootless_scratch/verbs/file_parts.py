@@ -166,7 +166,10 @@ def document_of(text: str, path: str) -> Document:
 def read_text(request: FileRequest) -> tuple[str, str]:
     """Path and text of the Containerfile; raises SourceError, HostError."""
     if request.file == STDIN:
-        return STDIN, _decoded(_read(0, "The Containerfile from stdin"))
+        text = _decoded(_read(0, "The Containerfile from stdin"))
+        if not text:
+            raise SourceError("Stdin is empty.", fix="Redirect a Containerfile to it: `-f - < Containerfile`.")
+        return STDIN, text
     path = _path_of(request)
     if os.path.isdir(path):
         names = [name for name in _USUAL_NAMES if os.path.isfile(os.path.join(path, name))]
@@ -177,7 +180,9 @@ def read_text(request: FileRequest) -> tuple[str, str]:
     except OSError as error:
         raise SourceError(
             f"The Containerfile {request.file!r} cannot be read: {error.strerror}.",
-            fix="Name one that is there after -f, by a path from the working directory.",
+            fix="Make it readable for the user who builds, and every directory on the way to it searchable."
+            if isinstance(error, PermissionError)
+            else "Name one that is there after -f, by a path from the working directory.",
         ) from error
     try:
         mode = os.fstat(descriptor).st_mode

@@ -47,7 +47,7 @@ CASES: Final[dict[str, _Case]] = {
     ),
     "special-file": _Case(
         "{0} is a pipe, a socket or a device, which {name} leaves out.",
-        "Leave it out by a line of .dockerignore.",
+        "Leave it out by a line of .dockerignore, or make the archive without it.",
     ),
 }
 """By what is noted; each is a warning."""

@@ -124,7 +124,8 @@ def _copied(instruction: Instruction, what: str, pattern: str, paths: Sequence[s
     fix += "give secrets to the container when it runs."
     span, corrected = instruction.span, None
     # A file that is copied by its own name is meant; which one is, nobody else knows.
-    if instruction.name == "COPY" and instruction.flag("exclude") is None and _is_swept_up(instruction, paths):
+    has = any(flag.name == "exclude" and flag.value == pattern for flag in instruction.flags)
+    if instruction.name == "COPY" and not has and _is_swept_up(instruction, paths):
         span, corrected = sheet.flagged(instruction, f"--exclude={pattern}")
     return sheet.finding(
         "secret-copied",
@@ -151,7 +152,7 @@ def _secrets(evaluated: Evaluated, content: Callable[[File], bytes | None]) -> I
         name = path.rpartition("/")[2]
         if "/.git/" in path:
             if name == "HEAD":
-                yield path, "the history of a repository, with all that ever was in it", "**/.git"
+                yield path, "the history of a repository with all that was ever in it", "**/.git"
             continue
         is_nameless = "." not in name
         if not (is_nameless or _SUSPECT.search(name)) or not isinstance(entry, File) or entry.mode & 0o111:

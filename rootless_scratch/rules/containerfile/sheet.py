@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.document import Span, Token
+from rootless_scratch.errors import redacted
 from rootless_scratch.findings import Finding, Location, Severity
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Sheet:
             column=span.column,
             end_line=span.end_line,
             end_column=span.end_column,
-            text=self.line(span.line),
+            text=redacted(self.line(span.line), in_place=True),
             corrected=corrected,
         )
 
@@ -92,7 +93,12 @@ class Sheet:
         span, name = (at, "") if isinstance(at, Span) else (at.span, at.raw if isinstance(at, Token) else at.name)
         location = self.location(span, corrected)
         return Finding(
-            rule=rule, severity=severity, subject=subject or name, message=message, fix=fix, location=location
+            rule=rule,
+            severity=severity,
+            subject=redacted(subject or name),
+            message=message,
+            fix=fix,
+            location=location,
         )
 
 

@@ -54,6 +54,9 @@ _LOSSES: Final[dict[str, tuple[Severity, str, str]]] = {
 _USUAL_MAX = 65535
 """Users usually get 65536 subordinate ids: useradd(8), SUB_UID_COUNT."""
 
+_LISTED = 10
+"""Ports that a message names."""
+
 _FIRST_FREE_PORT = 1024
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _INSTEAD: Final = {80: 8080, 443: 8443}
@@ -224,12 +227,13 @@ def _judge_ports(view: ImageView, user: str) -> Iterator[Finding]:
     low = sorted({int(match[0]) for match in found if match and int(match[0]) < _FIRST_FREE_PORT})
     if low:
         protocol = "" if f"{low[0]}/tcp" in view.config.ports else "/udp"
+        more = f" and {len(low) - _LISTED} more" if len(low) > _LISTED else ""
         instead = _INSTEAD.get(low[0], low[0] + 8000)
         yield Finding.warning(
             rule="privileged-port",
-            subject=listed([str(port) for port in low]),
+            subject=listed([str(port) for port in low[:_LISTED]]),
             message=f"The user {shown(view.config.user)} is not root, and may not listen on the "
-            f"port{'s' if len(low) > 1 else ''} {listed([str(port) for port in low])} below 1024.",
+            f"port{'s' if len(low) > 1 else ''} {listed([str(port) for port in low[:_LISTED]])}{more} below 1024.",
             fix=f"Listen on e.g. {instead}, and publish it as {low[0]}: `-p {low[0]}:{instead}{protocol}`; or run "
             "it by `podman run --sysctl net.ipv4.ip_unprivileged_port_start=0`.",
         )
