@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rootless_scratch.errors import redacted
+
 if TYPE_CHECKING:
     from rootless_scratch.findings import Location
 
@@ -40,7 +42,7 @@ def excerpt(location: Location, colour: str) -> list[str]:
     underline = click.style("^" * max(marked, 1), fg=colour, bold=True)
     shown = [f"  {number} | {line}", f"  {margin} | {' ' * before}{underline}"]
     if location.corrected is not None:
-        lines = location.corrected.split("\n")
+        lines = redacted(location.corrected, in_place=True).split("\n")
         shown += [f"  {'+':>{len(number)}} | {_cut(each)}".rstrip() for each in lines[:_CORRECTED]]
         if len(lines) > _CORRECTED:
             shown.append(f"  {margin} | ... {len(lines) - _CORRECTED} more lines")

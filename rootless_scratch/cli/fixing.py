@@ -63,8 +63,8 @@ def offer(fix: FixedFile, *, yes: bool, quiet: bool) -> bool:
     if fix.after == fix.before:
         return False
     if not quiet:
-        for line in fix.diff.splitlines():
-            tell(click.style(showable(line), fg=_COLOURS.get(line[:1])))
+        for line in fix.diff.removesuffix("\n").split("\n"):
+            tell(click.style(showable(line.removesuffix("\r")), fg=_COLOURS.get(line[:1])))
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("--fix asks before it writes, and stdin is no terminal: add --yes.")

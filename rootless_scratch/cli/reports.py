@@ -11,6 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from rootless_scratch import __version__
+from rootless_scratch.cli.excerpts import showable
+from rootless_scratch.errors import redacted
 from rootless_scratch.findings import Finding, Judgement, Location
 
 if TYPE_CHECKING:
@@ -109,7 +111,15 @@ def as_text(form: str, answers: Sequence[Answer]) -> str:
         return github(answers)
     import json
 
-    return json.dumps((sarif if form == "sarif" else gitlab)(answers), indent=2)
+    text = json.dumps((sarif if form == "sarif" else gitlab)(answers), indent=2)
+    # Half of a surrogate pair stands for a byte that is not UTF-8, and readers refuse the whole report for one.
+    return re.sub(r"\\udc[89a-f][0-9a-f]", _replaced, text)
+
+
+def _replaced(escape: re.Match[str]) -> str:
+    """U+FFFD for a lone low surrogate; one behind a high one is half of a character."""
+    before = escape.string[max(0, escape.start() - 6) : escape.start()]
+    return escape[0] if re.fullmatch(r"\\ud[89ab][0-9a-f]{2}", before) else "\\ufffd"
 
 
 FORMATS: Final[tuple[str, ...]] = ("sarif", "github", "gitlab")
@@ -188,7 +198,7 @@ def _result(found: _Found, numbers: dict[str, int]) -> dict[str, object]:
     }
     if finding.subject:
         result["locations"][0]["logicalLocations"] = [{"fullyQualifiedName": finding.subject}]
-    if found.is_line and at.corrected is not None:
+    if found.is_line and at.corrected is not None and redacted(at.corrected) == at.corrected:
         # Without a column a region ends with its last line: section 3.30.8.
         lines: dict[str, object] = {"startLine": at.line, "startColumn": 1, "endLine": at.end_line}
         replacement = {"deletedRegion": lines, "insertedContent": {"text": at.corrected}}
@@ -214,6 +224,8 @@ def _command(name: str, properties: dict[str, object], text: str) -> str:
 def _escaped(text: str, also: str = "") -> str:
     """Percent first: toolkit of actions, packages/core/src/command.ts."""
     escape: Callable[[re.Match[str]], str] = lambda char: f"%{ord(char[0]):02X}"  # noqa: E731 - typed
+    # What else a terminal obeys would reach it in the log.
+    text = "".join(char if char in "\r\n" else showable(char) for char in text)
     return re.sub(f"[%\r\n{also}]", escape, text)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,10 @@ class FixedFile(Data):
         """What changes, in the unified format that patch(1) takes; empty where nothing does."""
         import difflib
 
-        before, after = (text.splitlines(keepends=True) for text in (self.before, self.after))
-        changes = difflib.unified_diff(before, after, self.path, self.path)
+        # Not splitlines(): patch(1) knows no other line breaks, and each of those would begin a line of its own.
+        before, after = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (self.before, self.after))
+        name = self.path if self.path.isprintable() else json.dumps(self.path)
+        changes = difflib.unified_diff(before, after, name, name)
         return "".join(
             line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in changes
         )
@@ -46,8 +50,9 @@ class FixedFile(Data):
 
 def fix_file(request: FileRequest, options: Mapping[str, object]) -> FixedFile:
     """What `check -f` can correct; nothing is written. Raises UsageError for stdin, and what `check_file` does."""
-    if request.file == STDIN:
-        raise UsageError("A Containerfile from stdin cannot be written back.", fix="Name the file after -f.")
+    if request.file == STDIN or stat.S_ISFIFO(_mode(request.file)):
+        what = "stdin" if request.file == STDIN else "a pipe"
+        raise UsageError(f"A Containerfile from {what} cannot be written back.", fix="Name a file after -f.")
     path, mark, text = _read(request)
 
     def judge(text: str) -> Judged:
@@ -102,6 +107,13 @@ def write_fixed(fix: FixedFile) -> None:
             f"{fix.path!r} cannot be written: {error.strerror or error}.",
             fix="Apply the change that was shown by hand, e.g. with patch(1).",
         ) from error
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
 
 
 def _read(request: FileRequest) -> tuple[str, str, str]:
