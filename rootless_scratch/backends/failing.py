@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
@@ -33,21 +34,41 @@ _RUNTIME = (
         "the OCI runtime cannot start a command here: {0}",
         "Set BUILDAH_ISOLATION=chroot, which needs no OCI runtime.",
     ),
+    # The line is of buildah's helper, which ends it with what becomes of itself.
+    Diagnosis(
+        r"error setting supplemental groups list: operation not permitted\s*subprocess exited",
+        "RUN needs more than one user ID, and the user namespace here has no other",
+        "Give your user ranges in /etc/subuid and /etc/subgid, and install newuidmap(1); "
+        "`rootless-scratch doctor` says what this host lacks.",
+    ),
 )
 
 
+_STORE = re.compile(r"checking if cached image exists|layer not known")
+"""What buildah says where the store has lost a part of what it lists."""
+
+
 def failed_stage(
-    document: Document, stage: Stage, instruction: Instruction | None, lines: Sequence[str], *, code: int
+    document: Document,
+    stage: Stage,
+    instruction: Instruction | None,
+    lines: Sequence[str],
+    *,
+    code: int,
+    store: str,
 ) -> ScratchError:
-    """The error for a build that ended with an exit code; `lines` came since `instruction` was begun with."""
+    """The error for a build that ended with an exit code; `lines` came since `instruction` was begun with.
+
+    `store` is the directory of the store that it worked in.
+    """
     text = "\n".join(lines)
     detail = text[-command.STDERR_KEPT :]
     begun = instruction or stage.begin
     where = f"{document.path}:{begun.span.line}"
     what = f"`{_short(begun)}`"
-    runtime = diagnose(_RUNTIME, text)
-    if runtime is not None:
-        return HostError(f"{where}: {runtime.cause.rstrip('.')}.", fix=runtime.fix, detail=detail)
+    unfit = _unfit(where, text, store, detail)
+    if unfit is not None:
+        return unfit
     found = next((match for line in reversed(lines) if (match := _EXIT.match(line))), None)
     if found is not None:
         printed = [line.strip() for line in lines if line.strip() and not _OWN.search(line)][-_SHOWN:]
@@ -77,6 +98,24 @@ def failed_stage(
     return BuildError(
         f"{where}: buildah cannot build {what}: {_plain(cause) or ended}.",
         fix="Correct the file, or see what -v shows of buildah's output.",
+        detail=detail,
+    )
+
+
+def _unfit(where: str, text: str, store: str, detail: str) -> HostError | None:
+    """What is wrong with this host, whatever the command is."""
+    runtime = diagnose(_RUNTIME, text)
+    if runtime is not None:
+        return HostError(f"{where}: {runtime.cause.rstrip('.')}.", fix=runtime.fix, detail=detail)
+    cause = command.last_cause(text)
+    return damaged_store(store, _plain(cause), detail=detail) if _STORE.search(cause) else None
+
+
+def damaged_store(directory: str, cause: str, *, detail: str = "") -> HostError:
+    """The error for a store of stages that is not as it was left; all of it can be made again."""
+    return HostError(
+        f"The store of stages {directory!r} is damaged: {cause}.",
+        fix=f"Remove it, as it is a cache: `buildah unshare rm -rf {shlex.quote(directory)}`.",
         detail=detail,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import command, locks, private, processes
+from rootless_scratch.backends.failing import damaged_store
 from rootless_scratch.backends.inner_tools import call
 from rootless_scratch.backends.session import store_key
 from rootless_scratch.data import Value
@@ -26,6 +28,7 @@ _LISTS = ("containers.json", "volatile-containers.json")
 """Where storage names its containers; those of buildah and podman are volatile from storage 1.40 on."""
 
 _SETTINGS = "settings.json"
+_DAMAGED = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 _POLITE = 3.0
 _GIVE_UP = 6.0
 """Seconds after which SIGTERM becomes SIGKILL, and after which others are left to themselves."""
@@ -42,23 +45,30 @@ class StageStore:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._directory = _own_directory(environment)
-        self._temporary = private.make_own(self._directory, "tmp")
+        self.directory = _own_directory(environment)
+        try:
+            self._temporary = private.make_own(self.directory, "tmp")
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(f"{self.directory}/lock", flags, 0o600)
+        except OSError as error:
+            raise _unusable(self.directory, error) from error
         # Caches of RUN are to last, so buildah's temporary files lie where its store does.
         self.environment = {**environment, "TMPDIR": self._temporary}
-        self._descriptor = os.open(f"{self._directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             is_alone = locks.lock(self._descriptor)
             if not is_alone:
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
             self._driver, self._options = self._settings(environment)
-            self._root, self._run = f"{self._directory}/{self._driver}", f"run-{self._driver}"
+            self._root, self._run = f"{self.directory}/{self._driver}", f"run-{self._driver}"
             options = [flag for option in self._options for flag in ("--storage-opt", option)]
             self._driver_flags = ("--storage-driver", self._driver, *options)
-            self.flags = ("--root", self._root, "--runroot", f"{self._directory}/{self._run}", *self._driver_flags)
+            self.flags = ("--root", self._root, "--runroot", f"{self.directory}/{self._run}", *self._driver_flags)
             if is_alone:
                 self._sweep()
                 fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise _unusable(self.directory, error) from error
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -81,15 +91,18 @@ class StageStore:
 
     @contextmanager
     def files(self) -> Iterator[str]:
-        """A private directory for the files of one build."""
-        with private.make_private(self._temporary) as made:
-            yield made.path
+        """A private directory for the files of one build; raises HostError where they cannot be written."""
+        try:
+            with private.make_private(self._temporary) as made:
+                yield made.path
+        except OSError as error:
+            raise _unusable(self.directory, error) from error
 
     def mount(self, image_id: str) -> str:
         """The directory where the files of an image are; podman mounts images as they are, buildah a copy."""
         if find("podman") is not None:
             argv = self._podman("image", "mount", image_id)
-            done = call(argv, self.environment, directory=self._directory)
+            done = call(argv, self.environment, directory=self.directory)
             if done.exit_code == 0:
                 return done.text
         # podman does not find layers of the user's own storage.
@@ -99,7 +112,7 @@ class StageStore:
 
     def _settings(self, environment: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         """The driver and its options: those of the user's own storage, which becomes an additional store."""
-        known = _known(self._directory, environment)
+        known = _known(self.directory, environment)
         if known is not None:
             return str(known["driver"]), tuple(map(str, known["options"]))
         info = json.loads(self._done(["buildah", "info"]))["store"]
@@ -108,7 +121,7 @@ class StageStore:
         if os.path.exists(f"{images}/images.lock") and os.path.exists(f"{info['GraphRoot']}/{driver}-layers"):
             options.append(f"{driver}.imagestore={info['GraphRoot']}")
             known = {"changes": _changes(environment), "driver": driver, "options": options, "images": images}
-            path = f"{self._directory}/{_SETTINGS}"
+            path = f"{self.directory}/{_SETTINGS}"
             with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
                 json.dump(known, file)
             os.replace(file.name, path)
@@ -117,13 +130,13 @@ class StageStore:
     def _podman(self, *arguments: str) -> list[str]:
         # podman refuses a long path here, and takes one from its working directory (4.3).
         flags = ("--root", self._root, "--runroot", self._run, *self._driver_flags)
-        return ["podman", *flags, "--tmpdir", f"{self._directory}/podman", *arguments]
+        return ["podman", *flags, "--tmpdir", f"{self.directory}/podman", *arguments]
 
     def _ask(self, tool: str, *arguments: str) -> str:
         return self._done([tool, *self.flags, *arguments])
 
     def _done(self, argv: Sequence[str]) -> str:
-        done = call(argv, self.environment, directory=self._directory)
+        done = call(argv, self.environment, directory=self.directory)
         if done.exit_code != 0:
             raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)
         return done.text
@@ -231,6 +244,16 @@ def data_directory(variables: Mapping[str, str]) -> str:
     if is_rootful() and os.access("/var/lib", os.W_OK):
         return "/var/lib/rootless-scratch"
     return f"{variables['HOME']}/.local/share/rootless-scratch"
+
+
+def _unusable(directory: str, error: OSError) -> HostError:
+    cause = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    if error.errno in _DAMAGED:
+        return damaged_store(directory, cause)
+    return HostError(
+        f"The store of stages {directory!r} cannot be written to: {cause}.",
+        fix="Make room there, or set XDG_DATA_HOME to a directory of your own that you can write to.",
+    )
 
 
 def _own_directory(variables: Mapping[str, str]) -> str:

@@ -119,7 +119,8 @@ class Stages:
             code = follow(argv, store.environment, on_line=output.take)
             if code != 0:
                 instruction = None if output.step is None else instruction_of(self._document, stage, output.step)
-                raise failed_stage(self._document, stage, instruction, output.lines, code=code)
+                lines, where = output.lines, store.directory
+                raise failed_stage(self._document, stage, instruction, lines, code=code, store=where)
             with open(answer, encoding="ascii") as file:
                 return file.read().strip().removeprefix("sha256:")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.backends.within import Within, own_program
@@ -46,8 +47,9 @@ def about_stage(error: HostError, document: Document, stage: Stage) -> HostError
     line = f"{document.path}:{stage.begin.span.line}"
     if error.message.startswith(f"{document.path}:"):
         return error
+    cause = re.sub(r"\AThe ", "the ", error.message)
     return type(error)(
-        f"{line}: the stage `{stage.name or stage.number}` is built by buildah: {error.message}",
+        f"{line}: the stage `{stage.name or stage.number}` is built by buildah: {cause}",
         fix=f"{error.fix} Stages without RUN need neither buildah nor a namespace.",
         detail=error.detail,
     )

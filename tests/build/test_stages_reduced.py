@@ -118,7 +118,7 @@ def test_a_step_of_buildahs_is_found_in_the_file(line: str, number: int) -> None
 def failure(*lines: str, at: int | None = 0, text: str = FILE, stage: int = 1, code: int = 1) -> str:
     document = parsed(text)
     instruction = None if at is None else document.stages[stage].instructions[at]
-    return str(failed_stage(document, document.stages[stage], instruction, lines, code=code))
+    return str(failed_stage(document, document.stages[stage], instruction, lines, code=code, store="/store"))
 
 
 def test_a_failed_command_is_told_with_its_line_its_exit_code_and_its_last_lines() -> None:
@@ -136,6 +136,24 @@ def test_a_failed_command_is_told_with_its_line_its_exit_code_and_its_last_lines
 def test_a_command_that_failed_in_silence() -> None:
     sentence = failure('Error: building at STEP "RUN make": while running runtime: exit status 1')
     assert sentence.startswith("Containerfile:9: `RUN make all` failed with exit code 1 and printed nothing.\n")
+
+
+def test_where_the_namespace_has_one_user_alone_the_command_is_not_to_blame() -> None:
+    sentence = failure(
+        "error setting supplemental groups list: operation not permittedsubprocess exited with status 1",
+        'Error: building at STEP "RUN make": exit status 1',
+    )
+    assert "Containerfile:9: RUN needs more than one user ID" in sentence
+    assert "/etc/subuid" in sentence
+
+
+def test_a_store_that_lost_a_layer_is_to_be_removed() -> None:
+    sentence = failure(
+        "Error: checking if cached image exists from a previous build: getting top layer info: layer not known",
+        at=None,
+    )
+    assert sentence.startswith("The store of stages '/store' is damaged: checking if cached image exists")
+    assert "`buildah unshare rm -rf /store`" in sentence
 
 
 def test_where_the_oci_runtime_cannot_run_anything_the_way_out_is_named() -> None:
