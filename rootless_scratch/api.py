@@ -73,7 +73,7 @@ def build_file(
     `context` is the directory that COPY and ADD read. `build_args`, `build_contexts`, `target`, `secrets`, `ssh`,
     `network`, `ignorefile`, `no_cache` and `pull` are those of buildah-build(1). `platform` is one, or several for
     an index; by default that of the program. `compat` is buildah or docker, whose defaults then hold
-    (docs/containerfile.md). Options of `build` hold over what the file says; variables, labels, ports and volumes
+    (docs/containerfile.md). Options of `build` override what the file says; variables, labels, ports and volumes
     are added.
 
     The options are those of rootless_scratch.keywords.FileOptions. Raises RefusedError with the findings, each of

@@ -56,7 +56,7 @@ class BuildOptions(ImageOptions, total=False):
 
 
 class FileOptions(BuildOptions, total=False):
-    """The options of `build_file`; those of an image hold over the file."""
+    """The options of `build_file`; those of an image override the file."""
 
     build_args: Mapping[str, str | None] | None
     build_contexts: Mapping[str, str | os.PathLike[str]] | None

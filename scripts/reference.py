@@ -130,7 +130,7 @@ def keywords_file() -> str:
             _class(
                 "FileOptions",
                 "BuildOptions",
-                "The options of `build_file`; those of an image hold over the file.",
+                "The options of `build_file`; those of an image override the file.",
                 [each for name, each in FileRequest.options.items() if name not in _POSITIONAL],
             ),
             _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),

@@ -59,11 +59,11 @@ def command(
     PROGRAM `-` is read from stdin, and its DEST is `/` and the image's name without host, path and tag;
     `/dev/stdin:DEST` names another.
 
-    Of a file of --spec that has several images, all are built in its order unless --image chooses; one that fails
-    does not keep the others from being built, and the exit code is 1.
+    A file of --spec may have several images: all are built, in its order, unless --image selects some. Where one
+    fails the others are built all the same, and the exit code is 1.
 
     With -f FILE the one argument is CONTEXT, the directory that COPY and ADD read, by default the working
-    directory. All other options hold over what the file says (docs/containerfile.md).
+    directory. All other options override what the file says (docs/containerfile.md).
     """
     from msgspec.structs import replace
 

@@ -16,10 +16,10 @@ from rootless_scratch.cli.output import Show, common_options, named, print_findi
 def command(*, subject: str, output: str | None, force: bool, show: Show) -> int:
     """Write a scratch.toml for PROGRAM, with the libraries and the essentials that it needs, and why.
 
-    Of a CONTAINERFILE it has what its last stage, FROM scratch, copies from the directory of the file, and its
-    config. What that copies from other stages is expected beside the scratch.toml.
+    For a CONTAINERFILE it lists what the last stage, FROM scratch, copies from the directory of the file, and its
+    config. What the stage copies from other stages is expected beside the scratch.toml.
 
-    `rootless-scratch build --spec scratch.toml` builds it. A file that is there stays, unless --force is passed.
+    `rootless-scratch build --spec scratch.toml` builds it. An existing file is kept unless --force is passed.
     """
     from rootless_scratch.verbs.init import FILE, init_text, write_file
 

@@ -10,7 +10,7 @@ from rootless_scratch.cli.output import Show, common_options, print_json
 @click.command("schema")
 @common_options
 def command(*, show: Show) -> int:
-    """Print the JSON Schema of scratch.toml (draft-07), by which editors complete and check it.
+    """Print the JSON Schema of scratch.toml (draft-07), with which editors complete and check it.
 
     Write it beside the file, `rootless-scratch schema > scratch.schema.json`, and begin the file with
     `#:schema scratch.schema.json`.

@@ -50,10 +50,10 @@ class Noted(Value):
 
 
 class Evaluated(Value):
-    """A stage that was worked off: `entries` are its files, sorted, as `make_rootfs` takes them.
+    """A stage that was evaluated: `entries` are its files, sorted, as `make_rootfs` takes them.
 
-    `faults` are why instructions, or parts of the file, could not be worked off. `unused_arguments` are names of
-    `--build-arg` that no ARG asked for. `steps` are all instructions that were worked off, with those of stages
+    `faults` are why instructions, or parts of the file, could not be evaluated. `unused_arguments` are names of
+    `--build-arg` that no ARG asked for. `steps` are all instructions that were evaluated, with those of stages
     that it begins with. `brought` has the last instruction that wrote a path of the image, `settled` the last that
     set a field of StageConfig, of variables and labels by `env.NAME` and `labels.NAME`. `origins` are what COPY
     and ADD took from, by their lines; `unbuilt` are those instructions whose files only a build makes.

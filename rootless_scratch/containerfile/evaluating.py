@@ -1,8 +1,8 @@
-"""A stage of a Containerfile worked off: every instruction in its turn, into files and config. Nothing is run.
+"""A stage of a Containerfile evaluated: every instruction in its turn, into files and config. Nothing is run.
 
-Stages that it copies from are worked off first, each once. What is not made here, a stage of buildah or an image,
+Stages that it copies from are evaluated first, each once. What is not made here, a stage of buildah or an image,
 is asked of an `Others` (others.py): `origin_of` for COPY --from, `base_of` for FROM. An instruction that cannot be
-worked off is a Fault of the answer, and those after it are worked off all the same.
+evaluated is a Fault of the answer, and those after it are evaluated all the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DEEPEST = 80
 
 
 class Surroundings(Value):
-    """What a file is worked off with, beside its text.
+    """What a file is evaluated with, beside its text.
 
     `context` is None where there is no directory to copy from. `build_args` have their values, `contexts` those of
     `--build-context`. `kept` holds what is unpacked until the image is written.
@@ -71,9 +71,9 @@ def stages_of(document: Document, surroundings: Surroundings, faults: list[Fault
 
 
 def evaluate(document: Document, target: str | None, surroundings: Surroundings) -> Evaluated:
-    """Work off the stage that `target` names, by default the last, and those that it copies from.
+    """Carry out the stage that `target` names, by default the last, and those that it copies from.
 
-    What cannot be worked off is in `faults`. Raises InstructionError where there is no such stage, or it does not
+    What cannot be evaluated is in `faults`. Raises InstructionError where there is no such stage, or it does not
     begin with scratch; HostError, LimitError and what an Others raises.
     """
     noted: list[Noted] = []
@@ -120,7 +120,7 @@ def _timed(made: _Made, compat: str | None) -> tuple[Entry, ...]:
 
 
 class _Made:
-    """A stage while it is worked off."""
+    """A stage while it is evaluated."""
 
     def __init__(self, stage: Stage, scope: StageScope, files: StageFiles, settings: Settings) -> None:
         self.stage = stage
@@ -135,7 +135,7 @@ class _Made:
 
 
 class _Work:
-    """All stages of one file, each worked off once."""
+    """All stages of one file, each evaluated once."""
 
     def __init__(
         self, stages: Stages, surroundings: Surroundings, noted: list[Noted], faults: list[Fault]
@@ -153,7 +153,7 @@ class _Work:
         """By the line of each COPY and ADD."""
 
     def made(self, stage: Stage) -> _Made:
-        """A stage, worked off."""
+        """A stage, evaluated."""
         below = [stage]
         while below[-1].number not in self._made:
             base = self._stages.base(below[-1])

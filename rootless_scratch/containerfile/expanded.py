@@ -1,4 +1,4 @@
-"""Arguments with their variables expanded, and why an instruction cannot be worked off, with where it stands."""
+"""Arguments with their variables expanded, and why an instruction cannot be evaluated, with where it stands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUIET = frozenset(("-", ":-", "+", ":+", "?", ":?"))
 
 
 class InstructionError(Exception):
-    """An instruction that cannot be worked off: the Fault says which part of it, and why."""
+    """An instruction that cannot be evaluated: the Fault says which part of it, and why."""
 
     def __init__(self, message: str, *, fix: str, span: Span, what: str = "") -> None:
         super().__init__(message)

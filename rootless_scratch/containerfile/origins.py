@@ -271,7 +271,7 @@ class HostOrigin(_Rooted):
 
 
 class EntriesOrigin(_Rooted):
-    """The entries of a stage that was worked off, or of an image that was unpacked; `mtimes` are of StageFiles."""
+    """The entries of a stage that was evaluated, or of an image that was unpacked; `mtimes` are of StageFiles."""
 
     def __init__(self, entries: Iterable[Entry], *, name: str, mtimes: Mapping[str, int] | None = None) -> None:
         self.name = name

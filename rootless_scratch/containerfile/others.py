@@ -1,6 +1,6 @@
 """What a Containerfile needs and what is not made here: stages of buildah, images, named contexts.
 
-Whoever works a file off is handed an `Others`. `NoOthers` refuses all of them, so that a build of COPY and
+Whoever evaluates a file is handed an `Others`. `NoOthers` refuses all of them, so that a build of COPY and
 metadata alone needs no other program.
 """
 

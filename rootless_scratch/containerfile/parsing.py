@@ -65,7 +65,7 @@ class _Reading:
         self.early = False
 
     def read(self) -> None:
-        """Work off the lines."""
+        """Read the lines."""
         for logical in self.lines.logical():
             instruction = instruction_of(logical, self.lines.escape, self.lines.faults)
             if instruction:

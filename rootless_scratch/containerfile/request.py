@@ -45,7 +45,7 @@ class FileRequest(Table):
     build_contexts: tuple[tuple[str, str], ...] = option(
         "--build-context NAME=VALUE",
         _CONTEXTS,
-        "Directory, docker://IMAGE or other image that --from=NAME and FROM NAME mean; repeatable.",
+        "Directory, docker://IMAGE or other image that --from=NAME and FROM NAME refer to; repeatable.",
         called="build_contexts",
     )
     target: str | None = option("--target STAGE", TEXT, "Stage to build [default: the last].")

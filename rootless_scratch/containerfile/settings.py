@@ -30,7 +30,7 @@ _PORT_MAX = 65535
 
 
 class Settings:
-    """The config of a stage while its instructions are worked off; `config` is that which it begins with.
+    """The config of a stage while its instructions are carried out; `config` is that which it begins with.
 
     `raw` keeps ports, volumes, stop signal and working directory as they are written, as buildah does. `settled`
     has the instruction that set a field last, by its name, or by `env.NAME` and `labels.NAME`.
@@ -64,7 +64,7 @@ class Settings:
         return (self._config.shell or _SHELL)[0]
 
     def apply(self, instruction: Instruction, expander: Expander) -> bool:
-        """Work an instruction off; False where it is not one of these. Raises InstructionError."""
+        """Carry out an instruction; False where it is not one of these. Raises InstructionError."""
         work = self._WORK.get(instruction.name)
         if work is None:
             return False

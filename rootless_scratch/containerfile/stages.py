@@ -1,6 +1,6 @@
 """Which stages a target needs, and who makes each of them.
 
-    here      FROM scratch, or FROM such a stage, with nothing but what is worked off without running anything
+    here      FROM scratch, or FROM such a stage, with nothing but what is evaluated without running anything
     fetched   FROM an image, without RUN: its files are the image's, and what COPY adds
     buildah   everything else
 
@@ -156,7 +156,7 @@ class Stages:
         return self.kind(base)
 
     def unused(self) -> tuple[str, ...]:
-        """The names of `--build-arg` that nothing declares: no ARG worked off here, and none of another stage."""
+        """The names of `--build-arg` that nothing declares: no ARG evaluated here, and none of another stage."""
         declared = {
             name.raw
             for stage in self.document.stages

@@ -9,6 +9,7 @@ from rootless_scratch.containerfile.own_options import together
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles
+from rootless_scratch.keywords import FileOptions
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.build import build_parts, read_way
 from rootless_scratch.verbs.elsewhere import Elsewhere
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Planned
 
+_ELSEWHERE = ("file", "context", "programs", "platforms")
+"""What other functions take; the error for these says where it belongs."""
+
 PlannedFile = tuple[tuple["Planned", ...], tuple["Finding", ...]]
 
 
@@ -38,6 +42,10 @@ def read_request(
     from rootless_scratch.verbs.options import in_python, read_options
 
     own = {name: value for name, value in values.items() if name in in_python("build")}
+    for name in values:
+        if name not in FileOptions.__annotations__ and name not in _ELSEWHERE:
+            there = ", ".join(FileOptions.__annotations__)
+            raise UsageError(f"build_file has no option {name!r}.", fix=f"There are {there}.")
     of_file = {name: value for name, value in values.items() if name in FileRequest.options}
     for name, value in (("file", path), ("context", context)):
         if name in of_file:

@@ -38,7 +38,7 @@ def spec_of_stage(
 ) -> tuple[Spec, tuple[tuple[str, object], ...]]:
     """What file and `options` say together, and the fields of RuntimeConfig that hold as they are.
 
-    Options have their names in Python, and hold over the file. Raises UsageError.
+    Options have their names in Python, and override the file. Raises UsageError.
     """
     own = read(Spec.options, options, "An image")
     own = {Spec.options[name].field: value for name, value in own.items() if value != ()}

@@ -72,7 +72,7 @@ class _Elsewhere(Data):
 def convert(path: str, directory: str) -> Converted:
     """What the last stage of a Containerfile says, for a file in `directory`; its context is where it lies itself.
 
-    Raises RefusedError for what cannot be read or worked off, SourceError, HostError.
+    Raises RefusedError for what cannot be read or evaluated, SourceError, HostError.
     """
     context = os.path.dirname(path) or "."
     request = FileRequest().with_options({"file": path, "context": context}, "A Containerfile")
@@ -131,7 +131,7 @@ class _Unmade(NoOthers):
 
 
 def _copies_from_elsewhere(document: Document, evaluated: Evaluated, unmade: _Unmade) -> list[Instruction]:
-    """Those that could not be worked off because they need another stage or an image; all else is refused."""
+    """Those that could not be evaluated because they need another stage or an image; all else is refused."""
     target = evaluated.stage
     absent = [fault for fault in evaluated.faults if fault.span in unmade.spans]
     # What is wrong below the base of a stage that is not there may be right.

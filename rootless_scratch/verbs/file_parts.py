@@ -42,7 +42,7 @@ _USUAL_NAMES = ("Containerfile", "Dockerfile")
 
 
 class FileParts:
-    """What a Containerfile comes to: a part for each platform, with what its stage was worked off into."""
+    """What a Containerfile comes to: a part for each platform, with what its stage was evaluated into."""
 
     def __init__(self, parts: Sequence[Part], evaluated: Sequence[Evaluated], opened: HostFiles) -> None:
         self.parts = tuple(parts)
@@ -80,7 +80,7 @@ class FileParts:
         return tuple(dict.fromkeys(each for part in found for each in part))
 
     def require_whole(self, opened: HostFiles) -> None:
-        """Raise RefusedError where an instruction could not be worked off, with all that there is to say."""
+        """Raise RefusedError where an instruction could not be evaluated, with all that there is to say."""
         if all(fault.tolerated for each in self.evaluated for fault in each.faults):
             return
         try:
@@ -106,7 +106,7 @@ def file_parts(
     `others` has, for a platform, the stages and images that are not made here. `document` is the file if it was
     read already.
 
-    Raises UsageError, SourceError; RefusedError where no stage can be worked off at all.
+    Raises UsageError, SourceError; RefusedError where no stage can be evaluated at all.
     """
     document = document or read_file(request)
     if not document.stages:

@@ -33,7 +33,7 @@ FORMAT = Option(
     called="form",
 )
 FIX = (
-    Option("--fix", _SHOWN, "With -f: correct the Containerfile; the change is shown, and asked for."),
+    Option("--fix", _SHOWN, "With -f: correct the Containerfile, after showing the change and asking."),
     Option("-y, --yes", _SHOWN, "With --fix: write it without asking."),
 )
 _PLATFORM = "--platform OS/ARCH"
@@ -51,7 +51,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         *Access.options.values(),
         FORMAT.but(
             usage="--report FORMAT",
-            help="Print what it is refused for as a report for code hosts: sarif, github or gitlab.",
+            help="Print the reasons of a refusal as a report for code hosts: sarif, github or gitlab.",
         ),
         *FIX,
         Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),

@@ -35,7 +35,7 @@ _EXECUTE = 0o111
 class Origins:
     """The `Others` of a file: each stage and image is made once, and is there until the block ends.
 
-    `target` is the stage that is worked off here: of images only what it may need is unpacked. Stages of buildah's
+    `target` is the stage that is evaluated here: of images only what it may need is unpacked. Stages of buildah's
     can be read inside its namespace (namespaced.py), and elsewhere where they are known; without `recall` buildah
     is asked for each. `options` are for them, `contexts` the values of `--build-context` by name.
 

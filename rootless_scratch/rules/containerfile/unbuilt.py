@@ -88,7 +88,7 @@ class Unbuilt:
 
 
 def refused_copies(evaluated: Evaluated) -> Iterator[Instruction]:
-    """The COPY and ADD that could not be done, in all stages that were worked off."""
+    """The COPY and ADD that could not be done, in all stages that were evaluated."""
     lines = {fault.span.line for fault in evaluated.faults}
     for stage in evaluated.document.stages if lines else ():
         for each in stage.instructions:
