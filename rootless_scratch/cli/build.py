@@ -176,8 +176,9 @@ def _build_file(
         from rootless_scratch.cli.fixing import fix_and_build, fix_before
 
         quiet = show.quiet or show.as_json
-        fix_before(request, options, yes=yes, quiet=quiet)
-        image = fix_and_build(build, request, yes=yes, quiet=quiet)
+        # Who has said no is not asked again by the build, which finds the same.
+        is_declined = fix_before(request, options, yes=yes, quiet=quiet) is None
+        image = build() if is_declined else fix_and_build(build, request, yes=yes, quiet=quiet)
     else:
         image = build()
     _print_image(image, output, show, forced=not how["check"])

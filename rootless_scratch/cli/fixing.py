@@ -33,8 +33,8 @@ def require_file(*, fix: bool, yes: bool, is_file: bool) -> None:
         raise click.UsageError("--yes has no effect without --fix.")
 
 
-def fix_before(request: FileRequest, options: Mapping[str, Any], *, yes: bool, quiet: bool) -> bool:
-    """Offer what is found before anything is built; whether the file was changed."""
+def fix_before(request: FileRequest, options: Mapping[str, Any], *, yes: bool, quiet: bool) -> bool | None:
+    """Offer what is found before anything is built; whether the file was changed, as `offer` has it."""
     from rootless_scratch.verbs.fix import fix_file
 
     return offer(fix_file(request, options), yes=yes, quiet=quiet)
@@ -53,8 +53,8 @@ def fix_and_build(build: Callable[[], T], request: FileRequest, *, yes: bool, qu
     return build()
 
 
-def offer(fix: FixedFile, *, yes: bool, quiet: bool) -> bool:
-    """Whether the file was changed: the change is shown, and asked for unless it is `yes`.
+def offer(fix: FixedFile, *, yes: bool, quiet: bool) -> bool | None:
+    """Whether the file was changed: the change is shown, and asked for unless it is `yes`; None for a no.
 
     Raises UsageError where nobody can be asked, and what writing raises.
     """
@@ -69,7 +69,7 @@ def offer(fix: FixedFile, *, yes: bool, quiet: bool) -> bool:
         if not sys.stdin.isatty():
             raise click.UsageError("--fix asks before it writes, and stdin is no terminal: add --yes.")
         if not click.confirm(f"Write {showable(fix.path)}?", err=True):
-            return False
+            return None
     write_fixed(fix)
     if not quiet:
         say(f"corrected: {fix.path}")

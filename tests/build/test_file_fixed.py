@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import tinyelf
 from screens import Screen
 from staging import Bench
+
+import rootless_scratch as rs
+from rootless_scratch.containerfile.request import FileRequest
+from rootless_scratch.verbs.fix import fix_file, write_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +89,30 @@ def test_nothing_is_written_before_somebody_agrees(fresh_home: Home, recipe: Pat
         screen.shows("starts" if answer == "y" else "fails")
         assert screen.process.wait(30) == (0 if answer == "y" else 1)
         assert file.read_text() == text
+
+
+@pytest.mark.compiler
+def test_a_build_asks_once_about_a_change(fresh_home: Home, recipe: Path) -> None:
+    file = recipe / "Containerfile"
+    screen = Screen(fresh_home, "build", "-f", str(file), str(recipe), "-o", f"oci:{recipe}/o", "--fix")
+    screen.shows("[y/N]:")
+    screen.type("n\r")
+    screen.shows("not built: 2 errors")
+    assert screen.process.wait(30) == 1
+    assert file.read_text() == RECIPE
+
+
+def test_what_was_edited_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "Containerfile"
+    tinyelf.write(tmp_path / "app")
+    file.write_text('FROM scratch\nCOPY app /\nCMD ["app"]\n')
+    shown = fix_file(FileRequest(file=str(file), context=str(tmp_path)), {})
+    assert '+CMD ["/app"]' in shown.diff
+    edited = file.read_text() + "LABEL a=b\n"
+    file.write_text(edited)
+    with pytest.raises(rs.BuildError, match="changed while its correction was made"):
+        write_fixed(shown)
+    assert (file.read_text(), len(os.listdir(tmp_path))) == (edited, 2)
 
 
 @pytest.mark.compiler
