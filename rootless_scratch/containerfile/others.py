@@ -32,7 +32,14 @@ class Base(Value):
 
 
 class Others(Protocol):
-    """Where the files of stages and images come from that are not made here; each may raise ScratchError."""
+    """Where the files of stages and images come from that are not made here; each may raise ScratchError.
+
+    `roots` are the directories that have whole systems of them by now: libraries of programs lie there too.
+    """
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """See above."""
 
     def origin_of(self, other: Other) -> Origin:
         """What `COPY --from` reads: a stage or an image with the owners that its files have, or a context."""
@@ -48,6 +55,11 @@ class LocalOthers:
         self._others = others
         self._kept = kept
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """See Others."""
+        return self._others.roots
+
     def origin_of(self, other: Other) -> Origin:
         """What is copied from; raises ScratchError."""
         if other.kind == "context" and os.path.isdir(other.name):
@@ -61,6 +73,8 @@ class LocalOthers:
 
 class NoOthers:
     """Refuses whatever is not made here."""
+
+    roots: tuple[str, ...] = ()
 
     def origin_of(self, other: Other) -> Origin:
         """Raise InstructionError."""

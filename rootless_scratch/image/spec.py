@@ -236,7 +236,8 @@ class Contents(Value):
     What the Spec names holds where an entry has the same path. `author`, `healthcheck`, `history` and `beyond_oci`
     are as RuntimeConfig and ImageConfig have them, `settings` are fields of RuntimeConfig that hold as they are.
     `platform` is the one that was asked for, `fallback_platform` that of an image in which no program tells any;
-    `platform_is_hosts` is whether that is only this host's.
+    `platform_is_hosts` is whether that is only this host's. Programs that lie below one of `roots` find their
+    libraries there.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -249,6 +250,7 @@ class Contents(Value):
     platform: str | None = None
     fallback_platform: str | None = None
     platform_is_hosts: bool = False
+    roots: tuple[str, ...] = ()
 
 
 class Part(Value):

@@ -75,8 +75,14 @@ def build_file(
             kept.callback(session.close)
         found = document or read_file(request)
         options = together(found.text, options)
-        recall = not options.get("bundle_libraries")
-        other = Elsewhere(found, request, kept, recall=recall, access=how.get("access"), progress=progress)
+        other = Elsewhere(
+            found,
+            request,
+            kept,
+            libraries=bool(options.get("bundle_libraries")),
+            access=how.get("access"),
+            progress=progress,
+        )
         stage = None if document else other.unreadable()
         if stage is not None:
             if session is not None:
@@ -106,7 +112,8 @@ def plan_file(
     with HostFiles() as opened, ExitStack() as kept:
         found = document or read_file(request)
         options = together(found.text, options)
-        other = Elsewhere(found, request, kept, recall=not options.get("bundle_libraries"), progress=progress)
+        libraries = bool(options.get("bundle_libraries"))
+        other = Elsewhere(found, request, kept, libraries=libraries, progress=progress)
         stage = None if document else other.unreadable()
         if stage is not None:
             how = {"check": check, "output": output, "backend": backend, "compress": compress}

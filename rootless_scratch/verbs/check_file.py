@@ -28,6 +28,8 @@ _NOT_BUILT = "stage-not-built"
 class _NotBuilt:
     """Others that nobody makes: whatever copies from them brings what is not known."""
 
+    roots: tuple[str, ...] = ()
+
     def origin_of(self, other: Other) -> NoReturn:
         """Raise InstructionError."""
         raise InstructionError(f"{other.name!r} is not built here.", fix="", span=other.span, what=_NOT_BUILT)

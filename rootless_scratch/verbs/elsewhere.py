@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 class Elsewhere:
     """Stages and images that are not made here; `kept` has what was opened until the image is written.
 
-    With `recall` stages that have not changed are not asked for again. A file that needs nothing of all this loads
-    none of it.
+    With `libraries` those of its programs are wanted too. A file that needs nothing of all this loads none of it.
     """
 
     def __init__(
@@ -37,14 +36,14 @@ class Elsewhere:
         request: FileRequest,
         kept: ExitStack,
         *,
-        recall: bool,
+        libraries: bool,
         access: Access | None = None,
         progress: Progress = SILENT,
     ) -> None:
         self._document = document
         self._request = request
         self._kept = kept
-        self._recall = recall
+        self._libraries = libraries
         self._access = access
         self._progress = progress
         self._origins: dict[str, Origins] = {}
@@ -72,7 +71,7 @@ class Elsewhere:
                 contexts=dict(request.build_contexts),
                 platform=platform,
                 access=self._access,
-                recall=self._recall,
+                libraries=self._libraries,
                 progress=self._progress,
             )
             self._origins[name] = self._kept.enter_context(origins)

@@ -23,6 +23,7 @@ from rootless_scratch.rules.containerfile.mending import meant_command
 from rootless_scratch.rules.view import view_of
 from rootless_scratch.verbs.contents import contents_of, spec_of_stage
 from rootless_scratch.verbs.planning import plan_all
+from rootless_scratch.verbs.systems import with_systems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -132,12 +133,8 @@ def file_parts(
         )
         evaluated = _evaluated(document, request, surroundings)
         spec, settings = spec_of_stage(evaluated.config, options, request.compat)
-        if others is not None and spec.bundle_libraries and spec.sysroot is None:
-            from rootless_scratch.verbs.origins import Origins
-
-            if isinstance(elsewhere, Origins):
-                spec = spec.but(sysroot=elsewhere.sysroot_of(evaluated.entries))
-        contents = contents_of(evaluated, settings, request.compat, platform=name)
+        spec, roots = with_systems(spec, evaluated.entries, elsewhere.roots, opened)
+        contents = contents_of(evaluated, settings, request.compat, platform=name).but(roots=roots)
         several = name if len(request.platforms) > 1 else None
         parts.append(Part(spec=spec, platform=several, contents=contents))
         every.append(evaluated)

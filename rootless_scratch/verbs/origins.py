@@ -12,7 +12,6 @@ from rootless_scratch.containerfile.others import Base
 from rootless_scratch.containerfile.taken import taken_paths
 from rootless_scratch.errors import CommandError, HostError, ImageNotFoundError, SourceError
 from rootless_scratch.image.references import Reference, is_reference, parse_reference, parse_remote
-from rootless_scratch.image.rootfs import File
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.contexts import named_context
 
@@ -26,18 +25,15 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Document, Stage
     from rootless_scratch.containerfile.stages import Other
     from rootless_scratch.elf.platforms import Platform
-    from rootless_scratch.image.rootfs import Entry
     from rootless_scratch.ship.access import Access
-
-_EXECUTE = 0o111
 
 
 class Origins:
     """The `Others` of a file: each stage and image is made once, and is there until the block ends.
 
     `target` is the stage that is evaluated here: of images only what it may need is unpacked. Stages of buildah's
-    can be read inside its namespace (namespaced.py), and elsewhere where they are known; without `recall` buildah
-    is asked for each. `options` are for them, `contexts` the values of `--build-context` by name.
+    can be read inside its namespace (namespaced.py), and elsewhere where they are known. With `libraries` those of
+    programs are there too, below `roots`. `options` are for stages, `contexts` the values of `--build-context`.
 
     Raises BuildError, HostError, ImageNotFoundError, RegistryError, SourceError.
     """
@@ -52,7 +48,7 @@ class Origins:
         platform: Platform | None = None,
         access: Access | None = None,
         limits: Mapping[str, int] | None = None,
-        recall: bool = True,
+        libraries: bool = False,
         progress: Progress = SILENT,
     ) -> None:
         self._document = document
@@ -62,7 +58,7 @@ class Origins:
         self._platform = platform
         self._access = access
         self._limits = limits
-        self._recall = recall
+        self._libraries = libraries
         self._progress = progress
         self._stack = ExitStack()
         self._stages: Stages | None = None
@@ -95,24 +91,15 @@ class Origins:
         image = self._image(other)
         return Base(entries=image.entries, config=_stage_config(image), mtimes=image.mtimes)
 
-    def sysroot_of(self, entries: Iterable[Entry]) -> str | None:
-        """The stage of buildah's that programs among these were copied from: there their libraries are looked up.
-
-        None where there is none.
-        """
-        for root in () if self._stages is None else self._stages.roots:
-            for entry in entries:
-                if (
-                    isinstance(entry, File)
-                    and entry.mode & _EXECUTE
-                    and (entry.source or "").startswith(f"{root}/")
-                ):
-                    return root
-        return None
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """See `Others`."""
+        stages = () if self._stages is None else self._stages.roots
+        return (*stages, *(image.root for image in self._images.values() if image.root is not None))
 
     def recalls(self, stages: Iterable[Stage]) -> bool:
         """Whether all of these stages are known, have not changed, and can be read by this process."""
-        if not self._recall:
+        if self._libraries:
             return False
         for stage in stages:
             if stage.number not in self._recalled:
@@ -171,7 +158,14 @@ class Origins:
         directory = self._stack.enter_context(private_temporary(variables))
 
         def unpack(reference: Reference) -> UnpackedImage:
-            return unpack_image(reference, taken, directory.path, platform=self._platform, limits=self._limits)
+            return unpack_image(
+                reference,
+                taken,
+                directory.path,
+                platform=self._platform,
+                libraries=self._libraries,
+                limits=self._limits,
+            )
 
         if is_reference(image):
             return unpack(parse_reference(image))

@@ -53,9 +53,12 @@ def plan_all(
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Planned
 
-    spec = parts[0].spec
-    root = HostRoot(spec.sysroot or "/", read=files.program) if spec.bundle_libraries else None
-    judged = [(part.platform, *_completed(part, root, files)) for part in parts]
+    roots = {
+        part.spec.sysroot: HostRoot(part.spec.sysroot or "/", read=files.program)
+        for part in parts
+        if part.spec.bundle_libraries
+    }
+    judged = [(part.platform, *_completed(part, roots.get(part.spec.sysroot), files)) for part in parts]
     plans = [Planned(plan=plan, platform=platform) for platform, plan, _ in judged]
     each = [findings for _, _, findings in judged]
     if related is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -225,10 +225,13 @@ def test_a_plan_of_such_a_file_is_shown(bench: Bench) -> None:
     assert "/hello" in str(bench.home.json(*argv, "-t", "planned"))
 
 
-@pytest.mark.compiler
-def test_libraries_of_a_program_are_those_of_its_stage_never_of_this_host(bench: Bench) -> None:
+def debian(bench: Bench) -> dict[str, bytes]:
+    """Put an image `debian` into storage, with `app` and all that it needs; the digests of its libraries by name.
+
+    They are this machine's, each with something at its end, so that none is what the host has.
+    """
     place = bench.context / "debian"
-    (place / "usr/lib").mkdir(parents=True)
+    (place / "usr/lib").mkdir(parents=True, exist_ok=True)
     (place / "greet.c").write_text('#include <math.h>\nconst char *greet(void) { return "hello"; }\n')
     (place / "main.c").write_text(
         "#include <math.h>\n#include <stdio.h>\nconst char *greet(void);\n"
@@ -238,20 +241,48 @@ def test_libraries_of_a_program_are_those_of_its_stage_never_of_this_host(bench:
     for argv in (shared, ["gcc", "-o", "app", "main.c", "-Lusr/lib", "-lgreet", "-lm"]):
         subprocess.run(argv, cwd=place, check=True)
     listed = subprocess.run(["ldd", "app"], cwd=place, capture_output=True, text=True, check=True).stdout
-    names = [word for line in listed.splitlines() for word in line.split() if word.startswith("/lib")]
-    for name in names:
+    found = {"libgreet.so": hashlib.sha256((place / "usr/lib/libgreet.so").read_bytes()).digest()}
+    for name in [word for line in listed.splitlines() for word in line.split() if word.startswith("/lib")]:
         (place / name.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(name, place / name.lstrip("/"))
-    bench.base("debian", f"{STATIC}COPY debian/lib /lib\nCOPY debian/lib64 /lib64\nCOPY debian/usr /usr\n")
-    text = (
-        "FROM debian AS build\nCOPY debian/app /app\nRUN busybox rm -f {removed}\n"
+        content = Path(name).read_bytes() + b"of the image"
+        (place / name.lstrip("/")).write_bytes(content)
+        found[os.path.basename(name)] = hashlib.sha256(content).digest()
+    text = f"{STATIC}COPY debian/lib /lib\nCOPY debian/lib64 /lib64\nCOPY debian/usr /usr\nCOPY debian/app /app\n"
+    bench.base("debian", text)
+    return found
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM debian AS build\nRUN busybox touch /made\nFROM scratch\nCOPY --from=build /app /app\n",
+        "FROM debian AS build\nFROM scratch\nCOPY --from=build /app /app\n",
+        "FROM scratch\nCOPY --from=debian /app /app\n",
+    ],
+    ids=["a stage that runs something", "a stage that fetches", "an image"],
+)
+def test_libraries_of_a_program_are_those_of_where_it_came_from_never_this_hosts(bench: Bench, text: str) -> None:
+    expected = debian(bench)
+    for _ in range(2):
+        files = bench.files(text, "--bundle-libraries")
+        contents = {os.path.basename(path): entry[3] for path, entry in files.items()}
+        digests = {
+            name: hashlib.sha256(content).digest()
+            for name, content in contents.items()
+            if isinstance(content, bytes) and name != "app"
+        }
+        assert digests == expected
+
+
+@pytest.mark.compiler
+def test_what_the_system_of_a_program_lacks_is_not_taken_from_this_host(bench: Bench) -> None:
+    debian(bench)
+    (math,) = (bench.context / "debian").glob("lib/*/libm.so.6")
+    (bench.context / "Containerfile").write_text(
+        f"FROM debian AS build\nRUN busybox rm -f {str(math).removeprefix(f'{bench.context}/debian')}\n"
         'FROM scratch\nCOPY --from=build /app /app\nENTRYPOINT ["/app"]\n'
     )
-    files = bench.files(text.format(removed="/nothing"), "--bundle-libraries")
-    bundled = {os.path.basename(path) for path in files}
-    assert {"libgreet.so", "libm.so.6", "libc.so.6"} <= bundled
-    (math,) = [name for name in names if "libm.so" in name]
-    (bench.context / "Containerfile").write_text(text.format(removed=math))
     argv = ["build", "-f", f"{bench.context}/Containerfile", str(bench.context), "--bundle-libraries"]
     refused = bench.home.cli(*argv, "-o", f"oci:{bench.context}/layout")
     assert refused.returncode == 1

@@ -7,11 +7,13 @@
 
 No cache is written: it would have to be made anew whenever the image changes, and musl reads none. A file
 exists once; a second path to it is a symbolic link, as is a soname that differs from the file's own name. What
-the user has put at a path stays.
+the user has put at a path stays. Programs of a Containerfile may come from several systems (stages, images, the
+host): each has the libraries of its own.
 """
 
 from __future__ import annotations
 
+import filecmp
 import os
 import posixpath
 import re
@@ -24,6 +26,7 @@ from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
+from rootless_scratch.image.syntax import ESSENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,28 +69,41 @@ def require_bundle(spec: Spec) -> None:
         )
 
 
+def require_one_system(spec: Spec, roots: Sequence[str]) -> None:
+    """Raise UsageError where programs come from several systems, of which `roots` are some, and more is wanted."""
+    named = [f"--with {each.name}" for each in spec.essentials if each.name not in ESSENTIALS]
+    named += [f"--bundle-package {name}" for name in spec.bundle_packages]
+    if roots and named:
+        raise UsageError(
+            f"{named[0]} takes files of one system, and the programs of this image come from several.",
+            fix="Copy all programs from one image or stage, or name the system by `--sysroot DIR`.",
+        )
+
+
 def bundle(
     entries: Sequence[Entry],
     programs: Mapping[str, ProgramFacts],
     *,
     include: Sequence[str] = (),
     root: HostRoot,
+    apart: Sequence[HostRoot] = (),
     files: HostFiles,
     start: Start,
     isa_level: int = 1,
 ) -> Bundle:
     """Find and place what the programs among `entries` load; `programs` are those already read, by path.
 
-    `include` are further libraries, by name or by path on the host; `root` is where all is looked for; `start` is
-    what the image tells its loaders, `isa_level` the level of x86-64 that it is for. Raises SpecError where there
-    is nothing to bundle for, SourceError and ElfError for files that cannot be read.
+    `include` are further libraries, by name or by path on the host; `root` is where all is looked for, but for
+    programs that lie in one of those `apart`; `start` is what the image tells its loaders, `isa_level` the level
+    of x86-64 that it is for. Raises SpecError where there is nothing to bundle for, SourceError and ElfError for
+    files that cannot be read, and SourceError where roots have different libraries for one path.
     """
     linked = [
         (entry, facts) for entry in entries if isinstance(entry, File) if (facts := _facts(entry, programs, files))
     ]
-    placing = _Placing(root, entries)
+    roots = (*apart, root)
+    placing = _Placing(roots, entries)
     started = [(file, facts) for file, facts in linked if facts.interpreter is not None]
-    resolver = _Resolver(root=root, start=start, isa_level=isa_level)
     if include and not started:
         raise SpecError(
             "There is no dynamically linked program that could use an included library.",
@@ -95,14 +111,19 @@ def bundle(
         )
     unresolved: dict[str, Unresolved] = {}
     incomplete: dict[str, Unresolved] = {}
-    for number, (file, facts) in enumerate(started):
-        path = _inside(root, file) or file.path
+    met: set[int] = set()
+    for file, facts in started:
+        number, path = _where(roots, file)
+        own_root = roots[number]
+        resolver = _Resolver(root=own_root, start=start, isa_level=isa_level)
         # Shared objects that were copied are opened by a program of their image: the first one stands for all.
-        others = [] if number else [other for other, elf in linked if elf.interpreter is None]
-        opened = [_inside(root, other) for other in others]
-        wanted = [*(_included(root, name) for name in include), *filter(None, opened)]
+        others = [] if number in met else [other for other, elf in linked if elf.interpreter is None]
+        met.add(number)
+        opened = [inside for at, inside in (_where(roots, other) for other in others) if at == number and inside]
+        wanted = [*(_included(own_root, name) for name in include), *opened]
+        path = path or file.path
         closure = _whole_closure(facts, path, resolver, wanted)
-        placing.place_all(closure, file, path, included=frozenset(wanted))
+        placing.place_all(closure, file, path, number=number, included=frozenset(wanted))
         own = {each.name for each in resolver.resolve(facts, path).unresolved} if closure.unresolved else ()
         for each in closure.unresolved:
             if each.name in wanted[: len(include)]:
@@ -151,9 +172,11 @@ def _facts(file: File, programs: Mapping[str, ProgramFacts], files: HostFiles) -
     return elf if elf is not None and elf.dynamic and elf.type in {"EXEC", "DYN"} and not elf.truncated else None
 
 
-def _inside(root: HostRoot, file: File) -> str | None:
-    """Where a file of the image lies in the root that libraries are looked for in."""
-    return None if file.source is None else root.inside(file.source)
+def _where(roots: Sequence[HostRoot], file: File) -> tuple[int, str | None]:
+    """The root that a file of the image comes from, by its number, and where it lies in there; else the last."""
+    source = file.source
+    inside = (None if source is None else root.inside(source) for root in roots)
+    return next(((number, path) for number, path in enumerate(inside) if path), (len(roots) - 1, None))
 
 
 def _included(root: HostRoot, library: str) -> str:
@@ -188,34 +211,40 @@ def _whole_closure(elf: ElfFacts, path: str, resolver: _Resolver, wanted: Sequen
 
 
 class _Placing:
-    """Collects entries; knows where in the image each file of the host is."""
+    """Collects entries; knows where in the image each file of the roots is."""
 
-    def __init__(self, root: HostRoot, entries: Iterable[Entry]) -> None:
-        self._root = root
+    def __init__(self, roots: Sequence[HostRoot], entries: Iterable[Entry]) -> None:
+        self._roots = roots
         self._planned = {entry.path: entry for entry in entries}
         self._added: dict[str, Entry] = {}
-        self._files: dict[str, str] = {}
+        self._files: dict[tuple[int, str], str] = {}
+        self._number = 0
+        self._program = ""
+        self._wanted_by: dict[str, str] = {}
         self.facts: dict[str, ProgramFacts] = {}
         for entry in self._planned.values():
-            inside = _inside(root, entry) if isinstance(entry, File) else None
+            number, inside = _where(roots, entry) if isinstance(entry, File) else (0, None)
             if inside is not None:
-                self._files.setdefault(inside, entry.path)
+                self._files.setdefault((number, inside), entry.path)
 
     def entries(self) -> Iterator[Entry]:
         """What was added."""
         return iter(self._added.values())
 
-    def place_all(self, closure: Closure, program: File, path: str, *, included: frozenset[str]) -> None:
-        """Place the loader and the libraries of one program, which lies at `path` of the root."""
-        located = self._root.locate(path)
+    def place_all(
+        self, closure: Closure, program: File, path: str, *, number: int, included: frozenset[str]
+    ) -> None:
+        """Place the loader and the libraries of one program, which lies at `path` of the root of this number."""
+        self._number, self._program = number, program.path
+        located = self._roots[number].locate(path)
         origins = {path: posixpath.dirname(located.real if located else path)}
         homes = {path: posixpath.dirname(program.path)}
         if closure.interpreter is not None:
             self._place(closure.interpreter.real, closure.interpreter.path, plain=True)
         for library in closure.libraries:
-            if library.real in self._files and library.name in included:
+            if (number, library.real) in self._files and library.name in included:
                 # It was copied into the image by the user, and is where it is to be.
-                target = self._files[library.real]
+                target = self._files[number, library.real]
             else:
                 directory = self._directory(library, closure, origins, homes, included)
                 name = posixpath.basename(library.path)
@@ -258,9 +287,13 @@ class _Placing:
     def _place(self, real: str, path: str, *, plain: bool) -> str:
         """Put the file at `path`, or a link to where it is already; `plain`: under that name alone."""
         path = self._through_links(posixpath.normpath(path))
-        if path in self._planned or path in self._added:
+        root = self._roots[self._number]
+        if path in self._planned:
             return path
-        known = self._files.get(real)
+        if path in self._added:
+            self._require_same(path, root.on_host(real))
+            return path
+        known = self._files.get((self._number, real))
         if known is not None:
             self._added[path] = Symlink(path=path, target=_shortest(known, path))
             return path
@@ -271,13 +304,28 @@ class _Placing:
             if own not in self._planned and own not in self._added:
                 self._added[path] = Symlink(path=path, target=own_name)
                 target = own
-        facts = self._root.program(real)
+        facts = root.program(real)
         self._added[target] = File(
-            path=target, mode=0o755, uid=0, gid=0, source=self._root.on_host(real), identity=facts.identity
+            path=target, mode=0o755, uid=0, gid=0, source=root.on_host(real), identity=facts.identity
         )
-        self._files[real] = target
+        self._wanted_by[target] = self._program
+        self._files[self._number, real] = target
         self.facts[target] = facts
         return path
+
+    def _require_same(self, path: str, source: str) -> None:
+        """Raise SourceError where another root has brought another file to this path."""
+        target = path
+        while isinstance(entry := self._added.get(target) or self._planned.get(target), Symlink):
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(target), entry.target))
+        if not isinstance(entry, File) or entry.source in (None, source):
+            return
+        if not filecmp.cmp(str(entry.source), source, shallow=False):
+            first = self._wanted_by.get(target, target)
+            raise SourceError(
+                f"{first!r} and {self._program!r} come from different systems, each with a {path!r} of its own.",
+                fix="Copy both from one image or stage, link one of them statically, or build an image for each.",
+            )
 
     def _through_links(self, path: str) -> str:
         """Nothing is written through links of the image, so a path that leads through one is followed here."""

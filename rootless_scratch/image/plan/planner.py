@@ -14,7 +14,7 @@ from rootless_scratch.image.config import ImageConfig
 from rootless_scratch.image.envline import env_line
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.names import image_name
-from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle
+from rootless_scratch.image.plan.bundle import Bundle, bundle, require_bundle, require_one_system
 from rootless_scratch.image.plan.contents import losses_of, platform_for, with_contents
 from rootless_scratch.image.plan.copies import copied, program_losses, require_copies
 from rootless_scratch.image.plan.entries import directory_entry, program_entry, symlink_entry, with_directories
@@ -107,6 +107,7 @@ def plan(
     require_copies(spec)
     root = root or HostRoot(spec.sysroot or "/", read=files.program)
     contents = contents or Contents()
+    require_one_system(spec, contents.roots)
     named = _named(spec, files, directories, root)
     named.entries = with_contents(named.entries, contents)
     named.losses.extend(losses_of(contents, named.entries))
@@ -128,6 +129,7 @@ def plan(
             {path: program.facts for path, program in programs.items()},
             include=spec.include_libraries,
             root=root,
+            apart=[HostRoot(each, read=files.program) for each in contents.roots],
             files=files,
             start=_start(config, entries, files),
             isa_level=isa_level,
