@@ -212,7 +212,7 @@ class _Work:
             if not made.is_run:
                 self._run(instruction, made)
         elif made.settings.apply(instruction, expander):
-            if instruction.name == "WORKDIR" and not made.is_run:
+            if instruction.name == "WORKDIR" and (not made.is_run or self._is_after_files(instruction, made)):
                 self._make_workdir(instruction, made)
         else:
             raise InstructionError(
@@ -220,6 +220,12 @@ class _Work:
                 fix="See docs/containerfile.md for all that there are.",
                 span=instruction.span,
             )
+
+    def _is_after_files(self, instruction: Instruction, made: _Made) -> bool:
+        """Whether no RUN, COPY or ADD follows: with --layers buildah makes a WORKDIR for these alone."""
+        following = [*self._stages.instructions(made.stage)]
+        following = following[following.index(instruction) :]
+        return not any(each.name in ("RUN", "COPY", "ADD") for each in following)
 
     def _make_workdir(self, instruction: Instruction, made: _Made) -> None:
         path = made.settings.workdir
