@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.backends.failing import failed_stage
 from rootless_scratch.backends.inner_tools import follow
+from rootless_scratch.backends.isolation import Isolation, isolation_here
 from rootless_scratch.backends.stage_store import StageStore
-from rootless_scratch.containerfile.reducing import Step, instruction_of, reduced, step_of
+from rootless_scratch.containerfile.reducing import Step, instruction_of, needed_stages, reduced, step_of
 from rootless_scratch.containerfile.scopes import platform_arguments
 from rootless_scratch.data import Value
 from rootless_scratch.elf.platforms import host_platform, parse_platform
@@ -85,6 +86,7 @@ class Stages:
         self._options = options
         self._progress = progress
         self._mounted: dict[int, str] = {}
+        self._noted: set[str] = set()
         self._store = StageStore(environment)
 
     def __enter__(self) -> Self:
@@ -113,16 +115,30 @@ class Stages:
                 file.write(reduced(self._document, stage, self._platforms()))
             argv = ["buildah", *store.flags, "build", "--layers", f"--iidfile={answer}", f"--file={path}"]
             # The stage is the last of that file; a --target might be the name of several, or a number.
-            argv += [*self._options.flags(), "--", self._options.context]
+            isolation = self._isolation(stage)
+            # The last option of one name holds.
+            argv += [*self._options.flags(), *isolation.flags, "--", self._options.context]
             name = stage.name or str(stage.number)
             output = _Output(self._progress, name)
-            code = follow(argv, store.environment, on_line=output.take)
+            code = follow(argv, isolation.variables, on_line=output.take)
             if code != 0:
                 instruction = None if output.step is None else instruction_of(self._document, stage, output.step)
                 lines, where = output.lines, store.directory
                 raise failed_stage(self._document, stage, instruction, lines, code=code, store=where)
             with open(answer, encoding="ascii") as file:
                 return file.read().strip().removeprefix("sha256:")
+
+    def _isolation(self, stage: Stage) -> Isolation:
+        """That of commands, said once; nothing where the stages that are built run none."""
+        needed = [self._document.stages[number] for number in needed_stages(self._document, stage)]
+        if not any(instruction.name == "RUN" for each in needed for instruction in each.instructions):
+            return Isolation(variables=self._store.environment)
+        found = isolation_here(self._store.environment, network=self._options.network)
+        for note in found.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self._progress.note(note)
+        return found
 
     def _platforms(self) -> dict[str, str]:
         build = host_platform(os.uname().machine)

@@ -11,13 +11,13 @@ _CNI = ("/usr/libexec/cni", "/usr/lib/cni", "/usr/local/lib/cni", "/opt/cni/bin"
 _TUN = "/dev/net/tun"
 
 
-def private_network_problem(*, tun: str = _TUN) -> str | None:
-    """Why podman cannot give a container a private network here, or None.
+def private_network_problem(*, tun: str = _TUN, rootful: bool | None = None) -> str | None:
+    """Why podman or buildah cannot give a container a private network here, or None; `rootful` None: find out.
 
     Rootless, that takes slirp4netns (the default before podman 5) or pasta, and the device `tun`; as root, a
     bridge by netavark or by the CNI plugins. Only what is cheap to see is looked at.
     """
-    if os.geteuid() == 0:
+    if rootful or (rootful is None and os.geteuid() == 0):
         paths = [f"{directory}/netavark" for directory in _HELPERS] + [f"{directory}/bridge" for directory in _CNI]
         if not any(os.access(path, os.X_OK) for path in paths):
             return "neither netavark nor the CNI plugins are installed"

@@ -16,11 +16,11 @@ import pytest
 from containers import LOOP, Home, containers, left, make_image
 
 import rootless_scratch as rs
-from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.container.readiness import answers
 from rootless_scratch.engine.request.options import request_of
 from rootless_scratch.engine.request.request import Port
 from rootless_scratch.engine.request.values import parse_ports
+from rootless_scratch.host.network import private_network_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

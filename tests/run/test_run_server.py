@@ -11,7 +11,7 @@ import pytest
 from containers import Home, left, podman
 from test_container import free_port
 
-from rootless_scratch.engine.container.network import private_network_problem
+from rootless_scratch.host.network import private_network_problem
 
 if TYPE_CHECKING:
     from pathlib import Path

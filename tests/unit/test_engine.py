@@ -13,7 +13,6 @@ import pytest
 from rootless_scratch.engine.api.http import Client
 from rootless_scratch.engine.container import lease, specification
 from rootless_scratch.engine.container.launch import missing_controllers
-from rootless_scratch.engine.container.network import private_network_problem
 from rootless_scratch.engine.diagnose import explaining, failures
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.engine.request.mounts import parse_volume
@@ -32,6 +31,7 @@ from rootless_scratch.errors import (
     UsageError,
 )
 from rootless_scratch.host.cgroups import cgroup_mode
+from rootless_scratch.host.network import private_network_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from containers import containers, make_image, podman
 from registries import PASSWORD, USER, free_port, registry
 from remote_hosts import podman_service, remote_host
 
-from rootless_scratch.engine.container.network import private_network_problem
+from rootless_scratch.host.network import private_network_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,7 +19,7 @@ mount -t tmpfs none /mnt
 mknod -m 666 /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun
 exec setpriv --reuid "$1" --regid "$2" --clear-groups sh -c '
-"$0" -c "from rootless_scratch.engine.container.network import private_network_problem as p; assert not p(), p()"
+"$0" -c "from rootless_scratch.host.network import private_network_problem as p; assert not p(), p()"
 exec "$0" -m pytest -q -p no:cacheprovider tests/run/test_run_server.py
 ' "$3"
 """

@@ -97,9 +97,9 @@ def launch(
             return launched
         call.opening.start_service()
     # These imports take as long as the service takes to start, so they wait until it does.
-    from rootless_scratch.engine.container import network  # noqa: F401 - warmed up here
     from rootless_scratch.engine.diagnose import failures  # noqa: F401 - warmed up here
     from rootless_scratch.engine.stdio import streams  # noqa: F401 - warmed up here
+    from rootless_scratch.host import network  # noqa: F401 - warmed up here
 
     engine = local_engine(call.variables)
     service = call.opening.ready()
@@ -242,7 +242,7 @@ def _choose_network(request: Request, service: Service) -> tuple[str, str | None
     if service.elsewhere:
         # Only trying tells.
         return "private", None
-    from rootless_scratch.engine.container.network import private_network_problem
+    from rootless_scratch.host.network import private_network_problem
 
     return "private", private_network_problem()
 
