@@ -22,20 +22,27 @@ from rootless_scratch.backends.stage_store import StoreSettings, known_settings
 from rootless_scratch.containerfile.reducing import needed_stages, reduced
 from rootless_scratch.containerfile.taken import taken_paths
 from rootless_scratch.elf.identity import identity_of
+from rootless_scratch.elf.program import read_program
+from rootless_scratch.errors import ScratchError
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.spawn import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from rootless_scratch.backends.stages import StageOptions
+    from rootless_scratch.backends.stages import Mounted, StageOptions
     from rootless_scratch.containerfile.document import Document, Instruction, Stage
     from rootless_scratch.containerfile.origins import Found, HostOrigin
 
-_MOST = 5000
-"""Entries of a stage, and files of a context; looking at more takes longer than asking buildah."""
+_MOST = 50_000
+_MOST_OF_CONTEXT = 200_000
+"""Entries of a stage, and files of a context. buildah reads all of these files, and here they are looked at."""
 
 _KEPT = 256
+_LAYOUT = "docker-image://oci:"
+"""As `_for_buildah` has it (verbs/contexts.py)."""
+
+_SHORTEST_ID = 3
 _TICK = 100_000_000
 """Nanoseconds, more than any kernel takes for a step of the times of files."""
 
@@ -48,11 +55,23 @@ class _TooMuch(Exception):  # noqa: N818 - not an error
 
 
 class Recalled(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a stage that the file may copy; `state` is what it was made of."""
+    """The part of a stage that the file may copy; `state` is what it was made of, `image_id` what it was made.
+
+    `linked` is whether a loader starts any of its programs, `entries` is None where files are of another kind, or
+    too many, to be told one by one.
+    """
 
     state: str
-    entries: tuple[Entry, ...]
+    image_id: str
+    linked: bool
+    entries: tuple[Entry, ...] | None
     mtimes: dict[str, int]
+
+    def is_readable(self, *, libraries: bool) -> bool:
+        """Whether this process can read all of it, the libraries of programs included where these are wanted."""
+        if self.entries is None or (libraries and self.linked):
+            return False
+        return all(_is_readable(entry) for entry in self.entries if isinstance(entry, File))
 
 
 class Memory:
@@ -67,7 +86,7 @@ class Memory:
         self._settings = known_settings(variables)
 
     def recall(self, stage: Stage) -> Recalled | None:
-        """What is known of a stage, if that still holds and can be read here."""
+        """What is known of a stage, if that still holds."""
         if self._settings is None or self._options.pull is not None or self._options.no_cache:
             return None
         try:
@@ -75,12 +94,11 @@ class Memory:
                 found = msgspec.msgpack.decode(file.read(), type=Recalled)
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
-        whole = all(_is_readable(entry) for entry in found.entries if isinstance(entry, File))
-        return found if whole and found.state == self.surroundings(stage) else None
+        return found if found.state == self.surroundings(stage) else None
 
     def surroundings(self, stage: Stage) -> str | None:
         """All that may change while file and options stay; None where it cannot be told, or has just changed."""
-        if self._settings is None or self._options.build_contexts:
+        if self._settings is None:
             return None
         buildah = find("buildah")
         total = hashlib.sha256()
@@ -97,12 +115,17 @@ class Memory:
                 for instruction in needed.instructions:
                     sources.update(_context_paths(instruction))
                     images.update(flag.value or "" for flag in instruction.flags if flag.name in ("from", "mount"))
+            directories = {self._options.context: sources, **_directories(self._options)}
+            for name, value in self._options.build_contexts:
+                images.discard(name)
+                images.add(_image_of_context(value))
+            images -= _own_names(self._document)
             known = _named_images((self._settings.images, self._settings.own_images), images)
-            if not known:
-                # An image that is named by its ID, or by nothing that is there yet.
+            if images and not known:
+                # By nothing that is there yet.
                 return None
             total.update(repr(known).encode("utf-8", "surrogateescape"))
-            for path, stamp in _listed(self._options.context, sources):
+            for path, stamp in (each for top, below in directories.items() for each in _listed(top, below)):
                 newest = max(newest, stamp[-1])
                 total.update(repr((path, stamp)).encode("utf-8", "surrogateescape"))
         except (OSError, ValueError, KeyError, TypeError, _TooMuch):
@@ -110,23 +133,31 @@ class Memory:
         # What is written within one tick of the clock has one time.
         return total.hexdigest() if newest < time.time_ns() - _TICK else None
 
-    def note(self, stage: Stage, origin: HostOrigin, root: str, *, before: str | None) -> None:
-        """Remember what a stage came to that is mounted at `root`; `before` were its surroundings by then."""
-        if self._settings is None:
+    def note(self, stage: Stage, origin: HostOrigin, mounted: Mounted, *, before: str | None) -> None:
+        """Remember what a stage came to; `before` were its surroundings before it was built."""
+        settings = self._settings
+        if settings is None or before is None or self.surroundings(stage) != before:
             return
-        if before is None or self.surroundings(stage) != before:
-            return
-        with suppress(OSError, ValueError, _TooMuch):
-            found = _Collected(origin, _layers_of(root, os.path.dirname(os.path.dirname(self._settings.images))))
-            for path in taken_paths(self._document, self._target, (), stages={stage.number}):
-                found.add(path)
-            content = msgspec.msgpack.encode(
-                Recalled(state=before, entries=tuple(found.entries.values()), mtimes=found.mtimes)
+        entries: tuple[Entry, ...] | None = None
+        mtimes: dict[str, int] = {}
+        layers = _layers_of(mounted.directory, os.path.dirname(os.path.dirname(settings.images)))
+        with suppress(OSError, ValueError):
+            found = _Collected(origin, layers)
+            with suppress(_TooMuch):
+                for path in taken_paths(self._document, self._target, (), stages={stage.number}):
+                    found.add(path)
+                entries, mtimes = tuple(found.entries.values()), found.mtimes
+            known = Recalled(
+                state=before,
+                image_id=mounted.image_id,
+                linked=any(map(_is_linked, entries or ())),
+                entries=entries,
+                mtimes=mtimes,
             )
-            path = self._path(self._settings, stage)
+            path = self._path(settings, stage)
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
             with open(f"{path}.{os.getpid()}", "wb") as file:
-                file.write(content)
+                file.write(msgspec.msgpack.encode(known))
             os.replace(file.name, path)
             _forget_oldest(os.path.dirname(path))
 
@@ -139,6 +170,17 @@ class Memory:
         return f"{settings.directory}/memory/{key.hexdigest()}"
 
 
+def _is_linked(entry: Entry) -> bool:
+    """Whether this is a program that a loader starts."""
+    if not isinstance(entry, File) or entry.source is None:
+        return False
+    try:
+        elf = read_program(entry.source).elf
+    except ScratchError:
+        return False
+    return elf is not None and elf.interpreter is not None
+
+
 def _is_readable(file: File) -> bool:
     try:
         return (
@@ -148,6 +190,28 @@ def _is_readable(file: File) -> bool:
         )
     except OSError:
         return False
+
+
+def _own_names(document: Document) -> set[str]:
+    """What names no image: `scratch`, stages, their numbers, and nothing."""
+    named = {each.name for each in document.stages if each.name is not None}
+    return {"", "scratch", *named, *(str(each.number) for each in document.stages)}
+
+
+def _directories(options: StageOptions) -> dict[str, set[str]]:
+    """What named contexts read of directories: all of it, of layouts the index, which has digests of the rest."""
+    found: dict[str, set[str]] = {}
+    for _, value in options.build_contexts:
+        if os.path.isabs(value):
+            found[value] = {""}
+        elif value.startswith(_LAYOUT):
+            found[value.removeprefix(_LAYOUT).partition(":")[0]] = {"index.json"}
+    return found
+
+
+def _image_of_context(value: str) -> str:
+    """The name of the image that a named context is; nothing where it is another thing."""
+    return "" if os.path.isabs(value) or value.startswith(_LAYOUT) else value.removeprefix("docker-image://")
 
 
 def _named_images(lists: tuple[str, ...], wanted: set[str]) -> list[tuple[str, str]]:
@@ -165,10 +229,15 @@ def _named_images(lists: tuple[str, ...], wanted: set[str]) -> list[tuple[str, s
                     for name in image.get("names") or ()
                     if is_open or re.split(r"[:@]", name.rpartition("/")[2])[0] in names
                 ]
+                meant += [(each, image["id"]) for each in wanted if _is_id(each) and image["id"].startswith(each)]
                 if meant and _has_triggers(os.path.dirname(path), image["id"]):
                     raise _TooMuch
                 found += meant
     return sorted(found)
+
+
+def _is_id(name: str) -> bool:
+    return len(name) >= _SHORTEST_ID and re.fullmatch("[0-9a-f]+", name) is not None
 
 
 def _has_triggers(images: str, image_id: str) -> bool:
@@ -217,7 +286,7 @@ def _listed(context: str, sources: set[str]) -> Iterator[tuple[str, tuple[int, .
             with os.scandir(directory) as listing:
                 items = sorted(listing, key=lambda item: os.fsencode(item.name))
             count += len(items)
-            if count > _MOST:
+            if count > _MOST_OF_CONTEXT:
                 raise _TooMuch
             for item in items:
                 yield item.path, _stamp(item.stat(follow_symlinks=False))

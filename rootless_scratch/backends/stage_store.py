@@ -29,6 +29,8 @@ _LISTS = ("containers.json", "volatile-containers.json")
 
 _SETTINGS = "settings.json"
 _DAMAGED = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
+_SEEN = "vfs.imagestore="
+_VFS_IMAGES = "vfs-images/images.json"
 _POLITE = 3.0
 _GIVE_UP = 6.0
 """Seconds after which SIGTERM becomes SIGKILL, and after which others are left to themselves."""
@@ -99,7 +101,13 @@ class StageStore:
             raise _unusable(self.directory, error) from error
 
     def mount(self, image_id: str) -> str:
-        """The directory where the files of an image are; podman mounts images as they are, buildah a copy."""
+        """The directory where the files of an image are.
+
+        podman mounts images as they are, buildah a copy; nothing is mounted where they lie in one directory.
+        """
+        lying = self._lying(image_id)
+        if lying is not None:
+            return lying
         if find("podman") is not None:
             argv = self._podman("image", "mount", image_id)
             done = call(argv, self.environment, directory=self.directory)
@@ -109,6 +117,19 @@ class StageStore:
         container = self._ask("buildah", "from", "--pull-never", image_id)
         self._own.append(container)
         return self._ask("buildah", "mount", container)
+
+    def _lying(self, image_id: str) -> str | None:
+        """Where an image's files lie as they are: the driver vfs has a whole directory for each layer."""
+        if self._driver != "vfs":
+            return None
+        stores = [each.removeprefix(_SEEN) for each in self._options if each.startswith(_SEEN)]
+        stores.insert(0, self._root)
+        for store in stores:
+            with suppress(OSError, ValueError, KeyError, TypeError), open(f"{store}/{_VFS_IMAGES}", "rb") as file:
+                layers = {each["id"]: each["layer"] for each in json.load(file) if each.get("layer")}
+                found = [f"{each}/vfs/dir/{layers[image_id]}" for each in stores]
+                return next(filter(os.path.isdir, found), None)
+        return None
 
     def _settings(self, environment: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         """The driver and its options: those of the user's own storage, which becomes an additional store."""

@@ -8,6 +8,7 @@ storage are seen in it too, as those of an additional read-only store (container
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rootless_scratch.backends.failing import failed_stage
@@ -18,6 +19,7 @@ from rootless_scratch.containerfile.reducing import Step, instruction_of, needed
 from rootless_scratch.containerfile.scopes import platform_arguments
 from rootless_scratch.data import Value
 from rootless_scratch.elf.platforms import host_platform, parse_platform
+from rootless_scratch.errors import CommandError
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class StageOptions(Value):
         return flags
 
 
+class Mounted(Value):
+    """A stage: its image, and the directory where its files are, to be read only."""
+
+    image_id: str
+    directory: str
+
+
 class Stages:
     """Builds stages of one file, each once, and mounts them until this is closed, or the process ends.
 
@@ -85,7 +94,7 @@ class Stages:
         self._document = document
         self._options = options
         self._progress = progress
-        self._mounted: dict[int, str] = {}
+        self._mounted: dict[int, Mounted] = {}
         self._noted: set[str] = set()
         self._store = StageStore(environment)
 
@@ -98,12 +107,19 @@ class Stages:
     @property
     def roots(self) -> tuple[str, ...]:
         """The directories of the stages that were mounted."""
-        return tuple(self._mounted.values())
+        return tuple(each.directory for each in self._mounted.values())
 
-    def mounted(self, stage: Stage) -> str:
-        """The directory where the files of the stage are, to be read only. Raises BuildError, HostError."""
+    def mounted(self, stage: Stage, known: str | None = None) -> Mounted:
+        """The stage, built unless the `known` image is there still. Raises BuildError, HostError."""
         if stage.number not in self._mounted:
-            self._mounted[stage.number] = self._store.mount(self._build(stage))
+            found = None
+            if known is not None:
+                with suppress(CommandError):
+                    found = Mounted(image_id=known, directory=self._store.mount(known))
+            if found is None:
+                image_id = self._build(stage)
+                found = Mounted(image_id=image_id, directory=self._store.mount(image_id))
+            self._mounted[stage.number] = found
         return self._mounted[stage.number]
 
     def _build(self, stage: Stage) -> str:

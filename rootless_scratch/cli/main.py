@@ -175,7 +175,7 @@ def _begin_early(argv: list[str]) -> Session | Opening | None:
     if not argv or _NOTHING_BEGUN.intersection(argv):
         return None
     try:
-        if argv[0] == "build" and not _is_direct(argv):
+        if argv[0] == "build" and not _is_direct(argv) and not _runs_stages(argv):
             from rootless_scratch.backends.session import Session
 
             return Session("build")
@@ -195,6 +195,19 @@ def _is_direct(argv: list[str]) -> bool:
     return "--backend=direct" in argv or any(
         each.startswith("--output") or (each.startswith("-o") and not each.startswith("--")) for each in argv
     )
+
+
+def _runs_stages(argv: list[str]) -> bool:
+    """Whether this builds a Containerfile with RUN, whose stages another process may have to build first."""
+    named = next((argv[at + 1] for at, each in enumerate(argv[:-1]) if each in ("-f", "--file")), None)
+    named = next((each.partition("=")[2] for each in argv if each.startswith("--file=")), named)
+    if named is None or not os.path.isfile(named):
+        return False
+    try:
+        with open(named, "rb") as file:
+            return any(line.lstrip()[:4].upper().rstrip() == b"RUN" for line in file.readlines(1 << 20))
+    except OSError:
+        return False
 
 
 def _open_standard_streams() -> None:

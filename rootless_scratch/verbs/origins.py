@@ -63,7 +63,7 @@ class Origins:
         self._stack = ExitStack()
         self._stages: Stages | None = None
         self._images: dict[str, UnpackedImage] = {}
-        self._recalled: dict[int, Recalled] = {}
+        self._recalled: dict[int, Recalled | None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -99,26 +99,28 @@ class Origins:
 
     def recalls(self, stages: Iterable[Stage]) -> bool:
         """Whether all of these stages are known, have not changed, and can be read by this process."""
-        if self._libraries:
-            return False
-        for stage in stages:
-            if stage.number not in self._recalled:
-                found = self._memory().recall(stage)
-                if found is None:
-                    return False
-                self._recalled[stage.number] = found
-        return True
+        return all(self._recall(stage, readable=True) is not None for stage in stages)
+
+    def _recall(self, stage: Stage, *, readable: bool) -> Recalled | None:
+        if stage.number not in self._recalled:
+            self._recalled[stage.number] = self._memory().recall(stage)
+        found = self._recalled[stage.number]
+        if found is None or (readable and not found.is_readable(libraries=self._libraries)):
+            return None
+        return found
 
     def _of_stage(self, stage: Stage, name: str) -> HostOrigin | EntriesOrigin:
-        if self.recalls((stage,)):
-            recalled = self._recalled[stage.number]
-            return EntriesOrigin(recalled.entries, name=name, mtimes=recalled.mtimes)
+        recalled = self._recall(stage, readable=True)
+        if recalled is not None:
+            return EntriesOrigin(recalled.entries or (), name=name, mtimes=recalled.mtimes)
+        known = self._recall(stage, readable=False)
         stages = self._of_buildah()
         memory = self._memory()
-        before = memory.surroundings(stage)
-        directory = stages.mounted(stage)
-        origin = self._stack.enter_context(HostOrigin(directory, name=name, is_stage=True))
-        memory.note(stage, origin, directory, before=before)
+        before = None if known else memory.surroundings(stage)
+        mounted = stages.mounted(stage, None if known is None else known.image_id)
+        origin = self._stack.enter_context(HostOrigin(mounted.directory, name=name, is_stage=True))
+        if known is None or mounted.image_id != known.image_id:
+            memory.note(stage, origin, mounted, before=known.state if known else before)
         return origin
 
     def _memory(self) -> Memory:

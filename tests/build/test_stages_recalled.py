@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import tinyelf
 from staging import STATIC, Bench, without_namespaces
 
 if TYPE_CHECKING:
@@ -88,3 +89,45 @@ def test_what_a_base_adds_to_the_stage_is_done_again_when_the_context_changes(lo
                 "FROM trigger AS build\nRUN busybox cp /source /copy\nFROM scratch\nCOPY --from=build /copy /\n"
             )
             assert files["/copy"][3] == content.encode()
+
+
+@pytest.mark.parametrize("base", ["base", "scratch"])
+def test_named_contexts_and_stages_from_scratch_are_remembered_until_they_change(
+    lonely: Bench, tmp_path: Path, base: str
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    text = (
+        f"FROM {base} AS build\nCOPY busybox /bin/busybox\nCOPY --from=more in /in\n"
+        'RUN ["/bin/busybox", "cp", "/in", "/copy"]\nFROM scratch\nCOPY --from=build /copy /copy\n'
+    )
+    for content in ("one", "two"):
+        (more / "in").write_text(content)
+        time.sleep(0.2)
+        assert lonely.files(text, "--build-context", f"more={more}")["/copy"][3] == content.encode()
+        argv = ["build", "-f", f"{lonely.context}/Containerfile", str(lonely.context), "--no-check"]
+        argv += ["--build-context", f"more={more}", "-o", f"oci:{tmp_path}/layout-{content}"]
+        lonely.home.run(without_namespaces([sys.executable, "-m", "rootless_scratch", *argv]))
+
+
+@pytest.mark.parametrize("text", ["COPY --from=build /key /key\n", "COPY --from=build /bin/app /app\n"])
+def test_what_only_the_namespace_can_read_is_not_built_again(lonely: Bench, text: str) -> None:
+    (lonely.context / "app").write_bytes(tinyelf.elf(interpreter="/lib64/ld.so", needed=["libc.so.6"]))
+    text = (
+        "FROM base AS build\nCOPY app /bin/app\n"
+        f"RUN echo x >/key && busybox chown 5 /key && busybox chmod 600 /key\nFROM scratch\n{text}"
+    )
+    time.sleep(0.2)
+    first = lonely.files(text, "--bundle-libraries")
+    log = lonely.context.parent / "log"
+    tool = lonely.context.parent / "bin/buildah"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec /usr/bin/buildah "$@"\n')
+    tool.chmod(0o755)
+    path = f"{tool.parent}:{lonely.home.environment['PATH']}"
+    for _ in range(2):
+        # Another buildah may build otherwise: it is asked once.
+        log.write_text("")
+        assert lonely.files(text, "--bundle-libraries", environment={"PATH": path}) == first
+    assert " build " not in log.read_text()
+    assert "unshare" in log.read_text()
