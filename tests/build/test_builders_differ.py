@@ -27,8 +27,8 @@ PAGE = Path(__file__).parents[2] / "docs/containerfile.md"
 
 ROWS = (*DIFFERENT, *ALIKE)
 IDS = [f"{re.sub(r'[^A-Za-z0-9]+', '-', row.topic).strip('-')}" for row in ROWS]
-ELSEWHERE = {"SOURCE_DATE_EPOCH"}
-"""Rows that say again what another one says: that of the time of files."""
+ELSEWHERE = {"SOURCE_DATE_EPOCH", "the same in a stage with RUN"}
+"""Rows that say again what that of the time of files says, or that need a RUN (test_file_buildah.py)."""
 
 
 @pytest.fixture(scope="module")
