@@ -1,14 +1,15 @@
 """The records of an ELF file: headers, dynamic entries and notes, read in bounded time from any bytes.
 
-pyelftools knows what the records look like. Its `ELFFile` is not used: it reads section headers, which no
-kernel and no loader needs and which may be stripped or garbled, and it sets no bounds.
-Only `elftools.elf.structs` is imported, which costs half as much (11 ms beside 22 ms).
+pyelftools knows what the numbers in them are called. Its `ELFFile` is not used: it reads section headers, which no
+kernel and no loader needs and which may be stripped or garbled, and it sets no bounds. Nor are its structures,
+which make an object for every field; the few layouts that are read here stand in elf(5).
 """
 
 from __future__ import annotations
 
-import io
+import functools
 import os
+import struct
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import msgspec
@@ -17,9 +18,7 @@ from rootless_scratch.errors import ElfError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Iterator
-
-    from elftools.elf.structs import ELFStructs
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 ByteOrder = Literal["little", "big"]
 MAGIC: Final = b"\x7fELF"
@@ -28,6 +27,14 @@ _IDENT = 16
 _HEAD = 4096
 _HEADER_SIZES: Final = {32: (52, 32), 64: (64, 56)}
 """Bytes of the ELF header and of one program header, by class."""
+
+_HEADERS: Final = {32: "HHIIIIIHHHHHH", 64: "HHIQQQIHHHHHH"}
+"""Elf32_Ehdr and Elf64_Ehdr behind e_ident."""
+
+_SEGMENTS: Final = {32: "IIIIIIII", 64: "IIQQQQQQ"}
+_ENTRIES: Final = {32: "iI", 64: "qQ"}
+_SOLARIS: Final = 6
+"""Of EI_OSABI: its dynamic sections have tags of their own."""
 
 _TABLE_LIMIT = 65536
 """The kernel executes nothing with a longer program header table: load_elf_phdrs() in fs/binfmt_elf.c."""
@@ -141,7 +148,7 @@ class Records:
     def __init__(self, file: BinaryIO, *, name: str) -> None:
         self.name = name
         self.source = Source(file)
-        self.header, self._structs = self._read_header()
+        self.header = self._read_header()
         self.segments = self._read_segments()
         self._loads = tuple(segment for segment in self.segments if segment.type == "LOAD")
 
@@ -188,8 +195,6 @@ class Records:
 
         They are found by their address, as the loader finds them.
         """
-        from elftools.common.utils import struct_parse
-
         segment = self.of_type("DYNAMIC")
         if segment is None:
             return None
@@ -198,14 +203,14 @@ class Records:
         if not data:
             # Split debug files and truncated ones: a header without the bytes.
             return ()
-        stream = io.BytesIO(data)
+        names = _names_of_tags(self.header.machine, solaris=self.header.os_abi == _SOLARIS)
         entries: list[tuple[str, int]] = []
-        for offset in range(0, len(data) - size + 1, size):
-            entry = struct_parse(self._structs.Elf_Dyn, stream, offset)
-            tag = str(entry["d_tag"]).removeprefix("DT_")
-            if tag == "NULL":
+        whole = data[: len(data) // size * size]
+        for tag, value in struct.iter_unpack(self.order + _ENTRIES[self.header.bits], whole):
+            name = names.get(tag) or str(tag)
+            if name == "NULL":
                 return tuple(entries)
-            entries.append((tag, int(entry["d_val"])))
+            entries.append((name, value))
         if len(data) == _DYNAMIC_LIMIT * size:
             raise self.error(f"its dynamic section has more than {_DYNAMIC_LIMIT} entries")
         return tuple(entries)
@@ -217,8 +222,7 @@ class Records:
 
     def notes(self) -> Iterator[Note]:
         """Read the notes of all PT_NOTE segments; a garbled one ends its segment, which no kernel minds."""
-        from elftools.common.utils import struct_parse
-
+        layout = struct.Struct(self.order + "III")
         budget = _NOTES_LIMIT
         for segment in self.segments:
             if segment.type != "NOTE" or budget <= 0:
@@ -226,15 +230,12 @@ class Records:
             data = self.source.read(segment.offset, min(segment.file_size, budget))
             budget -= max(len(data), 64)
             align = 8 if segment.align == 8 else 4  # noqa: PLR2004 - gABI: notes are aligned to 4 or 8
-            stream = io.BytesIO(data)
             offset = 0
             while offset + 12 <= len(data):
-                # The type is read by hand below: its names depend on the owner.
-                head = struct_parse(self._structs.Elf_Nhdr, stream, offset)
-                kind = int.from_bytes(data[offset + 8 : offset + 12], self.byte_order)
-                name_end = offset + 12 + head["n_namesz"]
+                name_size, size, kind = layout.unpack_from(data, offset)
+                name_end = offset + 12 + name_size
                 start = _align(name_end, align)
-                end = start + head["n_descsz"]
+                end = start + size
                 if end > len(data):
                     break
                 owner = data[offset + 12 : name_end].rstrip(b"\0")
@@ -260,10 +261,7 @@ class Records:
             limit -= size
             yield from self.source.chunks(segment.offset, size, overlap=overlap)
 
-    def _read_header(self) -> tuple[Header, ELFStructs]:
-        from elftools.common.utils import struct_parse
-        from elftools.elf.structs import ELFStructs
-
+    def _read_header(self) -> Header:
         start = self.source.read(0, max(_HEADER_SIZES[64]))
         if not start.startswith(MAGIC):
             raise self.error("it does not begin with the ELF magic number")
@@ -274,36 +272,32 @@ class Records:
             raise self.error("its header names neither a word size nor a byte order")
         if len(start) < _HEADER_SIZES[bits][0]:
             raise self.error(f"it ends after {len(start)} bytes, within its header")
-        structs = ELFStructs(little_endian=start[5] == 1, elfclass=bits)
-        structs.create_basic_structs()
-        raw = struct_parse(structs.Elf_Ehdr, io.BytesIO(start), 0)
-        structs.create_advanced_structs(raw["e_type"], raw["e_machine"], raw["e_ident"]["EI_OSABI"])
-        order: ByteOrder = "little" if structs.little_endian else "big"
-        if raw["e_phnum"] and raw["e_phentsize"] != _HEADER_SIZES[bits][1]:
-            raise self.error(f"its program headers would be {raw['e_phentsize']} bytes long each")
+        little = start[5] == 1
+        kind, machine, _, entry, table, _, flags, _, size, count, _, sections, _ = struct.unpack_from(
+            ("<" if little else ">") + _HEADERS[bits], start, _IDENT
+        )
+        if count and size != _HEADER_SIZES[bits][1]:
+            raise self.error(f"its program headers would be {size} bytes long each")
         return Header(
             bits=bits,
-            little_endian=structs.little_endian,
+            little_endian=little,
             os_abi=start[7],
-            type=str(raw["e_type"]).removeprefix("ET_"),
-            machine=str(raw["e_machine"]).removeprefix("EM_"),
-            machine_number=int.from_bytes(start[18:20], order),
-            entry=raw["e_entry"],
-            flags=raw["e_flags"],
-            section_count=raw["e_shnum"],
-            table_offset=raw["e_phoff"],
-            table_count=raw["e_phnum"],
-        ), structs
+            type=_names("E_TYPE").get(kind) or str(kind),
+            machine=_names("E_MACHINE").get(machine) or str(machine),
+            machine_number=machine,
+            entry=entry,
+            flags=flags,
+            section_count=sections,
+            table_offset=table,
+            table_count=count,
+        )
 
     def _read_segments(self) -> tuple[Segment, ...]:
-        from elftools.common.utils import struct_parse
-
         header = self.header
         if header.type not in {"EXEC", "DYN"}:
             # Object and core files are refused whatever their program headers say.
             return ()
-        size = _HEADER_SIZES[header.bits][1]
-        length = header.table_count * size
+        length = header.table_count * _HEADER_SIZES[header.bits][1]
         if not header.table_count:
             raise self.error("it has no program headers")
         if length > _TABLE_LIMIT:
@@ -311,18 +305,22 @@ class Records:
         data = self.source.read(header.table_offset, length)
         if len(data) < length:
             raise self.error("its program headers lie beyond the end of the file")
-        stream = io.BytesIO(data)
+        names = _names_of_segments(header.machine)
+        wide = header.bits == 64  # noqa: PLR2004 - the two word sizes
         segments = []
-        for offset in range(0, length, size):
-            raw = struct_parse(self._structs.Elf_Phdr, stream, offset)
+        for fields in struct.iter_unpack(self.order + _SEGMENTS[header.bits], data):
+            if wide:
+                kind, flags, offset, address, _, file_size, _, align = fields
+            else:
+                kind, offset, address, _, file_size, _, flags, align = fields
             segments.append(
                 Segment(
-                    type=str(raw["p_type"]).removeprefix("PT_"),
-                    offset=raw["p_offset"],
-                    address=raw["p_vaddr"],
-                    file_size=raw["p_filesz"],
-                    flags=raw["p_flags"],
-                    align=raw["p_align"],
+                    type=names.get(kind) or str(kind),
+                    offset=offset,
+                    address=address,
+                    file_size=file_size,
+                    flags=flags,
+                    align=align,
                 )
             )
         return tuple(segments)
@@ -355,3 +353,32 @@ def _text(raw: bytes) -> str:
 
 def _align(offset: int, align: int) -> int:
     return -(-offset // align) * align
+
+
+@functools.lru_cache(maxsize=32)
+def _names(table: str) -> Mapping[int, str]:
+    """What pyelftools calls the numbers of one of its tables, without their prefix."""
+    from elftools.elf import enums
+
+    return _by_number(getattr(enums, f"ENUM_{table}"))
+
+
+@functools.lru_cache(maxsize=32)
+def _names_of_segments(machine: str) -> Mapping[int, str]:
+    own = machine if machine in {"ARM", "AARCH64", "MIPS", "RISCV"} else "BASE"
+    return _names(f"P_TYPE_{own}")
+
+
+@functools.lru_cache(maxsize=32)
+def _names_of_tags(machine: str, *, solaris: bool) -> Mapping[int, str]:
+    from elftools.elf import enums
+
+    own = enums.ENUMMAP_EXTRA_D_TAG_MACHINE.get(f"EM_{machine}")
+    if own is None:
+        own = enums.ENUM_D_TAG_SOLARIS if solaris else {}
+    return _by_number({**enums.ENUM_D_TAG_COMMON, **own})
+
+
+def _by_number(table: Mapping[str, int]) -> Mapping[int, str]:
+    """Of two names for a number the last one holds; `_default_` is no name."""
+    return {number: name.partition("_")[2] for name, number in table.items() if not name.startswith("_")}
