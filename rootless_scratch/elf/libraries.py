@@ -343,9 +343,6 @@ def preloaded(content: bytes) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r"[: \t\n]+", text)))
 
 
-_SAME: Final = ("bits", "byte_order", "machine")
-
-
 def _is_for(elf: ElfFacts, program: ElfFacts) -> bool:
     """Whether it is for the same processor; others are passed over by the loader: open_verify() of glibc."""
-    return all(getattr(elf, name) == getattr(program, name) for name in _SAME)
+    return elf.machine == program.machine and elf.bits == program.bits and elf.byte_order == program.byte_order

@@ -26,6 +26,7 @@ _PRODUCER_WORDS: Final = (
     "GHC ",
 )
 _STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
+_RUST_SOURCES: Final = b"/rustc"
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
 _MARKS_LIMIT = 4 << 20
@@ -86,7 +87,9 @@ def rust_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> Rust
     if not scan:
         return None
     pieces = records.loaded(_SCAN_LIMIT, overlap=_MATCH_LIMIT, wanted=lambda segment: not segment.writable)
-    return RustBuild(version=None) if any(_STANDARD_LIBRARY.search(piece) for _, piece in pieces) else None
+    # A plain search is several times as fast as a pattern, and nearly always the end of it.
+    found = any(_RUST_SOURCES in piece and _STANDARD_LIBRARY.search(piece) for _, piece in pieces)
+    return RustBuild(version=None) if found else None
 
 
 def is_upx(records: Records) -> bool:

@@ -61,9 +61,12 @@ class HostRoot:
     def __init__(self, sysroot: str = "/", *, read: Callable[[str], ProgramFacts] = read_program) -> None:
         self._read = read
         self._prefix = os.path.abspath(sysroot).rstrip("/")
+        self._real_prefix = os.path.realpath(self._prefix or "/").rstrip("/")
         self._kinds: dict[str, object] = {}
         self._located: dict[str, Located | None] = {}
         self._programs: dict[str, ProgramFacts] = {}
+        self._contents: dict[str, bytes | None] = {}
+        self._names: dict[str, frozenset[str]] = {}
         self._lists: tuple[Mapping[str, list[CacheEntry]], tuple[str, ...]] | None = None
 
     def locate(self, path: str) -> Located | None:
@@ -87,14 +90,9 @@ class HostRoot:
 
     def content(self, path: str) -> bytes | None:
         """See `Root`."""
-        located = self.locate(path)
-        if located is None:
-            return None
-        try:
-            with open(self.on_host(located.real), "rb") as file:
-                return file.read(_CONTENT_LIMIT)
-        except OSError:
-            return None
+        if path not in self._contents:
+            self._contents[path] = self._content(path)
+        return self._contents[path]
 
     def lists(self) -> tuple[Mapping[str, list[CacheEntry]], tuple[str, ...]]:
         """The entries of ld.so.cache by name; without a cache the directories that ldconfig(8) would read."""
@@ -110,6 +108,12 @@ class HostRoot:
             return tuple(sorted(os.listdir(self.on_host(reached.real)))) if reached else ()
         except OSError:
             return ()
+
+    def names(self, directory: str) -> frozenset[str]:
+        """The names in a directory as a set, which is kept."""
+        if directory not in self._names:
+            self._names[directory] = frozenset(self.listing(directory))
+        return self._names[directory]
 
     def directory(self, path: str) -> str | None:
         """The real path of a directory of this root; None if there is none."""
@@ -129,8 +133,18 @@ class HostRoot:
     def inside(self, host_path: str) -> str | None:
         """The path in this root of a file of the host; None where it lies outside."""
         real = os.path.realpath(host_path)
-        prefix = os.path.realpath(self._prefix or "/").rstrip("/")
+        prefix = self._real_prefix
         return real[len(prefix) :] if real.startswith(prefix + "/") else None
+
+    def _content(self, path: str) -> bytes | None:
+        located = self.locate(path)
+        if located is None:
+            return None
+        try:
+            with open(self.on_host(located.real), "rb") as file:
+                return file.read(_CONTENT_LIMIT)
+        except OSError:
+            return None
 
     def _walk(self, path: str, *, to_directory: bool = False) -> Located | None:
         pending = path.split("/")[::-1]

@@ -244,7 +244,7 @@ def recognise(
 def is_met(needs: Needs, entries: Iterable[Entry]) -> bool:
     """Whether an image has the files that are needed."""
     paths = [entry.path for entry in entries if not isinstance(entry, Directory)]
-    return all(any(match(path) for match in map(_matcher, group) for path in paths) for group in needs.groups())
+    return all(any(map(_matcher(group), paths)) for group in needs.groups())
 
 
 def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Iterator[tuple[str, str]]:
@@ -252,7 +252,7 @@ def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Ite
     for each in needs.names:
         pattern = re.compile(each.pattern.encode())
         for entry in entries:
-            if not isinstance(entry, File) or not any(match(entry.path) for match in map(_matcher, each.files)):
+            if not isinstance(entry, File) or not _matches(entry.path, each.files):
                 continue
             found = pattern.finditer(content(entry) or b"")
             for match in itertools.islice((match for match in found if match.group(1)), _NAMED_LIMIT):
@@ -268,7 +268,7 @@ def _recognised(
     libraries: Sequence[tuple[str, ElfFacts]],
 ) -> Recognised | None:
     how = each.recognise
-    if each.kind == "offer" or any(_matches(name, how.without) for name in names):
+    if each.kind == "offer" or (how.without and any(map(_matcher(how.without), names))):
         return None
     if how.glibc and (is_musl(elf.interpreter) if elf.interpreter else "_nl_load_locale" not in elf.functions):
         return None
@@ -279,8 +279,8 @@ def _recognised(
     within = each.embedded
     inside = (
         _first(within.calls, elf.functions.__contains__),
-        _first(sonames, lambda name: _matches(name, within.sonames)),
-        _first(elf.needed, lambda name: _matches(name, within.needed)),
+        _matching(within.sonames, sonames),
+        _matching(within.needed, elf.needed),
     )
     evidence = next((answer for answer in inside if answer is not None), None)
     return None if evidence is None else Recognised(recipe=each, evidence=evidence, required=False)
@@ -302,23 +302,30 @@ def _signs(
             found = found or (None if there is None else f"{there} in {library}")
         yield found
     if how.sonames:
-        yield _first(sonames, lambda name: _matches(name, how.sonames))
+        yield _matching(how.sonames, sonames)
     if how.needed:
-        yield _first(elf.needed, lambda name: _matches(name, how.needed))
+        yield _matching(how.needed, elf.needed)
     if how.names:
-        yield "" if any(_matches(name, how.names) for name in names) else None
+        yield "" if any(map(_matcher(how.names), names)) else None
 
 
 def _first(names: Iterable[str], fits: Callable[[str], bool]) -> str | None:
     return next((name for name in names if fits(name)), None)
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _matching(patterns: tuple[str, ...], names: Iterable[str]) -> str | None:
+    """The first name that one of the patterns fits."""
+    return next(filter(_matcher(patterns), names), None) if patterns else None
 
 
-def _matcher(pattern: str) -> Callable[[str], object]:
-    return re.compile(fnmatch.translate(pattern)).match
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return _matcher(patterns)(name) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
+    """What tells whether one of the patterns fits; without any, none does."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) if patterns else r"(?!)").match
 
 
 @functools.cache

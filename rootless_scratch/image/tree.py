@@ -41,6 +41,7 @@ class Tree:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries: dict[str, Entry] = {"/": _ROOT} | {entry.path: entry for entry in entries}
         self._steps = 0
+        self._walked: dict[str, tuple[Entry, ...]] = {}
 
     def resolve(self, path: str) -> Entry | None:
         """The entry that `path` leads to, all links followed; None if there is none."""
@@ -56,6 +57,11 @@ class Tree:
 
         Empty names are `.`, so what ends in `/` must be a directory: path_resolution(7).
         """
+        if path not in self._walked:
+            self._walked[path] = self._walk(path)
+        return self._walked[path]
+
+    def _walk(self, path: str) -> tuple[Entry, ...]:
         pending = _parts(path)
         reached: list[str] = []
         searched: list[Entry] = []

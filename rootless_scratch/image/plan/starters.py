@@ -12,6 +12,7 @@ import posixpath
 import re
 import stat
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.program import ProgramFacts
     from rootless_scratch.elf.roots import HostRoot
+    from rootless_scratch.host.installed import Packages
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,60}")
 _WORD: Final = re.compile(r"[a-z]{1,5}")
@@ -38,6 +40,9 @@ _COMMON: Final = frozenset(
     {"sh", "bash", "dash", "csh", "ksh", "tcsh", "zsh", "true", "false", "nologin", "ex", "vi", "editor"}
 )
 """A shell is a matter of its own, an editor is the user's."""
+
+_DATABASES: Final[WeakKeyDictionary[HostRoot, tuple[Packages, ...]]] = WeakKeyDictionary()
+"""Of packages, by the root that they were read below."""
 
 _DEPTH = 2
 _ENTRIES_LIMIT = 50
@@ -86,21 +91,30 @@ def _started(source: str, name: str, texts: set[str], root: HostRoot) -> set[str
         if _PROGRAMS.match(path) and (located := _executable(path, root))
         if posixpath.basename(path) not in _COMMON and ".so" not in posixpath.basename(path)
     }
-    names = {each for text in texts if _NAME.fullmatch(each := posixpath.basename(text))}
-    names = {each for each in names if not _WORD.fullmatch(each) and ".so" not in each} - {name}
-    own_names = {each for each in names if each.startswith(f"{name}-")}
+    names = {text.rpartition("/")[2] for text in texts}
     here = posixpath.dirname(source)
-    for directory, wanted in [
-        *((path, own_names) for path in dict.fromkeys((here, *_SEARCHED))),
-        *((path, names) for path in (here,) if here not in _SEARCHED),
-        *((below, names) for path in sorted(paths) for below in _private(path, root)),
+    for directory, start in [
+        *((path, f"{name}-") for path in dict.fromkeys((here, *_SEARCHED))),
+        *((path, "") for path in (here,) if here not in _SEARCHED),
+        *((below, "") for path in sorted(paths) for below in _private(path, root)),
     ]:
-        if wanted:
-            there = wanted.intersection(root.listing(directory))
-            found |= {located for each in there if (located := _executable(f"{directory}/{each}", root))}
+        # Directories have far fewer names than a program has texts.
+        there = [each for each in names & root.names(directory) if _is_name(each, name, start)]
+        found |= {located for each in there if (located := _executable(f"{directory}/{each}", root))}
         if len(found) > _FOUND_LIMIT:
             break
     return {path for path in found if (target := root.locate(path)) and target.real != source}
+
+
+def _is_name(text: str, own: str, start: str) -> bool:
+    """Whether a text that begins with `start` can be meant as the name of a program, other than the `own` one."""
+    return (
+        text.startswith(start)
+        and text != own
+        and _NAME.fullmatch(text) is not None
+        and not _WORD.fullmatch(text)
+        and ".so" not in text
+    )
 
 
 def _private(path: str, root: HostRoot) -> Iterator[str]:
@@ -137,9 +151,11 @@ def _package(starts: tuple[str, ...], root: HostRoot) -> str | None:
     private = [path for path in starts if posixpath.dirname(path) not in _SEARCHED]
     if not private:
         return None
-    from rootless_scratch.host.installed import databases
+    if root not in _DATABASES:
+        from rootless_scratch.host.installed import databases
 
-    for database in databases(root.on_host("/")):
+        _DATABASES[root] = databases(root.on_host("/"))
+    for database in _DATABASES[root]:
         owner = database.owner(private[0])
         if owner is not None:
             return owner if set(private) <= set(database.files(owner) or ()) else None
