@@ -88,8 +88,8 @@ def rust_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> Rust
         return None
     pieces = records.loaded(_SCAN_LIMIT, overlap=_MATCH_LIMIT, wanted=lambda segment: not segment.writable)
     # A plain search is several times as fast as a pattern, and nearly always the end of it.
-    found = any(_RUST_SOURCES in piece and _STANDARD_LIBRARY.search(piece) for _, piece in pieces)
-    return RustBuild(version=None) if found else None
+    is_there = any(_RUST_SOURCES in piece and _STANDARD_LIBRARY.search(piece) for _, piece in pieces)
+    return RustBuild(version=None) if is_there else None
 
 
 def is_upx(records: Records) -> bool:

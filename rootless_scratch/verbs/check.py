@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import private
@@ -15,6 +16,7 @@ from rootless_scratch.image.arguments import text
 from rootless_scratch.image.references import Reference, is_reference, is_remote, parse_reference
 from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.progress import SILENT, Progress
+from rootless_scratch.verbs.at_once import AtOnce, processes_for
 from rootless_scratch.verbs.judge import judge_content, judge_stored
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.read.reader import ImageReader
     from rootless_scratch.ship.access import Access
+
+_FIRST = 8
+_FEWEST = 24
+"""Programs that are judged before others are at once, and how many there must be for that to be worth it."""
 
 _OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."
 
@@ -78,15 +84,38 @@ def check_subjects(
     UsageError and HostError are raised, as they are the same for every subject.
     """
     root = HostRoot(sysroot or "/")
-    for subject in subjects:
+
+    def judged(number: int) -> Judgement | ScratchError:
         try:
-            yield check_subject(subject, sysroot=sysroot, root=root, **how)
-        except (UsageError, HostError):
-            raise
+            return check_subject(subjects[number], sysroot=sysroot, root=root, **how)
         except ScratchError as error:
-            if len(subjects) == 1:
-                raise
-            yield error
+            return error
+
+    programs = [number for number, subject in enumerate(subjects) if _is_plainly_program(subject)]
+    # What most of them share is read before there are several processes that would each read it.
+    known = {number: judged(number) for number in programs[:_FIRST]} if len(programs) >= _FEWEST else {}
+    others = [number for number in programs if number not in known]
+    processes = processes_for(len(others) if known else 0, _FEWEST - _FIRST)
+    together = AtOnce(others, judged, processes=processes, name=subjects.__getitem__) if processes > 1 else None
+    pooled = frozenset(others if together else ())
+    with together or nullcontext():
+        for number in range(len(subjects)):
+            answer = (
+                together.answer(number) if together and number in pooled else known.get(number) or judged(number)
+            )
+            if not isinstance(answer, Judgement) and (len(subjects) == 1 or _is_for_all(answer)):
+                raise answer
+            yield answer
+
+
+def _is_for_all(error: Exception) -> bool:
+    """Whether it is none of the one subject alone."""
+    return isinstance(error, (UsageError, HostError)) or not isinstance(error, ScratchError)
+
+
+def _is_plainly_program(subject: str) -> bool:
+    """Whether it is judged here alone, without storage, network or progress."""
+    return not (is_reference(subject) or is_remote(subject) or "\0" in subject) and _is_program(subject)
 
 
 def _is_program(name: str) -> bool:

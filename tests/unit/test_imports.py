@@ -41,9 +41,9 @@ FLOORS = (
 
 PROGRAMS = (
     *("host/namespace_probe.py", "backends/worker/", "backends/caller.py"),
-    *("tether.py", "verbs/inside.py"),
+    *("tether.py", "verbs/inside.py", "verbs/at_once.py"),
 )
-"""Started by path as processes of their own: they speak on stdout and end with a code."""
+"""Processes of their own, most of them started by path: they speak through a pipe and end with a code."""
 
 ROOMS = {
     "backends": ("", "worker"),
