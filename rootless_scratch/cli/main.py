@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 
+from rootless_scratch import __version__
 from rootless_scratch.errors import HostError, ScratchError, UsageError
 from rootless_scratch.troubles import limit_met, trouble_met
 
@@ -41,6 +42,9 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 _NAMING = ("--url", "--connection")
 """They name a service, so that none of ours is needed; a program that has such an option only starts later."""
+
+_WIDEST = 100
+"""Columns of help."""
 
 _VERBOSE = {"-v", "-V", "--verbose"}
 _NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
@@ -75,37 +79,14 @@ def _heed_interrupts() -> None:
 
 
 def _run(argv: list[str], begun: Session | Opening | None) -> int:
-    import signal
-
-    import click
-
-    from rootless_scratch.cli.output import VerbError, print_error, tell
-    from rootless_scratch.cli.verbs import cli
-
-    # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        outcome = cli.main(argv, prog_name="rootless-scratch", standalone_mode=False, obj=begun)
-        code = outcome if isinstance(outcome, int) else 0
+        if argv == ["--version"]:
+            # Asked by scripts before everything else; click would take longer than all of Python.
+            sys.stdout.write(f"rootless-scratch {__version__}\n")
+            code = 0
+        else:
+            code = _run_verb(argv, begun)
         sys.stdout.flush()
-    except click.exceptions.Exit as leave:
-        code = leave.exit_code
-    except VerbError as failed:
-        # A limit of this process tells more than whatever could not be done because of it.
-        trouble = trouble_met(failed.error)
-        is_named = trouble is None or trouble.cause[1:] in failed.error.message
-        shown = failed.error if trouble is None or is_named else trouble.error(failed.error.message)
-        print_error(shown, as_json=failed.show.as_json, verbose=failed.show.verbose)
-        code = _exit_code(shown, argv)
-    except click.exceptions.NoArgsIsHelpError as help_asked:
-        tell(help_asked.format_message())
-        code = EXIT_USAGE
-    except click.ClickException as error:
-        code = _usage(error, argv)
-    except ScratchError as error:
-        code = _report(error, argv)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        code = EXIT_INTERRUPTED
     except (BrokenPipeError, SystemExit):
         # The reader of our stdout has gone (click makes a SystemExit of that); nothing can be flushed at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,6 +96,54 @@ def _run(argv: list[str], begun: Session | Opening | None) -> int:
             raise
         code = _unwritable(error, argv)
     return code
+
+
+def _run_verb(argv: list[str], begun: Session | Opening | None) -> int:
+    from rootless_scratch.cli.lean import import_click
+
+    import_click()
+    import click
+
+    from rootless_scratch.cli.output import VerbError, print_error, tell
+    from rootless_scratch.cli.verbs import cli
+
+    # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    try:
+        outcome = cli.main(
+            argv, prog_name="rootless-scratch", standalone_mode=False, obj=begun, terminal_width=_columns()
+        )
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except VerbError as failed:
+        # A limit of this process tells more than whatever could not be done because of it.
+        trouble = trouble_met(failed.error)
+        is_named = trouble is None or trouble.cause[1:] in failed.error.message
+        shown = failed.error if trouble is None or is_named else trouble.error(failed.error.message)
+        print_error(shown, as_json=failed.show.as_json, verbose=failed.show.verbose)
+        return _exit_code(shown, argv)
+    except click.exceptions.NoArgsIsHelpError as help_asked:
+        tell(help_asked.format_message())
+        outcome = EXIT_USAGE
+    except click.ClickException as error:
+        return _usage(error, argv)
+    except ScratchError as error:
+        return _report(error, argv)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        outcome = EXIT_INTERRUPTED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _columns() -> int:
+    """How wide help is: as click has it, which would import shutil for it."""
+    text = os.environ.get("COLUMNS", "")
+    columns = int(text) if text.isascii() and text.isdigit() else 0
+    if not columns:
+        try:
+            columns = os.get_terminal_size(1).columns
+        except OSError:
+            columns = 0
+    return max(min(columns or 80, _WIDEST) - 2, 50)
 
 
 def _out_of(error: OSError | MemoryError | RuntimeError, argv: list[str]) -> int:

@@ -65,7 +65,7 @@ class Verbs(click.Group):
 @click.group(
     cls=Verbs,
     subcommand_metavar="VERB [ARG]...",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, "--version", message="%(prog)s %(version)s", prog_name="rootless-scratch")
 def cli() -> None:
