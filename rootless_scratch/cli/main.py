@@ -209,6 +209,9 @@ def _begin_early(argv: list[str]) -> Session | Opening | None:
 
             return Session("build")
         if argv[0] in _CONTAINED and not any(argument.startswith(_NAMING) for argument in argv):
+            from rootless_scratch.cli.lean import import_msgspec
+
+            import_msgspec()
             from rootless_scratch.engine.container.opening import Opening
 
             return Opening()

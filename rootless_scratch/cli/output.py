@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.excerpts import excerpt, header, showable
+from rootless_scratch.cli.lean import import_msgspec
 from rootless_scratch.data import Data
 from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
 
@@ -52,6 +53,7 @@ def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(verb)
     def function(**values: Any) -> Any:  # noqa: ANN401 - click's values
         show = Show(values.pop("as_json"), values.pop("quiet"), values.pop("verbose"))
+        import_msgspec()
         try:
             return verb(show=show, **values)
         except ScratchError as error:

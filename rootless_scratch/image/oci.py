@@ -5,7 +5,6 @@ So a config has the bytes, and hence the image the ID, that buildah 1.39 and lat
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -43,6 +42,9 @@ def encode(document: Mapping[str, object]) -> bytes:
 
 def digest_of(content: bytes) -> str:
     """`sha256:` and the sum in hexadecimal."""
+    # Importing it loads OpenSSL, which a run needs for nothing else.
+    import hashlib
+
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 

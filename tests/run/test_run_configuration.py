@@ -90,6 +90,27 @@ def test_what_a_service_that_was_named_cannot_be_told_is_read_back_and_said(home
     assert containers(home) == []
 
 
+def test_a_service_describes_itself_once_and_another_in_its_place_again(home: Home) -> None:
+    socket = home.runtime / "named.sock"
+    words = ("run", "--url", f"unix://{socket}", "--network", "none", "tools", "true")
+    kept = home.path / ".local/state/rootless-scratch/services"
+    with served(home, socket):
+        assert b"no seccomp filter" in home.cli(*words).stderr
+        (described,) = kept.iterdir()
+        begun = described.stat().st_mtime_ns
+        assert b"no seccomp filter" in home.cli(*words).stderr
+        assert [each.stat().st_mtime_ns for each in kept.iterdir()] == [begun]
+        # What is to be refused is asked for each time.
+        assert home.cli("run", "--strict", *words[1:]).returncode == 125
+        assert [each.stat().st_mtime_ns for each in kept.iterdir()] != [begun]
+    socket.unlink(missing_ok=True)
+    (home.path / ".config/containers/containers.conf").unlink()
+    with served(home, socket):
+        done = home.cli(*words)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+        assert [each.name for each in kept.iterdir()] != [described.name]
+
+
 def test_a_container_that_outlives_the_call_ends_as_others_do(home: Home) -> None:
     done = home.cli("run", "-d", "--rm", "--name", "web", "tools", "sh", "-c", "sleep 1")
     assert done.returncode == 0, done.stderr.decode()

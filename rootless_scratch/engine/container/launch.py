@@ -278,7 +278,7 @@ def _unenforced(request: Request, warnings: tuple[str, ...], call: Call, contain
 
         # A service of this host mostly has the configuration that is read here.
         hidden = weakening(call.variables, rootful=is_rootful()) if here else ()
-        sentence = weakened(container.client, container.inspect(), request, hidden)
+        sentence = weakened(container.client, container.inspect(), request, hidden, call.variables)
         if sentence is not None:
             yield sentence
     if here and not container.service.elsewhere:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.engine.api.images import config_of
+from rootless_scratch.engine.container.unfiltered import is_unfiltered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.request.request import Request
@@ -24,13 +25,22 @@ _OWN_ANNOTATIONS = (
 _WRITE_OF_OTHERS = 0o022
 
 
-def weakened(client: Client, found: dict[str, Any], request: Request, hidden: Collection[str]) -> str | None:
+def weakened(
+    client: Client,
+    found: dict[str, Any],
+    request: Request,
+    hidden: Collection[str],
+    variables: Mapping[str, str],
+) -> str | None:
     """One sentence on what `inspect` tells of a new container that nobody asked for; None for nothing.
 
-    podman does not tell there what its configuration mounts: `hidden` are keys that are seen to be set.
+    podman does not tell there what its configuration mounts: `hidden` are keys that are seen to be set. Tools have
+    the environment `variables`.
     """
     settings, config = found.get("HostConfig") or {}, found.get("Config") or {}
-    what = [*_namespaces(settings, request), *_confinement(client, settings, request), *_files(found, request)]
+    what = [*_namespaces(settings, request), *_confinement(settings, request), *_files(found, request)]
+    if request.seccomp is None and is_unfiltered(client, variables, is_asked=request.strict):
+        what.append("no seccomp filter")
     what += _program(client, config, settings, request)
     what += [f"its {key}" for key in ("volumes", "mounts", "devices") if key in hidden]
     if not what:
@@ -46,17 +56,13 @@ def _namespaces(settings: dict[str, Any], request: Request) -> Iterator[str]:
             yield f"the {name} of the host"
 
 
-def _confinement(client: Client, settings: dict[str, Any], request: Request) -> Iterator[str]:
+def _confinement(settings: dict[str, Any], request: Request) -> Iterator[str]:
     if settings.get("Privileged"):
         yield "privileged"
     wanted = {f"{key}={value}" for key, value in request.security} | {f"seccomp={request.seccomp}"}
     for each in settings.get("SecurityOpt") or ():
         if each in ("seccomp=unconfined", "apparmor=unconfined", "label=disable") and each not in wanted:
             yield each
-    response = client.request("GET", "/info")
-    host = response.json().get("host") or {} if response.ok else {}
-    if (host.get("security") or {}).get("seccompProfilePath") == "unconfined" and request.seccomp is None:
-        yield "no seccomp filter"
 
 
 def _files(found: dict[str, Any], request: Request) -> Iterator[str]:
