@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from rootless_scratch.elf.symbols import WATCHED, sections_of
+from rootless_scratch.elf.texts import stands_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +92,7 @@ def offered(records: Records, tags: Mapping[str, int], names: Iterable[str]) -> 
     texts = (
         records.at(tags.get("STRTAB", 0), min(tags.get("STRSZ", 0), _STRINGS_LIMIT)) if "STRTAB" in tags else b""
     )
-    return tuple(sorted(name for name in names if f"\0{name}\0".encode("ascii") in texts))
+    return tuple(sorted(name for name in names if stands_in(f"\0{name}\0".encode("ascii"), texts)))
 
 
 def undefined_symbols(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.texts import constants_of
+from rootless_scratch.elf.texts import constants_of, stands_in
 
 if TYPE_CHECKING:
     from rootless_scratch.elf.records import Records
@@ -122,7 +122,7 @@ def mentions_of(records: Records) -> tuple[str, ...]:
         size = min(segment.file_size, budget)
         budget -= size
         for _, chunk in records.source.chunks(segment.offset, size, overlap=64):
-            found |= {name for text, name in _MENTIONS.items() if name not in found and text in chunk}
+            found |= {name for text, name in _MENTIONS.items() if name not in found and stands_in(text, chunk)}
     return tuple(sorted(found))
 
 

@@ -25,6 +25,8 @@ MAGIC: Final = b"\x7fELF"
 
 _IDENT = 16
 _HEAD = 4096
+_NEARBY = 32768
+_PLACES = 4
 _HEADER_SIZES: Final = {32: (52, 32), 64: (64, 56)}
 """Bytes of the ELF header and of one program header, by class."""
 
@@ -55,13 +57,25 @@ class Source:
         self._file = file
         self.size = file.seek(0, os.SEEK_END)
         self._head = self._read(0, _HEAD)
+        self._nearby: list[tuple[int, bytes]] = []
 
     def read(self, offset: int, size: int) -> bytes:
         """Read up to `size` bytes from `offset` on."""
         end = min(offset + size, self.size)
         if end <= len(self._head):
             return self._head[offset:end]
-        return self._read(offset, end - offset)
+        if size > _HEAD:
+            return self._read(offset, end - offset)
+        if end <= offset:
+            return b""
+        # What is small is a record or a name, and most of them lie together.
+        for start, data in self._nearby:
+            if start <= offset and end <= start + len(data):
+                return data[offset - start : end - start]
+        start = offset // _HEAD * _HEAD
+        data = self._read(start, min(_NEARBY, self.size - start))
+        self._nearby = [(start, data), *self._nearby[: _PLACES - 1]]
+        return data[offset - start : end - start]
 
     def search(
         self, pattern: re.Pattern[bytes], offset: int, size: int, *, overlap: int

@@ -11,6 +11,8 @@ import re
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rootless_scratch.elf.texts import stands_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -191,7 +193,7 @@ def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:
     skipped = 2 + _PCLNTAB_MAGIC[int.from_bytes(head[:4], order)]
     begin, end = words[skipped : skipped + 2]
     names = records.source.read(table + begin, min(max(end - begin, 0), _NAMES_LIMIT))
-    return {name for name in GO_WATCHED if b"\0" + name.encode() + b"\0" in names}
+    return {name for name in GO_WATCHED if stands_in(b"\0" + name.encode() + b"\0", names)}
 
 
 def _pclntab(records: Records, sections: Iterable[_Section]) -> int | None:

@@ -38,14 +38,15 @@ class Calls:
 
     def _of(self, functions: Iterable[str], libraries: Iterable[Library]) -> Iterator[str]:
         wanted = tuple(functions)
+        known = frozenset(wanted)
         found = [name for name in wanted if name in self.elf.functions]
         yield from found
         if found:
             return
         for library in libraries:
             imports = library.elf.imports if library.elf is not None else ()
-            called = [name for name in wanted if name in imports]
-            if called:
+            if not known.isdisjoint(imports):
+                called = [name for name in wanted if name in imports]
                 yield f"{library.name} calls {listed(called[:_SHOWN])}"
 
     def _is_own(self, library: Library) -> bool:
