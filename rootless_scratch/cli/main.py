@@ -99,9 +99,12 @@ def _run(argv: list[str], begun: Session | Opening | None) -> int:
 
 
 def _run_verb(argv: list[str], begun: Session | Opening | None) -> int:
-    from rootless_scratch.cli.lean import import_click
+    from rootless_scratch.cli.lean import import_click, import_msgspec
 
     import_click()
+    if begun is not None:
+        # Verbs import it where they begin, and what is imported for these may before that.
+        import_msgspec()
     import click
 
     from rootless_scratch.cli.output import VerbError, print_error, tell
@@ -209,9 +212,6 @@ def _begin_early(argv: list[str]) -> Session | Opening | None:
 
             return Session("build")
         if argv[0] in _CONTAINED and not any(argument.startswith(_NAMING) for argument in argv):
-            from rootless_scratch.cli.lean import import_msgspec
-
-            import_msgspec()
             from rootless_scratch.engine.container.opening import Opening
 
             return Opening()

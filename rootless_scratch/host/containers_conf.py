@@ -6,7 +6,6 @@ one that is read in place of all. It is read before a service is started, so wha
 
 from __future__ import annotations
 
-import json
 import os
 
 from rootless_scratch.data import Data
@@ -184,6 +183,8 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 def _lines(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
     """A table in TOML 1.0, values first."""
+    import json
+
     if name:
         yield f"[{name}]"
     for key, value in table.items():
@@ -196,6 +197,8 @@ def _lines(table: Mapping[str, Any], name: str = "") -> Iterator[str]:
 
 
 def _value(value: object) -> str:
+    import json
+
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):

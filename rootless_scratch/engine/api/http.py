@@ -1,24 +1,26 @@
 """HTTP/1.1 over a unix socket, as much of it as the podman service speaks.
 
 podman-py cannot attach (its `attach` raises NotImplementedError, its `logs(follow=True)` loses output), and
-importing http.client costs 20 ms of every start; hence this small reader of our own.
+importing http.client costs 20 ms of every start; hence this small reader of our own. A service is started by what
+imports this, so msgspec, typing and json wait until it comes up.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
-import msgspec
-
+from rootless_scratch.data import Value
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in, trouble_met
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 API = "/v4.0.0/libpod"
 """podman 4 and 5 answer any version from 4 on under this prefix."""
@@ -31,7 +33,7 @@ _BODY_LIMIT = 64 * 1024 * 1024
 _SAID_KEPT = 16_384
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True):
+class Response(Value):
     """An answer of the service: `head` is the status line and the headers, `body` is decoded of chunking."""
 
     status: int
@@ -49,6 +51,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the service answers
         """The body as JSON; raises EngineError where it is none."""
+        import json
+
         try:
             return json.loads(self.body)
         except ValueError as error:
@@ -70,6 +74,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     def refusal(self) -> str:
         """Why the service refused, in its own message."""
+        import json
+
         try:
             answer = json.loads(self.body)
             return str(answer["message"] or answer["cause"])
@@ -81,14 +87,14 @@ _CONNECTED = (b"02", b"03")
 """SS_CONNECTING, not accepted yet, and SS_CONNECTED."""
 
 
-class Attached(msgspec.Struct, frozen=True, kw_only=True):
+class Attached(Value):
     """A connection that has become the container's output; `early` holds what came with the answer's head."""
 
     connection: socket.socket
     early: bytes
 
 
-class Client(msgspec.Struct, frozen=True, kw_only=True):
+class Client(Value):
     """Speaks to the service behind a unix socket; every request has a connection of its own.
 
     `named` is the address by which the caller named it, None for one of this account; `log` holds what one of
@@ -215,7 +221,11 @@ def quoted(text: str) -> str:
 
 def _head(method: str, target: str, body: object, extra: str) -> bytes:
     """The whole request; a body becomes JSON."""
-    content = b"" if body is None else json.dumps(body).encode()
+    content = b""
+    if body is not None:
+        import json
+
+        content = json.dumps(body).encode()
     kind = "" if body is None else "Content-Type: application/json\r\n"
     return _opening(method, target, extra + kind, len(content)) + content
 
