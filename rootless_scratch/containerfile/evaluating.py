@@ -8,7 +8,7 @@ evaluated is a Fault of the answer, and those after it are evaluated all the sam
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.copying import CopyError, CopyRequest, Inline, copy_into
 from rootless_scratch.containerfile.document import Fault, Flag, Instruction, Stage, Token
@@ -18,56 +18,21 @@ from rootless_scratch.containerfile.expanding import ExpandError, expand_body
 from rootless_scratch.containerfile.files import StageFiles
 from rootless_scratch.containerfile.origins import EntriesOrigin
 from rootless_scratch.containerfile.owners import user_owner
-from rootless_scratch.containerfile.scopes import GlobalScope, StageScope, platform_arguments
+from rootless_scratch.containerfile.scopes import StageScope
 from rootless_scratch.containerfile.settings import Settings, arguments_of, normal_path
-from rootless_scratch.containerfile.stages import Other, Stages, declare
-from rootless_scratch.data import Value
+from rootless_scratch.containerfile.stages import Other, Stages
+from rootless_scratch.containerfile.surroundings import Surroundings, stages_of
 from rootless_scratch.errors import LimitError, SourceError, SpecError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import ExitStack
-
     from rootless_scratch.containerfile.copying import Compat
     from rootless_scratch.containerfile.document import Document
     from rootless_scratch.containerfile.origins import Origin
-    from rootless_scratch.containerfile.others import Others
-    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.image.rootfs import Entry, Loss
 
 _SECOND = 1_000_000_000
 _DEEPEST = 80
 """Stages that copy from each other, one inside the other."""
-
-
-class Surroundings(Value):
-    """What a file is evaluated with, beside its text.
-
-    `context` is None where there is no directory to copy from. `build_args` have their values, `contexts` those of
-    `--build-context`. `kept` holds what is unpacked until the image is written.
-    """
-
-    context: Origin | None
-    others: Others
-    kept: ExitStack
-    platform: Platform
-    build_platform: Platform
-    build_args: Mapping[str, str] = {}
-    contexts: Mapping[str, str] = {}
-    compat: Literal["buildah", "docker"] | None = None
-    network: bool = False
-
-
-def stages_of(document: Document, surroundings: Surroundings, faults: list[Fault]) -> Stages:
-    """The stages of a file, told apart by the arguments in front of the first."""
-    platforms = platform_arguments(surroundings.platform, surroundings.build_platform)
-    above = GlobalScope(surroundings.build_args, platforms)
-    for instruction in document.global_arguments:
-        try:
-            declare(instruction, above, lambda token: expanded(token, above.variables, document.escape).text)
-        except InstructionError as error:
-            faults.append(error.fault)
-    return Stages(document, above, surroundings.contexts, triggers=surroundings.compat != "buildah")
 
 
 def evaluate(document: Document, target: str | None, surroundings: Surroundings) -> Evaluated:

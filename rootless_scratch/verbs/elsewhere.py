@@ -6,9 +6,9 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.containerfile.evaluating import Surroundings, stages_of
 from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.containerfile.others import NoOthers
+from rootless_scratch.containerfile.surroundings import Surroundings, stages_of
 from rootless_scratch.elf.platforms import host_platform, parse_platform
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.file_parts import build_arguments, ignore_file

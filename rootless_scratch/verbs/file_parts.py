@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from rootless_scratch.containerfile.evaluating import Surroundings, evaluate
+from rootless_scratch.containerfile.evaluating import evaluate
 from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.containerfile.ignoring import IgnoreFile, ignore_file_of
 from rootless_scratch.containerfile.origins import HostOrigin
@@ -14,6 +14,7 @@ from rootless_scratch.containerfile.others import LocalOthers, NoOthers
 from rootless_scratch.containerfile.own_options import own_options, together
 from rootless_scratch.containerfile.parsing import parse
 from rootless_scratch.containerfile.request import STDIN, FileRequest
+from rootless_scratch.containerfile.surroundings import Surroundings
 from rootless_scratch.elf.platforms import host_platform, parse_platform
 from rootless_scratch.errors import RefusedError, ScratchError, SourceError, UsageError
 from rootless_scratch.image.exclusions import read_patterns

@@ -275,18 +275,19 @@ def _died(starting: Starting, process: Child) -> HostError:
     from rootless_scratch.host.causes import cause_in
 
     log, what = starting.directory.log_text(), "The podman service did not start"
-    known = cause_in(log)
-    if known is not None:
-        return known.error(log, what=what)
-    trouble = trouble_in(log)
-    if trouble is not None:
-        return HostError(trouble.after(what), fix=trouble.fix, detail=log)
+    # That is mended by the caller, so it comes before what a doctor says of the same words.
     if _NAMESPACE_LOST in log:
         return NamespaceLostError(
             "The processes of podman's user namespace were killed, with containers that it believes alive.",
             fix="Run `podman system migrate`, which makes it forget them.",
             detail=log,
         )
+    known = cause_in(log)
+    if known is not None:
+        return known.error(log, what=what)
+    trouble = trouble_in(log)
+    if trouble is not None:
+        return HostError(trouble.after(what), fix=trouble.fix, detail=log)
     cause = command.last_cause(log) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(
