@@ -109,6 +109,8 @@ def _index(
 
 def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
     """Raise UsageError where an archive would take the place of a file that goes into the image."""
+    if all(output.transport == "oci" for output in outputs):
+        return
     sources = {
         (file.identity.device, file.identity.inode): file.source
         for plan in plans

@@ -6,12 +6,12 @@ import errno
 import os
 import stat
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from rootless_scratch.elf.identity import FileIdentity, identity_of
+from rootless_scratch.elf.identity import FileIdentity, identity_of, is_identity
 from rootless_scratch.elf.records import MAGIC
 from rootless_scratch.errors import ElfError, HostError, SourceError
 from rootless_scratch.troubles import limit_met, trouble_met
@@ -28,10 +28,18 @@ if TYPE_CHECKING:
 _EXECUTABLE: Final = (MAGIC, b"#!")
 """How programs, libraries and scripts begin."""
 
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
 _KEPT = 250
 """The kernel passes no more descriptors in one message: SCM_MAX_FD, less a few."""
 
 _CONTENT_LIMIT = 64 << 20
+
+_SMALL, _SMALL_ROOM, _SMALL_COST = 16 << 10, 32 << 20, 100
+"""Bytes: below the first a file is read whole where it is looked at, up to the second in all of them.
+
+The last is what each costs besides.
+"""
 
 
 class HostFiles:
@@ -56,13 +64,17 @@ class HostFiles:
         self._close.atexit = False
         self._programs: dict[FileIdentity, ProgramFacts] = {}
         self._elf: dict[FileIdentity, bool] = {}
+        self._inodes: set[int] = set()
+        self._small: dict[FileIdentity, bytes] = {}
+        self._small_room = _SMALL_ROOM if keep else 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
         # Once is enough; what is read afterwards is not kept, as nobody would close it.
-        self._room = 0
+        self._room = self._small_room = 0
+        self._small.clear()
         self._close()
 
     def program(self, path: str) -> ProgramFacts:
@@ -103,18 +115,49 @@ class HostFiles:
 
     def head(self, path: str, count: int) -> bytes:
         """The first bytes of a regular file; raises OSError, ValueError."""
-        return self._head(path, identity_of(os.stat(path)), count)[1]
+        return self._head(path, identity_of(os.stat(path)), count)
 
-    def look(self, path: str, known: FileIdentity | None, flags: int = 0) -> tuple[FileIdentity, bool]:
-        """What a regular file is, and whether it begins as a program, library or script; raises OSError."""
-        identity, head = self._head(path, known, len(MAGIC), flags)
-        self._elf[identity] = head == MAGIC
-        return identity, head.startswith(_EXECUTABLE)
+    def is_kept(self, inode: int) -> bool:
+        """Whether a file with such a number may have been opened before."""
+        return inode in self._inodes
+
+    def is_small(self, identity: FileIdentity) -> bool:
+        """Whether all of the file would be kept by a look at it."""
+        return identity.size < _SMALL and self._small_room > 0
+
+    def look(self, path: str, known: FileIdentity | None, flags: int = 0) -> tuple[FileIdentity, int, bool]:
+        """What a regular file is, its mode, and whether it begins as a program, library or script; raises OSError.
+
+        `known` is needed for what may have been opened before. All of a small file is kept, while there is room.
+        """
+        kept = None if known is None else self.kept.get(known)
+        if known is not None and kept is not None:
+            descriptor, identity, status = kept, known, os.fstat(kept)
+        else:
+            descriptor, status = self._open_new(path, flags)
+            identity = identity_of(status)
+        head = b""
+        try:
+            if self.is_small(identity):
+                head = os.pread(descriptor, identity.size + 1, 0)
+                if len(head) == identity.size:
+                    self._small[identity] = head
+                    self._small_room -= _SMALL_COST + len(head)
+            else:
+                head = os.pread(descriptor, len(MAGIC), 0)
+                self._elf[identity] = head == MAGIC
+        finally:
+            if descriptor != kept:
+                self._leave(descriptor, identity, head)
+        return identity, status.st_mode, head.startswith(_EXECUTABLE)
 
     def is_elf(self, file: File) -> bool:
         """Whether a file of a plan begins as an ELF file; raises OSError."""
+        small = self._small.get(file.identity)
+        if small is not None:
+            return small.startswith(MAGIC)
         if file.source is not None and file.identity not in self._elf:
-            self.look(file.source, file.identity)
+            self._elf[file.identity] = self._head(file.source, file.identity, len(MAGIC)) == MAGIC
         return self._elf.get(file.identity, False)
 
     @contextmanager
@@ -148,39 +191,67 @@ class HostFiles:
         finally:
             self._leave(descriptor, identity, b"")
 
-    def _head(
-        self, path: str, known: FileIdentity | None, count: int, flags: int = 0
-    ) -> tuple[FileIdentity, bytes]:
-        descriptor, identity = self._open(path, known, flags)
+    def planned_content(self, file: File) -> bytes:
+        """All bytes of a small file that was planned; raises what `planned` does."""
+        assert file.source is not None  # noqa: S101 - see above
+        size = file.identity.size
+        content = self._small.get(file.identity)
+        if content is not None:
+            with suppress(OSError):  # what is the matter is told below
+                if is_identity(file.identity, os.stat(file.source)):
+                    return content
+        elif file.identity not in self.kept:
+            with suppress(OSError):
+                descriptor = os.open(file.source, _FLAGS)
+                try:
+                    content = os.pread(descriptor, size + 1, 0)
+                    # Equal to what was planned by now, it was so before.
+                    status = os.fstat(descriptor)
+                finally:
+                    os.close(descriptor)
+                if len(content) == size and is_identity(file.identity, status):
+                    return content
+        with self.planned(file) as descriptor:
+            content = os.pread(descriptor, size, 0)
+            if len(content) < size:
+                raise changed(file)
+        return content
+
+    def _head(self, path: str, known: FileIdentity | None, count: int) -> bytes:
+        descriptor, identity = self._open(path, known)
         head = b""
         try:
             head = os.pread(descriptor, count, 0)
         finally:
             self._leave(descriptor, identity, head)
-        return identity, head
+        return head
 
-    def _open(self, path: str, known: FileIdentity | None, flags: int = 0) -> tuple[int, FileIdentity]:
+    def _open(self, path: str, known: FileIdentity | None) -> tuple[int, FileIdentity]:
         """A descriptor of the regular file that `path` leads to, new or kept, and what it is; for `_leave`."""
         kept = None if known is None else self.kept.get(known)
         if known is not None and kept is not None:
             return kept, known
+        descriptor, status = self._open_new(path)
+        return descriptor, identity_of(status)
+
+    def _open_new(self, path: str, flags: int = 0) -> tuple[int, os.stat_result]:
         try:
-            descriptor, status = open_descriptor(path, flags)
+            return open_descriptor(path, flags)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or not self.kept:
                 raise
             # Others of this process need descriptors too, other builds for one.
             _close_all(self.kept)
             self._room = 0
-            descriptor, status = open_descriptor(path, flags)
-        return descriptor, identity_of(status)
+            return open_descriptor(path, flags)
 
     def _leave(self, descriptor: int, identity: FileIdentity, start: bytes) -> None:
         """Keep what is new where there is room for what begins so, else close it."""
         room = self._room if start.startswith(_EXECUTABLE) else self._room // 2
         if len(self.kept) < room and descriptor < self._highest:
             self.kept.setdefault(identity, descriptor)
-        if self.kept.get(identity) != descriptor:
+            self._inodes.add(identity.inode)
+        if not self.kept or self.kept.get(identity) != descriptor:
             os.close(descriptor)
 
 
@@ -204,7 +275,7 @@ def open_regular(path: str) -> BufferedReader:
 
 def open_descriptor(path: str, flags: int = 0) -> tuple[int, os.stat_result]:
     """The same as a bare descriptor, with what fstat(2) tells of it; `flags` are added to those of open(2)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | flags)
+    descriptor = os.open(path, _FLAGS | flags)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

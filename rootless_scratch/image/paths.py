@@ -47,6 +47,14 @@ def image_path(path: str, *, what: str = "path") -> str:
     return normal
 
 
+def path_below(directory: str, name: str) -> str:
+    """The same of a name that a directory of the host holds; `directory` is in normal form, "" for the root."""
+    path = f"{directory}/{name}"
+    if name.startswith(".wh.") or _CHARACTER * len(path) >= PATH_MAX:
+        return image_path(path, what="destination")
+    return path
+
+
 def require_file_text(text: str) -> None:
     """Refuse what no file name and no link can hold: NUL, and characters that stand for no byte."""
     if "\0" in text:

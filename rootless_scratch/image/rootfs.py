@@ -15,7 +15,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 """Extended attributes of users, by name: xattr(7)."""
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="type"):
+class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="type", gc=False):
     """A regular file.
 
     Its bytes come from `source` on the host, which must still be `identity` when it is copied; or they are
@@ -37,7 +37,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="typ
     mtime: int | None = None
 
 
-class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type"):
+class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_field="type", gc=False):
     """A directory; `mtime` is a time of its own, in seconds since 1970, None for that of all entries of a plan."""
 
     path: str
@@ -48,7 +48,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, tag="directory", tag_
     mtime: int | None = None
 
 
-class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_field="type"):
+class Symlink(msgspec.Struct, frozen=True, kw_only=True, tag="symlink", tag_field="type", gc=False):
     """A symbolic link; Linux gives every one the mode 0777. `mtime` is as Directory has it."""
 
     path: str
@@ -110,7 +110,8 @@ class Rootfs(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """Bytes of all regular files; those of hard links count once."""
-        return sum(file.identity.size for file in self.files if file.linked is None)
+        files = (entry for entry in self.entries if isinstance(entry, File) and entry.linked is None)
+        return sum(file.identity.size for file in files)
 
 
 def make_rootfs(entries: Iterable[Entry], apart: Collection[str] = ()) -> Rootfs:
@@ -128,16 +129,20 @@ def make_rootfs(entries: Iterable[Entry], apart: Collection[str] = ()) -> Rootfs
                 "The root directory of an image has no entry of its own.", fix="Name a path below `/`."
             )
         known = tree.setdefault(entry.path, entry)
-        if known != entry:
+        if known is not entry and known != entry:
             raise _conflict(known, entry)
     for entry in tuple(tree.values()):
         _add_parents(tree, entry)
-    ordered = sorted(tree.values(), key=lambda entry: encoded(entry.path).split(b"/"))
+    ordered = sorted(tree.values(), key=lambda entry: encoded(entry.path).replace(b"/", b"\0"))
     return Rootfs(entries=linked(ordered, apart))
 
 
 def linked(entries: Iterable[Entry], apart: Collection[str] = ()) -> tuple[Entry, ...]:
     """The entries, in the same order, with hard links among themselves and to no others."""
+    entries = tuple(entries)
+    inodes = [entry.identity.inode for entry in entries if isinstance(entry, File) and entry.source is not None]
+    if len(set(inodes)) == len(inodes) and not any(isinstance(each, File) and each.linked for each in entries):
+        return entries
     first: dict[tuple[object, ...], str] = {}
     found: list[Entry] = []
     for entry in entries:

@@ -199,12 +199,22 @@ def test_what_finds_no_descriptor_is_opened_again_to_be_copied(
 ) -> None:
     """A quarter of the descriptors is for programs, half of it for others; the default mode needs a look."""
     for number in range(64):
-        host.put(f"tree/{number}")
+        host.put(f"tree/{number}", bytes(20_000))
     words = [host.static(), host.static("other"), "--copy", f"{host.path}/tree:/tree{mode}"]
     found = counted(host, "build", *words, "-o", f"oci:{tmp_path}/image", limit=64)
     assert found.pop("hello") == found.pop("other") == 1
     assert max(found.values()) == times
     assert list(found.values()).count(times) >= 64 - 8
+
+
+@pytest.mark.parametrize("mode", ["", ":mode=0644", ":mode=keep"])
+def test_small_files_are_read_where_they_are_looked_at(host: Host, tmp_path: Path, mode: str) -> None:
+    for number in range(64):
+        host.put(f"tree/{number}")
+    words = [host.static(), "--copy", f"{host.path}/tree:/tree{mode}"]
+    found = counted(host, "build", *words, "-o", f"oci:{tmp_path}/image", limit=64)
+    assert len(found) == 65
+    assert set(found.values()) == {1}
 
 
 @pytest.mark.parametrize("change", ["written to", "exchanged", "removed", "linked elsewhere"])
@@ -226,6 +236,36 @@ def test_a_change_between_plan_and_image_is_an_error_also_of_what_is_open(
         else:
             (tmp_path / "here").unlink()
             (tmp_path / "here").symlink_to("new")
+        error = refusal(lambda: planned_image(planned, files), SourceError)
+    expected = "can no longer be read" if change == "removed" else "changed since it was planned"
+    assert expected in error.message
+
+
+@pytest.mark.parametrize("change", ["written to", "exchanged", "removed"])
+@pytest.mark.parametrize("size", [10, 20_000, 100_000])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_a_copied_file_that_changes_between_plan_and_image_is_an_error(
+    tmp_path: Path, change: str, size: int, mode: int | None, *, keep: bool
+) -> None:
+    """Also where all of it was read when it was looked at."""
+    content = bytes(size)
+    file, other = (Path(put(tmp_path, name, content)) for name in ("srv/page", "page"))
+    copy = Copy(source=f"{tmp_path}/srv", destination="/srv", mode=mode)
+    with HostFiles(keep=keep) as files:
+        program = Copy(source=str(tinyelf.write(tmp_path / "program")))
+        planned = plan(Spec(programs=(program,), copies=(copy,)), environ={}, files=files)
+        first, second = (planned_image(planned, files).config.digest for _ in range(2))
+        assert first == second
+        if change == "written to":
+            # The clock of file systems ticks every few milliseconds.
+            before = file.stat().st_ctime_ns
+            while file.stat().st_ctime_ns == before:
+                file.write_bytes(content)
+        elif change == "exchanged":
+            other.replace(file)
+        else:
+            file.unlink()
         error = refusal(lambda: planned_image(planned, files), SourceError)
     expected = "can no longer be read" if change == "removed" else "changed since it was planned"
     assert expected in error.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -220,3 +221,24 @@ def test_a_source_that_changes_after_it_was_planned_is_an_error(tmp_path: Path, 
 @pytest.mark.parametrize("word", ["", "gzip:", "gzip:4", "gzip:x", "zstd:", "zstd:20", "none:1", "xz"])
 def test_other_compressions_are_refused(word: str) -> None:
     refusal(lambda: parse_compression(word), UsageError)
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_small_files_and_large_ones_follow_each_other_in_blocks_of_bounded_size(
+    tmp_path: Path, *, threads: bool
+) -> None:
+    """Small ones are joined, large ones stand for themselves: each byte is where tar's readers look for it."""
+    sizes = [0, 1, 511, 512, 513, *range(60_000, 70_000, 1000), CHUNK - 1, CHUNK, CHUNK + 1, *range(3000)]
+    if threads:
+        sizes.append(9 << 20)
+    contents = {f"srv/{number:05}": os.urandom(size) for number, size in enumerate(sizes)}
+    for name, content in contents.items():
+        put(tmp_path, name, content)
+    found = plan(Spec(copies=(Copy(source=f"{tmp_path}/srv", destination="/srv"),)), environ={})
+    with (tmp_path / "layer.tar").open("w+b") as file:
+        written = write_layer(found.rootfs, file.fileno(), mtime=0, size=found.rootfs.size)
+    data = (tmp_path / "layer.tar").read_bytes()
+    assert (written.size, written.diff_id) == (len(data), hashlib.sha256(data).hexdigest())
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        read = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        assert {name: file.read() for name, file in read.items() if file is not None} == contents

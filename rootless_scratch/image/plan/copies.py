@@ -14,7 +14,7 @@ from rootless_scratch.elf.identity import identity_of
 from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import HostError, SourceError, SpecError, UsageError
 from rootless_scratch.image.exclusions import Exclusions, ignored_by, literal
-from rootless_scratch.image.paths import image_path
+from rootless_scratch.image.paths import image_path, path_below
 from rootless_scratch.image.plan.entries import (
     PROGRAM_MODE,
     absolute,
@@ -102,6 +102,7 @@ class _Copying:
     def __init__(self, copy: Copy, files: HostFiles) -> None:
         self._copy = copy
         self._files = files
+        self._mode_by_content = copy.mode is None and not copy.keep_mode
         self.losses: list[Loss] = []
         self.ignored: list[Ignored] = []
         self._exclusions = Exclusions()
@@ -160,15 +161,16 @@ class _Copying:
         while pending:
             branch = pending.pop()
             listing = _listing(branch)
+            base = branch.target if branch.target != "/" else ""
             programs = programs_of_venv(branch.source, [item.name for item in listing])
             for item in listing:
                 below = f"{branch.below}/{item.name}" if branch.below else item.name
                 met = exclusions.met(below, branch.met)
                 is_directory = item.is_dir(follow_symlinks=False)
-                if self._leaves_out(below, met, is_directory=is_directory):
+                if met and self._leaves_out(below, met, is_directory=is_directory):
                     continue
-                out = exclusions.excludes(met)
-                path = image_path(f"{branch.target}/{item.name}", what="destination")
+                out = met != 0 and exclusions.excludes(met)
+                path = path_below(base, item.name)
                 directory = None
                 if is_directory:
                     directory = self._directory(item.path, path, partial(_status, item, below))
@@ -188,7 +190,9 @@ class _Copying:
                     yield Symlink(path=path, target=target, uid=self._copy.uid, gid=self._copy.gid)
                 else:
                     follow = item.is_symlink()
-                    status = _status(item, below, follow=follow)
+                    plain = self._mode_by_content and item.is_file(follow_symlinks=False)
+                    plain = plain and not self._files.is_kept(item.inode())
+                    status = None if plain else _status(item, below, follow=follow)
                     flags = 0 if follow else os.O_NOFOLLOW
                     yield self._file(item.path, path, status, flags=flags, below=below)
 
@@ -198,38 +202,45 @@ class _Copying:
         xattrs = self._xattrs(source, path) if copy.keep_xattrs else ()
         return Directory(path=path, mode=mode, uid=copy.uid, gid=copy.gid, xattrs=xattrs)
 
-    def _file(self, source: str, path: str, status: os.stat_result, *, flags: int = 0, below: str = "") -> File:
-        """A file of the host, which is looked at before it is opened: a device might act, a socket cannot be."""
+    def _file(
+        self, source: str, path: str, status: os.stat_result | None, *, flags: int = 0, below: str = ""
+    ) -> File:
+        """A file of the host, of which is known before it is opened what it is: a device might act.
+
+        `status` is None for what its directory says to be a regular file that nobody has opened before.
+        """
         copy = self._copy
-        _require_regular(source, status.st_mode, below)
-        identity, host_mode = identity_of(status), stat.S_IMODE(status.st_mode)
-        mode = host_mode if copy.keep_mode else copy.mode
+        known, found_mode, executable = None, 0, False
+        if status is not None:
+            _require_regular(source, status.st_mode, below)
+            known, found_mode = identity_of(status), status.st_mode
         try:
-            if mode is None:
-                found, executable = self._files.look(source, identity, flags)
-                if found != identity:
-                    raise SourceError(
-                        f"{source!r} changed while it was read.", fix="Wait until whatever writes it is done."
-                    )
-                mode = PROGRAM_MODE if executable else _FILE_MODE
-                self._note_mode(path, host_mode, mode)
+            if known is None or self._mode_by_content or self._files.is_small(known):
+                known, found_mode, executable = self._files.look(source, known, flags)
             elif not os.access(source, os.R_OK, effective_ids=True):
                 # Nothing of it is wanted before it is copied, so it is opened only then.
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise _blocked(source, below, error) from error
+        host_mode = stat.S_IMODE(found_mode)
+        mode = host_mode if copy.keep_mode else copy.mode
+        if mode is None:
+            mode = PROGRAM_MODE if executable else _FILE_MODE
+            self._note_mode(path, host_mode, mode)
         return File(
             path=path,
             mode=mode,
             uid=copy.uid,
             gid=copy.gid,
             source=source,
-            identity=identity,
+            identity=known,
             capabilities=self._capabilities(source, path, host_mode),
             xattrs=self._xattrs(source, path) if copy.keep_xattrs else (),
         )
 
     def _note_mode(self, path: str, host_mode: int, mode: int) -> None:
+        if not host_mode & (_SET_ID | stat.S_IXUSR) and host_mode & stat.S_IROTH:
+            return
         had = f"{host_mode:04o}"
         if host_mode & _SET_ID:
             self.losses.append(Loss(path=path, what="set-id", had=had))

@@ -69,6 +69,8 @@ def symlink_entry(new: NewSymlink) -> Symlink:
 
 def with_directories(entries: list[Entry], directories: list[Directory]) -> list[Entry]:
     """Entries and directories that were asked for by name, which hold where a copied directory lies as well."""
+    if not directories:
+        return entries
     named = {directory.path for directory in directories}
     others = [entry for entry in entries if not (isinstance(entry, Directory) and entry.path in named)]
     return [*others, *directories]

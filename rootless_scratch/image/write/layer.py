@@ -14,9 +14,9 @@ from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles, changed
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.packing import CHUNK, packer
-from rootless_scratch.image.write.tarheader import END, entry_header, padding
+from rootless_scratch.image.write.tarheader import BLOCK, END, entry_header
 from rootless_scratch.progress import SILENT, Progress
-from rootless_scratch.sparse import is_hole, skip, stretches, write_all, zeros
+from rootless_scratch.sparse import ZEROS, is_hole, skip, stretches, write_all, zeros
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _THREADS_FROM = 8 << 20
 """Bytes from which on a second thread pays; its start costs as much as hashing 2 MB."""
+
+_SMALL = 64 << 10
+"""Bytes below which a file is read at once, and joined with what stands around it: a block costs a hand-over."""
 
 _DEPTH = 4
 """Chunks under way between the threads: memory stays at a few megabytes whatever the layer's size."""
@@ -200,18 +203,48 @@ def _blocks(
     progress: Progress,
     buffer: Callable[[], bytearray],
 ) -> Iterator[Block]:
-    """The bytes of the tar; `buffer` gives the memory for each chunk of a source."""
-    done = 0
+    """The bytes of the tar; `buffer` gives the memory for each block but those of files that were made."""
+    done = held = 0
+    pieces: list[Block] = []
     for entry in entries:
-        yield entry_header(entry, mtime if entry.mtime is None else entry.mtime)
-        if not isinstance(entry, File) or entry.linked is not None:
-            continue
-        for chunk in _content(entry, files, buffer):
-            yield chunk
-            done += len(chunk)
+        head = entry_header(entry, mtime if entry.mtime is None else entry.mtime)
+        pieces.append(head)
+        held += len(head)
+        if isinstance(entry, File) and entry.linked is None:
+            size = entry.identity.size
+            if size < _SMALL:
+                content = entry.content if entry.source is None else files.planned_content(entry)
+                pieces.append(content or b"")
+                held += size
+                done += size
+            else:
+                yield from _joined(pieces, buffer)
+                held = 0
+                for chunk in _content(entry, files, buffer):
+                    yield chunk
+                    done += len(chunk)
+                    progress.show(done)
+            if rest := -size % BLOCK:
+                pieces.append(ZEROS[:rest])
+                held += rest
+        if held >= CHUNK - _SMALL - BLOCK:
+            yield from _joined(pieces, buffer)
             progress.show(done)
-        yield padding(entry.identity.size)
-    yield END
+            held = 0
+    pieces.append(END)
+    yield from _joined(pieces, buffer)
+    progress.show(done)
+
+
+def _joined(pieces: list[Block], buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
+    """Pieces in as few blocks as hold them; the list is empty then."""
+    block = b"".join(pieces)
+    pieces.clear()
+    for at in range(0, len(block), CHUNK):
+        part = block[at : at + CHUNK]
+        joined = memoryview(buffer())[: len(part)]
+        joined[:] = part
+        yield joined
 
 
 def _content(file: File, files: HostFiles, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:

@@ -6,14 +6,14 @@ Owners have numbers only; a name that is not UTF-8 stands in its record as the b
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rootless_scratch.image.capabilities import XATTR, encode_capabilities
 from rootless_scratch.image.paths import encoded
 from rootless_scratch.image.rootfs import Directory, Symlink
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from typing import Any
-
     from rootless_scratch.image.rootfs import Entry, Xattrs
 
 BLOCK = 512
@@ -22,12 +22,17 @@ END = bytes(2 * BLOCK)
 
 FILE, HARD_LINK, SYMLINK, DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
 _NAME, _PREFIX = 100, 155
+_BLANK_SUM = 8 * 32
+"""A checksum counts itself as eight spaces."""
 _ID_LIMIT, _SIZE_LIMIT = 1 << 21, 1 << 33
 """From here on an octal field of 8, of 12 bytes is too short."""
 
 
 def entry_header(entry: Entry, mtime: int) -> bytes:
-    """All header blocks of an entry of a layer; the name has no leading slash, a directory's a trailing one."""
+    """All header blocks of an entry of a layer; the name has no leading slash, a directory's a trailing one.
+
+    What most files need, which is a block that holds everything, is looked at first.
+    """
     name = encoded(entry.path)[1:]
     if isinstance(entry, Directory):
         return header(
@@ -49,6 +54,16 @@ def entry_header(entry: Entry, mtime: int) -> bytes:
             gid=entry.gid,
             mtime=mtime,
         )
+    if (
+        entry.linked is None
+        and len(name) <= _NAME
+        and name.isascii()
+        and entry.capabilities is None
+        and not entry.xattrs
+        and max(entry.uid, entry.gid) < _ID_LIMIT
+        and max(entry.identity.size, mtime) < _SIZE_LIMIT
+    ):
+        return _block(name, FILE, entry.mode, entry.uid, entry.gid, entry.identity.size, mtime, b"")
     # buildah gives a hard link the owner, mode and attributes of the file again, and no size.
     link = None if entry.linked is None else encoded(entry.linked)[1:]
     return header(
@@ -81,7 +96,7 @@ def header(
     """The header blocks of one member, extended header included."""
     records: dict[bytes, bytes] = {}
     split = _split(name)
-    fields: Any = {"kind": kind, "mode": mode, "uid": uid, "gid": gid, "size": size, "mtime": mtime}
+    fields = (kind, mode, uid, gid, size, mtime)
     if len(link) > _NAME or not link.isascii():
         records[b"linkpath"] = link
     for field, number, limit in (
@@ -99,10 +114,10 @@ def header(
     if len(name) > _NAME or not name.isascii():
         # Where another record is needed anyway, a long name gets one too, even if it could be split.
         if split is not None and not records:
-            return _block(split[1], prefix=split[0], link=link, **fields)
+            return _block(split[1], *fields, link, split[0])
         records[b"path"] = name
     if not records:
-        return _block(name, prefix=b"", link=link, **fields)
+        return _block(name, *fields, link)
     content = b"".join(_record(key, records[key]) for key in sorted(records))
     above, _, last = name.rpartition(b"/")
     parts = (part for part in (above, b"PaxHeaders.0", last) if part)
@@ -112,7 +127,7 @@ def header(
             _extended_block(extended, len(content)),
             content,
             padding(len(content)),
-            _block(_ascii(name), prefix=b"", link=_ascii(link), **fields),
+            _block(_ascii(name), *fields, _ascii(link)),
         )
     )
 
@@ -165,9 +180,8 @@ def _octal(number: int, width: int) -> bytes:
     return b"%0*o\0" % (width - 1, number if number < limit else 0)
 
 
-def _block(
+def _block(  # noqa: PLR0917 - the fields of a header, in their order but for the size
     name: bytes,
-    *,
     kind: bytes,
     mode: int,
     uid: int,
@@ -175,23 +189,26 @@ def _block(
     size: int,
     mtime: int,
     link: bytes,
-    prefix: bytes,
+    prefix: bytes = b"",
 ) -> bytes:
-    return _summed(
-        _text(name, _NAME)
-        + _octal(mode, 8)
-        + _octal(uid, 8)
-        + _octal(gid, 8)
-        + _octal(size, 12)
-        + _octal(mtime, 12),
-        kind
-        + _text(link, _NAME)
-        + b"ustar\x0000"
-        + bytes(64)
-        + b"0000000\x000000000\0"
-        + prefix.ljust(_PREFIX, b"\0")
-        + bytes(12),
+    owner, time, rest, checksum = _frame((kind, mode, uid, gid, mtime, link, prefix))
+    name, length = _text(name, _NAME), _octal(size, 12)
+    return b"%b%b%b%b%06o\0 %b" % (name, owner, length, time, checksum + sum(name) + sum(length), rest)
+
+
+@lru_cache(maxsize=256)
+def _frame(fields: tuple[bytes, int, int, int, int, bytes, bytes]) -> tuple[bytes, bytes, bytes, int]:
+    """What the blocks of most files have in common: what stands between and behind their own, and its sum."""
+    kind, mode, uid, gid, mtime, link, prefix = fields
+    owner, time = _octal(mode, 8) + _octal(uid, 8) + _octal(gid, 8), _octal(mtime, 12)
+    rest = b"%b%bustar\x0000%b0000000\x000000000\0%b%b" % (
+        kind,
+        _text(link, _NAME),
+        bytes(64),
+        prefix.ljust(_PREFIX, b"\0"),
+        bytes(12),
     )
+    return owner, time, rest, sum(owner) + sum(time) + _BLANK_SUM + sum(rest)
 
 
 def _extended_block(name: bytes, size: int) -> bytes:
@@ -203,5 +220,5 @@ def _extended_block(name: bytes, size: int) -> bytes:
 
 
 def _summed(before: bytes, after: bytes) -> bytes:
-    """Both halves around their checksum, which counts itself as eight spaces."""
-    return before + b"%06o\0 " % (sum(before) + sum(after) + 8 * 32) + after
+    """Both halves around their checksum."""
+    return before + b"%06o\0 " % (sum(before) + sum(after) + _BLANK_SUM) + after
