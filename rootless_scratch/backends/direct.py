@@ -23,12 +23,14 @@ from rootless_scratch.image.oci import (
     index_document,
     manifest_document,
 )
-from rootless_scratch.image.write.layer import NONE, Compression, write_layer
+from rootless_scratch.image.write.layer import NONE, WORTH, Compression, write_layer
 from rootless_scratch.image.write.layout import (
     Blob,
     WrittenImage,
     WrittenIndex,
     add_to_layout,
+    descriptor_digest,
+    has_blob,
     layout_directory,
     refuse_foreign_link,
     write_docker_archive,
@@ -39,12 +41,13 @@ from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
+    from rootless_scratch.image.write.remembered import Memory
 
 
 def build_images(
@@ -66,16 +69,24 @@ def build_images(
     if several:
         require_single(None, outputs)
     _spare_sources([each.plan for each in plans], outputs)
+    memory = _memory(plans, outputs, compression)
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, directory):
         for each in plans:
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
-            written.append(_write(each.plan, files, stack, directory, compression=compression, progress=rest))
+            one = None if memory is None else _remembered(each.plan, files, outputs, memory)
+            if one is None:
+                one = _write(
+                    each.plan, files, stack, directory, compression=compression, progress=rest, memory=memory
+                )
+            rest.show(each.plan.rootfs.size)
+            written.append(one)
             done += each.plan.rootfs.size
         images = tuple(image for image, _ in written)
         made = _index(plans, platforms, images) if several else images[0]
-        write_outputs(made, outputs, () if several else plans[0].plan.names)
+        summed = descriptor_digest if memory is None else memory.digest
+        write_outputs(made, outputs, () if several else plans[0].plan.names, summed)
     number = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     plan, (image, layer), digest = plans[number].plan, written[number], made.manifest.digest
     named = zip(platforms, images, strict=True) if several else ()
@@ -156,6 +167,34 @@ def _writing(outputs: Sequence[Reference]) -> Iterator[tuple[ExitStack, str]]:
         raise unwritable(error, outputs) from error
 
 
+def _memory(plans: Sequence[Planned], outputs: Sequence[Reference], compression: Compression) -> Memory | None:
+    """What is known of files and layers; None where there is no use for it."""
+    if compression.name != "none" or any(output.transport != "oci" for output in outputs):
+        return None
+    if sum(each.plan.rootfs.size for each in plans) < WORTH:
+        return None
+    from rootless_scratch.image.write.remembered import Memory
+
+    return Memory(os.environ)
+
+
+def _remembered(
+    plan: Plan, files: HostFiles, outputs: Sequence[Reference], memory: Memory
+) -> tuple[WrittenImage, Layer] | None:
+    """The image whose layer is known and lies whole in every layout; None where there is something to write."""
+    from rootless_scratch.image.write.remembered import layer_key
+
+    key = layer_key(plan.rootfs, plan.mtime, files) if plan.platform is not None else None
+    known = None if key is None else memory.layer(key)
+    if known is None:
+        return None
+    blob = Blob(f"sha256:{known.digest}", known.size, is_there=True)
+    if not all(has_blob(path, blob, memory.digest) for path in {output.path for output in outputs}):
+        return None
+    stored = Layer(diff_id=blob.digest, digest=blob.digest, size=blob.size, media_type=LAYERS["none"])
+    return _around(plan, stored, is_there=True), stored
+
+
 def _write(
     plan: Plan,
     files: HostFiles,
@@ -164,6 +203,7 @@ def _write(
     *,
     compression: Compression,
     progress: Progress,
+    memory: Memory | None,
 ) -> tuple[WrittenImage, Layer]:
     """The layer in a temporary file of the stack, and the documents around it."""
     if plan.platform is None:
@@ -171,6 +211,11 @@ def _write(
             "The image has no architecture: it starts no ELF program.",
             fix="Name a program to start: `rootless-scratch build PROGRAM`, or --entrypoint with its path there.",
         )
+    key = None
+    if memory is not None:
+        from rootless_scratch.image.write.remembered import are_settled, layer_key
+
+        key = layer_key(plan.rootfs, plan.mtime, files) if are_settled(plan.rootfs, files) else None
     layer_file = stack.enter_context(Temporary(directory))
     layer = write_layer(
         plan.rootfs,
@@ -181,6 +226,8 @@ def _write(
         files=files,
         progress=progress,
     )
+    if memory is not None and key is not None:
+        memory.keep_layer(key, layer)
     stored = Layer(
         diff_id=f"sha256:{layer.diff_id}",
         digest=f"sha256:{layer.digest}",
@@ -204,19 +251,27 @@ def planned_image(plan: Plan, files: HostFiles) -> WrittenImage:
     return _around(plan, Layer(diff_id=digest, digest=digest, size=layer.size, media_type=LAYERS["none"]))
 
 
-def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None) -> WrittenImage:
-    """The layer, which lies in `source`, with the documents around it."""
+def _around(plan: Plan, layer: Layer, *, source: Temporary | None = None, is_there: bool = False) -> WrittenImage:
+    """The layer, which lies in `source` or where it goes, with the documents around it."""
     config = Blob.of(config_document(plan.config, [layer.diff_id]))
     described = descriptor(layer.media_type, layer.digest, layer.size)
     return WrittenImage(
         manifest=Blob.of(manifest_document(config.content, [described], plan.annotations)),
         config=config,
-        layers=(Blob(layer.digest, layer.size, source=source),),
+        layers=(Blob(layer.digest, layer.size, source=source, is_there=is_there),),
     )
 
 
-def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Reference], names: Sequence[str]) -> None:
-    """Write the image to every output; an archive for docker without a name of its own gets `names`."""
+def write_outputs(
+    image: WrittenImage | WrittenIndex,
+    outputs: Sequence[Reference],
+    names: Sequence[str],
+    digest: Callable[[int], str] = descriptor_digest,
+) -> None:
+    """Write the image to every output; an archive for docker without a name of its own gets `names`.
+
+    `digest` is as `add_to_layout` has it.
+    """
     layouts: dict[str, list[str | None]] = {}
     for output in outputs:
         if output.transport == "oci-archive":
@@ -226,7 +281,7 @@ def write_outputs(image: WrittenImage | WrittenIndex, outputs: Sequence[Referenc
         else:
             layouts.setdefault(output.path, []).append(output.ref)
     for path, refs in layouts.items():
-        add_to_layout(path, image, refs)
+        add_to_layout(path, image, refs, digest)
 
 
 class _Beside:

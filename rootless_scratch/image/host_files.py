@@ -217,6 +217,10 @@ class HostFiles:
                 raise changed(file)
         return content
 
+    def kept_content(self, file: File) -> bytes | None:
+        """All bytes of a small file as they were when it was looked at, where they are kept: those of a layer."""
+        return self._small.get(file.identity)
+
     def _head(self, path: str, known: FileIdentity | None, count: int) -> bytes:
         descriptor, identity = self._open(path, known)
         head = b""

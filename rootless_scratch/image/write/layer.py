@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _THREADS_FROM = 8 << 20
 """Bytes from which on a second thread pays; its start costs as much as hashing 2 MB."""
 
+WORTH = 8 << 20
+"""Bytes from which on a layer is remembered: fewer are read in no time."""
+
 _SMALL = 64 << 10
 """Bytes below which a file is read at once, and joined with what stands around it: a block costs a hand-over."""
 

@@ -24,7 +24,7 @@ from rootless_scratch.sparse import append_sparse
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 VERSION_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256"
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
@@ -34,12 +34,16 @@ _LOCK_PATIENCE = 60.0
 
 
 class Blob(Data):
-    """Bytes with their digest: either `content`, or what the file `source` holds, from its start."""
+    """Bytes with their digest: either `content`, or what the file `source` holds, from its start.
+
+    `is_there` is what was found whole in every layout that it goes to.
+    """
 
     digest: str
     size: int
     content: bytes = b""
     source: Temporary | None = None
+    is_there: bool = False
 
     @classmethod
     def of(cls, content: bytes) -> Blob:
@@ -148,17 +152,28 @@ def _foreign(path: str) -> str | None:
     return next(others, None)
 
 
-def add_to_layout(path: str, image: WrittenImage | WrittenIndex, refs: Sequence[str | None]) -> None:
+def descriptor_digest(descriptor: int) -> str:
+    """The sha256 of a file that is open for reading, in hexadecimal. Raises OSError."""
+    with open(descriptor, "rb", closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def add_to_layout(
+    path: str,
+    image: WrittenImage | WrittenIndex,
+    refs: Sequence[str | None],
+    digest: Callable[[int], str] = descriptor_digest,
+) -> None:
     """Put an image into a layout under each of `refs`; what had such a name before loses it, all else stays.
 
-    None is the image without a name, of which a layout has one. Raises BuildError, OSError.
+    None is the image without a name, of which a layout has one. `digest` is how the sha256 of a file that is open
+    is found. Raises BuildError, OSError.
     """
     blobs = os.path.join(path, BLOBS)
     os.makedirs(blobs, exist_ok=True)
     for blob in image.blobs:
-        blob_path = os.path.join(blobs, blob.name)
-        if not _has(blob_path, blob):
-            _give_name(path, blob, blob_path)
+        if not has_blob(path, blob, digest):
+            _give_name(path, blob, os.path.join(blobs, blob.name))
     sync_directory(blobs)
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
@@ -182,20 +197,22 @@ def name_manifest(path: str, digest: str, ref: str) -> None:
         _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
 
 
-def _has(blob_path: str, blob: Blob) -> bool:
-    """Whether a blob is there and whole: of the right size is also what somebody damaged."""
+def has_blob(path: str, blob: Blob, digest: Callable[[int], str]) -> bool:
+    """Whether a blob is in a layout and whole: of the right size is also what somebody damaged."""
     try:
-        with open_regular(blob_path) as file:
-            return (
-                os.fstat(file.fileno()).st_size == blob.size
-                and hashlib.file_digest(file, "sha256").hexdigest() == blob.name
-            )
+        with open_regular(os.path.join(path, BLOBS, blob.name)) as file:
+            return os.fstat(file.fileno()).st_size == blob.size and digest(file.fileno()) == blob.name
     except OSError:
         return False
 
 
 def _give_name(path: str, blob: Blob, blob_path: str) -> None:
     """Give a blob its name; a file that lies in this layout already is only renamed."""
+    if blob.is_there:
+        raise BuildError(
+            f"The layer {blob.name} of {path!r} was removed or changed while the image was written.",
+            fix="Do not change the output while it is written.",
+        )
     if blob.source is not None and blob.source.is_in(path):
         blob.source.rename(blob_path, sync=False)
         return

@@ -1,0 +1,211 @@
+"""Which layer came of which files, and what was found in which blob, so that nothing is read twice for nothing.
+
+A large file is known by what stat(2) tells of it, and only where every later change of its bytes must show there
+(docs/decisions/0022-known-by-their-status.md). What is remembered is only ever a reason not to read again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from rootless_scratch import private
+from rootless_scratch.elf.identity import is_identity
+from rootless_scratch.image.host_files import open_descriptor
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.write.layer import WORTH, WrittenLayer
+from rootless_scratch.image.write.tarheader import entry_header
+from rootless_scratch.image.write.temporary import Temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rootless_scratch.image.host_files import HostFiles
+    from rootless_scratch.image.rootfs import Rootfs
+
+_FORMAT = b"rootless-scratch: layers 1\n"
+"""Goes up with every change of the bytes of a layer."""
+
+_ENTRIES_MAX = 10_000
+_RECORDS_MAX = 256
+_RECORD_SIZE = 4096
+_SECOND = 1_000_000_000
+_AGE, _AGE_OF_SECONDS = 3 * _SECOND, 86_400 * _SECOND
+"""Times of a file system advance in ticks of 10 ms at most, where they are told in nanoseconds.
+
+Where they are whole seconds, a clock that is set back a little could give the same one again.
+"""
+
+FILE_SYSTEMS = (0xEF53, 0x58465342, 0x9123683E)
+"""ext4, XFS, btrfs (statfs(2)): on a disk of this host, with times of this host's clock."""
+
+
+class Memory:
+    """Records below the user's cache directory, each in a file of its own, replaced at once; the oldest go.
+
+    What is damaged, or cannot be read or written, is not remembered: nothing is raised.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        base = environ.get("XDG_CACHE_HOME", "")
+        if not base.startswith("/"):
+            base = f"{environ.get('HOME', '')}/.cache"
+        self._directory = ""
+        try:
+            if base.startswith("/") and not private.foreign_link(base):
+                self._directory = private.make_own(os.path.realpath(base), "rootless-scratch", "layers")
+        except OSError:
+            pass
+
+    def layer(self, key: str) -> WrittenLayer | None:
+        """The layer that came of a key."""
+        found = self._read(key)
+        return None if found is None else WrittenLayer(found[0], found[0], int(found[1]))
+
+    def keep_layer(self, key: str, layer: WrittenLayer) -> None:
+        """Remember an uncompressed layer."""
+        self._write(key, [layer.diff_id, str(layer.size)])
+
+    def digest(self, descriptor: int) -> str:
+        """The sha256 of a file that is open for reading, in hexadecimal; only what may have changed is read.
+
+        Raises OSError.
+        """
+        begun, status = time.time_ns(), os.fstat(descriptor)
+        key = hashlib.sha256(b"blob %a" % (_numbers(status),)).hexdigest()
+        known = self._read(key)
+        if known is not None:
+            return known[0]
+        settled = _is_settled(descriptor, begun)
+        with open(descriptor, "rb", closefd=False) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if settled and _numbers(os.fstat(descriptor)) == _numbers(status):
+            self._write(key, [found])
+        return found
+
+    def _read(self, key: str) -> list[str] | None:
+        try:
+            descriptor, _ = open_descriptor(f"{self._directory}/{key}", os.O_NOFOLLOW)
+            with open(descriptor, "rb") as file:
+                checksum, _, body = file.read(_RECORD_SIZE).partition(b"\n")
+        except OSError:
+            return None
+        if hashlib.sha256(body).hexdigest().encode() != checksum:
+            return None
+        known, *values = json.loads(body)
+        return values if known == key else None
+
+    def _write(self, key: str, values: Sequence[str]) -> None:
+        body = json.dumps([key, *values]).encode()
+        try:
+            with Temporary(self._directory) as file:
+                file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+                file.rename(f"{self._directory}/{key}")
+            self._forget()
+        except OSError:
+            pass
+
+    def _forget(self) -> None:
+        """Remove the oldest records of too many."""
+        with os.scandir(self._directory) as listing:
+            paths = [item.path for item in listing]
+        if len(paths) > _RECORDS_MAX:
+            for path in sorted(paths, key=os.path.getmtime)[: len(paths) - _RECORDS_MAX // 2]:
+                os.unlink(path)
+
+
+def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles) -> str | None:
+    """What decides on the bytes of an uncompressed layer; None where to remember it is not worth it.
+
+    Small files count by their bytes, those that `files` keep for the layer, others by what they are.
+    """
+    others = _by_status(rootfs, files)
+    if len(rootfs) > _ENTRIES_MAX or sum(file.identity.size for file in others) < WORTH:
+        return None
+    found = hashlib.sha256(_FORMAT)
+    for entry in rootfs:
+        found.update(entry_header(entry, mtime if entry.mtime is None else entry.mtime))
+        if not isinstance(entry, File) or entry.linked is not None:
+            continue
+        content = entry.content if entry.source is None else files.kept_content(entry)
+        if content is None:
+            identity = entry.identity
+            numbers = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
+            content = b"file %a" % (numbers,)
+        found.update(b"%d\n%b" % (len(content), content))
+    return found.hexdigest()
+
+
+def are_settled(rootfs: Rootfs, files: HostFiles) -> bool:
+    """Whether no file that counts by what it is can change from now on and be what was planned all the same."""
+    now = time.time_ns()
+    for file in _by_status(rootfs, files):
+        assert file.source is not None  # noqa: S101 - see there
+        try:
+            descriptor, status = open_descriptor(file.source)
+        except OSError:
+            return False
+        try:
+            if not is_identity(file.identity, status) or not _is_settled(descriptor, now):
+                return False
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _by_status(rootfs: Rootfs, files: HostFiles) -> list[File]:
+    """The files of the host whose bytes are not kept."""
+    return [
+        entry
+        for entry in rootfs
+        if isinstance(entry, File)
+        and entry.linked is None
+        and entry.source is not None
+        and files.kept_content(entry) is None
+    ]
+
+
+def _numbers(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _is_settled(descriptor: int, now: int) -> bool:
+    """Whether every change of a file's bytes from now on gives it another time of change.
+
+    That is so where the time is an old one, in nanoseconds and by the clock of this host, and where nobody has a
+    page of it mapped that can be written to without a fault: such a write changes no time.
+    """
+    changed = os.fstat(descriptor).st_ctime_ns
+    if (
+        now - changed < (_AGE if changed % _SECOND else _AGE_OF_SECONDS)
+        or file_system(descriptor) not in FILE_SYSTEMS
+    ):
+        return False
+    import signal
+
+    try:
+        # The kernel grants it for a file that nobody has open for writing, to its owner: fcntl(2), "Leases". Who
+        # opens the file in that very moment waits until it is given back; the signal about it is one to ignore.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except PermissionError:
+        # Another user's. What is written to the disk is protected from writing before, wherever it is mapped.
+        os.fdatasync(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def file_system(descriptor: int) -> int:
+    """The magic number of the file system; 0 where it is not told."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None).fstatfs(descriptor, buffer) != 0:
+        return 0
+    return int(ctypes.c_ulong.from_buffer(buffer).value)

@@ -1,0 +1,225 @@
+"""A layer whose files are known to be the same is not made again; no change is ever missed."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import tarfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import tinyelf
+
+import rootless_scratch as rs
+from rootless_scratch.image.write.layer import WrittenLayer
+from rootless_scratch.image.write.remembered import FILE_SYSTEMS, Memory, file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 9 << 20
+SETTLED = 3.2
+OTHERS = os.path.realpath("/bin/sh")
+"""A file of another user."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/cache")
+    return tmp_path / "cache/rootless-scratch/layers"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "tree/data"
+    path.parent.mkdir()
+    path.write_bytes(os.urandom(SIZE))
+    (tmp_path / "tree/page").write_text("page")
+    tinyelf.write(tmp_path / "program")
+    return path
+
+
+def image_of(source: Path, layout: str = "layout") -> Path:
+    """Build, and return the layer that the image has by now."""
+    above = source.parent.parent
+    copies = [f"{source.parent}:/srv", f"{OTHERS}:/srv/other"]
+    image = rs.build(str(above / "program"), copy=copies, output=f"oci:{above / layout}")
+    return above / layout / "blobs" / image.layers[0].digest.replace(":", "/")
+
+
+def build(source: Path, layout: str = "layout") -> bytes:
+    """What the image has of the large file."""
+    blob = image_of(source, layout)
+    assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
+    with tarfile.open(blob) as tar:
+        file = tar.extractfile("srv/data")
+        assert file is not None
+        return file.read()
+
+
+def settle(source: Path) -> None:
+    """Build until all is known that can be known."""
+    time.sleep(SETTLED)
+    build(source)
+    time.sleep(SETTLED)
+    build(source)
+
+
+def bytes_read(call: Callable[[], object]) -> int:
+    def count() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = count()
+    call()
+    return count() - before
+
+
+def is_known_file_system(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return file_system(descriptor) in FILE_SYSTEMS
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_what_is_known_is_not_read_again_and_gives_the_same_image(source: Path, tmp_path: Path) -> None:
+    settle(source)
+    index = (tmp_path / "layout/index.json").read_bytes()
+    (tmp_path / "tree/page").touch()  # a small file counts by its bytes
+    found = bytes_read(lambda: image_of(source))
+    assert found < 1 << 20 or not (is_known_file_system(source) and is_known_file_system(Path(OTHERS)))
+    assert (tmp_path / "layout/index.json").read_bytes() == index
+    assert build(source) == source.read_bytes()
+    assert build(source, "other") == source.read_bytes()
+
+
+def same_tick(source: Path) -> None:
+    """The size and the time of the last change of content stay."""
+    before = source.stat()
+    source.write_bytes(os.urandom(SIZE))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def mapped(source: Path) -> None:
+    with source.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        memory[SIZE // 2] ^= 1
+
+
+def exchanged(source: Path) -> None:
+    before, new = source.stat(), source.with_name("new")
+    new.write_bytes(os.urandom(SIZE))
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    new.replace(source)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("change", [same_tick, mapped, exchanged])
+def test_a_change_of_what_was_known_is_seen_at_once(source: Path, change: Callable[[Path], None]) -> None:
+    settle(source)
+    for _ in range(5):
+        change(source)
+        assert build(source) == source.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_writes_in_the_tick_of_a_build_are_seen(source: Path) -> None:
+    before = source.stat()
+    for _ in range(20):
+        with source.open("r+b") as file:
+            file.write(os.urandom(16))
+        os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert build(source) == source.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_what_somebody_has_mapped_is_never_known(source: Path) -> None:
+    """Later writes through a mapping do not change the times of a file again."""
+    with source.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        file.close()
+        memory[0] ^= 1
+        settle(source)
+        for _ in range(5):
+            memory[SIZE // 2] = (memory[SIZE // 2] + 1) % 256
+            assert build(source)[SIZE // 2] == memory[SIZE // 2]
+            time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("damage", ["damaged", "cut off", "removed", "the directory removed"])
+def test_a_layout_that_somebody_has_damaged_is_whole_again(source: Path, tmp_path: Path, damage: str) -> None:
+    settle(source)
+    blob = image_of(source)
+    before = blob.stat()
+    if damage == "damaged":
+        with blob.open("r+b") as file:
+            file.seek(5 << 20)
+            file.write(bytes(100))
+        os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif damage == "cut off":
+        os.truncate(blob, 100)
+    elif damage == "removed":
+        blob.unlink()
+    else:
+        blob.parent.rename(tmp_path / "elsewhere")
+    assert build(source) == source.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut off", "other", "swapped", "pipe", "directory", "link"])
+def test_a_damaged_memory_is_no_memory(source: Path, cache: Path, damage: str) -> None:
+    settle(source)
+    texts = [path.read_bytes() for path in sorted(cache.iterdir())]
+    assert len(texts) >= 2 or not (is_known_file_system(source) and is_known_file_system(Path(OTHERS)))
+    for path, text in zip(sorted(cache.iterdir()), reversed(texts), strict=True):
+        if damage in ("cut off", "other"):
+            path.write_bytes(path.read_bytes()[:-2] + b"x" * (damage == "other"))
+            continue
+        path.unlink()
+        if damage == "swapped":
+            path.write_bytes(text)
+        elif damage == "pipe":
+            os.mkfifo(path)
+        elif damage == "directory":
+            path.mkdir()
+        else:
+            path.symlink_to("/dev/zero")
+    same_tick(source)
+    for _ in range(2):
+        assert build(source) == source.read_bytes()
+
+
+@pytest.mark.parametrize("base", ["file", "closed", "relative"])
+def test_without_a_place_nothing_is_remembered(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    monkeypatch.setenv("HOME", f"{tmp_path}/none")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache" if base == "relative" else f"{tmp_path}/{base}")
+    (tmp_path / "file").touch()
+    (tmp_path / "closed").mkdir(mode=0o500)
+    monkeypatch.chdir(tmp_path)
+    assert build(source) == source.read_bytes()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:
+    memory = Memory(dict(os.environ))
+    for number in range(400):
+        (cache / f"{number}").touch()
+        os.utime(cache / f"{number}", (number, number))
+    layer = WrittenLayer("ab", "ab", 1)
+    memory.keep_layer("key", layer)
+    assert len(list(cache.iterdir())) <= 256
+    found = Memory({"XDG_CACHE_HOME": f"{tmp_path}/cache"}).layer("key")
+    assert found is not None
+    assert (found.diff_id, found.digest, found.size) == ("ab", "ab", 1)
+    assert not (cache / "0").exists()
+    assert cache.stat().st_mode & 0o777 == 0o700
