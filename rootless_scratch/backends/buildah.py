@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from rootless_scratch import command
 from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, FoundFile, JobEntry, Written
+from rootless_scratch.backends.session import store_key
 from rootless_scratch.errors import SpecError
+from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
 from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.rootfs import Directory, Entry, Symlink
+from rootless_scratch.image.write.layer import WORTH
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan
+    from rootless_scratch.image.write.remembered import Memory
 
 _CARRIER = "ROOTLESS_SCRATCH_VALUE_"
 _UNASKED = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
@@ -66,7 +73,12 @@ def build_image(
         config_environment=values,
         expected=_expected(plan),
     )
+    memory, key, settled = _memory(plan, job)
+    if memory is not None:
+        job = job.but(known=memory.image(key))
     done = session.do(job, on_message=on_message)
+    if memory is not None and settled:
+        memory.keep_image(key, done.image_id, hashlib.sha256(done.manifest.encode()).hexdigest())
     return Image(
         image_id=done.image_id,
         names=plan.names,
@@ -78,6 +90,25 @@ def build_image(
         findings=tuple(findings),
         notes=session.notes,
     )
+
+
+def _memory(plan: Plan, job: BuildJob) -> tuple[Memory | None, str, bool]:
+    """Where is known what came of a job; its key, which is all that decides on the image; whether to keep it."""
+    if plan.rootfs.size < WORTH or plan.config.created is None:
+        return None, "", False
+    from rootless_scratch.image.write.remembered import Memory, are_settled, layer_key
+
+    # The worker reads all files by itself.
+    layer = layer_key(plan.rootfs, plan.mtime, None)
+    if layer is None:
+        return None, "", False
+    variables = tool_environment().variables
+    buildah = os.stat(command.require("buildah"))
+    tool = (buildah.st_dev, buildah.st_ino, buildah.st_size, buildah.st_ctime_ns)
+    decisive = (layer, job.timestamp, job.config, sorted(job.config_environment.items()), tool)
+    text = repr((*decisive, store_key(variables), variables["HOME"]))
+    key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return Memory(os.environ), key, are_settled(plan.rootfs, None)
 
 
 def _expected(plan: Plan) -> ExpectedConfig:

@@ -56,7 +56,8 @@ class ExpectedConfig(Data):
 class BuildJob(Data):
     """An image to be built: `config` are arguments for `buildah config`, `expected` is what must come of them.
 
-    `descriptors` are files that the caller has open, `opened` the worker's copies by the caller's numbers.
+    `descriptors` are files that the caller has open, `opened` the worker's copies by the caller's numbers. `known`
+    is the image that came of the very same before: its ID, and the sha256 of its manifest.
     """
 
     names: Sequence[str]
@@ -68,6 +69,7 @@ class BuildJob(Data):
     config_environment: Mapping[str, str]
     expected: ExpectedConfig
     opened: Mapping[int, int] = {}
+    known: tuple[str, str] | None = None
 
 
 class ReadJob(Data):

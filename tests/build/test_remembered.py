@@ -8,7 +8,7 @@ import os
 import tarfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
@@ -19,6 +19,10 @@ from rootless_scratch.image.write.remembered import FILE_SYSTEMS, Memory, file_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from conftest import Home
+
+    from rootless_scratch.image.finished import Image
 
 SIZE = 9 << 20
 SETTLED = 3.2
@@ -90,7 +94,7 @@ def is_known_file_system(path: Path) -> bool:
 def test_what_is_known_is_not_read_again_and_gives_the_same_image(source: Path, tmp_path: Path) -> None:
     settle(source)
     index = (tmp_path / "layout/index.json").read_bytes()
-    (tmp_path / "tree/page").touch()  # a small file counts by its bytes
+    (tmp_path / "tree/page").touch()  # a file as small as this one counts by its bytes
     found = bytes_read(lambda: image_of(source))
     assert found < 1 << 20 or not (is_known_file_system(source) and is_known_file_system(Path(OTHERS)))
     assert (tmp_path / "layout/index.json").read_bytes() == index
@@ -223,3 +227,44 @@ def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:
     assert (found.diff_id, found.digest, found.size) == ("ab", "ab", 1)
     assert not (cache / "0").exists()
     assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.buildah
+def test_an_image_that_storage_has_is_only_named(python_home: Home, source: Path, tmp_path: Path) -> None:
+    """What is not there any more, or is another image by now, is built."""
+
+    def built(name: str, **options: Any) -> Image:  # noqa: ANN401 - passed on
+        return rs.build(str(tmp_path / "program"), copy=[f"{source.parent}:/srv"], tag=name, **options)
+
+    def id_of(name: str) -> str:
+        found = python_home.run(["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", name])
+        return found.stdout.decode().strip()
+
+    time.sleep(SETTLED)
+    first = built("one")
+    known = f"{python_home.path}/.cache/rootless-scratch/layers"
+    assert os.listdir(known) or not is_known_file_system(source)
+    again = built("two")
+    assert (again.image_id, again.digest, again.layers) == (first.image_id, first.digest, first.layers)
+    assert id_of("one") == id_of("two") == first.image_id
+    other = built("one", annotations={"a": "b"})
+    assert other.image_id == first.image_id
+    assert built("one").digest == first.digest
+    same_tick(source)
+    changed = built("one")
+    assert changed.image_id != first.image_id
+    assert (id_of("one"), id_of("two")) == (changed.image_id, first.image_id)
+    time.sleep(SETTLED)
+    assert built("one") == built("one")
+    page = tmp_path / "tree/page"
+    before = page.stat()
+    page.write_text("bage")
+    os.utime(page, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert built("three").image_id != changed.image_id
+    page.write_text("page")
+    assert built("one").image_id == changed.image_id
+    python_home.run(["buildah", "rmi", "--force", changed.image_id])
+    assert built("one").image_id == id_of("one") == changed.image_id
+    left = python_home.run(["buildah", "containers", "--all"]).stdout
+    assert b"rootless-scratch-" not in left
+    assert python_home.temporary_files() == []

@@ -31,6 +31,10 @@ def build(paths: WorkerPaths) -> Done:
         images = images_directory(mountpoint)
         job = read_job(BuildJob)
         check_ids(job.entries)
+        known = None if job.known is None else named_again(paths, job, images, *job.known)
+        if known is not None:
+            record.take_back(paths)
+            return known
         environment = {**os.environ, **job.config_environment}
         config = Tool(paths, ("config", *job.config, container), environment=environment)
         try:
@@ -112,6 +116,29 @@ def commit(paths: WorkerPaths, job: BuildJob, record: Record, images: str | None
     return image_id, config_text, manifest_text
 
 
+def named_again(paths: WorkerPaths, job: BuildJob, images: str | None, image_id: str, digest: str) -> Done | None:
+    """Give the names to the image that is known to come of the job; None where storage has another, or none."""
+    import hashlib
+
+    found = stored_texts(images, image_id)
+    # Images that differ in annotations alone have one ID, and storage keeps the manifest of the last.
+    if found is None or hashlib.sha256(found[1].encode()).hexdigest() != digest:
+        return None
+    with Lock(paths.records, job.names[0]):
+        before = stored_names(images)
+        try:
+            verify(job, found[0])
+            call(paths, "tag", image_id, *job.names)
+            check_caller()
+        except Failed:
+            give_back(paths, job.names, before)
+            return None
+        except Cancelled:
+            give_back(paths, job.names, before)
+            raise
+    return Done(image_id, *found)
+
+
 def stored_names(images: str | None) -> bytes:
     """The store's own list of images and their names, to be read only if they must be given back."""
     try:
@@ -152,24 +179,32 @@ def images_directory(mountpoint: str) -> str | None:
 
 def image_texts(paths: WorkerPaths, images: str | None, image_id: str) -> tuple[str, str]:
     """The image's config and manifest as stored; from the store's files if these prove to be right."""
-    import hashlib
     import json
-    from base64 import b64encode
 
-    if images is not None:
-        folder = os.path.join(images, image_id)
-        key = b64encode(f"sha256:{image_id}".encode()).decode()
-        try:
-            with open(os.path.join(folder, "=" + key), "rb") as file:
-                config = file.read()
-            with open(os.path.join(folder, "manifest"), "rb") as file:
-                manifest = file.read()
-        except OSError:
-            config = manifest = b""
-        if hashlib.sha256(config).hexdigest() == image_id:
-            return config.decode(), manifest.decode()
+    found = stored_texts(images, image_id)
+    if found is not None:
+        return found
     described = json.loads(call(paths, "inspect", "--type", "image", image_id))
     return described["Config"], described["Manifest"]
+
+
+def stored_texts(images: str | None, image_id: str) -> tuple[str, str] | None:
+    """The config and the manifest in the store's files; None where they do not prove to be right."""
+    import hashlib
+    from base64 import b64encode
+
+    if images is None:
+        return None
+    folder = os.path.join(images, image_id)
+    key = b64encode(f"sha256:{image_id}".encode()).decode()
+    try:
+        with open(os.path.join(folder, "=" + key), "rb") as file:
+            config = file.read()
+        with open(os.path.join(folder, "manifest"), "rb") as file:
+            manifest = file.read()
+    except OSError:
+        return None
+    return (config.decode(), manifest.decode()) if hashlib.sha256(config).hexdigest() == image_id else None
 
 
 def verify(job: BuildJob, config_text: str) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FORMAT = b"rootless-scratch: layers 1\n"
 """Goes up with every change of the bytes of a layer."""
 
-_ENTRIES_MAX = 10_000
+_ENTRIES_MAX = 1000
 _RECORDS_MAX = 256
 _RECORD_SIZE = 4096
 _SECOND = 1_000_000_000
@@ -69,6 +69,15 @@ class Memory:
     def keep_layer(self, key: str, layer: WrittenLayer) -> None:
         """Remember an uncompressed layer."""
         self._write(key, [layer.diff_id, str(layer.size)])
+
+    def image(self, key: str) -> tuple[str, str] | None:
+        """The image of local storage that came of a key: its ID, and the sha256 of its manifest."""
+        found = self._read(key)
+        return None if found is None else (found[0], found[1])
+
+    def keep_image(self, key: str, image_id: str, manifest: str) -> None:
+        """Remember an image of local storage."""
+        self._write(key, [image_id, manifest])
 
     def digest(self, descriptor: int) -> str:
         """The sha256 of a file that is open for reading, in hexadecimal; only what may have changed is read.
@@ -118,10 +127,10 @@ class Memory:
                 os.unlink(path)
 
 
-def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles) -> str | None:
+def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles | None) -> str | None:
     """What decides on the bytes of an uncompressed layer; None where to remember it is not worth it.
 
-    Small files count by their bytes, those that `files` keep for the layer, others by what they are.
+    Small files count by the bytes that `files` keep, if the layer is made of these, others by what they are.
     """
     others = _by_status(rootfs, files)
     if len(rootfs) > _ENTRIES_MAX or sum(file.identity.size for file in others) < WORTH:
@@ -131,7 +140,7 @@ def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles) -> str | None:
         found.update(entry_header(entry, mtime if entry.mtime is None else entry.mtime))
         if not isinstance(entry, File) or entry.linked is not None:
             continue
-        content = entry.content if entry.source is None else files.kept_content(entry)
+        content = entry.content or b"" if entry.source is None else _kept(entry, files)
         if content is None:
             identity = entry.identity
             numbers = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
@@ -140,7 +149,7 @@ def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles) -> str | None:
     return found.hexdigest()
 
 
-def are_settled(rootfs: Rootfs, files: HostFiles) -> bool:
+def are_settled(rootfs: Rootfs, files: HostFiles | None) -> bool:
     """Whether no file that counts by what it is can change from now on and be what was planned all the same."""
     now = time.time_ns()
     for file in _by_status(rootfs, files):
@@ -157,7 +166,7 @@ def are_settled(rootfs: Rootfs, files: HostFiles) -> bool:
     return True
 
 
-def _by_status(rootfs: Rootfs, files: HostFiles) -> list[File]:
+def _by_status(rootfs: Rootfs, files: HostFiles | None) -> list[File]:
     """The files of the host whose bytes are not kept."""
     return [
         entry
@@ -165,8 +174,12 @@ def _by_status(rootfs: Rootfs, files: HostFiles) -> list[File]:
         if isinstance(entry, File)
         and entry.linked is None
         and entry.source is not None
-        and files.kept_content(entry) is None
+        and _kept(entry, files) is None
     ]
+
+
+def _kept(file: File, files: HostFiles | None) -> bytes | None:
+    return None if files is None else files.kept_content(file)
 
 
 def _numbers(status: os.stat_result) -> tuple[int, ...]:
