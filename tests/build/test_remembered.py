@@ -201,7 +201,7 @@ def test_a_damaged_memory_is_no_memory(source: Path, cache: Path, damage: str) -
         assert build(source) == source.read_bytes()
 
 
-@pytest.mark.parametrize("base", ["file", "closed", "relative"])
+@pytest.mark.parametrize("base", ["file", "closed", "relative", "open to others"])
 def test_without_a_place_nothing_is_remembered(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str
 ) -> None:
@@ -209,9 +209,12 @@ def test_without_a_place_nothing_is_remembered(
     monkeypatch.setenv("XDG_CACHE_HOME", "cache" if base == "relative" else f"{tmp_path}/{base}")
     (tmp_path / "file").touch()
     (tmp_path / "closed").mkdir(mode=0o500)
+    (tmp_path / "open to others").mkdir()
+    (tmp_path / "open to others").chmod(0o777)
     monkeypatch.chdir(tmp_path)
     assert build(source) == source.read_bytes()
     assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "open to others").iterdir())
 
 
 def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:

@@ -56,8 +56,11 @@ class Memory:
             base = f"{environ.get('HOME', '')}/.cache"
         self._directory = ""
         try:
-            if base.startswith("/") and not private.foreign_link(base):
-                self._directory = private.make_own(os.path.realpath(base), "rootless-scratch", "layers")
+            base = os.path.realpath(base) if base.startswith("/") else ""
+            # Root with the home of a user (sudo) would leave a directory there that the user cannot use.
+            above = base if os.path.isdir(base) else os.path.dirname(base)
+            if os.stat(above).st_uid == os.geteuid() and not private.exchangeable(above):
+                self._directory = private.make_own(base, "rootless-scratch", "layers")
         except OSError:
             pass
 
