@@ -137,9 +137,17 @@ def test_one_that_closes_its_streams_is_followed_to_its_end() -> None:
 @pytest.mark.usefixtures("here")
 def test_logs_that_are_followed_by_another_thread_end_with_the_block() -> None:
     lines: list[bytes] = []
+    begun = threading.Event()
+
+    def follow() -> None:
+        for line in running.logs(follow=True):
+            lines.append(line)
+            begun.set()
+
     with rs.container("tools", [*SHELL, f"echo up; {LOOP}"], ready=re.compile("up")) as running:
-        thread = threading.Thread(target=lambda: lines.extend(running.logs(follow=True)))
+        thread = threading.Thread(target=follow)
         thread.start()
+        assert begun.wait(10)
     thread.join(10)
     assert lines == [b"up\n"]
     with pytest.raises(rs.EngineError, match="has gone"):

@@ -57,7 +57,8 @@ class Recording:
             self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._connection.close()
-        self._file.close()
+        with self._changed:
+            self._file.close()
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until all of the output has come, or that long; whether it has."""
@@ -78,10 +79,11 @@ class Recording:
 
         `deadline` is one of time.monotonic. Raises EngineTimeoutError, and EngineError where it was not recorded.
         """
-        if self._file.closed:
-            raise EngineError("The container has gone, and its output with it.", fix="Read it inside the block.")
         # A reader may outlive the block, in another thread.
-        descriptor = os.dup(self._file.fileno())
+        with self._changed:
+            descriptor = -1 if self._file.closed else os.dup(self._file.fileno())
+        if descriptor < 0:
+            raise EngineError("The container has gone, and its output with it.", fix="Read it inside the block.")
         try:
             yield from self._read(descriptor, wanted=(stdout, stderr), follow=follow, deadline=deadline)
         finally:
