@@ -1,24 +1,24 @@
 """The records of an ELF file: headers, dynamic entries and notes, read in bounded time from any bytes.
 
-pyelftools knows what the numbers in them are called. Its `ELFFile` is not used: it reads section headers, which no
-kernel and no loader needs and which may be stripped or garbled, and it sets no bounds. Nor are its structures,
-which make an object for every field; the few layouts that are read here stand in elf(5).
+pyelftools knows what the numbers in them are called (names.py). Its `ELFFile` is not used: it reads section
+headers, which no kernel and no loader needs and which may be stripped or garbled, and it sets no bounds. Nor are
+its structures, which make an object for every field; the few layouts that are read here stand in elf(5).
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import msgspec
 
+from rootless_scratch.elf.names import machine_of, segment_of, tag_of, type_of
 from rootless_scratch.errors import ElfError
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 ByteOrder = Literal["little", "big"]
 MAGIC: Final = b"\x7fELF"
@@ -217,11 +217,11 @@ class Records:
         if not data:
             # Split debug files and truncated ones: a header without the bytes.
             return ()
-        names = _names_of_tags(self.header.machine, solaris=self.header.os_abi == _SOLARIS)
+        machine, solaris = self.header.machine, self.header.os_abi == _SOLARIS
         entries: list[tuple[str, int]] = []
         whole = data[: len(data) // size * size]
         for tag, value in struct.iter_unpack(self.order + _ENTRIES[self.header.bits], whole):
-            name = names.get(tag) or str(tag)
+            name = tag_of(tag, machine, solaris=solaris)
             if name == "NULL":
                 return tuple(entries)
             entries.append((name, value))
@@ -296,8 +296,8 @@ class Records:
             bits=bits,
             little_endian=little,
             os_abi=start[7],
-            type=_names("E_TYPE").get(kind) or str(kind),
-            machine=_names("E_MACHINE").get(machine) or str(machine),
+            type=type_of(kind),
+            machine=machine_of(machine),
             machine_number=machine,
             entry=entry,
             flags=flags,
@@ -319,7 +319,6 @@ class Records:
         data = self.source.read(header.table_offset, length)
         if len(data) < length:
             raise self.error("its program headers lie beyond the end of the file")
-        names = _names_of_segments(header.machine)
         wide = header.bits == 64  # noqa: PLR2004 - the two word sizes
         segments = []
         for fields in struct.iter_unpack(self.order + _SEGMENTS[header.bits], data):
@@ -329,7 +328,7 @@ class Records:
                 kind, offset, address, _, file_size, _, flags, align = fields
             segments.append(
                 Segment(
-                    type=names.get(kind) or str(kind),
+                    type=segment_of(kind, header.machine),
                     offset=offset,
                     address=address,
                     file_size=file_size,
@@ -367,32 +366,3 @@ def _text(raw: bytes) -> str:
 
 def _align(offset: int, align: int) -> int:
     return -(-offset // align) * align
-
-
-@functools.lru_cache(maxsize=32)
-def _names(table: str) -> Mapping[int, str]:
-    """What pyelftools calls the numbers of one of its tables, without their prefix."""
-    from elftools.elf import enums
-
-    return _by_number(getattr(enums, f"ENUM_{table}"))
-
-
-@functools.lru_cache(maxsize=32)
-def _names_of_segments(machine: str) -> Mapping[int, str]:
-    own = machine if machine in {"ARM", "AARCH64", "MIPS", "RISCV"} else "BASE"
-    return _names(f"P_TYPE_{own}")
-
-
-@functools.lru_cache(maxsize=32)
-def _names_of_tags(machine: str, *, solaris: bool) -> Mapping[int, str]:
-    from elftools.elf import enums
-
-    own = enums.ENUMMAP_EXTRA_D_TAG_MACHINE.get(f"EM_{machine}")
-    if own is None:
-        own = enums.ENUM_D_TAG_SOLARIS if solaris else {}
-    return _by_number({**enums.ENUM_D_TAG_COMMON, **own})
-
-
-def _by_number(table: Mapping[str, int]) -> Mapping[int, str]:
-    """Of two names for a number the last one holds; `_default_` is no name."""
-    return {number: name.partition("_")[2] for name, number in table.items() if not name.startswith("_")}
