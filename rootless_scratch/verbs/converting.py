@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.others import NoOthers
+from rootless_scratch.containerfile.own_options import ALLOWED, own_options
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.data import Data
 from rootless_scratch.errors import RefusedError
@@ -95,6 +96,7 @@ def convert(path: str, directory: str) -> Converted:
     for key, (value, reason, listed) in values.items():
         if value:
             filled[key] = Filled(value, reason, tuple(listed))
+    filled |= _of_own_options(evaluated.document, elsewhere.essentials)
     # A first program that is nothing but the entrypoint says so itself.
     if programs and filled.get("entrypoint") and list(part.spec.entrypoint or ()) == [_destination(programs[0])]:
         del filled["entrypoint"]
@@ -227,6 +229,19 @@ def _of_config(spec: Spec) -> Iterator[tuple[str, Filled]]:
         "workdir": "" if spec.workdir == "/" else spec.workdir,
     }
     return ((key, Filled(value)) for key, value in plain.items() if value)
+
+
+def _of_own_options(document: Document, essentials: Iterable[str]) -> Iterator[tuple[str, Filled]]:
+    """What the file sets in comments for us; `essentials` come in place of files of other images."""
+    values, _ = own_options(document.text)
+    for option in ALLOWED.values():
+        value = values.get(option.name)
+        if value is None:
+            continue
+        if option.name == "essentials":
+            names = {part.partition("=")[0] for each in value for part in each.split(",")}
+            value = (*value, *(name for name in essentials if name not in names))
+        yield option.key, Filled(list(value) if option.kind.many else value)
 
 
 def _beyond(evaluated: Evaluated, document: Document) -> Iterator[str]:

@@ -124,7 +124,7 @@ def _of_containerfile(path: str, target: str) -> Written:
         (image,) = images_of(spec_text(filled, name=name), target, environ={})
         with HostFiles() as files:
             needs = _needs(image.spec, files)
-        filled |= _filled(needs)
+        filled |= _filled(needs, filled.get("with"))
         findings = tuple(dict.fromkeys((*findings, *needs.findings)))
     text = spec_text(filled, name=name, remarks=found.remarks)
     return Written(text, findings, found.remarks, found.missing)
@@ -157,13 +157,14 @@ def _completed(spec: Spec, files: HostFiles) -> _Needs:
         reasons |= {name: wanted[name] for name in missing}
 
 
-def _filled(needs: _Needs) -> dict[str, Filled]:
+def _filled(needs: _Needs, essentials: Filled | None = None) -> dict[str, Filled]:
+    """What is added for them, also to `essentials`, which are there with their values."""
     filled = {}
     if needs.spec.bundle_libraries:
         filled["bundle-libraries"] = Filled(value=True, reason=_libraries(needs.plan))
-    if needs.reasons or needs.spec.essentials:
-        named = [each.name for each in needs.spec.essentials]
+    if needs.reasons:
         listed = tuple(f"{essential}: {finding.message}" for essential, finding in needs.reasons.items())
+        named = essentials.value if essentials is not None and isinstance(essentials.value, list) else []
         filled["with"] = Filled([*named, *needs.reasons], "What it looks for at run time:", listed)
     return filled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -216,3 +217,25 @@ def test_sources_are_found_from_where_the_file_lies(shared_home: Home, context: 
     assert document["programs"] == ["../server:/usr/bin/server"]
     assert document["copy"] == ["../static:/srv"]
     shared_home.json("build", "--spec", f"{context}/deploy/image.toml", "-o", f"oci:{context}/out")
+
+
+def test_the_options_of_the_file_itself_come_along(shared_home: Home, context: Path) -> None:
+    own = "# rootless-scratch: --bundle-libraries --with tzdata=Europe/Berlin,tmp --include-library libm.so.6\n"
+    (context / "Containerfile").write_text(f"{own}FROM scratch\n{SERVER}")
+    shutil.copyfile("/bin/true", context / "server")
+    shared_home.json("init", "Containerfile", cwd=context)
+    document = tomllib.loads((context / "scratch.toml").read_text())
+    assert document["with"] == ["tzdata=Europe/Berlin,tmp"]
+    assert document["bundle-libraries"] is True
+    assert document["include-libraries"] == ["libm.so.6"]
+    of_file = shared_home.json("build", "-f", "Containerfile", ".", "--dry-run", cwd=context)["plan"]
+    of_spec = shared_home.json("build", "--spec", "scratch.toml", "--dry-run", cwd=context)["plan"]
+    assert files(of_spec) == files(of_file)
+
+
+def test_options_of_the_file_and_files_of_other_images_are_one_list(shared_home: Home, context: Path) -> None:
+    own = "# rootless-scratch: --with tmp --with ca-certificates\n"
+    certificates = "COPY --from=alpine /etc/ssl/certs/ca-certificates.crt /usr/share/zoneinfo /etc/\n"
+    (context / "Containerfile").write_text(f"{own}FROM scratch\n{certificates}{SERVER}")
+    answer = shared_home.json("init", "Containerfile", "-o", "-", cwd=context)
+    assert tomllib.loads(answer["text"])["with"] == ["tmp", "ca-certificates", "tzdata"]
