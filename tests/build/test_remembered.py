@@ -14,8 +14,10 @@ import pytest
 import tinyelf
 
 import rootless_scratch as rs
+from rootless_scratch.elf.identity import FileIdentity
+from rootless_scratch.image.rootfs import File, Rootfs
 from rootless_scratch.image.write.layer import WrittenLayer
-from rootless_scratch.image.write.remembered import FILE_SYSTEMS, Memory, file_system
+from rootless_scratch.image.write.remembered import FILE_SYSTEMS, Memory, file_system, layer_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,6 +217,21 @@ def test_without_a_place_nothing_is_remembered(
     assert build(source) == source.read_bytes()
     assert not (tmp_path / "cache").exists()
     assert not list((tmp_path / "open to others").iterdir())
+
+
+def test_a_file_that_holds_the_numbers_of_another_is_not_that_file() -> None:
+    def file(path: str, inode: int, size: int, content: bytes | None = None) -> File:
+        identity = FileIdentity(device=1, inode=inode, size=size, mtime_ns=3, ctime_ns=4)
+        source = path if content is None else None
+        return File(path=path, mode=0o644, uid=0, gid=0, source=source, identity=identity, content=content)
+
+    def key(small: File) -> str | None:
+        return layer_key(Rootfs(entries=(small, file("/large", 5, SIZE))), 0, None)
+
+    for text in (b"file (1, 2, 21, 3, 4)", b"(1, 2, 16, 3, 4)"):
+        known = key(file("/small", 2, len(text)))
+        assert known is not None
+        assert known != key(file("/small", 2, len(text), text))
 
 
 def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:

@@ -144,11 +144,13 @@ def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles | None) -> str | None
         if not isinstance(entry, File) or entry.linked is not None:
             continue
         content = entry.content or b"" if entry.source is None else _kept(entry, files)
+        # No bytes of one file may pass for the numbers of another.
+        kind = b"bytes"
         if content is None:
             identity = entry.identity
             numbers = (identity.device, identity.inode, identity.size, identity.mtime_ns, identity.ctime_ns)
-            content = b"file %a" % (numbers,)
-        found.update(b"%d\n%b" % (len(content), content))
+            kind, content = b"file", b"%a" % (numbers,)
+        found.update(b"%b %d\n%b" % (kind, len(content), content))
     return found.hexdigest()
 
 
