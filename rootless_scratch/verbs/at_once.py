@@ -12,6 +12,7 @@ import pickle
 import select
 import signal
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rootless_scratch.errors import HostError
@@ -137,7 +138,9 @@ class AtOnce:
     def _hand_out(self) -> None:
         task = next(self._waiting, None)
         if task is not None:
-            os.write(self._tasks, _TASK.pack(task))
+            # Where all of them were killed, that is told when an answer does not come.
+            with suppress(BrokenPipeError):
+                os.write(self._tasks, _TASK.pack(task))
 
     def _receive(self, descriptor: int) -> None:
         block = os.read(descriptor, _BLOCK)

@@ -73,6 +73,24 @@ def test_a_process_that_is_killed_is_an_error_that_names_what_it_read_and_the_ot
     assert children() == before
 
 
+def test_that_all_are_killed_at_once_is_an_error_and_no_broken_pipe() -> None:
+    before = children()
+
+    def answered_and_killed() -> None:
+        with AtOnce(range(COUNT), lambda task: task, processes=2, name=named) as pool:
+            pool.answer(0)
+            # By now they have answered all that they were given.
+            time.sleep(0.5)
+            for process in children() - before:
+                os.kill(process, signal.SIGKILL)
+                os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+            list(map(pool.answer, range(1, COUNT)))
+
+    with pytest.raises(HostError, match="ended by SIGKILL"):
+        answered_and_killed()
+    assert children() == before
+
+
 def test_a_block_that_is_left_ends_those_that_still_work() -> None:
     before = children()
     with pytest.raises(KeyboardInterrupt), AtOnce(range(2), lambda _: time.sleep(60), processes=2, name=named):
