@@ -62,7 +62,8 @@ def offer(fix: FixedFile, *, yes: bool, quiet: bool) -> bool | None:
 
     if fix.after == fix.before:
         return False
-    if not quiet:
+    # Who is asked has to see what about.
+    if not quiet or (not yes and sys.stdin.isatty()):
         for line in fix.diff.removesuffix("\n").split("\n"):
             tell(click.style(showable(line.removesuffix("\r")), fg=_COLOURS.get(line[:1])))
     if not yes:

@@ -92,6 +92,18 @@ def test_nothing_is_written_before_somebody_agrees(fresh_home: Home, recipe: Pat
 
 
 @pytest.mark.compiler
+@pytest.mark.parametrize("option", ["-q", "--json"])
+def test_what_is_asked_about_is_shown_also_where_little_else_is(
+    fresh_home: Home, recipe: Path, option: str
+) -> None:
+    screen = Screen(fresh_home, "check", "-f", f"{recipe}/Containerfile", str(recipe), "--fix", option)
+    screen.shows("+CMD")
+    screen.shows("[y/N]:")
+    screen.type("n\r")
+    assert screen.process.wait(30) == 1
+
+
+@pytest.mark.compiler
 def test_a_build_asks_once_about_a_change(fresh_home: Home, recipe: Path) -> None:
     file = recipe / "Containerfile"
     screen = Screen(fresh_home, "build", "-f", str(file), str(recipe), "-o", f"oci:{recipe}/o", "--fix")
