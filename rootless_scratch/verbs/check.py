@@ -124,7 +124,6 @@ def _is_program(name: str) -> bool:
 
 
 def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
-    from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.homes import home_of
     from rootless_scratch.image.plan.planner import plan

@@ -9,6 +9,7 @@ from rootless_scratch.containerfile.expanded import InstructionError
 from rootless_scratch.errors import HostError, RefusedError, ScratchError
 from rootless_scratch.findings import Finding, Judgement
 from rootless_scratch.image.host_files import HostFiles
+from rootless_scratch.image.paths import is_utf8
 from rootless_scratch.rules.containerfile.unbuilt import Unbuilt
 from rootless_scratch.rules.program.programs import verdict
 from rootless_scratch.verbs.file_parts import FileParts, file_parts
@@ -110,15 +111,6 @@ def _unplanned(evaluated: Evaluated, error: ScratchError) -> Finding:
     """What keeps the whole image from being planned, e.g. a value that no config can have."""
     from rootless_scratch.rules.containerfile.sheet import Sheet
 
-    foreign = (each for each in evaluated.settled.values() if not _is_utf8(each.original))
+    foreign = (each for each in evaluated.settled.values() if not is_utf8(each.original))
     at = next(foreign, evaluated.stage.begin)
     return Sheet(evaluated.document).finding("instruction-refused", "error", at, error.message, error.fix)
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether no byte had to be kept as a surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,6 +8,7 @@ import msgspec
 
 from rootless_scratch.findings import Finding, Severity
 from rootless_scratch.host.causes import cause_in
+from rootless_scratch.rules.advice import listed
 from rootless_scratch.troubles import Trouble, trouble_in
 
 Operation = Literal["build-direct", "build-buildah", "run", "network", "limits", "push", "debug"]
@@ -62,7 +63,7 @@ def forbid(
         severity = "info"
     reach = frozenset(operations) | (frozenset(_NEEDS_RUN) if "run" in operations else frozenset())
     stopped = [name for name in operations if name not in _NEEDS_RUN or "run" not in operations]
-    effect = f"{_listed(stopped)} {'do' if len(stopped) > 1 else 'does'} not work"
+    effect = f"{listed(stopped)} {'do' if len(stopped) > 1 else 'does'} not work"
     return _judged(
         severity=severity,
         rule=rule,
@@ -94,8 +95,8 @@ def remark(
         fix=fix,
         subject=subject,
         evidence=evidence,
-        effect=f"{_listed(list(operations))} {'work' if len(operations) > 1 else 'works'}"
-        + (f", {_listed(list(stops))} does not" if stops else ""),
+        effect=f"{listed(operations)} {'work' if len(operations) > 1 else 'works'}"
+        + (f", {listed(stops)} does not" if stops else ""),
         forbids=frozenset(stops),
         concerns=frozenset((*operations, *stops)),
     )
@@ -126,7 +127,3 @@ def _judged(
         needs_root=repair.needs_root,
     )
     return Judged(finding=finding, forbids=forbids, concerns=concerns)
-
-
-def _listed(names: list[Operation]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "nothing"
