@@ -17,12 +17,14 @@ from rootless_scratch.troubles import trouble_in
 class Refusal(Diagnosis):
     """What skopeo says; `passing` is what another attempt may not meet any more.
 
-    `types` is what a manifest of other types may not meet, refused for the `reason`.
+    `types` is what a manifest of other types may not meet, refused for the `reason`. `rule` is doctor's for what
+    this host lacks.
     """
 
     passing: bool = False
     types: bool = False
     reason: str = ""
+    rule: str = ""
 
 
 _LOGIN = "Log in with `skopeo login {host}` or `podman login {host}`, or name a file of logins with --authfile."
@@ -163,7 +165,10 @@ def judge_refusal(stderr: str, *, name: str, is_reading: bool = False) -> Refusa
     """Read what skopeo said when it could not copy to `name`, HOST/NAME:TAG, or from there with `is_reading`."""
     # A proxy's login may stand in it, and what is tried again is noted.
     cause = redacted(last_cause(stderr))
-    trouble = cause_in(stderr) or trouble_in(stderr)
+    lacking = cause_in(stderr)
+    if lacking is not None:
+        return Refusal(lacking.pattern, lacking.cause, lacking.fix, rule=lacking.rule)
+    trouble = trouble_in(stderr)
     if trouble is not None:
         return Refusal(trouble.pattern, trouble.cause, trouble.fix)
     registry = name.partition("/")[0]

@@ -177,7 +177,9 @@ class Attempts(Data, frozen=False):
                 raise types_refused
             if not refusal.passing or self.retries == 0:
                 often = f" It was tried {tried} times." if tried > 1 else ""
-                raise RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=text)
+                refused = RegistryError(f"{refusal.cause}{often}", fix=refusal.fix, detail=text)
+                refused.rule = refusal.rule
+                raise refused
             self.retries -= 1
             tried += 1
             self.notes.append(f"{refusal.cause} Tried again after {self.wait:g} s.")

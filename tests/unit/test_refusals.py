@@ -58,3 +58,10 @@ def test_each_cause_is_told_apart(cause: str, said: str, *, passing: bool) -> No
     assert refusal.passing == passing
     assert refusal.cause.endswith(".")
     assert refusal.fix.endswith((".", "`"))
+
+
+def test_what_the_host_lacks_has_the_rule_of_doctor() -> None:
+    cause = "Error loading trust policy: open /etc/containers/policy.json: no such file or directory"
+    refusal = judge_refusal(f'level=fatal msg="{cause}"\n', name="localhost:5000/a/b:1")
+    assert refusal.rule == "host-policy-missing"
+    assert "doctor --fix" in refusal.fix
