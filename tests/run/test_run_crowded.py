@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,3 +144,27 @@ def test_where_the_service_of_a_block_dies_the_next_call_starts_another(tools: H
         for pid in service_processes(tools):
             os.kill(pid, signal.SIGKILL)
         assert rs.run("tools", ["echo", "hi"], network="none").stdout == b"hi\n"
+
+
+IDLE = """\
+#!/bin/sh
+case " $* " in *" system service "*)
+    if mkdir "$0.gone" 2>/dev/null; then
+        echo 'level=warning msg="Failed to add conmon: dial unix /run/user/1/bus: connect: no such file"' >&2
+        exit 0
+    fi
+esac
+exec {podman} "$@"
+"""
+
+
+def test_a_service_that_has_come_and_gone_with_a_warning_in_its_log_is_started_again(
+    lonely_tools: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "podman").write_text(IDLE.format(podman=shutil.which("podman")))
+    (tmp_path / "podman").chmod(0o755)
+    path = f"{tmp_path}:{lonely_tools.environment['PATH']}"
+    done = lonely_tools.cli("run", "tools", "echo", "hi", environment={"PATH": path})
+    assert (done.returncode, done.stdout) == (0, b"hi\n"), done.stderr
+    assert (tmp_path / "podman.gone").is_dir()
+    assert left(lonely_tools) == []

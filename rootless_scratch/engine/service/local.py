@@ -282,12 +282,14 @@ def _died(starting: Starting, process: Child) -> HostError:
             fix="Run `podman system migrate`, which makes it forget them.",
             detail=log,
         )
-    known = cause_in(log)
-    if known is not None:
-        return known.error(log, what=what)
-    trouble = trouble_in(log)
-    if trouble is not None:
-        return HostError(trouble.after(what), fix=trouble.fix, detail=log)
+    # Where it ended as it should, that was for want of requests, and its log has warnings alone.
+    if process.returncode:
+        known = cause_in(log)
+        if known is not None:
+            return known.error(log, what=what)
+        trouble = trouble_in(log)
+        if trouble is not None:
+            return HostError(trouble.after(what), fix=trouble.fix, detail=log)
     cause = command.last_cause(log) or f"it ended with code {process.returncode}"
     kind = HostError if process.returncode else IdleEndedError
     return kind(
