@@ -24,6 +24,14 @@ _OF_CHECK = tuple(
 )
 """Those that matter where nothing is built."""
 
+_OF_IMAGES = {
+    "authfile": "--authfile",
+    "tls_verify": "--tls-verify",
+    "cert_dir": "--cert-dir",
+    "limits": "--limit",
+}
+"""Those that `check` has for images."""
+
 
 def check_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of `check -f`; `check_request_from` reads them."""
@@ -41,6 +49,9 @@ def check_request_from(values: dict[str, Any], contexts: Sequence[str]) -> FileR
         if alone is not None:
             raise click.UsageError(f"{alone.flags[-1]} has no effect without -f FILE.")
         return None
+    for name, flag in _OF_IMAGES.items():
+        if values[name] is not None and values[name] != ():
+            raise click.UsageError(f"{flag} has no effect with -f: it is for images that are read.")
     request = options_set(_OF_CHECK, found)
     if len(contexts) > 1:
         raise click.UsageError("Beside -f there is one argument, CONTEXT.")

@@ -13,6 +13,8 @@ from rootless_scratch.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from conftest import Home
+
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
@@ -36,3 +38,10 @@ def test_an_option_that_there_is_not_is_answered_with_those_that_there_are(conte
         rs.build_file("Containerfile", context, **wrong)
     assert all(f" {name}," in refused.value.fix for name in ("build_args", "labels"))
     assert "programs" not in refused.value.fix
+
+
+@pytest.mark.parametrize("option", ["--authfile=x", "--cert-dir=x", "--tls-verify=false", "--limit=expanded=2t"])
+def test_what_is_for_images_is_not_passed_over_beside_a_containerfile(fresh_home: Home, option: str) -> None:
+    done = fresh_home.cli("check", "-f", "Containerfile", option)
+    assert done.returncode == 2
+    assert f"{option.partition('=')[0]} has no effect with -f" in done.stderr.decode()
