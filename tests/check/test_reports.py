@@ -24,7 +24,7 @@ GLIBC = "/lib64/ld-linux-x86-64.so.2"
 
 
 def valid(document: object, schema: str) -> None:
-    """As the schema has it; that of SARIF is in the sdist of `sarif-om` 1.0.4 (MIT), from schemastore.org."""
+    """As the schema has it; that of SARIF is the structure of the one in `sarif-om` 1.0.4, without its texts."""
     found = json.loads((SCHEMAS / schema).read_text())
     jsonschema.validators.validator_for(found)(found).validate(document)
 
