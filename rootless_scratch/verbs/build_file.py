@@ -9,7 +9,6 @@ from rootless_scratch.containerfile.own_options import together
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.keywords import FileOptions
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.build import build_parts, read_way
 from rootless_scratch.verbs.elsewhere import Elsewhere
@@ -39,6 +38,7 @@ def read_request(
 
     Raises UsageError.
     """
+    from rootless_scratch.keywords import FileOptions
     from rootless_scratch.verbs.options import in_python, read_options
 
     own = {name: value for name, value in values.items() if name in in_python("build")}
