@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import weakref
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -80,12 +81,12 @@ class Origin(Protocol):
         """
 
 
-class _Rooted:
+class _Rooted(ABC):
     """Links are followed as in chroot(2)."""
 
+    @abstractmethod
     def _peek(self, path: str) -> tuple[bool, str | None] | None:
         """Whether a real path is a directory, and where it leads to as a link; None where there is nothing."""
-        raise NotImplementedError
 
     def is_directory(self, path: str) -> bool:
         """See Origin."""
