@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import dockerfile
 
+from rootless_scratch.containerfile.parsing import parse
+
 if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Document, Instruction
 
@@ -43,6 +45,18 @@ def by_us(document: Document) -> list[tuple[object, ...]]:
         )
         for each in instructions(document)
     ]
+
+
+def is_read_the_same(text: str) -> bool:
+    """Whether BuildKit reads the same; what we leave out as malformed it refuses in its parser, or behind it."""
+    document = parse(text, "Containerfile")
+    ours = by_us(document)
+    try:
+        theirs = by_buildkit(text)
+    except dockerfile.GoParseError:
+        return bool(document.faults)
+    lines = {line for line, *_ in ours}
+    return ours == [each for each in theirs if not document.faults or each[0] in lines]
 
 
 def by_buildkit(text: str) -> list[tuple[object, ...]]:

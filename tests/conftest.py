@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from containers import make_image
 from registries import registry
+from staging import Bench
 
 from rootless_scratch import processes
 
@@ -174,6 +175,14 @@ def fresh_home() -> Iterator[Home]:
     home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
     yield home
     home.remove()
+
+
+@pytest.fixture
+def lonely(fresh_home: Home, tmp_path: Path) -> Bench:
+    """A context whose builds have a store of stages that nobody else uses."""
+    context = tmp_path / "context"
+    context.mkdir()
+    return Bench(fresh_home, context)
 
 
 @pytest.fixture(scope="session")

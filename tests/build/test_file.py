@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
+from evaluating import ANY, made, make_context
 from planning import refusal
 
 import rootless_scratch as rs
@@ -24,30 +25,10 @@ if TYPE_CHECKING:
 
     from rootless_scratch.findings import Finding
 
-ANY: dict[str, Any] = {"check": False}
-
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    top = tmp_path / "context"
-    top.mkdir()
-    tinyelf.write(top / "hello")
-    (top / "f").write_text("f")
-    (top / "d").mkdir()
-    (top / "d/g").write_text("g")
-    return top
-
-
-def made(context: Path, text: str, **options: Any) -> tuple[dict[str, Any], dict[str, tarfile.TarInfo]]:  # noqa: ANN401
-    """The config of the image, and its files."""
-    layout = context.parent / "layout"
-    file = context.parent / "Containerfile"
-    file.write_text(text)
-    image = rs.build_file(file, context, output=f"oci:{layout}", **options)
-    blobs = layout / "blobs/sha256"
-    config: dict[str, Any] = json.loads((blobs / image.image_id).read_bytes())
-    with tarfile.open(blobs / image.layers[0].digest.removeprefix("sha256:")) as layer:
-        return config, {f"/{member.name}": member for member in layer}
+    return make_context(tmp_path / "context")
 
 
 def refused(context: Path, text: str, **options: Any) -> list[Finding]:  # noqa: ANN401

@@ -17,16 +17,19 @@ from rootless_scratch import processes
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Home
 
 pytestmark = [pytest.mark.buildah, pytest.mark.podman]
 
 
-@pytest.fixture
-def lonely(fresh_home: Home, tmp_path: Path) -> Bench:
-    context = tmp_path / "context"
-    context.mkdir()
-    return Bench(fresh_home, context)
+def building(lonely: Bench) -> subprocess.Popen[bytes]:
+    """A build of the context's Containerfile that is under way."""
+    argv = ["build", "-f", f"{lonely.context}/Containerfile", str(lonely.context), "-o", f"oci:{lonely.context}/l"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "rootless_scratch", *argv, "--no-check"],
+        env=lonely.home.environment,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -38,13 +41,7 @@ def test_what_is_ended_in_the_middle_leaves_nothing_that_the_next_call_trips_ove
         "FROM scratch\nCOPY --from=build /one /\n"
     )
     (lonely.context / "Containerfile").write_text(text.format(seconds=321))
-    argv = ["build", "-f", f"{lonely.context}/Containerfile", str(lonely.context), "-o", f"oci:{lonely.context}/l"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rootless_scratch", *argv, "--no-check"],
-        env=lonely.home.environment,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    child = building(lonely)
     wait_until(lambda: sleepers(321) > 0)
     child.send_signal(number)
     child.wait()
@@ -58,13 +55,7 @@ def test_what_is_ended_in_the_middle_leaves_nothing_that_the_next_call_trips_ove
 def test_where_everything_was_killed_at_once_the_next_call_ends_what_still_runs(lonely: Bench) -> None:
     text = "FROM base AS build\nRUN busybox sleep 654\nFROM scratch\nCOPY --from=build /bin/sh /\n"
     (lonely.context / "Containerfile").write_text(text)
-    argv = ["build", "-f", f"{lonely.context}/Containerfile", str(lonely.context), "-o", f"oci:{lonely.context}/l"]
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rootless_scratch", *argv, "--no-check"],
-        env=lonely.home.environment,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+    child = building(lonely)
     wait_until(lambda: sleepers(654) > 0)
     processes.signal_those(lambda pid: is_inside(lonely, pid), signal.SIGKILL)
     child.kill()

@@ -13,16 +13,8 @@ from staging import STATIC, Bench, without_namespaces
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Home
 
 pytestmark = [pytest.mark.buildah, pytest.mark.podman]
-
-
-@pytest.fixture
-def lonely(fresh_home: Home, tmp_path: Path) -> Bench:
-    context = tmp_path / "context"
-    context.mkdir()
-    return Bench(fresh_home, context)
 
 
 @pytest.mark.parametrize("driver", ["vfs", "overlay"])
