@@ -10,6 +10,7 @@ from rootless_scratch import command
 from rootless_scratch.containerfile.reducing import too_new
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import BuildError, HostError, ScratchError
+from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ def failed_stage(
 
 def _unfit(where: str, text: str, store: str, detail: str) -> HostError | None:
     """What is wrong with this host, whatever the command is."""
+    own = cause_in("\n".join(line for line in text.splitlines() if _OWN.match(line)))
+    if own is not None:
+        return own.error(detail, what=f"{where}: buildah cannot build here")
     runtime = diagnose(_RUNTIME, text)
     if runtime is not None:
         return HostError(f"{where}: {runtime.cause.rstrip('.')}.", fix=runtime.fix, detail=detail)

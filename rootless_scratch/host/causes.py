@@ -6,6 +6,8 @@ newuidmap; each is matched on its stable part, and what explains the rest stands
 
 from __future__ import annotations
 
+import re
+
 from rootless_scratch.diagnosis import diagnose
 from rootless_scratch.errors import HostError
 from rootless_scratch.troubles import Trouble
@@ -270,7 +272,8 @@ _CAUSES = (
         rule="host-session",
     ),
     HostCause(
-        r"lsetxattr\(label=|cannot apply additional memory protection after relocation",
+        r"lsetxattr\(label=[^\n]*(?i:operation not permitted|permission denied)"
+        r"|cannot apply additional memory protection after relocation",
         "SELinux refuses: the image storage does not have the labels of container storage.",
         "`sudo semanage fcontext -a -e /var/lib/containers/storage DIRECTORY && sudo restorecon -R DIRECTORY`, "
         "with the "
@@ -293,6 +296,30 @@ _CAUSES = (
 )
 
 
+_REMARK = re.compile(r'time="[^"]*" level=(?:warning|info|debug|trace) |WARN\[\d+\]|INFO\[\d+\]|DEBU\[\d+\]')
+"""How a line of logrus begins that is no error."""
+
+_ERROR = re.compile(r'(?i:error:)|time="[^"]*" level=(?:error|fatal) |ERRO\[\d+\]|FATA\[\d+\]')
+
+_OPEN = re.compile(
+    r"re-exec process|insufficient UIDs|enough IDs|chown |setting owner|setresuid|exit (?:status|code) \d"
+)
+"""In an error that does not tell why, or that comes of having one id alone: a remark before it may."""
+
+
 def cause_in(text: str) -> HostCause | None:
-    """What this host lacks, by what a program said of it; None where it says nothing of that kind."""
+    """What this host lacks, by what a program said of it; None where it says nothing of that kind.
+
+    What it only remarked on counts where its errors leave the reason open.
+    """
+    lines = text.splitlines()
+    errors = [line for line in lines if _REMARK.match(line) is None]
+    found = _cause("\n".join(errors))
+    if found is not None or len(errors) == len(lines):
+        return found
+    closed = any(_ERROR.match(line) and _OPEN.search(line) is None for line in errors)
+    return None if closed else _cause(text)
+
+
+def _cause(text: str) -> HostCause | None:
     return diagnose(_CAUSES, text, tidy=lambda group: group.rstrip(".").lower() if group.isupper() else group)

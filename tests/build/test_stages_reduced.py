@@ -166,6 +166,25 @@ def test_where_the_oci_runtime_cannot_run_anything_the_way_out_is_named() -> Non
     assert "BUILDAH_ISOLATION=chroot" in sentence
 
 
+def test_what_the_host_lacks_is_told_by_the_rule_of_doctor() -> None:
+    sentence = failure(
+        "error running container: from /usr/bin/runc creating container for [/bin/sh -c make]: unable to join "
+        "session keyring: unable to create session key: disk quota exceeded",
+        'Error: building at STEP "RUN make": while running runtime: exit status 1',
+    )
+    assert "Containerfile:9: buildah cannot build here: your quota of kernel keys is used up" in sentence
+    assert "kernel.keys.maxkeys" in sentence
+
+
+def test_a_command_may_print_what_is_a_fault_of_the_host_elsewhere() -> None:
+    sentence = failure(
+        "join keyctl: disk quota exceeded",
+        'Error: building at STEP "RUN make": while running runtime: exit status 3',
+        code=3,
+    )
+    assert "`RUN make all` failed with exit code 3" in sentence
+
+
 def test_what_this_buildah_is_too_old_for_is_told_with_the_version_that_takes_it() -> None:
     text = "FROM a\nRUN <<EOF\necho\nEOF\n"
     line = "Error: dockerfile parse error line 3: unknown instruction: ECHO"

@@ -155,6 +155,26 @@ def test_what_is_about_an_image_or_a_registry_is_left_to_those_who_know_these() 
         assert cause_in(text) is None
 
 
+def test_a_warning_is_not_the_cause_of_an_error_that_says_why() -> None:
+    warned = 'time="2026-01-01T00:00:00Z" level=warning msg="dial unix /run/user/1000/bus: connect: refused"\n'
+    assert cause_in(warned + "Error: unauthorized: authentication required") is None
+    keys = cause_in(warned + "Error: crun: create keyring `ab`: Disk quota exceeded")
+    assert keys is not None
+    assert keys.rule == "host-keys"
+
+
+def test_a_warning_is_the_cause_of_an_error_that_leaves_the_reason_open() -> None:
+    warned = 'time="x" level=warning msg="/usr/bin/newuidmap should be setuid or have filecaps"\n'
+    for ended in ("", "Error: cannot re-exec process", "error setting owner: lchown /app: invalid argument"):
+        cause = cause_in(warned + ended)
+        assert cause is not None
+        assert cause.rule == "host-newuidmap-rights"
+
+
+def test_labels_that_a_file_system_does_not_keep_are_not_the_fault_of_selinux() -> None:
+    assert cause_in("lsetxattr(label=system_u:object_r:container_file_t:s0) /x: operation not supported") is None
+
+
 def test_build_run_and_push_raise_it_with_the_original_kept() -> None:
     text = "Error during unshare(CLONE_NEWUSER): Operation not permitted"
     built = about_namespaces(CommandError("failed", fix="none", stderr=text))
