@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.symbols import WATCHED, sections_of
+from rootless_scratch.elf.symbols import MAIN, WATCHED, sections_of
 from rootless_scratch.elf.texts import stands_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from rootless_scratch.elf.records import Records, StringTable
 
 _RECORDS_LIMIT = 2048
 _SYMBOLS_LIMIT = 1 << 18
-_STRINGS_LIMIT = 16 << 20
 _RELOCATIONS_LIMIT = 8 << 20
-_NAME_LIMIT = 64
+_SPLIT_LIMIT = 1 << 20
+"""Of NUL bytes alone a list takes eight times as much memory."""
+
 _CHAIN = 256
-_LONGEST_NAME = 1 << 16
+_VERSIONS = 16384
 _DYNSYM = 11
 _RELA = 7
 _WEAK = 2
@@ -39,7 +40,11 @@ _OPENING: Final = (
 )
 """Functions that open libraries which the file's headers do not name."""
 
-_OF_INTEREST: Final = frozenset(name.encode("ascii") for name in (*_OPENING.split(), *WATCHED))
+_OF_INTEREST: Final = frozenset(name.encode("ascii") + b"\0" for name in (*_OPENING.split(), *WATCHED))
+_SHORTEST: Final = min(map(len, _OF_INTEREST)) - 1
+_LONGEST: Final = max(map(len, _OF_INTEREST))
+_BEGINS: Final = frozenset(name[:_SHORTEST] for name in _OF_INTEREST)
+_OFFERED: Final = frozenset(name.encode("ascii") for name in MAIN)
 
 
 class VersionNeed(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,17 +57,19 @@ class VersionNeed(msgspec.Struct, frozen=True, kw_only=True):
 
 def needed_versions(records: Records, tags: Mapping[str, int], strings: StringTable) -> tuple[VersionNeed, ...]:
     """Read DT_VERNEED; what lies outside the file is left out. Raises ElfError for a garbled name."""
+    if "VERNEED" not in tags:
+        return ()
     needs: list[VersionNeed] = []
-    count = 0
-    for at in _chain(records, tags.get("VERNEED"), tags.get("VERNEEDNUM", 0), next_at=12, size=16):
-        library = strings.at(_word(records, at + 4))
-        entry = at + _word(records, at + 8)
-        for _ in range(_half(records, at + 2)):
-            raw = records.at(entry, 16)
-            if len(raw) < 16 or count >= _RECORDS_LIMIT:  # noqa: PLR2004 - the size of Vernaux
+    near = _Near(records, tags["VERNEED"])
+    need, auxiliary = struct.Struct(records.order + "HHIII"), struct.Struct(records.order + "IHHII")
+    for at, (_, number, file, first, _) in _chain(near, tags.get("VERNEEDNUM", 0), need):
+        library = strings.at(file)
+        entry = at + first
+        for _ in range(number):
+            found = near.unpack(auxiliary, entry)
+            if found is None or len(needs) >= _RECORDS_LIMIT:
                 return tuple(needs)
-            count += 1
-            _, flags, _, name, step = struct.unpack(records.order + "IHHII", raw)
+            _, flags, _, name, step = found
             needs.append(VersionNeed(library=library, name=strings.at(name), weak=bool(flags & _WEAK)))
             if not step:
                 break
@@ -74,47 +81,48 @@ def defined_versions(records: Records, tags: Mapping[str, int], strings: StringT
     """Read DT_VERDEF without the file's own name; None for a file without versions."""
     if "VERDEF" not in tags:
         return None
+    near = _Near(records, tags["VERDEF"])
+    definition, name = struct.Struct(records.order + "HHHHIII"), struct.Struct(records.order + "I")
     return tuple(
-        strings.at(_word(records, at + _word(records, at + 12)))
-        for at in _chain(records, tags["VERDEF"], tags.get("VERDEFNUM", 0), next_at=16, size=20)
-        if not _half(records, at + 2) & _BASE and _half(records, at + 6)
+        strings.at((near.unpack(name, at + first) or (0,))[0])
+        for at, (_, flags, _, number, _, first, _) in _chain(near, tags.get("VERDEFNUM", 0), definition)
+        if not flags & _BASE and number
     )
 
 
-def imports(records: Records, tags: Mapping[str, int]) -> tuple[str, ...]:
+def imports(records: Records, tags: Mapping[str, int], strings: StringTable) -> tuple[str, ...]:
     """List those undefined symbols that tell of more files than the headers name, sorted."""
-    names = undefined_symbols(records, tags, longest=_NAME_LIMIT)
-    return tuple(sorted({name.decode("ascii") for name in names if name in _OF_INTEREST}))
+    texts = strings.all()
+    likely = [start for start in undefined_symbols(records, tags) if texts[start : start + _SHORTEST] in _BEGINS]
+    found = set()
+    for start in likely:
+        name = texts[start : texts.find(b"\0", start, start + _LONGEST) + 1]
+        if name in _OF_INTEREST:
+            found.add(name[:-1].decode("ascii"))
+    return tuple(sorted(found))
 
 
-def offered(records: Records, tags: Mapping[str, int], names: Iterable[str]) -> tuple[str, ...]:
-    """List those of `names` that stand in the table of dynamic symbols, whoever defines them, sorted."""
-    texts = (
-        records.at(tags.get("STRTAB", 0), min(tags.get("STRSZ", 0), _STRINGS_LIMIT)) if "STRTAB" in tags else b""
-    )
-    return tuple(sorted(name for name in names if stands_in(f"\0{name}\0".encode("ascii"), texts)))
+def offered(strings: StringTable) -> tuple[str, ...]:
+    """List those of symbols.MAIN that stand in the table of dynamic symbols, whoever defines them, sorted."""
+    texts = strings.all()
+    if len(texts) > _SPLIT_LIMIT:
+        return tuple(sorted(name for name in MAIN if stands_in(f"\0{name}\0".encode("ascii"), texts)))
+    return tuple(sorted(name.decode("ascii") for name in _OFFERED.intersection(texts.split(b"\0")[1:-1])))
 
 
-def undefined_symbols(
-    records: Records, tags: Mapping[str, int], *, longest: int = _LONGEST_NAME
-) -> Iterator[bytes]:
-    """Walk the names of all undefined symbols, as `nm -D --undefined-only`; those over `longest` are left out."""
+def undefined_symbols(records: Records, tags: Mapping[str, int]) -> set[int]:
+    """Find where the names of all undefined symbols begin in the string table: `nm -D --undefined-only`."""
     address = tags.get("SYMTAB")
     wide = records.header.bits == 64  # noqa: PLR2004 - the two word sizes
     count = 0 if address is None else min(_symbol_count(records, tags), _SYMBOLS_LIMIT)
     if address is None or not count:
-        return
+        return set()
     # The words of Elf64_Sym and Elf32_Sym: the name is the first, the section a half of the second or the last.
     each, last = (6, 1) if wide else (4, 3)
     words = _words(records, address, count * each)
     own = words[last::each]
     mask = 0xFFFF0000 if records.header.little_endian else 0xFFFF
-    starts = {start for start, section in zip(words[::each], own, strict=False) if not section & mask}
-    texts = records.at(tags.get("STRTAB", 0), min(tags.get("STRSZ", 0), _STRINGS_LIMIT))
-    for start in starts:
-        end = texts.find(b"\0", start, start + longest)
-        if end > start:
-            yield texts[start:end]
+    return {start for start, section in zip(words[::each], own, strict=False) if not section & mask}
 
 
 def _symbol_count(records: Records, tags: Mapping[str, int]) -> int:
@@ -176,22 +184,35 @@ def _words(records: Records, address: int, count: int) -> array[int]:
     return words
 
 
-def _chain(records: Records, address: int | None, count: int, *, next_at: int, size: int) -> Iterator[int]:
-    """Walk records that each tell how far the next one is."""
-    at = address or 0
+class _Near:
+    """Unpacks records that nearly always lie together behind one address."""
+
+    def __init__(self, records: Records, address: int) -> None:
+        self._records = records
+        self.address = address
+        self._data = records.at(address, _VERSIONS)
+
+    def unpack(self, layout: struct.Struct, address: int) -> tuple[int, ...] | None:
+        """The record at an address; None where the file does not have it."""
+        at = address - self.address
+        if 0 <= at <= len(self._data) - layout.size:
+            return layout.unpack_from(self._data, at)
+        raw = self._records.at(address, layout.size)
+        return layout.unpack(raw) if len(raw) == layout.size else None
+
+
+def _chain(near: _Near, count: int, layout: struct.Struct) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Walk records whose last word tells how far the next one is."""
+    at = near.address
     for _ in range(min(count, _RECORDS_LIMIT)):
-        if len(records.at(at, size)) < size:
+        record = near.unpack(layout, at)
+        if record is None:
             return
-        yield at
-        step = _word(records, at + next_at)
-        if not step:
+        yield at, record
+        if not record[-1]:
             return
-        at += step
+        at += record[-1]
 
 
 def _word(records: Records, address: int) -> int:
     return int.from_bytes(records.at(address, 4), records.byte_order)
-
-
-def _half(records: Records, address: int) -> int:
-    return int.from_bytes(records.at(address, 2), records.byte_order)

@@ -51,7 +51,7 @@ class ElfFacts(msgspec.Struct, frozen=True, kw_only=True):
     filtees           DT_FILTER: libraries that this one stands for; glibc loads them, musl does not
     auxiliaries       DT_AUXILIARY: likewise, and this one's own functions stay where they are absent
     audits            DT_AUDIT and DT_DEPAUDIT of a program: libraries that watch glibc's loader
-    mentions          of what a dynamic program in C has texts: marks.mentions_of
+    mentions          of what a dynamic program in C has texts: marks.Marks
     bundle            what packed a program that unpacks itself when it starts: PyInstaller, .NET, AppImage
     """
 
@@ -152,8 +152,8 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         variant = platforms.arm_variant(go.setting("GOARM") if go else None, tail)
     every_tag = dict(entries or ())
     flags_1 = every_tag.get("FLAGS_1", 0)
-    imports = dynamic.imports(records, tags)
-    rust = None if go is not None else marks.rust_of(records, producers, scan=interpreter is not None)
+    imports = dynamic.imports(records, tags, names.strings)
+    marked = marks.Marks() if go is not None else marks.marks_of(records, producers, scan=interpreter is not None)
     return ElfFacts(
         bits=64 if header.bits == 64 else 32,  # noqa: PLR2004 - the two word sizes
         byte_order="little" if header.little_endian else "big",
@@ -185,20 +185,20 @@ def read_elf(file: BinaryIO, *, name: str = "The file") -> ElfFacts:
         file_size_needed=needed_size,
         producers=producers,
         go=go,
-        rust=rust,
+        rust=marked.rust,
         upx=marks.is_upx(records),
         platform=platforms.platform_of(machine, system, variant),
         functions=symbols.functions_of(
             records,
             go=go is not None,
             imports=None if interpreter is None else imports,
-            offered=() if interpreter is None else dynamic.offered(records, tags, symbols.MAIN),
+            offered=() if interpreter is None else dynamic.offered(names.strings),
         ),
-        crates=symbols.crates_of(records) if rust is not None else (),
+        crates=symbols.crates_of(records) if marked.rust is not None else (),
         alignment=min((segment.align for segment in records.segments if segment.type == "LOAD"), default=0),
         vsyscall=interpreter is None and header.type == "EXEC" and go is None and marks.calls_vsyscall(records),
-        bundle=marks.bundle_of(records) if go is None and rust is None else None,
-        mentions=marks.mentions_of(records) if interpreter is not None and go is None and rust is None else (),
+        bundle=marks.bundle_of(records) if go is None and marked.rust is None else None,
+        mentions=marked.mentions,
         filtees=names.all("FILTER"),
         auxiliaries=names.all("AUXILIARY"),
         audits=tuple(

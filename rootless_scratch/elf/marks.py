@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rootless_scratch.elf.texts import constants_of, stands_in
+from rootless_scratch.elf.texts import constants_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rootless_scratch.elf.records import Records
 
 _TAIL = 4096
@@ -26,7 +28,6 @@ _PRODUCER_WORDS: Final = (
     "GHC ",
 )
 _STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
-_RUST_SOURCES: Final = b"/rustc"
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
 _MARKS_LIMIT = 4 << 20
@@ -48,19 +49,30 @@ _VSYSCALL: Final = re.compile(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
 """mov $0xffffffffff600000 (400, 800), %rax: how glibc called gettimeofday, time and getcpu until 2.13."""
 
 
-_MENTIONS: Final = {
-    b"\0/usr/share/zoneinfo": "time zones",
-    b"\0/proc/self/exe\0": "its own file",
-    b"need UTF-8 locale": "a UTF-8 locale",
-    b"needs a UTF-8 native locale": "a UTF-8 locale",
-}
-"""Texts of programs in C, and what they speak of."""
+_PATHS: Final = re.compile(rb"/(?:rustc[/-]|usr/share/zoneinfo|proc/self/exe\0)")
+"""One pass for all of them, as re looks for the slash by memchr(3)."""
+
+_ZONES: Final = b"\0/usr/share/zoneinfo"
+_ITSELF: Final = b"\0/proc/self/exe\0"
+_UTF_8: Final = b"UTF-8"
+_INSISTING: Final = (b"need UTF-8 locale", b"needs a UTF-8 native locale")
 
 
 class RustBuild(msgspec.Struct, frozen=True, kw_only=True):
     """A program with Rust's standard library in it; `version` of the compiler where it is told."""
 
     version: str | None
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
+    """What the texts of a program tell.
+
+    `mentions` are of programs in C: `time zones`, `its own file` (/proc/self/exe), `a UTF-8 locale` on which it
+    insists.
+    """
+
+    rust: RustBuild | None = None
+    mentions: tuple[str, ...] = ()
 
 
 def tail_of(records: Records) -> bytes:
@@ -78,18 +90,34 @@ def producers_of(tail: bytes) -> tuple[str, ...]:
     return tuple(text for text in texts if text.startswith(_PRODUCER_WORDS))
 
 
-def rust_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> RustBuild | None:
-    """Look for Rust's marks: the compiler's signature, else (with `scan`) its library's file names."""
+def marks_of(records: Records, producers: tuple[str, ...], *, scan: bool) -> Marks:
+    """Look for Rust's marks: the compiler's signature, else (`scan`) its library's file names; and mentions."""
     for producer in producers:
         found = _RUSTC.search(producer)
         if found is not None:
-            return RustBuild(version=found.group(1))
-    if not scan:
-        return None
-    pieces = records.loaded(_SCAN_LIMIT, overlap=_MATCH_LIMIT, wanted=lambda segment: not segment.writable)
-    # A plain search is several times as fast as a pattern, and nearly always the end of it.
-    is_there = any(_RUST_SOURCES in piece and _STANDARD_LIBRARY.search(piece) for _, piece in pieces)
-    return RustBuild(version=None) if is_there else None
+            return Marks(rust=RustBuild(version=found.group(1)))
+    mentions: set[str] = set()
+    before, limit = 0, _SCAN_LIMIT if scan else 0
+    for segment in constants_of(records):
+        size = min(segment.file_size, limit - before)
+        for at, chunk in records.source.chunks(segment.offset, size, overlap=_MATCH_LIMIT):
+            paths = set(_PATHS.findall(chunk))
+            if any(path.startswith(b"/rustc") for path in paths) and _STANDARD_LIBRARY.search(chunk):
+                return Marks(rust=RustBuild(version=None))
+            room = _MARKS_LIMIT - before - (at - segment.offset)
+            if room > 0:
+                mentions.update(_mentioned(chunk[:room], paths))
+        before += size
+    return Marks(mentions=tuple(sorted(mentions)))
+
+
+def _mentioned(chunk: bytes, paths: set[bytes]) -> Iterator[str]:
+    if _ZONES[1:] in paths and _ZONES in chunk:
+        yield "time zones"
+    if _ITSELF[1:] in paths and _ITSELF in chunk:
+        yield "its own file"
+    if _UTF_8 in chunk and any(text in chunk for text in _INSISTING):
+        yield "a UTF-8 locale"
 
 
 def is_upx(records: Records) -> bool:
@@ -112,18 +140,6 @@ def bundle_of(records: Records) -> str | None:
         if at > 0 and any(piece[max(at - 8, 0) : at]):
             return ".NET"
     return None
-
-
-def mentions_of(records: Records) -> tuple[str, ...]:
-    """Tell what of _MENTIONS the texts of a program name, sorted."""
-    found: set[str] = set()
-    budget = _MARKS_LIMIT
-    for segment in constants_of(records):
-        size = min(segment.file_size, budget)
-        budget -= size
-        for _, chunk in records.source.chunks(segment.offset, size, overlap=64):
-            found |= {name for text, name in _MENTIONS.items() if name not in found and stands_in(text, chunk)}
-    return tuple(sorted(found))
 
 
 def calls_vsyscall(records: Records) -> bool:

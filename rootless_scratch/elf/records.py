@@ -45,6 +45,7 @@ _DYNAMIC_LIMIT = 4096
 _STRING_LIMIT = 4096
 _INTERPRETER_MIN = 2
 _NOTES_LIMIT = 65536
+_STRINGS_LIMIT = 16 << 20
 _CHUNK = 65536
 _CHUNK_LIMIT = 1 << 20
 _DAMAGED = "Build or copy the program again, and compare its size and checksum with the original's."
@@ -340,24 +341,35 @@ class Records:
 
 
 class StringTable:
-    """The strings of a dynamic section; `at()` reads one of them."""
+    """The strings of a dynamic section; `at()` reads one of them, `all()` gives their bytes."""
 
     def __init__(self, records: Records, address: int | None, size: int) -> None:
         self._records = records
-        self._size = size
-        self._place = None if address is None else records.locate(address)
+        place = None if address is None else records.locate(address)
+        self._offset = None if place is None else place[0]
+        self._size = 0 if place is None else min(size, place[1])
+        self._kept: bytes | None = None
 
     def at(self, index: int) -> str:
         """Read the string that begins at `index`. Raises ElfError where there is none, or none that ends."""
-        if self._place is None:
+        if self._offset is None:
             raise self._records.error("its dynamic section names strings but no string table")
-        offset, available = self._place
-        room = min(self._size, available) - index
-        data = self._records.source.read(offset + index, min(room, _STRING_LIMIT))
-        text, end, _ = data.partition(b"\0")
-        if not end:
+        if self._size > _STRINGS_LIMIT:
+            room = min(self._size - index, _STRING_LIMIT)
+            data, begin = self._records.source.read(self._offset + index, room), 0
+        else:
+            data, begin = self.all(), index
+        end = data.find(b"\0", begin, begin + _STRING_LIMIT)
+        if end < 0:
             raise self._records.error("a name in its dynamic section lies outside the string table")
-        return _text(text)
+        return _text(data[begin:end])
+
+    def all(self) -> bytes:
+        """All of them, each with its NUL byte; of a large table the begin. It is read once."""
+        if self._kept is None:
+            size = min(self._size, _STRINGS_LIMIT)
+            self._kept = b"" if self._offset is None else self._records.source.read(self._offset, size)
+        return self._kept
 
 
 def _text(raw: bytes) -> str:

@@ -139,7 +139,10 @@ def test_the_imports_of_this_hosts_files_are_those_that_nm_shows() -> None:
 def undefined(path: Path) -> set[bytes]:
     with path.open("rb") as file:
         records = Records(file, name=str(path))
-        return set(undefined_symbols(records, dict(records.dynamic() or ())))
+        entries = records.dynamic() or ()
+        texts = records.strings(entries).all()
+        starts = undefined_symbols(records, dict(entries))
+    return {texts[start : texts.index(b"\0", start)] for start in starts} - {b""}
 
 
 def nm(path: Path) -> set[bytes]:
