@@ -7,6 +7,7 @@ What is not found, and what a library lacks, are values; whether that is an erro
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
@@ -226,7 +227,8 @@ class _Loading:
             if each.elf is None:
                 continue
             for name in dict.fromkeys(each.elf.needed):
-                self._load(name, each, "DT_NEEDED")
+                if name not in self._names:
+                    self._load(name, each, "DT_NEEDED")
             if not self._search.musl:
                 for name in each.elf.filtees:
                     self._load(name, each, "DT_FILTER")
@@ -306,7 +308,7 @@ class _Loading:
         if elf is None:
             self._incomplete.append(candidate.path)
         self._queue.append(
-            Object(path=candidate.path, origin=posixpath.dirname(candidate.path), elf=elf, loader=wanted.wanted_by)
+            Object(path=candidate.path, origin=_directory_of(candidate.path), elf=elf, loader=wanted.wanted_by)
         )
 
     def _remember(self, library: Library) -> None:
@@ -328,13 +330,24 @@ class _Loading:
                 library = self._names.get(need.library)
                 if library is None or library.elf is None or library.elf.defined_versions is None or need.weak:
                     continue
-                if need.name not in library.elf.defined_versions:
+                if need.name not in _as_set(library.elf.defined_versions):
                     found.append(
                         MissingVersion(
                             version=need.name, library=need.library, path=library.path, wanted_by=wanted_by
                         )
                     )
         return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _directory_of(path: str) -> str:
+    return posixpath.dirname(path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _as_set(versions: tuple[str, ...]) -> frozenset[str]:
+    """The same library is asked for each program that loads it."""
+    return frozenset(versions)
 
 
 def preloaded(content: bytes) -> tuple[str, ...]:

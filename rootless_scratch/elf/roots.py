@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 import stat
 from typing import TYPE_CHECKING, Final, Protocol
@@ -66,7 +67,9 @@ class HostRoot:
         self._located: dict[str, Located | None] = {}
         self._programs: dict[str, ProgramFacts] = {}
         self._contents: dict[str, bytes | None] = {}
-        self._names: dict[str, frozenset[str]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._executables: dict[str, tuple[str, ...]] = {}
+        self._inside: dict[str, str | None] = {}
         self._lists: tuple[Mapping[str, list[CacheEntry]], tuple[str, ...]] | None = None
 
     def locate(self, path: str) -> Located | None:
@@ -109,11 +112,22 @@ class HostRoot:
         except OSError:
             return ()
 
-    def names(self, directory: str) -> frozenset[str]:
-        """The names in a directory as a set, which is kept."""
+    def names(self, directory: str, start: str) -> tuple[str, ...]:
+        """Those of the names in a directory that begin with `start`; all of them are kept."""
         if directory not in self._names:
-            self._names[directory] = frozenset(self.listing(directory))
-        return self._names[directory]
+            self._names[directory] = self.listing(directory)
+        names = self._names[directory]
+        first = last = bisect.bisect_left(names, start)
+        while last < len(names) and names[last].startswith(start):
+            last += 1
+        return names[first:last]
+
+    def programs(self, directory: str) -> tuple[str, ...]:
+        """The names in a directory of files that may be executed, and of all links; they are kept."""
+        if directory not in self._executables:
+            reached = self._walk(directory, to_directory=True)
+            self._executables[directory] = _executables(self.on_host(reached.real)) if reached else ()
+        return self._executables[directory]
 
     def directory(self, path: str) -> str | None:
         """The real path of a directory of this root; None if there is none."""
@@ -132,9 +146,11 @@ class HostRoot:
 
     def inside(self, host_path: str) -> str | None:
         """The path in this root of a file of the host; None where it lies outside."""
-        real = os.path.realpath(host_path)
-        prefix = self._real_prefix
-        return real[len(prefix) :] if real.startswith(prefix + "/") else None
+        if host_path not in self._inside:
+            real = os.path.realpath(host_path)
+            prefix = self._real_prefix
+            self._inside[host_path] = real[len(prefix) :] if real.startswith(prefix + "/") else None
+        return self._inside[host_path]
 
     def _content(self, path: str) -> bytes | None:
         located = self.locate(path)
@@ -177,6 +193,19 @@ class HostRoot:
         if path not in self._kinds:
             self._kinds[path] = _look(self.on_host(path))
         return self._kinds[path]
+
+
+def _executables(directory: str) -> tuple[str, ...]:
+    try:
+        with os.scandir(directory) as listing:
+            return tuple(
+                each.name
+                for each in listing
+                if each.is_symlink()
+                or (each.is_file(follow_symlinks=False) and each.stat(follow_symlinks=False).st_mode & 0o111)
+            )
+    except OSError:
+        return ()
 
 
 def _look(path: str) -> object:

@@ -107,6 +107,7 @@ class Search:
         self._root = root
         self._program = program
         self._loader_path = program.interpreter or ""
+        self._loader_name = posixpath.basename(self._loader_path)
         self.musl = is_musl(program.interpreter)
         self.defaults = self._default_directories(interpreter)
         self._working_dir = start.working_dir
@@ -130,7 +131,7 @@ class Search:
         """Tell whether the loader, once there, is that library."""
         if self.musl:
             return name.startswith("lib") and name[3:].partition(".")[0] in _MUSL_OWN and "." in name
-        return name == posixpath.basename(self._loader_path)
+        return name == self._loader_name
 
     def candidates(self, name: str, wanted_by: Object) -> Iterator[SearchPath]:
         """List the paths where it is looked for, in order."""
@@ -220,6 +221,8 @@ class Search:
         entries = [
             entry for entry in self._by_name.get(name, ()) if entry.hwcaps is None or entry.hwcaps in self._hwcaps
         ]
+        if len(entries) < 2:  # noqa: PLR2004 - there is nothing to choose from
+            return entries
         order = {level: rank for rank, level in enumerate(self._hwcaps)}
         return sorted(entries, key=lambda entry: order.get(entry.hwcaps or "", len(order)))
 

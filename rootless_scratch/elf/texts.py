@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _TEXT: Final = re.compile(rb"\0([\x21-\x7e]{3,200})(?=\0)")
 """It begins with the one byte that re looks for by memchr(3); a lookbehind would be tried at every byte."""
 
+_PATH: Final = re.compile(rb"/(?<=\0/)([\x21-\x7e]{2,199})(?=\0)")
+"""Those texts that begin with a slash: NUL bytes are half of what there is to read."""
+
 _LONGEST = 256
 _LIMIT = 8 << 20
 
@@ -35,6 +38,15 @@ def stands_in(text: bytes, data: bytes) -> bool:
 
 def texts_of(file: BinaryIO) -> set[str]:
     """The texts without spaces, of 3 to 200 characters; of large programs the first. Raises ElfError, OSError."""
+    return _found(_TEXT, file)
+
+
+def paths_of(file: BinaryIO) -> set[str]:
+    """Those of them that begin with a slash, far faster."""
+    return {f"/{text}" for text in _found(_PATH, file)}
+
+
+def _found(pattern: re.Pattern[bytes], file: BinaryIO) -> set[str]:
     records = Records(file, name="The program")
     found: set[bytes] = set()
     budget = _LIMIT
@@ -42,6 +54,6 @@ def texts_of(file: BinaryIO) -> set[str]:
         size = min(segment.file_size, budget)
         budget -= size
         for _, chunk in records.source.chunks(segment.offset, size, overlap=_LONGEST):
-            found.update(_TEXT.findall(chunk))
+            found.update(pattern.findall(chunk))
     # A text has no line feed.
     return set(b"\n".join(found).decode("ascii").split("\n")) - {""}

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.rootfs import Directory, File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from rootless_scratch.elf.facts import ElfFacts
     from rootless_scratch.image.rootfs import Entry
 
     Content = Callable[[File], bytes | None]
@@ -190,15 +188,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def for_interpreter(self, path: str) -> bool:
         """Whether a script that names this interpreter is of this kind."""
-        return _matches(posixpath.basename(path), self.recognise.interpreters)
-
-
-class Recognised(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipe that fits a program: by what of it, and whether the program cannot do without."""
-
-    recipe: Recipe
-    evidence: str
-    required: bool
+        return matches(posixpath.basename(path), self.recognise.interpreters)
 
 
 @functools.cache
@@ -223,28 +213,10 @@ def recipe(name: str) -> Recipe | None:
     return next((each for each in recipes() if each.name == name), None) if name in recipe_names() else None
 
 
-def recognise(
-    elf: ElfFacts, paths: Iterable[str], libraries: Sequence[tuple[str, ElfFacts]]
-) -> tuple[Recognised, ...]:
-    """The recipes that fit a program with these `paths`; `libraries` are those that it loads, by name."""
-    from rootless_scratch.elf.symbols import RUNTIME
-
-    if elf.static and not RUNTIME.intersection(elf.functions):
-        return ()
-    sonames = tuple(dict.fromkeys((*elf.needed, *(name for name, _ in libraries))))
-    names = {posixpath.basename(path) for path in paths}
-    found = []
-    for each in recipes():
-        answer = _recognised(each, elf, names, sonames, libraries)
-        if answer is not None:
-            found.append(answer)
-    return tuple(found)
-
-
 def is_met(needs: Needs, entries: Iterable[Entry]) -> bool:
     """Whether an image has the files that are needed."""
     paths = [entry.path for entry in entries if not isinstance(entry, Directory)]
-    return all(any(map(_matcher(group), paths)) for group in needs.groups())
+    return all(any(map(matcher(group), paths)) for group in needs.groups())
 
 
 def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Iterator[tuple[str, str]]:
@@ -252,7 +224,7 @@ def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Ite
     for each in needs.names:
         pattern = re.compile(each.pattern.encode())
         for entry in entries:
-            if not isinstance(entry, File) or not _matches(entry.path, each.files):
+            if not isinstance(entry, File) or not matches(entry.path, each.files):
                 continue
             found = pattern.finditer(content(entry) or b"")
             for match in itertools.islice((match for match in found if match.group(1)), _NAMED_LIMIT):
@@ -260,70 +232,13 @@ def named_files(needs: Needs, entries: Iterable[Entry], content: Content) -> Ite
                 yield entry.path, posixpath.normpath(posixpath.join(posixpath.dirname(entry.path), name))
 
 
-def _recognised(
-    each: Recipe,
-    elf: ElfFacts,
-    names: Iterable[str],
-    sonames: Sequence[str],
-    libraries: Sequence[tuple[str, ElfFacts]],
-) -> Recognised | None:
-    how = each.recognise
-    if each.kind == "offer" or (how.without and any(map(_matcher(how.without), names))):
-        return None
-    if how.glibc and (is_musl(elf.interpreter) if elf.interpreter else "_nl_load_locale" not in elf.functions):
-        return None
-    answers = tuple(_signs(how, elf, names, sonames, libraries))
-    found = [answer for answer in answers if answer is not None]
-    if found and (not how.every or len(found) == len(answers)):
-        return Recognised(recipe=each, evidence=max(found, key=bool), required=each.kind == "runtime")
-    within = each.embedded
-    inside = (
-        _first(within.calls, elf.functions.__contains__),
-        _matching(within.sonames, sonames),
-        _matching(within.needed, elf.needed),
-    )
-    evidence = next((answer for answer in inside if answer is not None), None)
-    return None if evidence is None else Recognised(recipe=each, evidence=evidence, required=False)
-
-
-def _signs(
-    how: Recognition,
-    elf: ElfFacts,
-    names: Iterable[str],
-    sonames: Sequence[str],
-    libraries: Sequence[tuple[str, ElfFacts]],
-) -> Iterator[str | None]:
-    """For each sign of a recipe what shows it: "" for the path, which says so itself; None where nothing does."""
-    called = (*how.functions, *how.calls)
-    if called:
-        found = _first(called, elf.functions.__contains__)
-        for library, facts in libraries if found is None and how.also_libraries else ():
-            there = _first(how.calls, facts.imports.__contains__)
-            found = found or (None if there is None else f"{there} in {library}")
-        yield found
-    if how.sonames:
-        yield _matching(how.sonames, sonames)
-    if how.needed:
-        yield _matching(how.needed, elf.needed)
-    if how.names:
-        yield "" if any(map(_matcher(how.names), names)) else None
-
-
-def _first(names: Iterable[str], fits: Callable[[str], bool]) -> str | None:
-    return next((name for name in names if fits(name)), None)
-
-
-def _matching(patterns: tuple[str, ...], names: Iterable[str]) -> str | None:
-    """The first name that one of the patterns fits."""
-    return next(filter(_matcher(patterns), names), None) if patterns else None
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return _matcher(patterns)(name) is not None
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Tell whether one of the patterns fits."""
+    return matcher(patterns)(name) is not None
 
 
 @functools.lru_cache(maxsize=1024)
-def _matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
     """What tells whether one of the patterns fits; without any, none does."""
     return re.compile("|".join(map(fnmatch.translate, patterns)) if patterns else r"(?!)").match
 

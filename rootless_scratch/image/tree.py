@@ -30,6 +30,7 @@ _STEPS_LIMIT = 1_000_000
 SCRIPTS_LIMIT = 5
 """So many scripts in a row, each the interpreter of the one before: exec_binprm() in Linux fs/exec.c."""
 
+_DEPTH = 64
 _EXECUTE = 0o111
 
 _ROOT = Directory(path="/", mode=0o755, uid=0, gid=0)
@@ -58,8 +59,23 @@ class Tree:
         Empty names are `.`, so what ends in `/` must be a directory: path_resolution(7).
         """
         if path not in self._walked:
-            self._walked[path] = self._walk(path)
+            steps = self._walk_on(path)
+            self._walked[path] = self._walk(path) if steps is None else steps
         return self._walked[path]
+
+    def _walk_on(self, path: str) -> tuple[Entry, ...] | None:
+        """The same from the directory above, which is nearly always known; None where it is not that simple."""
+        above, slash, name = path.rpartition("/")
+        if not slash or name in ("", ".", "..") or len(path) > _PATH_LIMIT or above.count("/") > _DEPTH:
+            return None
+        steps = self.walk(above) if above else (self._entries["/"],)
+        if not steps or isinstance(steps[-1], File):
+            return ()
+        self._spend()
+        entry = self._entries.get(f"{steps[-1].path.rstrip('/')}/{name}")
+        if isinstance(entry, Symlink):
+            return None
+        return () if entry is None else (*steps, entry)
 
     def _walk(self, path: str) -> tuple[Entry, ...]:
         pending = _parts(path)

@@ -106,7 +106,8 @@ def number(text: str) -> int | None:
 
 def allowed(account: Account, entry: Entry, wish: int) -> Answer:
     """Say whether the permission bits of `entry` grant `wish` (EXECUTE, WRITE) to the account."""
-    owner, group, other = (entry.mode >> shift & wish == wish for shift in (6, 3, 0))
+    mode = entry.mode
+    owner, group, other = mode >> 6 & wish == wish, mode >> 3 & wish == wish, mode & wish == wish
     if account.uid is None:
         if owner and group and other:
             return "yes"
@@ -132,6 +133,8 @@ def obstacle(account: Account, steps: Iterable[Entry], wish: int) -> tuple[Entry
     *directories, last = steps
     answers = [(directory, allowed(account, directory, EXECUTE)) for directory in directories]
     answers.append((last, allowed(account, last, wish)))
+    if all(answer == "yes" for _, answer in answers):
+        return None
     for sought in ("no", "unknown", "with-capability"):
         for entry, answer in answers:
             if answer == sought:

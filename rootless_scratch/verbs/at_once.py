@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _MOST = 8
 """Each has the facts of the libraries that it met, up to 40 MB."""
 
-_AHEAD = 16
-"""For each process so many answers may wait for an earlier one."""
+_AHEAD = 256
+"""For each process so many answers may wait for an earlier one: large programs take long."""
 
 _TASK: Final = struct.Struct("=I")
 _HEAD: Final = struct.Struct("=IQ")

@@ -120,6 +120,9 @@ def test_zones_are_wanted_where_the_texts_name_their_directory_and_icu_does_not_
 def test_the_zones_of_chrono_are_said_as_they_are_written(system: System) -> None:
     program = system.program("/usr/bin/clock", "_ZNSt6chrono8get_tzdbEv")
     assert "std::chrono::get_tzdb" in system.judged(program)["needs-time-zones"].message
+    symbol = "_ZNSt6chrono11locate_zoneESt17basic_string_viewIcSt11char_traitsIcEE"
+    program = system.program("/usr/bin/calendar", symbol)
+    assert "std::chrono::locate_zone" in system.judged(program)["needs-time-zones"].message
 
 
 def test_a_program_that_insists_on_utf_8_is_told_of_the_locale(system: System) -> None:

@@ -15,6 +15,7 @@ from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.elf.symbols import MAIN, WATCHED
 from rootless_scratch.errors import SourceError, SpecError, UsageError
 from rootless_scratch.image import recipes as module
+from rootless_scratch.image import recognition
 from rootless_scratch.image.plan.planner import plan
 from rootless_scratch.image.recipes import NAME, Needs, is_met, recipes
 from rootless_scratch.image.rootfs import Directory, File, Symlink
@@ -54,7 +55,8 @@ def own_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 
 
 def forget() -> None:
-    for cached in (module.recipes, module.recipe_names, module.recipe_files):
+    found = (recognition.by_calls, recognition.by_name)
+    for cached in (module.recipes, module.recipe_names, module.recipe_files, *found):
         cached.cache_clear()
 
 

@@ -17,6 +17,9 @@ from rootless_scratch.errors import ElfError, HostError
 from rootless_scratch.verbs.at_once import AtOnce, processes_for
 from rootless_scratch.verbs.check import check_subjects
 
+MANY = 2000
+"""More than are handed out at once."""
+
 COUNT = 300
 
 
@@ -77,14 +80,14 @@ def test_that_all_are_killed_at_once_is_an_error_and_no_broken_pipe() -> None:
     before = children()
 
     def answered_and_killed() -> None:
-        with AtOnce(range(COUNT), lambda task: task, processes=2, name=named) as pool:
+        with AtOnce(range(MANY), lambda task: task, processes=2, name=named) as pool:
             pool.answer(0)
             # By now they have answered all that they were given.
             time.sleep(0.5)
             for process in children() - before:
                 os.kill(process, signal.SIGKILL)
                 os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
-            list(map(pool.answer, range(1, COUNT)))
+            list(map(pool.answer, range(1, MANY)))
 
     with pytest.raises(HostError, match="ended by SIGKILL"):
         answered_and_killed()

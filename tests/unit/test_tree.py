@@ -171,6 +171,38 @@ def test_a_walk_names_every_directory_that_must_be_searched() -> None:
     assert tree.walk("/l/d") == ()
 
 
+def test_a_way_that_is_known_already_is_gone_on_from_as_any_other() -> None:
+    every: list[Entry] = [
+        file("/a/b/c"),
+        Symlink(path="/l", target="a/b"),
+        Symlink(path="/a/up", target="../l"),
+        Symlink(path="/a/b/out", target="/a"),
+    ]
+    paths = [
+        "/a",
+        "/a/up",
+        "/a/up/c",
+        "/l/out/up/out",
+        "/l/out/up/c",
+        "/a/b/c/",
+        "/a/b/c/d",
+        "/l/../b/./c",
+        "//a//b",
+    ]
+    known = Tree(make_rootfs(every))
+    for path in (*paths, *reversed(paths)):
+        assert known.walk(path) == Tree(make_rootfs(every)).walk(path), path
+    way = ["/", "/a", "/a/b", "/", "/a", "/", "/a", "/a/b", "/a/b/c"]
+    assert [entry.path for entry in known.walk("/l/out/up/c")] == way
+    assert known.walk("/a/b/c/") == known.walk("/a/b/c/d") == ()
+    assert known.resolve("/l/../b/./c") == known.resolve("/a/b/c")
+
+
+def test_a_file_below_two_thousand_directories_is_found() -> None:
+    path = "/d" * 2000 + "/f"
+    assert Tree(make_rootfs([file(path)])).resolve(path) == file(path)
+
+
 def test_a_command_is_looked_up_as_runtimes_do() -> None:
     tree = Tree(
         make_rootfs([file("/app/run"), file("/usr/bin/tool"), file("/opt/tool"), file("/bin/x", mode=0o644)])

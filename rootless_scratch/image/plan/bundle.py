@@ -205,9 +205,11 @@ def _whole_closure(elf: ElfFacts, path: str, resolver: _Resolver, wanted: Sequen
     if not needs:
         return closure
     names = [name for need in needs for name in need.names]
-    lost = {each.name for each in resolver.resolve(elf, path, names).unresolved}
+    every = resolver.resolve(elf, path, names)
+    lost = {each.name for each in every.unresolved}
     there = [next(found, None) for need in needs for found in [(name for name in need.names if name not in lost)]]
-    return resolver.resolve(elf, path, [*wanted, *filter(None, there)])
+    chosen = [*wanted, *filter(None, there)]
+    return every if chosen == names else resolver.resolve(elf, path, chosen)
 
 
 class _Placing:

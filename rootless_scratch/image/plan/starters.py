@@ -11,13 +11,13 @@ import os
 import posixpath
 import re
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from rootless_scratch.elf.symbols import STARTING
-from rootless_scratch.elf.texts import texts_of
+from rootless_scratch.elf.texts import paths_of, texts_of
 from rootless_scratch.errors import ElfError
 from rootless_scratch.image.host_files import open_regular
 
@@ -73,34 +73,44 @@ def starters_among(programs: Mapping[str, ProgramFacts], root: HostRoot) -> tupl
             continue
         try:
             with open_regular(facts.path) as file:
-                texts = texts_of(file)
+                paths = paths_of(file)
+                starts = tuple(sorted(_started(source, posixpath.basename(facts.path), paths, file, root)))
         except (OSError, ValueError, ElfError):
             continue
-        starts = tuple(sorted(_started(source, posixpath.basename(facts.path), texts, root)))
-        shell = "/bin/sh" in texts
+        shell = "/bin/sh" in paths
         if starts or shell:
             found.append(Starter(path=path, starts=starts, package=_package(starts, root), shell=shell))
     return tuple(found)
 
 
-def _started(source: str, name: str, texts: set[str], root: HostRoot) -> set[str]:
-    paths = {text for text in texts if text.startswith("/")}
+def _started(source: str, name: str, paths: set[str], file: BinaryIO, root: HostRoot) -> set[str]:
     found = {
         located
         for path in paths
         if _PROGRAMS.match(path) and (located := _executable(path, root))
         if posixpath.basename(path) not in _COMMON and ".so" not in posixpath.basename(path)
     }
-    names = {text.rpartition("/")[2] for text in texts}
     here = posixpath.dirname(source)
+    texts: set[str] = set()
+    names: set[str] = set()
     for directory, start in [
         *((path, f"{name}-") for path in dict.fromkeys((here, *_SEARCHED))),
         *((path, "") for path in (here,) if here not in _SEARCHED),
         *((below, "") for path in sorted(paths) for below in _private(path, root)),
     ]:
-        # Directories have far fewer names than a program has texts.
-        there = [each for each in names & root.names(directory) if _is_name(each, name, start)]
-        found |= {located for each in there if (located := _executable(f"{directory}/{each}", root))}
+        # A program has far more texts than directories have names that can matter.
+        likely = root.names(directory, start) if start else root.programs(directory)
+        there = [each for each in likely if _is_name(each, name, start)]
+        if not there:
+            continue
+        if not texts:
+            texts = texts_of(file)
+            names = {text.rpartition("/")[2] for text in texts if "/" in text}
+        found |= {
+            located
+            for each in there
+            if (each in texts or each in names) and (located := _executable(f"{directory}/{each}", root))
+        }
         if len(found) > _FOUND_LIMIT:
             break
     return {path for path in found if (target := root.locate(path)) and target.real != source}

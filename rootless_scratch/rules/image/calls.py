@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from typing import TYPE_CHECKING, Final
@@ -30,11 +31,15 @@ class Calls:
 
     def own(self, functions: Iterable[str]) -> Iterator[str]:
         """Those that the program calls, or the library of its own that it is a thin face of: svn of libsvn."""
-        return self._of(functions, (each for each in self._libraries if self._is_own(each)))
+        return self._of(functions, self._own_libraries)
 
     def anywhere(self, functions: Iterable[str]) -> Iterator[str]:
         """Those that the program calls, or any library that it loads."""
         return self._of(functions, self._libraries)
+
+    @functools.cached_property
+    def _own_libraries(self) -> tuple[Library, ...]:
+        return tuple(each for each in self._libraries if self._is_own(each))
 
     def _of(self, functions: Iterable[str], libraries: Iterable[Library]) -> Iterator[str]:
         wanted = tuple(functions)
@@ -51,8 +56,10 @@ class Calls:
 
     def _is_own(self, library: Library) -> bool:
         """Whether the program links it itself, and has its name: aria2c of libaria2, ruby3.1 of libruby-3.1."""
+        if library.name not in self.elf.needed:
+            return False
         stem = _LIBRARY.match(posixpath.basename(library.name))
-        if stem is None or library.name not in self.elf.needed:
+        if stem is None:
             return False
         names = (found.group(1) for name in self._names if (found := _PROGRAM.fullmatch(name)))
         return stem.group(1).lower() in (name.lower() for name in names)

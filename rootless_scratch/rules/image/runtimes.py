@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.findings import Finding
-from rootless_scratch.image.recipes import is_met, named_files, recognise
+from rootless_scratch.image.recipes import is_met, named_files
+from rootless_scratch.image.recognition import recognise
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.elf.libraries import Closure
     from rootless_scratch.image.plan.planner import Program
-    from rootless_scratch.image.recipes import Content, Recognised
+    from rootless_scratch.image.recipes import Content
+    from rootless_scratch.image.recognition import Recognised
     from rootless_scratch.rules.view import ImageView
 
 

@@ -79,8 +79,10 @@ def judge_loading(
         yield from judge_passed_over(closure, subject=subject)
 
 
-def judge_incomplete(rootfs: Rootfs, wanted: Iterable[Unresolved]) -> Iterator[Finding]:
+def judge_incomplete(rootfs: Rootfs, wanted: Sequence[Unresolved]) -> Iterator[Finding]:
     """Warn of what copied or included libraries need and this host lacks, unless a file of that name is there."""
+    if not wanted:
+        return
     names = {posixpath.basename(entry.path) for entry in rootfs}
     for each in wanted:
         if posixpath.basename(each.name) not in names:
