@@ -1,0 +1,1 @@
+"""What scripts/bench measures, by group, what is aimed at, and the history of it."""
