@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except history.HistoryError as error:
         sys.exit(f"bench: {error}")
     if text is not None and options.json != Path("-"):
-        sys.stdout.write(f"{text}\n\n### Aims\n\n{report.aims([line], wanted(options.only))}\n")
+        aimed = [group for group in wanted(options.only) if group.aims]
+        sys.stdout.write(f"{text}\n" + (f"\n### Aims\n\n{report.aims([line], aimed)}\n" if aimed else ""))
     if options.json == Path("-"):
         sys.stdout.write(line.to_json() + "\n")
     elif options.json:

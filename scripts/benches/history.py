@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WORSE = 1.10
 """How many times the figure before a figure may be."""
 
+_SHOWN = 20
+
 
 class HistoryError(Exception):
     """A history cannot be read, or has not what is looked for; says so in a sentence."""
@@ -96,11 +98,11 @@ def _shown(value: str | Mapping[str, object]) -> str:
 
 
 def table_of_history(history: Sequence[Line], main: Mapping[str, str]) -> str:
-    """The main figures by commit, the newest first."""
+    """The main figures by commit, the newest first; of a long history the last ones."""
     if not history:
         return "Nothing was measured yet."
     rows = [("commit", "date", "driver", *main.values())]
-    for line in reversed(history):
+    for line in reversed(history[-_SHOWN:]):
         shown = (ratio(line.ratios[name]) if name in line.ratios else "-" for name in main)
         rows.append((line.commit[:7], line.date, line.driver, *shown))
     return rows_of(rows)

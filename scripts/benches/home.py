@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benches.series import SHORT, Series, rounds
+from benches.series import LONG, SHORT, Series, rounds
 from rootless_scratch.host.environment import tool_environment
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ENTRYPOINT ["/hello"]
 """
 
 _PER_DIRECTORY = 1000
+_SETTINGS = ("XDG_", "ROOTLESS_SCRATCH_")
 
 
 class Bench:
@@ -43,7 +44,9 @@ class Bench:
         self.home = Path(tempfile.mkdtemp(prefix=".rootless-scratch-bench-", dir=Path.home()))
         # Apart from the home: paths of sockets may not exceed 107 bytes.
         self.runtime = Path(tempfile.mkdtemp(prefix="rsb-"))
-        own = {name: value for name, value in tool_environment().variables.items() if not name.startswith("XDG_")}
+        own = {
+            name: value for name, value in tool_environment().variables.items() if not name.startswith(_SETTINGS)
+        }
         self.environment: Mapping[str, str] = {
             **own,
             "HOME": str(self.home),
@@ -77,18 +80,16 @@ class Bench:
         ways: Mapping[str, Sequence[str]],
         *,
         after: Callable[[str], None] | None = None,
-        longest: float | None = None,
     ) -> Series:
         """Time the ways in turn, as often as the slowest allows; `after` follows each, and is not timed.
 
-        A first round fills the page cache and finds the slowest. It counts where it is the only one, and is left
-        out where `longest` says what it would find.
+        A first round finds the slowest and fills the page cache. Where that takes little of the time, it counts.
         """
-        first = {} if longest else self._round(ways, after)
-        longest = longest or max(first.values())
-        if self.quick and first and longest >= SHORT:
-            return Series(times={name: [taken] for name, taken in first.items()})
-        found = [self._round(ways, after) for _ in range(rounds(longest, quick=self.quick))]
+        first = self._round(ways, after)
+        longest = max(first.values())
+        count = rounds(longest, quick=self.quick)
+        found = [first] if longest >= (SHORT if self.quick else LONG) else []
+        found += [self._round(ways, after) for _ in range(count - len(found))]
         return Series(times={name: [each[name] for each in found] for name in ways})
 
     def _round(self, ways: Mapping[str, Sequence[str]], after: Callable[[str], None] | None) -> dict[str, float]:

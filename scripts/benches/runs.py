@@ -44,7 +44,7 @@ def measure_run(bench: Bench) -> Result:
     figures = {}
     with service(bench) as url:
         beside = ["env", f"CONTAINER_HOST={url}"]
-        single = {"own": own, "beside": [*beside, *ours], **({"following": ours} if keeps else {})}
+        single = {"own": own, "beside": [*beside, *ours]}
         measured = [
             (bench.alternate({**single, "theirs": theirs}), tuple(single), 1),
             (
@@ -58,6 +58,8 @@ def measure_run(bench: Bench) -> Result:
                 1,
             ),
         ]
+    if keeps:  # by itself: what is kept would serve the others too
+        measured.insert(1, (bench.alternate({"following": ours, "theirs": theirs}), ("following",), 1))
     labels = {
         "own": "with a service of its own" + (", `--keep-service 0`" if keeps else ""),
         "following": "one after the other, as by default",
