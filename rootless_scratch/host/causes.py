@@ -296,10 +296,10 @@ _CAUSES = (
 )
 
 
-_REMARK = re.compile(r'time="[^"]*" level=(?:warning|info|debug|trace) |WARN\[\d+\]|INFO\[\d+\]|DEBU\[\d+\]')
+_REMARK = re.compile(r'time="[^"]*" level=(?:warning|info|debug|trace) |(?:WARN|INFO|DEBU)\[\d+\]')
 """How a line of logrus begins that is no error."""
 
-_ERROR = re.compile(r'(?i:error:)|time="[^"]*" level=(?:error|fatal) |ERRO\[\d+\]|FATA\[\d+\]')
+_ERROR = re.compile(r'(?i:error:)|time="[^"]*" level=(?:error|fatal) |(?:ERRO|FATA)\[\d+\]')
 
 _OPEN = re.compile(
     r"re-exec process|insufficient UIDs|enough IDs|chown |setting owner|setresuid|exit (?:status|code) \d"
