@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch import command
 from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, FoundFile, JobEntry, Written
-from rootless_scratch.backends.session import store_key
+from rootless_scratch.backends.known import Remembered, contents_of
 from rootless_scratch.errors import SpecError
-from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.capabilities import encode_capabilities
 from rootless_scratch.image.finished import Image, layers_of
 from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.rootfs import Directory, Entry, Symlink
-from rootless_scratch.image.write.layer import WORTH
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan
-    from rootless_scratch.image.write.remembered import Memory
 
 _CARRIER = "ROOTLESS_SCRATCH_VALUE_"
 _UNASKED = ("org.opencontainers.image.base.name", "org.opencontainers.image.base.digest")
@@ -62,23 +56,29 @@ def build_image(
             progress.show(answer.count)
 
     flags, values = config_flags(plan)
-    kept = {} if files is None else files.kept
-    job = BuildJob(
-        names=plan.names,
-        entries=[_entry(entry, kept) for entry in plan.rootfs],
-        descriptors=tuple(kept.values()),
-        mtime=plan.mtime,
-        timestamp=None if plan.config.created is None else plan.mtime,
-        config=flags,
-        config_environment=values,
-        expected=_expected(plan),
-    )
-    memory, key, settled = _memory(plan, job)
-    if memory is not None:
-        job = job.but(known=memory.image(key))
-    done = session.do(job, on_message=on_message)
-    if memory is not None and settled:
-        memory.keep_image(key, done.image_id, hashlib.sha256(done.manifest.encode()).hexdigest())
+    expected = _expected(plan)
+    contents = contents_of(plan, files)
+    remembered = Remembered(plan, contents, flags, values)
+    done = remembered.done(expected)
+    if done is not None:
+        session.tidy()
+    else:
+        known = remembered.image()
+        kept = {} if files is None else files.kept
+        job = BuildJob(
+            names=plan.names,
+            entries=[_entry(entry, kept, contents) for entry in plan.rootfs],
+            descriptors=tuple(kept.values()),
+            mtime=plan.mtime,
+            timestamp=None if plan.config.created is None else plan.mtime,
+            config=flags,
+            config_environment=values,
+            expected=expected,
+            known=None if known is None else known[:2],
+        )
+        remembered.settle()
+        done = session.do(job, on_message=on_message)
+    remembered.keep(done, session.hint)
     return Image(
         image_id=done.image_id,
         names=plan.names,
@@ -92,25 +92,6 @@ def build_image(
     )
 
 
-def _memory(plan: Plan, job: BuildJob) -> tuple[Memory | None, str, bool]:
-    """Where is known what came of a job; its key, which is all that decides on the image; whether to keep it."""
-    if plan.rootfs.size < WORTH or plan.config.created is None:
-        return None, "", False
-    from rootless_scratch.image.write.remembered import Memory, are_settled, layer_key
-
-    # The worker reads all files by itself.
-    layer = layer_key(plan.rootfs, plan.mtime, None)
-    if layer is None:
-        return None, "", False
-    variables = tool_environment().variables
-    buildah = os.stat(command.require("buildah"))
-    tool = (buildah.st_dev, buildah.st_ino, buildah.st_size, buildah.st_ctime_ns)
-    decisive = (layer, job.timestamp, job.config, sorted(job.config_environment.items()), tool)
-    text = repr((*decisive, store_key(variables), variables["HOME"]))
-    key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    return Memory(os.environ), key, are_settled(plan.rootfs, None)
-
-
 def _expected(plan: Plan) -> ExpectedConfig:
     """The config that must come of it; steps of its making are none of what is compared."""
     config = msgspec.structs.replace(plan.config.config, beyond_oci=())
@@ -119,7 +100,7 @@ def _expected(plan: Plan) -> ExpectedConfig:
     return ExpectedConfig(**fields)
 
 
-def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
+def _entry(entry: Entry, kept: Mapping[FileIdentity, int], contents: HostFiles | None) -> JobEntry:
     """One entry as the worker reads it; bytes of names that are not UTF-8 travel as lone surrogates."""
     common = (entry.path, entry.mode, entry.uid, entry.gid)
     if isinstance(entry, Directory):
@@ -133,7 +114,7 @@ def _entry(entry: Entry, kept: Mapping[FileIdentity, int]) -> JobEntry:
         *common,
         source=entry.source,
         descriptor=kept.get(entry.identity),
-        content=entry.content,
+        content=entry.content if contents is None or entry.source is None else contents.kept_content(entry),
         identity=msgspec.structs.astuple(entry.identity),
         capabilities=encode_capabilities(entry.capabilities).hex() if entry.capabilities else None,
         xattrs=entry.xattrs,

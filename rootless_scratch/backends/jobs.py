@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class JobEntry(Data):
     """One entry of a Rootfs.
 
-    A file has `content`, or a `source` with its `identity`: device, inode, size, times of content and of status
-    in nanoseconds; `descriptor` is where the caller has it open. `capabilities` are hexadecimal. A hard link's
-    `target` is the path of its file, which comes before it. `mtime` is in seconds since 1970, None for the job's.
+    A file has `content`, or a `source` with its `identity`, or both where it was read already: device,
+    inode, size, times of content and of status in nanoseconds; `descriptor` is where the caller has it open.
+    `capabilities` are hexadecimal. A hard link's `target` is the path of its file, which comes before it. `mtime`
+    is in seconds since 1970, None for the job's.
     """
 
     type: Literal["directory", "file", "hardlink", "symlink"]
@@ -95,11 +96,15 @@ class Failure(Data):
 
 
 class Done(Data):
-    """The image that was built or read: its ID, its config and its manifest as text."""
+    """The image that was built or read: its ID, its config and its manifest as text.
+
+    `images` is the directory in which storage keeps what was built, where that was found.
+    """
 
     image_id: str
     config: str
     manifest: str
+    images: str | None = None
 
 
 class FoundFile(Data, frozen=False):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from rootless_scratch.backends.jobs import BuildJob, Done, FoundFile, ReadJob, Written
+    from rootless_scratch.spawn import Child
 
     Purpose = Literal["build", "read", "read-programs"]
 
@@ -54,30 +55,40 @@ _NO_NAMESPACE = (
 
 
 class Session:
-    """A worker inside `buildah unshare` (root needs no namespace), waiting for its one job.
+    """A worker inside a namespace like that of `buildah unshare` (root needs none), waiting for its one job.
 
-    It is started by the constructor, so that it comes up while the caller still reads and judges: entering a
-    namespace takes longer than that. For a `build` it also makes and mounts the empty container meanwhile. What
-    it has begun is taken back when the session is closed without a job. Raises ToolMissingError, HostError.
+    It is started by the constructor, unless that is `postponed` to its job, so that it comes up while the caller
+    still reads and judges: entering a namespace takes longer than that. For a `build` it also makes and mounts the
+    empty container meanwhile. What it has begun is taken back when the session is closed without a job. `hint` is
+    how a rebuild would be known (image/write/hints.py). Raises ToolMissingError, HostError.
     """
 
-    def __init__(self, purpose: Purpose) -> None:
+    def __init__(self, purpose: Purpose, *, hint: str | None = None, postponed: bool = False) -> None:
         environment = tool_environment()
         self.notes = environment.notes
-        buildah = command.require("buildah")
-        records, base = worker_directories(environment.variables)
+        self.hint = hint
+        self._purpose = purpose
+        self._buildah = command.require("buildah")
+        self._variables = environment.variables
+        self._ended = False
+        self._started = None if postponed else self._start()
+
+    @property
+    def _worker(self) -> Child:
+        if self._started is None:
+            self._started = self._start()
+        return self._started
+
+    def _start(self) -> Child:
+        records, base = worker_directories(self._variables)
         worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker", "main.py")
         # Without site-packages Python starts in half the time; reading programs needs them.
-        isolated = ("-I",) if purpose == "read-programs" else ("-I", "-S")
+        isolated = ("-I",) if self._purpose == "read-programs" else ("-I", "-S")
         # An isolated Python does not read PYTHONDONTWRITEBYTECODE.
         bytecode = ("-B",) if sys.dont_write_bytecode else ()
-        argv = [sys.executable or "python3", *isolated, *bytecode, worker, purpose, records, base, buildah]
-        self._worker = command.start(
-            argv if is_rootful() else ["buildah", "unshare", *argv],
-            environment=environment.variables,
-            socket=True,
-        )
-        self._ended = False
+        argv = [sys.executable or "python3", *isolated, *bytecode, worker, self._purpose, records, base]
+        way = () if is_rootful() else ("enter",)
+        return command.start([*argv, self._buildah, *way], environment=self._variables, socket=True)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +98,8 @@ class Session:
 
     def close(self) -> None:
         """End the worker, having it take back what it began, unless it has ended by itself."""
+        if self._started is None:
+            return
         self._worker.close("stdin")
         try:
             if not self._ended:
@@ -94,6 +107,11 @@ class Session:
         finally:
             self._worker.kill_session()
             self._worker.close()
+
+    def tidy(self) -> None:
+        """Start it where killed builds have left something, or are taking it back: it sees to that first."""
+        if self._started is None and os.listdir(worker_directories(self._variables)[0]):
+            self._started = self._start()
 
     def do(self, job: BuildJob | ReadJob, *, on_message: Callable[[Written | FoundFile], None]) -> Done:
         """Give the worker its job and return the answer; `on_message` gets what comes before it.

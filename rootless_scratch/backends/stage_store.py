@@ -16,6 +16,7 @@ from rootless_scratch import command, locks, private, processes
 from rootless_scratch.backends.failing import damaged_store
 from rootless_scratch.backends.inner_tools import call
 from rootless_scratch.backends.session import store_key
+from rootless_scratch.backends.store_files import setting_files
 from rootless_scratch.data import Value
 from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.capabilities import is_rootful
@@ -238,15 +239,7 @@ def _known(directory: str, variables: Mapping[str, str]) -> dict[str, Any] | Non
 
 
 def _changes(variables: Mapping[str, str]) -> list[int]:
-    return [_changed(each) for each in _setting_files(variables)]
-
-
-def _setting_files(environment: Mapping[str, str]) -> Iterator[str]:
-    """Where the settings of storage may stand: containers-storage.conf(5)."""
-    if named := environment.get("CONTAINERS_STORAGE_CONF"):
-        yield named
-    yield f"{environment.get('XDG_CONFIG_HOME') or environment['HOME'] + '/.config'}/containers/storage.conf"
-    yield from ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
+    return [_changed(each) for each in setting_files(variables)]
 
 
 def _changed(path: str) -> int:

@@ -209,8 +209,11 @@ def _begin_early(argv: list[str]) -> Session | Opening | None:
     try:
         if argv[0] == "build" and not _is_direct(argv) and not _runs_stages(argv):
             from rootless_scratch.backends.session import Session
+            from rootless_scratch.image.write.hints import hint_of, is_kept
 
-            return Session("build")
+            hint = hint_of(argv)
+            # What is likely to be known needs no worker.
+            return Session("build", hint=hint, postponed=is_kept(hint))
         if argv[0] in _CONTAINED and not any(argument.startswith(_NAMING) for argument in argv):
             from rootless_scratch.engine.container.opening import Opening
 

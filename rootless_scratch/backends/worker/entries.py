@@ -104,10 +104,12 @@ class Writer:
     def _copy(self, entry: JobEntry, name: str, parent: int) -> None:
         """Copy the bytes of the source, which must be the very file that was planned, before and after.
 
-        A file that has its content in the job has no source.
+        What has its content in the job need not be read.
         """
         source, identity = entry.source, entry.identity
-        if source is None:
+        if source is None or entry.content is not None:
+            if source is not None:
+                _check_identity(_status_of(source), source, identity)
             self._create(entry, name, parent, None)
             return
         opened = None if entry.descriptor is None else self._opened.get(entry.descriptor)
@@ -201,17 +203,28 @@ def _set_xattrs(descriptor: int, entry: JobEntry) -> None:
 
 def _open_source(source: str, opened: int | None) -> tuple[int, os.stat_result]:
     """A descriptor of a file of the host, unless it is there already, and what its path leads to now."""
+    if opened is not None:
+        return opened, _status_of(source)
     try:
-        if opened is not None:
-            return opened, os.stat(source)
         reading = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Failed(
-            "source",
-            f"{source!r} can no longer be read: {error.strerror}.",
-            "Do not change the file during the build.",
-        ) from error
+        raise _unreadable(source, error) from error
     return reading, os.fstat(reading)
+
+
+def _status_of(source: str) -> os.stat_result:
+    try:
+        return os.stat(source)
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: str, error: OSError) -> Failed:
+    return Failed(
+        "source",
+        f"{source!r} can no longer be read: {error.strerror}.",
+        "Do not change the file during the build.",
+    )
 
 
 def _check_identity(status: os.stat_result, source: str, identity: Sequence[int]) -> None:

@@ -22,9 +22,13 @@ from rootless_scratch.backends.worker.entries import refusal
 
 
 def main() -> int:
-    """Do the job of stdin; the arguments name its purpose and its paths."""
+    """Do the job of stdin; the arguments name its purpose and its paths, and `enter` if it is still outside."""
     os.umask(0o022)
-    purpose, records, base, buildah = sys.argv[1:]
+    purpose, records, base, buildah, *way = sys.argv[1:]
+    if way:
+        from rootless_scratch.backends.worker.namespace import enter
+
+        enter(buildah)
     paths = WorkerPaths(records=records, base=base, buildah=buildah)
     try:
         sweep(paths)

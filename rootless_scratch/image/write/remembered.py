@@ -17,6 +17,7 @@ from rootless_scratch import private
 from rootless_scratch.elf.identity import is_identity
 from rootless_scratch.image.host_files import open_descriptor
 from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.write.hints import cache_directory
 from rootless_scratch.image.write.layer import WORTH, WrittenLayer
 from rootless_scratch.image.write.tarheader import entry_header
 from rootless_scratch.image.write.temporary import Temporary
@@ -51,12 +52,10 @@ class Memory:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        base = environ.get("XDG_CACHE_HOME", "")
-        if not base.startswith("/"):
-            base = f"{environ.get('HOME', '')}/.cache"
         self._directory = ""
         try:
-            base = os.path.realpath(base) if base.startswith("/") else ""
+            base = cache_directory(environ)
+            base = os.path.realpath(base) if base else ""
             # Root with the home of a user (sudo) would leave a directory there that the user cannot use.
             above = base if os.path.isdir(base) else os.path.dirname(base)
             if os.stat(above).st_uid == os.geteuid() and not private.exchangeable(above):
@@ -73,14 +72,19 @@ class Memory:
         """Remember an uncompressed layer."""
         self._write(key, [layer.diff_id, str(layer.size)])
 
-    def image(self, key: str) -> tuple[str, str] | None:
-        """The image of local storage that came of a key: its ID, and the sha256 of its manifest."""
+    def image(self, key: str) -> tuple[str, str, str] | None:
+        """The image of local storage that came of a key: its ID, the sha256 of its manifest, where images lie."""
         found = self._read(key)
-        return None if found is None else (found[0], found[1])
+        return None if found is None else (found[0], found[1], found[2])
 
-    def keep_image(self, key: str, image_id: str, manifest: str) -> None:
+    def keep_image(self, key: str, image_id: str, manifest: str, images: str) -> None:
         """Remember an image of local storage."""
-        self._write(key, [image_id, manifest])
+        self._write(key, [image_id, manifest, images])
+
+    def keep_hint(self, name: str) -> None:
+        """Remember that what such a command builds is known."""
+        if not os.path.exists(f"{self._directory}/{name}"):
+            self._write(name, [])
 
     def digest(self, descriptor: int) -> str:
         """The sha256 of a file that is open for reading, in hexadecimal; only what may have changed is read.
@@ -130,13 +134,16 @@ class Memory:
                 os.unlink(path)
 
 
-def layer_key(rootfs: Rootfs, mtime: int, files: HostFiles | None) -> str | None:
+def layer_key(
+    rootfs: Rootfs, mtime: int, files: HostFiles | None, *, worth: int = WORTH, most: int = _ENTRIES_MAX
+) -> str | None:
     """What decides on the bytes of an uncompressed layer; None where to remember it is not worth it.
 
     Small files count by the bytes that `files` keep, if the layer is made of these, others by what they are.
+    It is worth it where these others have as many bytes, and for as many entries at `most`.
     """
     others = _by_status(rootfs, files)
-    if len(rootfs) > _ENTRIES_MAX or sum(file.identity.size for file in others) < WORTH:
+    if len(rootfs) > most or sum(file.identity.size for file in others) < worth:
         return None
     found = hashlib.sha256(_FORMAT)
     for entry in rootfs:

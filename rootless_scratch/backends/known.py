@@ -1,0 +1,105 @@
+"""What is remembered of images of local storage: which one came of a plan, and whether it has its names still."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from rootless_scratch import command
+from rootless_scratch.backends.caller import Failed
+from rootless_scratch.backends.jobs import Done
+from rootless_scratch.backends.session import store_key
+from rootless_scratch.backends.store_files import named_already, setting_files, verify
+from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.write.remembered import Memory, are_settled, layer_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rootless_scratch.backends.jobs import ExpectedConfig
+    from rootless_scratch.image.host_files import HostFiles
+    from rootless_scratch.image.plan.planner import Plan
+
+_CONTENTS_MOST = 8 << 20
+"""Bytes of small files that go over with a job: they are in memory three times then."""
+
+_ENTRIES_MOST = 20_000
+"""Entries of an image that is remembered: to look at one costs a hundredth of what it costs to build it."""
+
+
+def contents_of(plan: Plan, files: HostFiles | None) -> HostFiles | None:
+    """The files whose small ones are written as they were read for the plan; None where these are too many."""
+    if files is None:
+        return None
+    found = (files.kept_content(entry) for entry in plan.rootfs if isinstance(entry, File))
+    return files if sum(len(content) for content in found if content is not None) <= _CONTENTS_MOST else None
+
+
+class Remembered:
+    """The image that came of the same plan by the same buildah in the same storage, if any is known.
+
+    `contents` are as `contents_of` has them, `flags` and `values` what its config is made by.
+    """
+
+    def __init__(
+        self, plan: Plan, contents: HostFiles | None, flags: Sequence[str], values: Mapping[str, str]
+    ) -> None:
+        self._plan = plan
+        self._contents = contents
+        self._memory: Memory | None = None
+        self._is_settled = False
+        # One whose time is that of its making is another each time.
+        is_stable = plan.config.created is not None
+        rest = layer_key(plan.rootfs, plan.mtime, contents, worth=0, most=_ENTRIES_MOST) if is_stable else None
+        if rest is None:
+            return
+        variables = tool_environment().variables
+        buildah = _numbers(command.require("buildah"))
+        settings = [(path, _numbers(path)) for path in setting_files(variables)]
+        decisive = (rest, plan.mtime, flags, sorted(values.items()), buildah, settings)
+        text = repr((*decisive, store_key(variables), variables["HOME"]))
+        self._key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        self._memory = Memory(os.environ)
+
+    def image(self) -> tuple[str, str, str] | None:
+        """Its ID, the sha256 of its manifest, and where storage has its images."""
+        return None if self._memory is None else self._memory.image(self._key)
+
+    def done(self, expected: ExpectedConfig) -> Done | None:
+        """The answer without any work, where storage has the image under all its names."""
+        found = self.image()
+        if found is None:
+            return None
+        image_id, manifest, images = found
+        texts = named_already(images, image_id, self._plan.names)
+        if texts is None or hashlib.sha256(texts[1].encode()).hexdigest() != manifest:
+            return None
+        try:
+            verify(expected, texts[0])
+        except Failed:
+            return None
+        return Done(image_id, *texts, images)
+
+    def settle(self) -> None:
+        """Find out, before the files are read, whether a change of one would show from then on."""
+        self._is_settled = self._memory is not None and are_settled(self._plan.rootfs, self._contents)
+
+    def keep(self, done: Done, hint: str | None) -> None:
+        """Remember what came of it."""
+        if self._memory is None:
+            return
+        if self._is_settled and done.images is not None:
+            manifest = hashlib.sha256(done.manifest.encode()).hexdigest()
+            self._memory.keep_image(self._key, done.image_id, manifest, done.images)
+        if hint is not None and self.image() is not None:
+            self._memory.keep_hint(hint)
+
+
+def _numbers(path: str) -> tuple[int, ...]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
