@@ -199,10 +199,28 @@ def follow(
     outlive this call, nor this process (tether.py). It works in the private directory `directory`, whose name thus
     stands in no argument list. Raises CommandTimeoutError, ToolMissingError.
     """
+    child = begin(argv, environment=environment, directory=directory)
+    return attend(child, argv, idle=idle, on_stdout=on_stdout, on_stderr=on_stderr, on_pause=on_pause)
+
+
+def begin(argv: Sequence[str], *, environment: Mapping[str, str], directory: str | None = None) -> Child:
+    """Start what `attend` follows; until then whoever calls this has to end it (`kill_session`)."""
+    variables = environment if directory is None else {**environment, WORKS_IN: directory}
+    return start(tethered(argv), environment=variables)
+
+
+def attend(
+    child: Child,
+    argv: Sequence[str],
+    *,
+    idle: float,
+    on_stdout: Callable[[str], None] | None = None,
+    on_stderr: Callable[[str], None] | None = None,
+    on_pause: Callable[[], None] | None = None,
+) -> Output:
+    """Follow what was begun by these arguments to its end, as `follow` does."""
     import time
 
-    variables = environment if directory is None else {**environment, WORKS_IN: directory}
-    child = start(tethered(argv), environment=variables)
     kept, rests = {1: bytearray(), 2: bytearray()}, {1: b"", 2: b""}
     moved, since = 0, time.monotonic()
     paused = since

@@ -41,7 +41,7 @@ from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.troubles import trouble_met
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
@@ -58,11 +58,13 @@ def build_images(
     compression: Compression = NONE,
     findings: Sequence[Finding] = (),
     progress: Progress = SILENT,
+    lacking: bool = False,
 ) -> Image:
     """Write what was planned to every output, of several plans an index in this order; `files` are theirs.
 
-    `progress` is told the bytes of sources that were read. An output is there whole or as it was before. Raises
-    UsageError, SpecError, SourceError, BuildError.
+    `progress` is told the bytes of sources that were read. An output is there whole or as it was before; with
+    `lacking` a passing one may be without layers that are known. Raises UsageError, SpecError, SourceError,
+    BuildError.
     """
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
     several = len(plans) > 1
@@ -70,12 +72,13 @@ def build_images(
         require_single(None, outputs)
     _spare_sources([each.plan for each in plans], outputs)
     memory = _memory(plans, outputs, compression)
+    whole = {output.path for output in outputs if not (lacking and output.passing)}
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, directory):
         for each in plans:
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
-            one = None if memory is None else _remembered(each.plan, files, outputs, memory)
+            one = None if memory is None else _remembered(each.plan, files, whole, memory)
             if one is None:
                 one = _write(
                     each.plan, files, stack, directory, compression=compression, progress=rest, memory=memory
@@ -179,9 +182,9 @@ def _memory(plans: Sequence[Planned], outputs: Sequence[Reference], compression:
 
 
 def _remembered(
-    plan: Plan, files: HostFiles, outputs: Sequence[Reference], memory: Memory
+    plan: Plan, files: HostFiles, layouts: Iterable[str], memory: Memory
 ) -> tuple[WrittenImage, Layer] | None:
-    """The image whose layer is known and lies whole in every layout; None where there is something to write."""
+    """The image whose layer is known and lies whole in all `layouts`; None where there is something to write."""
     from rootless_scratch.image.write.remembered import layer_key
 
     key = layer_key(plan.rootfs, plan.mtime, files) if plan.platform is not None else None
@@ -189,7 +192,7 @@ def _remembered(
     if known is None:
         return None
     blob = Blob(f"sha256:{known.digest}", known.size, is_there=True)
-    if not all(has_blob(path, blob, memory.digest) for path in {output.path for output in outputs}):
+    if not all(has_blob(path, blob, memory.digest) for path in layouts):
         return None
     stored = Layer(diff_id=blob.digest, digest=blob.digest, size=blob.size, media_type=LAYERS["none"])
     return _around(plan, stored, is_there=True), stored
@@ -272,16 +275,16 @@ def write_outputs(
 
     `digest` is as `add_to_layout` has it.
     """
-    layouts: dict[str, list[str | None]] = {}
+    layouts: dict[tuple[str, bool], list[str | None]] = {}
     for output in outputs:
         if output.transport == "oci-archive":
             write_oci_archive(_archive(output), image, output.ref)
         elif isinstance(image, WrittenImage) and output.transport == "docker-archive":
             write_docker_archive(_archive(output), image, names if output.ref is None else (output.ref,))
         else:
-            layouts.setdefault(output.path, []).append(output.ref)
-    for path, refs in layouts.items():
-        add_to_layout(path, image, refs, digest)
+            layouts.setdefault((output.path, output.passing), []).append(output.ref)
+    for (path, passing), refs in layouts.items():
+        add_to_layout(path, image, refs, digest, passing=passing)
 
 
 class _Beside:

@@ -7,20 +7,17 @@ name that nobody else has; the user's names go to it when it is whole, and the o
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch import command
-from rootless_scratch.backends.caller import WorkerPaths
-from rootless_scratch.backends.record import Record, sweep
-from rootless_scratch.backends.session import ask_storage, worker_directories
+from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.errors import BuildError
-from rootless_scratch.host.environment import no_temporary
 from rootless_scratch.image.write.layout import name_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
+    from rootless_scratch.backends.record import Record
     from rootless_scratch.image.finished import Image
 
 _PATIENCE = 3600.0
@@ -63,25 +60,6 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
             _remove(["buildah", "rmi", each_id], environment)
         raise
     _remove(["buildah", "manifest", "rm", name], environment)
-
-
-@contextmanager
-def staging(environment: Mapping[str, str]) -> Iterator[Record]:
-    """A directory of this process alone, `scratch` of its record; after a kill the next session removes it.
-
-    What killed ones have left is removed before. Raises ToolMissingError, HostError.
-    """
-    records, base = worker_directories(environment)
-    paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
-    sweep(paths)
-    try:
-        record = Record.create(paths, inherited=False)
-    except OSError as error:
-        raise no_temporary(base, error) from error
-    try:
-        yield record
-    finally:
-        record.remove()
 
 
 def _images(environment: Mapping[str, str]) -> frozenset[str]:

@@ -38,7 +38,7 @@ _STORE_SETTINGS = (
 _END_PATIENCE = 20.0
 """Seconds in which a worker takes back what it has begun; it needs well under one."""
 
-_STORAGE_PATIENCE = 3600.0
+STORAGE_PATIENCE = 3600.0
 """Seconds; what works is another process inside the namespace, which is not always seen at work."""
 
 _OF_NAMESPACES = ("host-user-namespaces", "host-new", "host-no-", "host-group", "host-subids")
@@ -178,7 +178,7 @@ def ask_storage(
 
     Raises CommandError too, where it fails.
     """
-    done = command.follow(argv, environment=environment, idle=_STORAGE_PATIENCE, directory=directory)
+    done = command.follow(argv, environment=environment, idle=STORAGE_PATIENCE, directory=directory)
     if done.exit_code != 0:
         raise about_namespaces(command.failed(argv, exit_code=done.exit_code, stderr=done.stderr))
     return done

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from click import ClickException
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.storing import Storing
     from rootless_scratch.engine.container.opening import Opening
 else:
     # Where it is defined: `signal` itself takes 2 ms to import.
@@ -78,7 +79,7 @@ def _heed_interrupts() -> None:
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
-def _run(argv: list[str], begun: Session | Opening | None) -> int:
+def _run(argv: list[str], begun: Session | Storing | Opening | None) -> int:
     try:
         if argv == ["--version"]:
             # Asked by scripts before everything else; click would take longer than all of Python.
@@ -98,7 +99,7 @@ def _run(argv: list[str], begun: Session | Opening | None) -> int:
     return code
 
 
-def _run_verb(argv: list[str], begun: Session | Opening | None) -> int:
+def _run_verb(argv: list[str], begun: Session | Storing | Opening | None) -> int:
     from rootless_scratch.cli.lean import import_click, import_msgspec
 
     import_click()
@@ -202,18 +203,13 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _begin_early(argv: list[str]) -> Session | Opening | None:
+def _begin_early(argv: list[str]) -> Session | Storing | Opening | None:
     """What takes long comes up while click and the program are read; what hinders it is told later."""
     if not argv or _NOTHING_BEGUN.intersection(argv):
         return None
     try:
-        if argv[0] == "build" and not _is_direct(argv) and not _runs_stages(argv):
-            from rootless_scratch.backends.session import Session
-            from rootless_scratch.image.write.hints import hint_of, is_kept
-
-            hint = hint_of(argv)
-            # What is likely to be known needs no worker.
-            return Session("build", hint=hint, postponed=is_kept(hint))
+        if argv[0] == "build" and not _runs_stages(argv):
+            return _begin_build(argv)
         if argv[0] in _CONTAINED and not any(argument.startswith(_NAMING) for argument in argv):
             from rootless_scratch.engine.container.opening import Opening
 
@@ -221,6 +217,29 @@ def _begin_early(argv: list[str]) -> Session | Opening | None:
     except HostError:
         return None
     return None
+
+
+def _begin_build(argv: list[str]) -> Session | Storing | None:
+    """What brings the image into storage, as far as can be seen what that is."""
+    if not _is_direct(argv):
+        from rootless_scratch.backends.session import Session
+        from rootless_scratch.image.write.hints import hint_of, is_kept
+
+        hint = hint_of(argv)
+        # What is likely to be known needs no worker.
+        return Session("build", hint=hint, postponed=is_kept(hint))
+    short, long = "-t", "--tag"
+    named = (argv[at + 1] for at, each in enumerate(argv[:-1]) if each in (short, long))
+    name = next(named, None) or next((each[len(long) + 1 :] for each in argv if each.startswith(f"{long}=")), None)
+    if name is None:
+        return None
+    from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.image.names import image_name
+
+    try:
+        return Storing(image_name(name))
+    except UsageError:
+        return None
 
 
 def _is_direct(argv: list[str]) -> bool:

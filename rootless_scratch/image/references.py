@@ -26,13 +26,15 @@ _HOSTED = re.compile(r"(?:localhost|(?=[^/]*[.:])[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-
 class Reference(Data):
     """A reference; `text` is as the user wrote it, `path` absolute, `ref` the image's name in there or None.
 
-    Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag.
+    Of a registry `path` is HOST/NAME:TAG, with the tag that is meant, and `ref` the tag. A `passing` one is a
+    layout that is read by other programs and removed before this process ends: nothing of it is synced.
     """
 
     text: str
     transport: str
     path: str
     ref: str | None
+    passing: bool = False
 
 
 def is_reference(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.storing import Storing
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Plan, Planned
@@ -33,7 +34,7 @@ def build_spec(
     backend: str | None = None,
     compress: str | None = None,
     access: Access | None = None,
-    session: Session | None = None,
+    session: Session | Storing | None = None,
     files: HostFiles | None = None,
     progress: Progress = SILENT,
 ) -> Image:
@@ -65,7 +66,7 @@ def build_parts(
     backend: str | None = None,
     compress: str | None = None,
     access: Access | None = None,
-    session: Session | None = None,
+    session: Session | Storing | None = None,
     progress: Progress = SILENT,
     related: Related | None = None,
 ) -> Image:
@@ -80,23 +81,31 @@ def build_parts(
     if chosen == "direct":
         from rootless_scratch.verbs.ship import build_direct
 
-        if session is not None:
-            session.close()
-        plans, findings = plan_all(parts, opened, check=check, related=related)
-        progress.begin(sum(each.plan.rootfs.size for each in plans))
-        with _telling_way_out(spec, wanted=not output):
-            image = build_direct(
-                plans,
-                outputs,
-                opened,
-                compress=compress,
-                access=access,
-                findings=findings,
-                progress=progress,
-            )
+        try:
+            storing = _storing(spec.names, session, several=len(parts) > 1)
+        except HostError as error:
+            plan_all(parts, opened, check=check, related=related)
+            raise error if output else _with_way_out(error, spec) from error
+        with storing or nullcontext():
+            plans, findings = plan_all(parts, opened, check=check, related=related)
+            progress.begin(sum(each.plan.rootfs.size for each in plans))
+            with _telling_way_out(spec, wanted=not output):
+                image = build_direct(
+                    plans,
+                    outputs,
+                    opened,
+                    compress=compress,
+                    access=access,
+                    findings=findings,
+                    progress=progress,
+                    storing=storing,
+                )
         return _with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
 
+    if session is not None and not isinstance(session, Session):
+        session.close()
+        session = None
     # The worker comes up while the program is read. Without buildah the program's own faults are told first.
     try:
         session = session or Session("build")
@@ -121,6 +130,22 @@ def build_parts(
     shipped = ship_image(image, output, compress=compress, access=access, progress=progress.steps())
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _storing(names: Sequence[str], begun: Session | Storing | None, *, several: bool) -> Storing | None:
+    """What stores an image of these names, begun already where it is that; None where nothing is to be stored.
+
+    Raises ToolMissingError, HostError.
+    """
+    from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.image.names import image_name
+
+    name = None if several or not names else image_name(names[0])
+    if isinstance(begun, Storing) and names and begun.name == name:
+        return begun
+    if begun is not None:
+        begun.close()
+    return Storing(name) if names else None
 
 
 def plan_spec(

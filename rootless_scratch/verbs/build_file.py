@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rootless_scratch.backends.session import Session
+    from rootless_scratch.backends.storing import Storing
     from rootless_scratch.containerfile.document import Document
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
@@ -59,7 +60,7 @@ def build_file(
     request: FileRequest,
     options: Mapping[str, object],
     *,
-    session: Session | None = None,
+    session: Session | Storing | None = None,
     progress: Progress = SILENT,
     document: Document | None = None,
     **how: Any,  # noqa: ANN401 - as build_parts has them

@@ -10,23 +10,25 @@ import msgspec
 
 from rootless_scratch import command
 from rootless_scratch.backends.direct import build_images, directory_of, require_single, unwritable, write_outputs
-from rootless_scratch.backends.lists import load_index, staging
+from rootless_scratch.backends.lists import load_index
 from rootless_scratch.backends.session import about_namespaces, ask_storage
-from rootless_scratch.errors import CommandError, UsageError
+from rootless_scratch.backends.storing import LAYOUT, REF
+from rootless_scratch.errors import CommandError, HostError, UsageError
 from rootless_scratch.host.environment import private_temporary, tool_environment
 from rootless_scratch.image.finished import Image, Shipped, WrittenOutput
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.references import REGISTRY, Reference, is_reference, parse_reference, parse_references
 from rootless_scratch.image.write.layer import Compression, parse_compression
+from rootless_scratch.image.write.layout import BLOBS
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 from rootless_scratch.ship.registry import Pushed, push_layout
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from rootless_scratch.backends.record import Record
+    from rootless_scratch.backends.storing import Storing
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
@@ -164,46 +166,78 @@ def build_direct(
     access: Access | None,
     findings: Sequence[Finding],
     progress: Progress,
+    storing: Storing | None,
 ) -> Image:
     """Write one plan, or an index of several, to the outputs, to local storage and to registries, in this order.
 
-    The layers are written once. Raises what `build` does.
+    The layers are written once. `storing` is what stores an image with names. Raises what `build` does.
     """
     access, compression = access or Access(), _compression_for(compress, outputs)
     local, remote = _divided(outputs)
-    names = plans[0].plan.names
 
-    def write(outputs: Sequence[Reference]) -> Image:
-        return build_images(plans, outputs, files, compression=compression, findings=findings, progress=progress)
+    def write(outputs: Sequence[Reference], *, lacking: bool = False) -> Image:
+        return build_images(
+            plans,
+            outputs,
+            files,
+            compression=compression,
+            findings=findings,
+            progress=progress,
+            lacking=lacking,
+        )
 
-    if not (names or remote):
+    if storing is None and not remote:
         return write(outputs)
-    environment = tool_environment()
     command.require("skopeo")
     access.check()
-    variables = dict(environment.variables)
     # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
     with ExitStack() as stack:
-        if names:
-            record, stage = stack.enter_context(_recorded_stage(variables))
+        if storing is None:
+            environment = tool_environment()
+            directory, stage = stack.enter_context(_stage(environment.variables))
+            variables: Mapping[str, str] = {**environment.variables, "TMPDIR": directory}
+            notes = environment.notes
+            image = write((stage, *local))
         else:
-            record, (_, stage) = None, stack.enter_context(_stage(variables))
-        # What tools leave there when they are killed goes with it.
-        variables["TMPDIR"] = os.path.dirname(stage.path)
-        image = write((stage, *local))
-        if record is not None:
-            progress.step(f"storing {', '.join(names)}")
-            if len(plans) > 1:
-                load_index(stage.path, image, record, variables)
-            for name in () if len(plans) > 1 else names:
-                argv = [*command.SKOPEO, "copy", "--quiet", _staged(stage), f"containers-storage:{name}"]
-                ask_storage(argv, variables, directory=os.path.dirname(stage.path))
+            stage, variables, notes = _stage_in(storing.directory), storing.variables, storing.notes
+            image = _stored(storing, write, (stage, *local), remote=bool(remote), progress=progress)
         pushed = push_layout(
             stage.path, remote, digest=image.digest, access=access, environment=variables, progress=progress
         )
     return msgspec.structs.replace(
-        image, outputs=_written(outputs, image.digest, pushed), notes=(*environment.notes, *pushed.notes)
+        image, outputs=_written(outputs, image.digest, pushed), notes=(*notes, *pushed.notes)
     )
+
+
+def _stored(
+    storing: Storing,
+    write: Callable[..., Image],
+    outputs: Sequence[Reference],
+    *,
+    remote: bool,
+    progress: Progress,
+) -> Image:
+    """The image, written to `outputs`, of which local storage reads the first, and in storage by its names.
+
+    A layer that is known is left out there: storage that has it does not read it, and any other is told again.
+    """
+    image = write(outputs, lacking=not remote)
+    names = image.names
+    progress.step(f"storing {', '.join(names)}")
+    if storing.name is None:
+        load_index(storing.layout, image, storing.record, storing.variables)
+        return image
+    try:
+        storing.store()
+    except (HostError, CommandError):
+        blobs = os.path.join(storing.layout, BLOBS)
+        if all(os.path.exists(os.path.join(blobs, each.digest.removeprefix("sha256:"))) for each in image.layers):
+            raise
+        write(outputs[:1])
+        storing.store()
+    if names[1:]:
+        ask_storage(["buildah", "tag", image.image_id, *names[1:]], storing.variables)
+    return image
 
 
 def _divided(outputs: Sequence[Reference]) -> tuple[list[Reference], list[Reference]]:
@@ -222,21 +256,9 @@ def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Reference]]:
         yield made.path, _stage_in(made.path)
 
 
-@contextmanager
-def _recorded_stage(variables: Mapping[str, str]) -> Iterator[tuple[Record, Reference]]:
-    """The same for an image that goes to local storage: what a kill leaves, the next session of that removes."""
-    with staging(variables) as record:
-        yield record, _stage_in(record.scratch)
-
-
 def _stage_in(directory: str) -> Reference:
-    above, path = os.path.dirname(directory), os.path.join(directory, "image")
-    return Reference(text=above, transport="oci", path=path, ref="staged")
-
-
-def _staged(stage: Reference) -> str:
-    """The reference by which skopeo, which works in the private directory, reads what was staged there."""
-    return f"oci:{os.path.basename(stage.path)}:{stage.ref}"
+    above, path = os.path.dirname(directory), os.path.join(directory, LAYOUT)
+    return Reference(text=above, transport="oci", path=path, ref=REF, passing=True)
 
 
 def _written(outputs: Sequence[Reference], digest: str, pushed: Pushed) -> tuple[WrittenOutput, ...]:

@@ -26,6 +26,8 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from rootless_scratch.image.write.temporary import Sync
+
 VERSION_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256"
 VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 16 << 20
@@ -163,21 +165,26 @@ def add_to_layout(
     image: WrittenImage | WrittenIndex,
     refs: Sequence[str | None],
     digest: Callable[[int], str] = descriptor_digest,
+    *,
+    passing: bool = False,
 ) -> None:
     """Put an image into a layout under each of `refs`; what had such a name before loses it, all else stays.
 
     None is the image without a name, of which a layout has one. `digest` is how the sha256 of a file that is open
-    is found. Raises BuildError, OSError.
+    is found. A `passing` layout is as Reference has it; blobs that are said to be there need not be in it. Raises
+    BuildError, OSError.
     """
     blobs = os.path.join(path, BLOBS)
     os.makedirs(blobs, exist_ok=True)
     for blob in image.blobs:
-        if not has_blob(path, blob, digest):
-            _give_name(path, blob, os.path.join(blobs, blob.name))
-    sync_directory(blobs)
+        if not (passing and blob.is_there) and not has_blob(path, blob, digest):
+            _give_name(path, blob, os.path.join(blobs, blob.name), "nothing" if passing else "file")
+    sync: Sync = "nothing" if passing else "all"
+    if not passing:
+        sync_directory(blobs)
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
-            _replace(path, VERSION_FILE, VERSION)
+            _replace(path, VERSION_FILE, VERSION, sync)
         index = _read_index(path)
         unnamed = sum(ref_of(entry) is None for entry in index["manifests"])
         # Of several without a name none is the one that ours replaces.
@@ -185,16 +192,16 @@ def add_to_layout(
         new = [image.entry(ref) for ref in refs]
         manifests = [each for each in index["manifests"] if ref_of(each) not in replaced and each not in new]
         manifests += new
-        _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}))
+        _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}), sync)
 
 
 def name_manifest(path: str, digest: str, ref: str) -> None:
-    """Name a manifest of a layout that only an index there names. Raises BuildError, OSError."""
+    """Name a manifest of a passing layout that only an index there names. Raises BuildError, OSError."""
     size = os.stat(os.path.join(path, BLOBS, digest.removeprefix("sha256:"))).st_size
     with locked(path):
         index = _read_index(path)
         entry = _named(MANIFEST, Blob(digest, size), ref)
-        _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}))
+        _replace(path, INDEX_FILE, encode({**index, "manifests": [*index["manifests"], entry]}), "nothing")
 
 
 def has_blob(path: str, blob: Blob, digest: Callable[[int], str]) -> bool:
@@ -206,7 +213,7 @@ def has_blob(path: str, blob: Blob, digest: Callable[[int], str]) -> bool:
         return False
 
 
-def _give_name(path: str, blob: Blob, blob_path: str) -> None:
+def _give_name(path: str, blob: Blob, blob_path: str, sync: Sync) -> None:
     """Give a blob its name; a file that lies in this layout already is only renamed."""
     if blob.is_there:
         raise BuildError(
@@ -214,17 +221,17 @@ def _give_name(path: str, blob: Blob, blob_path: str) -> None:
             fix="Do not change the output while it is written.",
         )
     if blob.source is not None and blob.source.is_in(path):
-        blob.source.rename(blob_path, sync=False)
+        blob.source.rename(blob_path, sync=sync)
         return
     with Temporary(path) as file:
         _append(file, blob)
-        file.rename(blob_path, sync=False)
+        file.rename(blob_path, sync=sync)
 
 
-def _replace(path: str, name: str, content: bytes) -> None:
+def _replace(path: str, name: str, content: bytes, sync: Sync) -> None:
     with Temporary(path) as file:
         file.write(content)
-        file.rename(os.path.join(path, name))
+        file.rename(os.path.join(path, name), sync=sync)
 
 
 def _append(file: Temporary, blob: Blob) -> None:

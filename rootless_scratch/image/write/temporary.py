@@ -16,7 +16,9 @@ from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Literal, Self, TypeAlias
+
+    Sync: TypeAlias = Literal["all", "file", "nothing"]
 
 PREFIX = ".rootless-scratch-"
 _OURS = re.compile(r"\.rootless-scratch-([0-9a-f]+)-[0-9a-f]{16}\Z")
@@ -59,13 +61,14 @@ class Temporary:
         """Whether it lies in this directory and has no name yet."""
         return not self._done and self._directory == directory
 
-    def rename(self, path: str, *, sync: bool = True) -> None:
+    def rename(self, path: str, *, sync: Sync = "all") -> None:
         """Give it its name, on disk before the name is; what had the name before is replaced.
 
-        Without `sync` the name itself is on disk only after `sync_directory`. Raises OSError, also where another
-        user has put a file of theirs in its place.
+        With `file` the name itself is on disk only after `sync_directory`, with `nothing` it is left to the kernel
+        when all of it is. Raises OSError, also where another user has put a file of theirs in its place.
         """
-        os.fsync(self.descriptor)
+        if sync != "nothing":
+            os.fsync(self.descriptor)
         above, name = os.path.split(path)
         if self._name is None and not os.path.lexists(path):
             try:
@@ -85,7 +88,7 @@ class Temporary:
         # Another writer of ours may have replaced it already; who else may write here could have exchanged it.
         if os.lstat(path).st_uid != os.fstat(self.descriptor).st_uid:
             raise PermissionError(errno.EPERM, "another user has exchanged the file", path)
-        if sync:
+        if sync == "all":
             sync_directory(above)
 
     def _link(self, directory: str, name: str) -> None:
