@@ -141,6 +141,7 @@ def start(
     stdout: int | None = None,
     stderr: int | None = None,
     socket: bool = False,
+    alone: bool = False,
 ) -> Child:
     """Start a long-lived program in a session of its own, so that Ctrl-C reaches only us; see `spawn`.
 
@@ -156,6 +157,7 @@ def start(
             stderr=stderr,
             socket=socket,
             new_session=True,
+            alone=alone,
         )
     except OSError as error:
         cause = f"{program} cannot be started: {error.strerror}."

@@ -135,6 +135,7 @@ class ContainerOptions(TypedDict, total=False):
     hostname: str | None
     name: str | None
     replace: bool
+    keep_service: int | str | None
     labels: Mapping[str, str] | None
     volumes: Sequence[str]
     mounts: Sequence[str]

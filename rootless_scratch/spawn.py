@@ -111,10 +111,12 @@ def spawn(
     stderr: int | None = None,
     socket: bool = False,
     new_session: bool = False,
+    alone: bool = False,
 ) -> Child:
     """Start `argv[0]`, an absolute path; a stream without a descriptor becomes a pipe. Raises OSError.
 
-    With `socket` its stdin is a socket of unix(7), which passes descriptors, in place of a pipe.
+    With `socket` its stdin is a socket of unix(7), which passes descriptors, in place of a pipe. With `alone` it
+    gets none of the descriptors that our caller has passed to us beside the streams.
     In a session of its own it gets no signal from our terminal, and `kill_session` can end it whole.
     """
     ours: list[int | None] = []
@@ -140,6 +142,9 @@ def spawn(
                 actions.append((os.POSIX_SPAWN_DUP2, stream, number))
                 continue
             actions.append((os.POSIX_SPAWN_DUP2, _lift(theirs), number))
+        if alone:
+            # One that another thread closes meanwhile is no error: posix_spawn_file_actions_addclose(3).
+            actions += [(os.POSIX_SPAWN_CLOSE, each) for each in _passed_on()]
         pid = os.posix_spawn(
             argv[0],
             list(argv),
@@ -159,6 +164,22 @@ def spawn(
         for descriptor in theirs:
             os.close(descriptor)
     return Child(pid, *ours)
+
+
+def _passed_on() -> list[int]:
+    """The descriptors beside the streams that programs started here inherit; none where /proc is missing."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        return []
+    return [number for number in numbers if number > 2 and _is_inheritable(number)]  # noqa: PLR2004 - stderr
+
+
+def _is_inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:  # that of the list itself
+        return False
 
 
 def _lift(descriptors: list[Any]) -> int:

@@ -41,8 +41,8 @@ _CONTAINED = {"run", "debug"}
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What a write to stdout fails with; other errors have nothing to do with what is printed."""
 
-_NAMING = ("--url", "--connection")
-"""They name a service, so that none of ours is needed; a program that has such an option only starts later."""
+_NAMING = ("--url", "--connection", "--keep-service")
+"""They name another service than the usual one of ours; a program that has such an option only starts later."""
 
 _WIDEST = 100
 """Columns of help."""
@@ -214,7 +214,7 @@ def _begin_early(argv: list[str]) -> Session | Storing | Opening | None:
             from rootless_scratch.engine.container.opening import Opening
 
             return Opening()
-    except HostError:
+    except (HostError, UsageError):
         return None
     return None
 

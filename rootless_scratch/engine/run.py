@@ -69,10 +69,10 @@ def run(
     notes = Notes(say)
     with (
         Forwarding(enabled=forward_signals) as signals,
-        contextlib.closing(opening or Opening(destination)) as begun,
+        contextlib.closing(opening or Opening(destination, keep=request.keep_service)) as begun,
         contextlib.ExitStack() as stack,
     ):
-        begun.turn_to(destination)
+        begun.turn_to(destination, keep=request.keep_service)
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
         call = Call(request=request, opening=begun, notes=notes)
         _, result = launch(call, partial(_attempt, call, streams), stack)

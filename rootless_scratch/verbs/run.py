@@ -77,8 +77,9 @@ def stored(
     # What is wrong with the options is told before anything is made.
     request = request_of(subject, (), dict(options))  # type: ignore[arg-type] # of those of a run
     options.pop("pull", None)
-    with contextlib.closing(opening or Opening(request.destination)) as begun:
-        begun.turn_to(request.destination)
+    keep = request.keep_service
+    with contextlib.closing(opening or Opening(request.destination, keep=keep)) as begun:
+        begun.turn_to(request.destination, keep=keep)
         found = unstored(subject, essentials=essentials, platform=options.get("platform"))
         name, notes = provide(begun.service().client, found)
         yield name, begun, notes

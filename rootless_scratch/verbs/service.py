@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.container.opening import Opening
-from rootless_scratch.engine.service.local import IDLE
+from rootless_scratch.engine.service.keeping import IDLE
 from rootless_scratch.errors import EngineError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def service() -> Iterator[None]:
     Nothing is started where the user's own service answers, or CONTAINER_HOST names one. Calls of other processes
     share it too, where their environment is this one's. Raises HostError, EngineError.
     """
-    with closing(Opening()) as opening:
+    with closing(Opening(keep=0)) as opening:
         client = opening.service().client
         over = threading.Event()
         asking = threading.Thread(target=_ask, args=(client, over), name="rootless-scratch-service", daemon=True)

@@ -16,7 +16,7 @@ from containers import Home, left, running, service_processes, services
 
 import rootless_scratch as rs
 from rootless_scratch.engine.container.opening import Opening
-from rootless_scratch.engine.service import local as service_module
+from rootless_scratch.engine.service import keeping as service_module
 from rootless_scratch.verbs import service as service_verb
 
 if TYPE_CHECKING:

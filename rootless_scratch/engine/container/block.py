@@ -61,8 +61,9 @@ def container(
     request = request_of(image, arguments, cast("Options", options))
     notes = Notes(None)
     with contextlib.ExitStack() as stack:
-        begun = stack.enter_context(contextlib.closing(opening or Opening(request.destination)))
-        begun.turn_to(request.destination)
+        keep = request.keep_service
+        begun = stack.enter_context(contextlib.closing(opening or Opening(request.destination, keep=keep)))
+        begun.turn_to(request.destination, keep=keep)
         call = Call(request=request, opening=begun, notes=notes)
         held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
         stack.callback(recording.close)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from rootless_scratch import command
 from rootless_scratch.engine.container.lease import hold, lease_directory, leftovers, local_engine
 from rootless_scratch.engine.request.destination import Destination, destination_of
+from rootless_scratch.engine.service.keeping import follows, keeping
 from rootless_scratch.engine.service.local import (
     IdleEndedError,
     NamespaceLostError,
@@ -27,6 +28,7 @@ from rootless_scratch.host.said import HostNote
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
+    from rootless_scratch.engine.service.keeping import Keeping
     from rootless_scratch.engine.service.remote import Way
     from rootless_scratch.host.containers_conf import Hardened
 
@@ -36,18 +38,22 @@ _TRIES = 5
 class Opening:
     """A lease, and a service that is coming up, or None where one may be found; raises HostError.
 
-    `destination` is the service that the caller's options name, else the environment counts. `used` is set by
-    whoever asks for a container of that lease.
+    `destination` is the service that the caller's options name, else the environment counts; `keep` is for how
+    many seconds one of ours stays for the next call. `used` is set by whoever asks for a container of that lease.
     """
 
-    def __init__(self, destination: Destination | None = None) -> None:
+    def __init__(self, destination: Destination | None = None, *, keep: int | None = None) -> None:
         self.destination = destination or destination_of(None, None)
         self._way: Way | None = None
         environment = tool_environment()
         self.variables = environment.variables
         self.notes = list(environment.notes)
         self.used = False
-        self.lease = hold(lease_directory(self.variables))
+        self._keeping = keeping(keep, self.variables)
+        leases = lease_directory(self.variables)
+        # As long as our own lease is not there.
+        self._follows = follows(leases)
+        self.lease = hold(leases)
         self.starting: Starting | None = None
         self.hardened: Hardened | None
         try:
@@ -87,12 +93,30 @@ class Opening:
         """The private directory of the way to the service that is named, where it needs one."""
         return None if self._way is None else self._way.directory
 
-    def turn_to(self, destination: Destination | None) -> None:
+    @property
+    def _stays(self) -> bool:
+        """Whether a service of ours stays for the next call."""
+        return self._follows if self._keeping.stays is None else self._keeping.stays
+
+    def turn_to(self, destination: Destination | None, *, keep: int | None = None) -> None:
         """Go where the caller's options lead, if they lead anywhere; what was begun elsewhere is ended."""
+        if keep is not None:
+            self._keep(keeping(keep, self.variables))
         before = None if self.destination is None else self.destination.key
         if destination is not None and destination.key != before:
             self.close_service()
             self.destination = destination
+
+    def _keep(self, wanted: Keeping) -> None:
+        idle, self._keeping = self._keeping.idle, wanted
+        if self.starting is None:
+            return
+        if wanted.idle == idle:
+            self.starting.stays = self._stays
+        else:
+            # It would end by itself too early, or too late.
+            self.close_service()
+            self.start_service()
 
     def service(self) -> Service:
         """A service to ask before the run: one that is found, else ours. Raises EngineError, HostError."""
@@ -108,7 +132,7 @@ class Opening:
         if self.hardened is not None:
             self.notes.append(HostNote(self.hardened.note))
             variables = without_override(variables, self.hardened)
-        self.starting = Starting(variables, runtime=choice.name)
+        self.starting = Starting(variables, runtime=choice.name, idle=self._keeping.idle, stays=self._stays)
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting
 

@@ -119,6 +119,7 @@ _PULL = TEXT.but(
 )
 _SIGNAL = parsed("engine.request.values:parse_signal").but(python="int | str | None")
 _SECONDS = TEXT.but(value=late("engine.request.values:parse_seconds"), python="int | None", type=int)
+_KEEP = TEXT.but(value=late("engine.service.keeping:parse_keep"), python="int | str | None")
 _SECCOMP = parsed("engine.request.values:parse_seccomp").but(python=FILE.python)
 
 
@@ -185,6 +186,11 @@ class Request(Table):
     replace: bool = option("--replace", ON, "Remove a container of the same name first.")
     keep: bool = option("--keep", ON, "Keep the container after its end.", keywords=_RUN)
     rm: bool = option("--rm", ON, "Remove it at its end, with -d too; the default without.", keywords=_RUN)
+    keep_service: int | None = option(
+        "--keep-service DURATION",
+        _KEEP,
+        "Keep our podman service for the next call; 0: none [default: 10s in a series of runs].",
+    )
     log_driver: str | None = option(
         "--log-driver NAME",
         parsed("engine.request.values:parse_log_driver"),

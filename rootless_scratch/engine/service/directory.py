@@ -1,8 +1,9 @@
 """Where services of ours listen, and who uses them.
 
 Calls of one user with the same environment meet in one directory and share the service that listens there. Each
-holds a lock for as long as it uses it, and whoever holds the last one ends it. Locks end with their process, so
-nobody is counted who was killed.
+holds a lock for as long as it uses it, and whoever holds the last one ends it, or leaves it to the next call for
+as long as podman's own timer lets it live (`keeping.py`). Locks end with their process, so nobody is counted who
+was killed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import time
 
 from rootless_scratch import locks, private
 from rootless_scratch.engine.api.http import logged
+from rootless_scratch.engine.service.keeping import VARIABLE
 from rootless_scratch.errors import HostError
 from rootless_scratch.processes import text
+from rootless_scratch.spawn import find
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+_PREFIX = "rootless-scratch-"
 _USERS = "users"
 _TURN = "turn"
 _LOG = "log"
@@ -31,7 +35,7 @@ SOCKET_PATH_LIMIT = 107
 _PATIENCE = 5.0
 """Seconds in which whoever leaves last has ended the service; then one that nobody shares is started instead."""
 
-_PASSING = ("_", "SHLVL", "PWD", "OLDPWD", "LINES", "COLUMNS", "PYTEST_CURRENT_TEST")
+_PASSING = ("_", "SHLVL", "PWD", "OLDPWD", "LINES", "COLUMNS", "PYTEST_CURRENT_TEST", VARIABLE)
 """Variables that change from call to call and mean nothing to podman."""
 
 _SURROUNDINGS = ("ns/mnt", "ns/user", "ns/pid", "ns/net", "root")
@@ -40,8 +44,20 @@ _SURROUNDINGS = ("ns/mnt", "ns/user", "ns/pid", "ns/net", "root")
 _INHERITED = ("cgroup", "limits", "oom_score_adj", "attr/current")
 """Files of /proc/self: what podman's containers inherit from their service."""
 
-_RIGHTS = ("Umask:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:")
+_RIGHTS = ("Umask:", "Groups:", "SigIgn:", "Cap", "NoNewPrivs:", "Seccomp:", "Cpus_allowed:", "Mems_allowed:")
 """Lines of /proc/self/status: likewise; the others change by themselves."""
+
+_CONFIGURED = ("containers.conf", "storage.conf", "registries.conf", "policy.json")
+_DROPPED_IN = ("containers.conf.d", "registries.conf.d")
+"""What a service reads once, when it starts, in each directory for it."""
+
+_NAMED = (
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
+    "CONTAINERS_STORAGE_CONF",
+    "CONTAINERS_REGISTRIES_CONF",
+)
+"""Variables that name a file in place of those."""
 
 
 class ServiceDirectory:
@@ -85,6 +101,12 @@ class ServiceDirectory:
             os.close(self._turn)
             self._turn = None
 
+    def let_go(self) -> None:
+        """Use it no more, and leave what is there to the next call."""
+        self.end_turn()
+        os.close(self._users)
+        os.close(self._opened)
+
     def leave(self, end: Callable[[], None]) -> bool:
         """Use it no more; where nobody else does, `end` what is there and remove it. Whether that was so."""
         try:
@@ -102,12 +124,13 @@ class ServiceDirectory:
             os.close(self._opened)
 
 
-def meet(variables: Mapping[str, str], *, runtime: str | None) -> ServiceDirectory:
+def meet(variables: Mapping[str, str], *, runtime: str | None, idle: int) -> ServiceDirectory:
     """The directory of all calls whose service would be the same one; raises HostError where there is none.
 
-    Where that is somebody else's, or its last user does not get done, it is one that nobody shares.
+    `idle` is the number of seconds after which that service ends by itself. Where the directory is somebody
+    else's, or its last user does not get done, it is one that nobody shares.
     """
-    return _first((_shared_name(variables, runtime), _own_name()), variables)
+    return _first((_shared_name(variables, runtime, idle), _own_name()), variables)
 
 
 def private_directory(variables: Mapping[str, str]) -> ServiceDirectory:
@@ -118,6 +141,22 @@ def private_directory(variables: Mapping[str, str]) -> ServiceDirectory:
 def abandoned(directory: str) -> ServiceDirectory | None:
     """The directory of a user who was killed, if it is still there, to be left at once; raises OSError."""
     return _used(directory, 0)
+
+
+def others_beside(directory: str) -> Iterator[str]:
+    """The paths of this user's service directories beside this one."""
+    base, own = os.path.split(directory)
+    try:
+        names = os.listdir(base)
+    except OSError:
+        return
+    for name in names:
+        if name != own and name.startswith(_PREFIX) and len(name) == len(own):
+            try:
+                if os.lstat(f"{base}/{name}").st_uid == os.geteuid():
+                    yield f"{base}/{name}"
+            except OSError:
+                continue
 
 
 def _used(directory: str, flags: int) -> ServiceDirectory | None:
@@ -140,7 +179,7 @@ def _first(names: tuple[str, ...], variables: Mapping[str, str]) -> ServiceDirec
             problem = f"{base}: other users can exchange what lies in {unsafe}"
             continue
         for name in names:
-            directory = f"{base}/rootless-scratch-{name}"
+            directory = f"{base}/{_PREFIX}{name}"
             if not base or len(os.fsencode(f"{directory}/{_SOCKET}0000")) > SOCKET_PATH_LIMIT:
                 continue
             try:
@@ -157,16 +196,42 @@ def _own_name() -> str:
     return os.urandom(8).hex()
 
 
-def _shared_name(variables: Mapping[str, str], runtime: str | None) -> str:
-    """A name that stands for all that decides what a service does: environment, namespaces, limits."""
+def _shared_name(variables: Mapping[str, str], runtime: str | None, idle: int) -> str:
+    """A name that stands for all that decides what a service does: environment, files, namespaces, limits."""
     # hashlib loads OpenSSL, which takes 2 ms; this is the same function, built in.
     from _blake2 import blake2b
 
     environment = [f"{name}={value}" for name, value in sorted(variables.items()) if name not in _PASSING]
     rights = [line for line in text("/proc/self/status").splitlines() if line.startswith(_RIGHTS)]
     around = [*map(_link, _SURROUNDINGS), *(text(f"/proc/self/{name}") for name in _INHERITED), *rights]
-    settings = "\0".join([str(os.geteuid()), runtime or "", *environment, *around])
+    account = (os.geteuid(), os.getpriority(os.PRIO_PROCESS, 0), idle)
+    files = [f"{path} {_stamp(path)}" for path in _files(variables)]
+    settings = "\0".join([*map(str, account), runtime or "", *environment, *files, *around])
     return str(blake2b(os.fsencode(settings), digest_size=8).hexdigest())
+
+
+def _files(variables: Mapping[str, str]) -> Iterator[str]:
+    """What a service reads at its start, there or not, and what it is."""
+    home = variables.get("XDG_CONFIG_HOME") or f"{variables.get('HOME', '')}/.config"
+    yield from ("/etc/subuid", "/etc/subgid", find("podman") or "")
+    yield from (variables[name] for name in _NAMED if name in variables)
+    for directory in ("/usr/share/containers", "/etc/containers", f"{home}/containers"):
+        yield from (f"{directory}/{name}" for name in _CONFIGURED)
+        for name in _DROPPED_IN:
+            try:
+                dropped = sorted(os.listdir(f"{directory}/{name}"))
+            except OSError:
+                continue
+            yield from (f"{directory}/{name}/{each}" for each in dropped)
+
+
+def _stamp(path: str) -> str:
+    """What tells that a file has changed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _link(name: str) -> str:

@@ -1,7 +1,8 @@
 """Find the podman service or start one, and end what was started.
 
 A service of our own listens on a socket in a directory that only we may enter (`directory.py`), and ends by itself
-a few seconds after its last request, so that nothing stays behind even if this process is killed.
+a few seconds after its last request, so that nothing stays behind even if this process is killed. It may be left
+to the next call for that long (`keeping.py`); so it holds nothing that its starter was given, least of all a pipe.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 
 from rootless_scratch import command, processes
 from rootless_scratch.data import Data
-from rootless_scratch.engine.service.directory import ServiceDirectory, abandoned, meet
+from rootless_scratch.engine.service.directory import ServiceDirectory, abandoned, meet, others_beside
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.spawn import NULL, Child
 from rootless_scratch.troubles import limit_met, trouble_in
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     Origin = Literal["named", "user", "own"]
 
-IDLE = 10
-"""Seconds without a request after which a service of ours ends by itself."""
-
 _NAMESPACE_LOST = "invalid internal status"
 _START_PATIENCE = 30.0
 _END_PATIENCE = 3.0
@@ -37,7 +35,7 @@ _INHERITED = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 class IdleEndedError(HostError):
-    """A service of ours ended by itself, because nobody came to ask it anything for IDLE seconds."""
+    """A service of ours ended by itself, because nobody came to ask it anything."""
 
 
 class NamespaceLostError(HostError):
@@ -64,16 +62,19 @@ class Service(Data):
 class Starting:
     """A service of ours, shared with all calls like this one: it may not listen yet.
 
-    Raises ToolMissingError, HostError. `close` ends it where nobody else uses it.
+    Raises ToolMissingError, HostError. `close` ends it where nobody else uses it, or leaves it where it `stays`.
     """
 
-    def __init__(self, variables: Mapping[str, str], *, runtime: str | None) -> None:
+    def __init__(self, variables: Mapping[str, str], *, runtime: str | None, idle: int, stays: bool) -> None:
+        _reap()
+        self.idle = idle
+        self.stays = stays
         self._environment = {name: value for name, value in variables.items() if name not in _INHERITED}
         self._runtime = runtime
         self._closed = False
         self.process: Child | None = None
         """The service, where it is this call that has started it."""
-        self.directory = meet(variables, runtime=runtime)
+        self.directory = meet(variables, runtime=runtime, idle=idle)
         try:
             if not self.directory.sockets():
                 self.begin()
@@ -87,11 +88,11 @@ class Starting:
             if not self.directory.take_turn():
                 return
             # Whoever had the turn before has started one.
-            if any(_client(path).listens() for path in self.directory.sockets()):
+            if _listens(self.directory):
                 self.directory.end_turn()
                 return
             self.began = time.monotonic()
-            self.process = _start(self.directory, self._environment, self._runtime)
+            self.process = _start(self.directory, self._environment, self._runtime, self.idle)
         except OSError as error:
             raise limit_met(error) or HostError(
                 f"The podman service cannot be started: {self.directory.path}: {error.strerror}.",
@@ -101,16 +102,23 @@ class Starting:
     @property
     def is_fresh(self) -> bool:
         """Whether it has just been started here; an older one may be about to leave."""
-        return self.process is not None and time.monotonic() - self.began < IDLE / 2
+        return self.process is not None and time.monotonic() - self.began < self.idle / 2
 
     def close(self) -> None:
-        """Use it no more, and end it unless others do; once is enough."""
+        """Use it no more, and end it unless it stays or others use it; once is enough."""
         if self._closed:
             return
         self._closed = True
         process = self.process
-        if not self.directory.leave(lambda: _end(self.directory, process)) and process is not None:
+        # Where it has died, nobody else would take its directory away.
+        if self.stays and _listens(self.directory):
+            self.directory.let_go()
+            ended = False
+        else:
+            ended = self.directory.leave(lambda: _end(self.directory, process))
+        if not ended and process is not None:
             _reap_later(process)
+        _sweep(self.directory.path)
 
 
 def found_service(variables: Mapping[str, str]) -> Service | None:
@@ -199,17 +207,52 @@ def _answers(client: Client, *, patience: float) -> bool:
     return True
 
 
-def _start(directory: ServiceDirectory, environment: Mapping[str, str], runtime: str | None) -> Child:
+_KEEPER = """
+trap exit TERM
+directory=$0 socket=$1 idle=$2 verb=service
+shift 2
+cd / && "$@" system "$verb" "--time=$idle" "unix://$directory/$socket"
+code=$?
+{ cd "$directory" && rm -f "$socket" && flock -w 1 users sh -c '
+    for each in s-*; do [ ! -e "$each" ] || exit; done
+    rm -f log turn users; rmdir "$0"' "$directory"; } >/dev/null 2>&1 &
+exit $code
+"""
+"""Takes the directory away after a service that has ended by itself or was killed, unless it is used.
+
+One that is ended from here gets SIGTERM, and what is left then is for whoever sent it. Its arguments are not those
+of a service, by which these are found.
+"""
+
+
+def _start(directory: ServiceDirectory, environment: Mapping[str, str], runtime: str | None, idle: int) -> Child:
     chosen = () if runtime is None else ("--runtime", runtime)
+    socket = os.path.basename(directory.fresh_socket())
     # Others may use it longer than our working directory lasts; no runtime starts anything in one that is gone.
-    moved = ("sh", "-c", 'cd / && exec "$0" "$@"', command.require("podman"))
-    argv = (*moved, *chosen, "system", "service", f"--time={IDLE}", f"unix://{directory.fresh_socket()}")
+    argv = ("sh", "-c", _KEEPER, directory.path, socket, str(idle), command.require("podman"), *chosen)
     # A file, for a pipe that nobody reads would fill up and stop the service.
     log = os.open(directory.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        return command.start(argv, environment=environment, stdin=NULL, stdout=NULL, stderr=log)
+        return command.start(argv, environment=environment, stdin=NULL, stdout=NULL, stderr=log, alone=True)
     finally:
         os.close(log)
+
+
+def _listens(directory: ServiceDirectory) -> bool:
+    return any(_client(path).listens() for path in directory.sockets())
+
+
+def _sweep(path: str) -> None:
+    """Remove directories of services that have died together with whoever would have removed them."""
+    for other in others_beside(path):
+        try:
+            directory = abandoned(other)
+        except OSError:
+            continue
+        if directory is not None and _listens(directory):
+            directory.let_go()
+        elif directory is not None:
+            directory.leave(lambda: None)
 
 
 def _end(directory: ServiceDirectory, process: Child | None) -> None:
@@ -256,8 +299,24 @@ def _group_of(pid: int) -> int:
     return 0 if group == os.getpgrp() else group
 
 
+_outlived: list[Child] = []
+"""Services that go on without us, each to be reaped when it has ended."""
+
+
+def _reap() -> None:
+    _outlived[:] = [process for process in _outlived if process.poll() is None]
+
+
 def _reap_later(process: Child) -> None:
-    """Others go on using a service that we have started; when it ends it is still for us to reap."""
+    """Others go on using a service that we have started; when it ends it is still for us to reap.
+
+    A command line ends before, and has no use for threads, which cost 2 ms to import.
+    """
+    import sys
+
+    if "threading" not in sys.modules:
+        _outlived.append(process)
+        return
     import threading
 
     threading.Thread(target=process.wait, name="rootless-scratch-service", daemon=True).start()
