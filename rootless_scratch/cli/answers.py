@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import Show, error_object, named, print_json
+from rootless_scratch.cli.output import error_object, named, print_json
 from rootless_scratch.errors import HostError, RefusedError, ScratchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.findings import Judgement
 
     Answer = tuple[str, Judgement | ScratchError]

@@ -12,7 +12,6 @@ from rootless_scratch.cli.file_options import file_options, request_from
 from rootless_scratch.cli.image_options import image_options, images_from, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import (
-    Show,
     common_options,
     error_answer,
     named,
@@ -26,6 +25,7 @@ from rootless_scratch.errors import ScratchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image

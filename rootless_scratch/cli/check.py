@@ -9,16 +9,11 @@ import click
 from rootless_scratch.cli.answers import in_the_report, print_answers, read_format
 from rootless_scratch.cli.file_options import check_options, check_request_from
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import (
-    Show,
-    common_options,
-    print_findings,
-    print_verdict,
-    say_error,
-)
+from rootless_scratch.cli.output import common_options, print_findings, print_verdict, say_error
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.findings import Judgement
 

@@ -9,9 +9,10 @@ import click
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.image_options import image_options, spec_from, tag_option
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import common_options, print_findings, print_json, say
 
 if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.findings import Finding
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from rootless_scratch.cli.options import click_option, verb_options
-from rootless_scratch.cli.output import Show, common_options
-from rootless_scratch.cli.run import noting, run_and_tell
+from rootless_scratch.cli.output import common_options
+from rootless_scratch.cli.running import noting, run_and_tell
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.engine.container.ending import RunResult
 
 

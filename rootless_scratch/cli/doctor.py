@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import Show, colour, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say
 
 if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.host.facts import HostFacts
     from rootless_scratch.rules.host.hosts import HostJudgement
     from rootless_scratch.rules.host.judged import Operation

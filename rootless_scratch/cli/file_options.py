@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import click_option, options_set
+from rootless_scratch.cli.options import click_option
 from rootless_scratch.containerfile.request import FileRequest
+from rootless_scratch.image.kinds import options_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

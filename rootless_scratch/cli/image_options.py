@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import click_option, options_set
+from rootless_scratch.cli.options import click_option
+from rootless_scratch.image.kinds import options_set
 from rootless_scratch.image.spec import NamedSpec, Spec, spec_of
 
 if TYPE_CHECKING:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, named, print_findings, print_json, say
+from rootless_scratch.cli.output import common_options, named, print_findings, print_json, say
+
+if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
 
 
 @click.command("init")

@@ -9,13 +9,14 @@ import click
 
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import Show, colour, common_options, named, print_json
+from rootless_scratch.cli.output import colour, common_options, named, print_json
 from rootless_scratch.cli.progress import Bar
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
 
     from rootless_scratch.backends.stored import StoredFile, StoredImage
+    from rootless_scratch.cli.show import Show
 
 
 _GUIDE = 4

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.engine.container.opening import Opening
+    from rootless_scratch.keywords import Options
 else:
     # Where it is defined: `signal` itself takes 2 ms to import.
     import _signal
@@ -99,7 +101,47 @@ def _run(argv: list[str], begun: Session | Storing | Opening | None) -> int:
     return code
 
 
+def _run_plainly(argv: list[str], begun: Session | Storing | Opening | None) -> int | None:
+    """A `run` whose arguments need no click, which takes as long as Python itself; None for all else."""
+    from rootless_scratch.cli.lean_run import plain_arguments
+
+    plain = plain_arguments(argv[1:])
+    if plain is None:
+        return None
+    from rootless_scratch.cli.running import run_shown
+    from rootless_scratch.engine.request.request import Request
+    from rootless_scratch.image.kinds import options_set
+
+    # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    try:
+        options: Options = options_set(Request.options.values(), plain.values)  # type: ignore[assignment] # of its rows
+        return run_shown(plain.image, plain.arguments, options, plain.show, begun)  # type: ignore[arg-type] # of a run
+    except ScratchError as error:
+        return _tell(error, plain.show, argv)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _tell(error: ScratchError, show: Show, argv: list[str]) -> int:
+    """Show the error of a verb, and return its exit code."""
+    from rootless_scratch.cli.lean import import_click
+
+    import_click()
+    from rootless_scratch.cli.output import print_error
+
+    # A limit of this process tells more than whatever could not be done because of it.
+    trouble = trouble_met(error)
+    is_named = trouble is None or trouble.cause[1:] in error.message
+    shown = error if trouble is None or is_named else trouble.error(error.message)
+    print_error(shown, as_json=show.as_json, verbose=show.verbose)
+    return _exit_code(shown, argv)
+
+
 def _run_verb(argv: list[str], begun: Session | Storing | Opening | None) -> int:
+    code = _run_plainly(argv, begun) if argv[:1] == ["run"] else None
+    if code is not None:
+        return code
     from rootless_scratch.cli.lean import import_click, import_msgspec
 
     import_click()
@@ -108,7 +150,8 @@ def _run_verb(argv: list[str], begun: Session | Storing | Opening | None) -> int
         import_msgspec()
     import click
 
-    from rootless_scratch.cli.output import VerbError, print_error, tell
+    from rootless_scratch.cli.output import tell
+    from rootless_scratch.cli.show import VerbError
     from rootless_scratch.cli.verbs import cli
 
     # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
@@ -120,12 +163,7 @@ def _run_verb(argv: list[str], begun: Session | Storing | Opening | None) -> int
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except VerbError as failed:
-        # A limit of this process tells more than whatever could not be done because of it.
-        trouble = trouble_met(failed.error)
-        is_named = trouble is None or trouble.cause[1:] in failed.error.message
-        shown = failed.error if trouble is None or is_named else trouble.error(failed.error.message)
-        print_error(shown, as_json=failed.show.as_json, verbose=failed.show.verbose)
-        return _exit_code(shown, argv)
+        return _tell(failed.error, failed.show, argv)
     except click.exceptions.NoArgsIsHelpError as help_asked:
         tell(help_asked.format_message())
         outcome = EXIT_USAGE
@@ -320,7 +358,7 @@ def _exit_code(error: ScratchError, argv: Sequence[str]) -> int:
     if isinstance(error, UsageError):
         return EXIT_USAGE
     if _CONTAINED.intersection(argv[:1]):
-        from rootless_scratch.cli.run import exit_code_of
+        from rootless_scratch.cli.running import exit_code_of
 
         return exit_code_of(error)
     return 1

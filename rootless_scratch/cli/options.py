@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rootless_scratch.image.kinds import options_set
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from rootless_scratch.image.kinds import Option
     from rootless_scratch.ship.access import Access
@@ -56,21 +58,6 @@ def _read_limits(
         return parse_limits(values)
     except UsageError as error:
         raise click.UsageError(f"{error.message} {error.fix}") from error
-
-
-def options_set(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command line gave, as Python would; raises UsageError."""
-    found: dict[str, Any] = {}
-    for option in options:
-        value = values.get(option.name)
-        # Where a value is named, false and 0 count.
-        if value is None or (value is False and option.metavar is None):
-            continue
-        if option.kind.from_flag is not None:
-            value = option.kind.from_flag(option.flags[-1], value)
-        if value is not None:
-            found[option.name] = value
-    return found
 
 
 def access_from(values: Mapping[str, Any]) -> Access:

@@ -11,7 +11,7 @@ import click
 
 from rootless_scratch.cli.excerpts import excerpt, header, showable
 from rootless_scratch.cli.lean import import_msgspec
-from rootless_scratch.data import Data
+from rootless_scratch.cli.show import Show, VerbError
 from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
 
 if TYPE_CHECKING:
@@ -28,23 +28,6 @@ _COLOURS = {
     "info": "cyan",
 }
 """Of severities and verdicts."""
-
-
-class Show(Data):
-    """How a verb is to show what it has to say: the options that every verb has."""
-
-    as_json: bool
-    quiet: bool
-    verbose: bool
-
-
-class VerbError(Exception):
-    """An error of a verb, with how it is to be shown."""
-
-    def __init__(self, error: ScratchError, show: Show) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.show = show
 
 
 def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:

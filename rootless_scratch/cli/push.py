@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import Show, common_options, say
+from rootless_scratch.cli.output import common_options, say
 from rootless_scratch.cli.ship_options import ship
+
+if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
 
 
 @click.command("push")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rootless_scratch.cli.options import click_option, options_set
+from rootless_scratch.cli.options import click_option
 from rootless_scratch.cli.run_arguments import as_options
 from rootless_scratch.engine.request.request import Request
+from rootless_scratch.image.kinds import options_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable

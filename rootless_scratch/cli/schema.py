@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from rootless_scratch.cli.output import Show, common_options, print_json
+from rootless_scratch.cli.output import common_options, print_json
+
+if TYPE_CHECKING:
+    from rootless_scratch.cli.show import Show
 
 
 @click.command("schema")

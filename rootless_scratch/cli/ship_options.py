@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import Show, print_json, say
+from rootless_scratch.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rootless_scratch.cli.show import Show
     from rootless_scratch.image.finished import Shipped, WrittenOutput
     from rootless_scratch.ship.access import Access
 

@@ -10,10 +10,11 @@ import click
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.image_options import image_options, spec_from
 from rootless_scratch.cli.options import verb_options
-from rootless_scratch.cli.output import Show, common_options, named, print_json, print_verdict, say
+from rootless_scratch.cli.output import common_options, named, print_json, print_verdict, say
 
 if TYPE_CHECKING:
     from rootless_scratch.backends.verify import Difference, Verification
+    from rootless_scratch.cli.show import Show
 
 
 @click.command("verify")

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
 
-import msgspec
-
+from rootless_scratch.data import Data
 from rootless_scratch.engine.container.ending import RunResult
 from rootless_scratch.engine.container.launch import Call, Notes, created, launch
 from rootless_scratch.engine.container.opening import Opening
 from rootless_scratch.engine.container.signals import Forwarding
 from rootless_scratch.engine.request.options import request_of
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.request.request import Beside, Request
     from rootless_scratch.keywords import Options
 
 
-class _Streams(msgspec.Struct, frozen=True, kw_only=True):
+class _Streams(Data):
     """What the program reads and where its output goes, and the signals that are meant for it."""
 
     stdin: int | bytes
@@ -76,7 +76,7 @@ def run(
         streams = _Streams(stdin=0 if stdin is None else stdin, stdout=stdout, stderr=stderr, signals=signals)
         call = Call(request=request, opening=begun, notes=notes)
         _, result = launch(call, partial(_attempt, call, streams), stack)
-    return msgspec.structs.replace(result, notes=notes.kept)
+    return result.but(notes=notes.kept)
 
 
 def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Request, network: str) -> RunResult:
@@ -103,13 +103,13 @@ def _attempt(call: Call, streams: _Streams, container: Lifecycle, request: Reque
                 grace=request.stop_timeout,
                 say=say,
             )
-    result = msgspec.structs.replace(result, image=request.image)
+    result = result.but(image=request.image)
     name = request.name or call.lease.container
     if result.container_id is not None:
         call.notes.add(f"The program runs on in the container {name}; `podman attach {name}` attaches to it.")
     elif kept is not None:
         call.notes.add(f"The container is kept as {name}; `podman rm {name}` removes it.")
-        return msgspec.structs.replace(result, container_id=kept)
+        return result.but(container_id=kept)
     return result
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
 
 from rootless_scratch.errors import UsageError
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
+
 _SHOWN = 60
-_T = TypeVar("_T")
 
 
 def text(what: str, value: object) -> str:

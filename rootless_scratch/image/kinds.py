@@ -10,7 +10,7 @@ from rootless_scratch.errors import UsageError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, ClassVar, Self
 
 
@@ -121,6 +121,21 @@ def read(options: Mapping[str, Option], values: Mapping[str, object], what: str)
         for name, value in values.items()
         if value is not None or options[name].kind.default is not None
     }
+
+
+def options_set(options: Iterable[Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line gave, as Python would; raises UsageError."""
+    found: dict[str, Any] = {}
+    for option in options:
+        value = values.get(option.name)
+        # Where a value is named, false and 0 count.
+        if value is None or (value is False and option.metavar is None):
+            continue
+        if option.kind.from_flag is not None:
+            value = option.kind.from_flag(option.flags[-1], value)
+        if value is not None:
+            found[option.name] = value
+    return found
 
 
 def option(usage: str, kind: Kind, says: str, **more: str) -> Any:  # noqa: ANN401 - as the field is annotated

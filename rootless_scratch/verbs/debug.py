@@ -7,8 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from rootless_scratch.backends.direct import planned_image
 from rootless_scratch.engine.api.images import config_of, is_image, load
 from rootless_scratch.engine.container.opening import Opening
@@ -106,7 +104,7 @@ def debug(
             result = attempt(target.without_ipc(), None)
     if result.exit_code == _KILLED and _has_ended(target):
         tell(f"The container {subject} has ended, and what ran beside it was killed.")
-    return msgspec.structs.replace(result, notes=(*notes, *result.notes))
+    return result.but(notes=(*notes, *result.notes))
 
 
 def _options(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rootless_scratch.data import Data
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EndedEarlyError, EngineError, ScratchError
-from rootless_scratch.findings import Finding
 from rootless_scratch.image.arguments import image_id, maybe, text, texts
-from rootless_scratch.verbs.judge import judge_stored
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Final
 
     from rootless_scratch.engine.container.ending import RunResult
+    from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Program
     from rootless_scratch.keywords import ContainerOptions
@@ -31,7 +32,7 @@ _CRASHES: Final = {
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class Started(NamedTuple):
+class Started(Data):
     """What was to be started; `elsewhere`: by a service that the caller named, which may have another storage."""
 
     image: str
@@ -59,10 +60,8 @@ def explained(result: RunResult, started: Started) -> RunResult:
     """
     if result.timed_out or result.exit_code == 0:
         return result
-    import msgspec
-
-    started = started._replace(image=result.image or started.image)
-    return msgspec.structs.replace(result, explanation=_why(result, started))
+    started = started.but(image=result.image or started.image)
+    return result.but(explanation=_why(result, started))
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def explaining(started: Started) -> Iterator[None]:
         error.explanation = _why(error, started)
         raise
     except EngineError as error:
-        error.explanation = _cause(started._replace(image=error.image or started.image), None)
+        error.explanation = _cause(started.but(image=error.image or started.image), None)
         raise
 
 
@@ -98,6 +97,8 @@ def _cause(started: Started, found: Finding | None, *, suspects: Sequence[str] =
     if started.elsewhere and not _IMAGE_ID.fullmatch(started.image):
         # That service may have another image of this name than local storage has.
         return None
+    from rootless_scratch.verbs.judge import judge_stored
+
     try:
         judgement, programs = judge_stored(started.image, arguments=started.arguments, user=started.user)
     except ScratchError:
@@ -121,6 +122,8 @@ def _foreign(programs: Sequence[Program]) -> Finding | None:
     for program in programs:
         elf = program.facts.elf
         if elf is not None and elf.machine != here:
+            from rootless_scratch.findings import Finding
+
             return Finding.error(
                 rule="exec-format",
                 subject=program.path,

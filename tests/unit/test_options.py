@@ -14,12 +14,12 @@ from planning import refusal
 
 import rootless_scratch as rs
 from rootless_scratch.cli.build import command as build
-from rootless_scratch.cli.options import options_set
 from rootless_scratch.cli.run import command as run
 from rootless_scratch.cli.verify import command as verify
 from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
+from rootless_scratch.image.kinds import options_set
 from rootless_scratch.image.plan.specschema import schema
 from rootless_scratch.image.spec import Copy, Spec, spec_of
 from rootless_scratch.keywords import BuildOptions, ConfigOptions, FileOptions, ImageOptions, Options

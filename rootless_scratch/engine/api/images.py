@@ -6,17 +6,18 @@ Near names are request by podman-py: where a name was mistyped, time is no matte
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import command
-from rootless_scratch.elf.platforms import Platform, chosen_platform
 from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
 from rootless_scratch.image.names import near_names
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
+    from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.engine.request.request import Request
 
 _NOT_FOUND = 404
@@ -103,6 +104,8 @@ def _stored(client: Client, request: Request) -> str | None:
             return request.image
         raise _of_another(request, [there])
     platforms = [platform for platform, _ in members]
+    from rootless_scratch.elf.platforms import chosen_platform
+
     at = chosen_platform(platforms, request.platform)
     if at is None:
         raise _of_another(request, platforms)
@@ -130,6 +133,8 @@ def _members(client: Client, name: str) -> list[tuple[Platform, str]]:
 
 
 def _listed(platform: dict[str, Any]) -> Platform:
+    from rootless_scratch.elf.platforms import Platform
+
     return Platform(
         os=str(platform.get("os") or ""),
         architecture=str(platform.get("architecture") or ""),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rootless_scratch.data import Value
 
-import msgspec
-
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.findings import Finding
 
@@ -13,7 +12,7 @@ TIMED_OUT = 124
 """The exit code where the timeout ran out, as timeout(1) has it."""
 
 
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+class RunResult(Value):
     """How a run ended. `stdout` and `stderr` are empty where they were streamed to descriptors.
 
     `explanation` says why a program could not begin although podman started it; `notes` has one sentence for

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
 
 from rootless_scratch import private
+from rootless_scratch.data import Data
 from rootless_scratch.engine.container.lease import Lease, local_engine
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.capabilities import is_rootful
@@ -21,15 +19,17 @@ from rootless_scratch.host.containers_conf import weakening
 from rootless_scratch.host.environment import has_service_manager, temporary_directory
 from rootless_scratch.host.said import HostNote
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.opening import Opening
     from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
-
-_T = TypeVar("_T")
 
 
 class Notes:
@@ -65,7 +65,7 @@ class Notes:
         return tuple(map(str, self._kept))
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(Data):
     """What a container is wanted for, and what has been begun for it."""
 
     request: Request

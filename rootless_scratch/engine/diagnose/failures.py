@@ -6,7 +6,6 @@ The texts are those of podman 4.3 to 5, runc 1.1 and crun 1.8; each is matched o
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import (
@@ -20,6 +19,7 @@ from rootless_scratch.errors import (
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.engine.request.request import Request
 
