@@ -179,17 +179,23 @@ class HostFiles:
                 f"{file.source!r} can no longer be read: {error.strerror}.",
                 fix="Do not change the file during the build.",
             ) from error
+        is_over = False
         try:
             if found != file.identity:
                 raise changed(file)
             try:
                 yield descriptor
+            except GeneratorExit:
+                is_over = True
+                raise
             finally:
                 # A file that shrinks makes the copy fail too, and then the change is the cause to tell.
-                if identity_of(os.fstat(descriptor)) != file.identity:
+                if not is_over and identity_of(os.fstat(descriptor)) != file.identity:
                     raise changed(file)
         finally:
-            self._leave(descriptor, identity, b"")
+            # Whoever gave up may do so after all that is kept was closed.
+            if not (is_over and kept):
+                self._leave(descriptor, identity, b"")
 
     def planned_content(self, file: File) -> bytes:
         """All bytes of a small file that was planned; raises what `planned` does."""

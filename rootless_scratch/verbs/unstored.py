@@ -12,9 +12,7 @@ import time
 from contextlib import ExitStack
 
 from rootless_scratch.data import Data
-from rootless_scratch.engine.api.images import config_of, is_image, load, remove_oldest
 from rootless_scratch.errors import ElfError, EngineError, SourceError, UsageError
-from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.references import Reference, is_reference, parse_reference
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -67,6 +65,8 @@ def provide(client: Client, image: Unstored) -> tuple[str, tuple[str, ...]]:
 
     Raises EngineError.
     """
+    from rootless_scratch.engine.api.images import config_of, is_image, load, remove_oldest
+
     found = config_of(client, image.image_id)
     if found is not None and (not image.digest or is_image(found, image_id=image.image_id, digest=image.digest)):
         return image.image_id, ()
@@ -133,6 +133,7 @@ def _warnings(image: Image) -> tuple[str, ...]:
 
 def _of_files(reference: Reference, platform: str | None) -> Unstored:
     from rootless_scratch.elf.platforms import parse_platform
+    from rootless_scratch.image.oci import digest_of
     from rootless_scratch.image.read.found import find_image
     from rootless_scratch.image.read.reader import ImageReader
 

@@ -1,26 +1,40 @@
 """HTTP/1.1 over a unix socket, as much of it as the podman service speaks.
 
 podman-py cannot attach (its `attach` raises NotImplementedError, its `logs(follow=True)` loses output), and
-importing http.client costs 20 ms of every start; hence this small reader of our own. A service is started by what
-imports this, so msgspec, typing and json wait until it comes up.
+importing http.client costs 20 ms of every start; hence this small reader of our own.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import sys
 from contextlib import contextmanager, suppress
 
 from rootless_scratch.data import Value
+from rootless_scratch.engine.api.logs import logged
 from rootless_scratch.errors import EngineError
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in, trouble_met
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator
+    from socket import socket
+    from typing import Any, Self
+else:
+
+    class socket(_socket.socket):  # noqa: N801 - in place of that one
+        """As much of socket.socket as is used here: that module makes tables of its constants, for 3 ms."""
+
+        __slots__ = ()
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *raised: object) -> None:
+            self.close()
+
 
 API = "/v4.0.0/libpod"
 """podman 4 and 5 answer any version from 4 on under this prefix."""
@@ -30,7 +44,7 @@ PATIENCE = 60.0
 
 _HEAD_LIMIT = 65_536
 _BODY_LIMIT = 64 * 1024 * 1024
-_SAID_KEPT = 16_384
+_BLOCK = 1024 * 1024
 
 
 class Response(Value):
@@ -90,7 +104,7 @@ _CONNECTED = (b"02", b"03")
 class Attached(Value):
     """A connection that has become the container's output; `early` holds what came with the answer's head."""
 
-    connection: socket.socket
+    connection: socket
     early: bytes
 
 
@@ -105,13 +119,24 @@ class Client(Value):
     named: str | None = None
     log: str | None = None
 
-    def request(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Response:
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        *,
+        patience: float = PATIENCE,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Response:
         """Ask and read the whole answer, whatever its status; `patience` in seconds.
 
-        Raises EngineError where the service cannot be reached or its answer is cut off.
+        `meanwhile` is called while the service is at work. Raises EngineError where the service cannot be reached
+        or its answer is cut off.
         """
         with self._open(patience) as connection, connection:
             connection.sendall(_head(method, target, body, "Connection: close\r\n"))
+            if meanwhile is not None:
+                meanwhile()
             return _read(connection, *_read_head(connection))
 
     def upload(self, target: str, path: str, *, patience: float = PATIENCE) -> Response:
@@ -120,7 +145,8 @@ class Client(Value):
             size = os.fstat(archive.fileno()).st_size
             connection.sendall(_opening("POST", target, f"Connection: close\r\n{_TAR}", size))
             with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendfile(archive)
+                while block := archive.read(_BLOCK):
+                    connection.sendall(block)
             return _read(connection, *_read_head(connection))
 
     def call(self, method: str, target: str, body: object = None, *, patience: float = PATIENCE) -> Any:  # noqa: ANN401 - whatever the service answers
@@ -144,7 +170,7 @@ class Client(Value):
             with connection:
                 return _read(connection, head, rest)
 
-    def begin(self, method: str, target: str) -> socket.socket:
+    def begin(self, method: str, target: str) -> socket:
         """Ask without waiting for the answer; the request is in the works until the caller closes this."""
         with self._open(PATIENCE) as connection:
             connection.sendall(_head(method, target, None, "Connection: close\r\n"))
@@ -152,15 +178,15 @@ class Client(Value):
 
     def listens(self) -> bool:
         """Whether anything listens on the socket yet."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as connection:
             return connection.connect_ex(self.path) == 0
 
     def listener(self) -> int:
         """The process that listens on the socket; 0 where none does, or none that is seen from here."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with socket(_socket.AF_UNIX, _socket.SOCK_STREAM) as connection:
             if connection.connect_ex(self.path):
                 return 0
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
             return int.from_bytes(credentials[:4], sys.byteorder)
 
     def is_busy(self) -> bool:
@@ -178,9 +204,9 @@ class Client(Value):
         return any(state in _CONNECTED for state in states) if states else self.listens()
 
     @contextmanager
-    def _open(self, patience: float) -> Iterator[socket.socket]:
+    def _open(self, patience: float) -> Iterator[socket]:
         """A connection, which is closed where the block fails; an OSError of it becomes an EngineError."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             connection.settimeout(patience)
             connection.connect(self.path)
@@ -202,15 +228,6 @@ class Client(Value):
             if self.named is not None
             else "Run it again; `rootless-scratch doctor` says what podman lacks on this host.",
         )
-
-
-def logged(path: str) -> str:
-    """What a service, or the way to one, has written to its log; empty where that cannot be read."""
-    try:
-        with open(path, "rb") as log:
-            return log.read(_SAID_KEPT).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def quoted(text: str) -> str:
@@ -238,11 +255,11 @@ def _opening(method: str, target: str, extra: str, size: int) -> bytes:
     return f"{method} {API}{target} HTTP/1.1\r\nHost: podman\r\n{extra}Content-Length: {size}\r\n\r\n".encode()
 
 
-def _read(connection: socket.socket, head: bytes, rest: bytes) -> Response:
+def _read(connection: socket, head: bytes, rest: bytes) -> Response:
     return Response(status=_status(head), head=head, body=_read_body(connection, head, rest))
 
 
-def _read_head(connection: socket.socket) -> tuple[bytes, bytes]:
+def _read_head(connection: socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
         if len(data) > _HEAD_LIMIT:
@@ -267,7 +284,7 @@ def _header(head: bytes, name: str) -> str | None:
     return None
 
 
-def _read_body(connection: socket.socket, head: bytes, data: bytes) -> bytes:
+def _read_body(connection: socket, head: bytes, data: bytes) -> bytes:
     if _status(head) in (204, 304):
         return b""
     if (_header(head, "transfer-encoding") or "").lower() == "chunked":
@@ -286,7 +303,7 @@ def _read_body(connection: socket.socket, head: bytes, data: bytes) -> bytes:
     return bytes(body[:wanted])
 
 
-def _read_chunks(connection: socket.socket, data: bytes) -> bytes:
+def _read_chunks(connection: socket, data: bytes) -> bytes:
     """Chunked coding: RFC 9112, 7.1; trailers are not used by the service."""
     body, buffer = bytearray(), bytearray(data)
     while True:
@@ -307,7 +324,7 @@ def _read_chunks(connection: socket.socket, data: bytes) -> bytes:
         del buffer[: size + 2]
 
 
-def _more(connection: socket.socket) -> bytes:
+def _more(connection: socket) -> bytes:
     piece = connection.recv(65_536)
     if not piece:
         raise ConnectionResetError(0, "its answer was cut off")

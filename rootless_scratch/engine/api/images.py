@@ -10,7 +10,6 @@ import json
 from rootless_scratch import command
 from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
-from rootless_scratch.image.names import near_names
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def names_near(socket: str, wanted: str) -> tuple[str, ...]:
             names = [tag for image in client.images.list() for tag in image.tags]
     except (PodmanError, OSError):
         return ()
+    from rootless_scratch.image.names import near_names
+
     return near_names(wanted, names)
 
 

@@ -15,12 +15,6 @@ from rootless_scratch.engine.container import specification
 from rootless_scratch.engine.container.ending import TIMED_OUT, RunResult
 from rootless_scratch.engine.container.lease import Lease, Wanted
 from rootless_scratch.engine.container.removal import remove_container, remove_owned
-from rootless_scratch.engine.container.watch import DRAIN, Watch
-from rootless_scratch.engine.diagnose import explaining, failures
-from rootless_scratch.engine.stdio import streams
-from rootless_scratch.engine.stdio.feed import Feed
-from rootless_scratch.engine.stdio.streams import Demultiplexer
-from rootless_scratch.engine.stdio.terminal import Terminal
 from rootless_scratch.errors import EngineError, HostError, ImageNotFoundError, ScratchError
 from rootless_scratch.host.cgroups import cgroup_mode
 from rootless_scratch.troubles import limit_met
@@ -31,8 +25,12 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from rootless_scratch.engine.container.signals import Forwarding
+    from rootless_scratch.engine.container.watch import Watch
     from rootless_scratch.engine.request.request import Request
     from rootless_scratch.engine.service.local import Service
+    from rootless_scratch.engine.stdio.feed import Feed
+    from rootless_scratch.engine.stdio.streams import Demultiplexer
+    from rootless_scratch.engine.stdio.terminal import Terminal
 
 OLDEST = (4, 3)
 """The oldest podman whose API is known to do what is asked here."""
@@ -104,7 +102,10 @@ class Lifecycle:
         wanted = Wanted(name=request.name or lease.container, socket=self.client.path, since=time.time())
         lease.expects(wanted)
         self._exists = None
-        response = self.client.request("POST", "/containers/create", spec)
+        # Loaded while podman is at work: on a host with two processors that takes no time.
+        response = self.client.request("POST", "/containers/create", spec, meanwhile=_load_rest)
+        from rootless_scratch.engine.diagnose import failures
+
         self._exists = response.ok
         if not response.ok:
             lease.expects(None)
@@ -119,6 +120,8 @@ class Lifecycle:
         return warnings
 
     def _create_failure(self, refusal: str, request: Request) -> ScratchError:
+        from rootless_scratch.engine.diagnose import failures
+
         error = failures.create_failure(refusal, request, elsewhere=self.service.address)
         if isinstance(error, ImageNotFoundError):
             from rootless_scratch.engine.api.images import names_near
@@ -137,6 +140,8 @@ class Lifecycle:
         # Without the empty detachKeys the bytes ctrl-p ctrl-q would end the connection; Feed looks for them.
         attached = self.client.attach(self.target(f"/attach?stream=true&{streams}&detachKeys="))
         if not isinstance(attached, Attached):
+            from rootless_scratch.engine.diagnose import failures
+
             raise failures.start_failure(attached.refusal(), request)
         return attached
 
@@ -149,6 +154,10 @@ class Lifecycle:
         stdin has a connection of its own: where a program leaves it unread, podman 4.3 now and then writes its
         complaint into the midst of a frame of output, or ends the connection before the output has come.
         """
+        from rootless_scratch.engine.stdio.feed import Feed
+        from rootless_scratch.engine.stdio.streams import Demultiplexer
+        from rootless_scratch.engine.stdio.terminal import Terminal
+
         apart = request.interactive and not request.tty
         both = f"stdout=true&stderr=true&stdin={'true' if request.interactive and request.tty else 'false'}"
         with contextlib.ExitStack() as stack:
@@ -172,6 +181,8 @@ class Lifecycle:
         """Start its program; raises like `connect`."""
         response = self.client.request("POST", self.target("/start"))
         if not response.ok:
+            from rootless_scratch.engine.diagnose import failures
+
             raise failures.start_failure(response.refusal(), request)
 
     def leave(self) -> str:
@@ -219,6 +230,9 @@ class Lifecycle:
 
         Raises EngineError where the service goes away or the output cannot be written, BrokenPipeError.
         """
+        from rootless_scratch.engine.container.watch import Watch
+        from rootless_scratch.engine.diagnose import explaining
+
         output = attachment.output
         terminal = attachment.terminal
         resize = None if terminal.size() is None else partial(self.resize, terminal)
@@ -249,6 +263,8 @@ class Lifecycle:
 
     def _end_of(self, attachment: Attachment, watch: Watch, signals: Forwarding) -> int | None:
         """The exit code; None where the user has detached, or the watch has given up."""
+        from rootless_scratch.engine.stdio import streams
+
         output, feed = attachment.output, attachment.feed
         parts: list[Demultiplexer | Feed] = [output] if feed is None else [output, feed]
         pause = 0.001
@@ -294,6 +310,8 @@ class Lifecycle:
 
     def remove(self) -> None:
         """Remove it, running or not; nothing where there is none. Raises EngineError where podman cannot."""
+        from rootless_scratch.engine.container.watch import DRAIN
+
         deadline = time.monotonic() + DRAIN
         while self._exists is not False:
             removed = (
@@ -327,6 +345,11 @@ class Lifecycle:
     def target(self, rest: str) -> str:
         """The address in the API of something of it."""
         return f"/containers/{self.id}{rest}"
+
+
+def _load_rest() -> None:
+    """What is needed once there is a container."""
+    from rootless_scratch.engine.stdio import feed, streams, terminal  # noqa: F401 - warmed up here
 
 
 def _check_version(response: Response) -> None:

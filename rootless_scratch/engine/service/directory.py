@@ -14,7 +14,7 @@ import os
 import time
 
 from rootless_scratch import locks, private
-from rootless_scratch.engine.api.http import logged
+from rootless_scratch.engine.api.logs import logged
 from rootless_scratch.engine.service.keeping import VARIABLE
 from rootless_scratch.errors import HostError
 from rootless_scratch.processes import text

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-import socket
-from collections.abc import Iterator
+from _socket import SHUT_WR
+
+TYPE_CHECKING = False  # importing typing costs 8 ms
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
 
 _READ = 65_536
 
@@ -88,7 +92,7 @@ class Feed:
     def _end(self) -> None:
         self.ended = True
         try:
-            self._connection.shutdown(socket.SHUT_WR)
+            self._connection.shutdown(SHUT_WR)
         except OSError:
             # The service has closed it already.
             return
