@@ -143,8 +143,8 @@ def abandoned(directory: str) -> ServiceDirectory | None:
     return _used(directory, 0)
 
 
-def others_beside(directory: str) -> Iterator[str]:
-    """The paths of this user's service directories beside this one."""
+def others_beside(directory: str) -> Iterator[tuple[str, list[str]]]:
+    """The paths of this user's service directories beside this one, each with its sockets, listened to or not."""
     base, own = os.path.split(directory)
     try:
         names = os.listdir(base)
@@ -153,10 +153,12 @@ def others_beside(directory: str) -> Iterator[str]:
     for name in names:
         if name != own and name.startswith(_PREFIX) and len(name) == len(own):
             try:
-                if os.lstat(f"{base}/{name}").st_uid == os.geteuid():
-                    yield f"{base}/{name}"
+                if os.lstat(f"{base}/{name}").st_uid != os.geteuid():
+                    continue
+                inside = [f"{base}/{name}/{each}" for each in os.listdir(f"{base}/{name}")]
             except OSError:
                 continue
+            yield f"{base}/{name}", [path for path in inside if os.path.basename(path).startswith(_SOCKET)]
 
 
 def _used(directory: str, flags: int) -> ServiceDirectory | None:

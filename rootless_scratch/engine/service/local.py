@@ -244,7 +244,10 @@ def _listens(directory: ServiceDirectory) -> bool:
 
 def _sweep(path: str) -> None:
     """Remove directories of services that have died together with whoever would have removed them."""
-    for other in others_beside(path):
+    for other, sockets in others_beside(path):
+        # Where one lives it is not touched: whoever leaves it at this moment would take us for a user.
+        if any(_client(socket).listens() for socket in sockets):
+            continue
         try:
             directory = abandoned(other)
         except OSError:
