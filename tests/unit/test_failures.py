@@ -1,4 +1,4 @@
-"""What runtimes say of a start that failed, in their own words (runc 1.1), and what is made of it."""
+"""What runtimes say of a start that failed, in their own words (runc 1.1, crun 1.21), and what is made of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ GONE = ": OCI runtime attempted to invoke a command that was not found"
     ("said", "cause"),
     [
         (f"{RUNC}unable to setup user: stat /dev/null: no such file or directory{GONE}", "/dev"),
+        (f"{RUNC}unable to setup user: stat /dev/null: permission denied: OCI permission denied", "/dev"),
+        (f"crun: failed open()ing `/dev/null`: No such file or directory{GONE}", "/dev"),
+        (f"crun: open /dev directory in `/merged`: No such file or directory{GONE}", "/dev"),
+        (
+            f"crun: chdir to `/proc/x`: No such file or directory{GONE}",
+            "working directory /proc/x: no such",
+        ),
         (f"{RUNC}error during container init: error setting up ptmx: symlink pts/ptmx /x{GONE}", "/dev"),
         (
             f"{RUNC}error during container init: mkdir /proc/x: no such file or directory{GONE}",

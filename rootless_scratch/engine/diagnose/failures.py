@@ -1,6 +1,6 @@
 """What podman, runc and crun say when a container does not start, as causes and fixes.
 
-The texts are those of podman 4.3 to 5, runc 1.1 and crun 1.8; each is matched on its stable part.
+The texts are those of podman 4.3 to 5, runc 1.1 and crun 1.8 to 1.21; each is matched on its stable part.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ _FAILURES = (
     ),
     _Failure(
         r"unable to setup user: invalid argument|cannot setresuid|cannot setresgid|setgroups: [Ii]nvalid"
-        r"|insufficient UIDs or GIDs|keep-id requires additional UIDs",
+        r"|insufficient UIDs or GIDs|keep-id requires additional UIDs|are all the IDs mapped in the user",
         "The container's user or group id lies outside the ids that this host gives you.",
         "Use an id below the count in your lines of /etc/subuid and /etc/subgid (usually 65536); where "
         "there are none, --user 0, or ask for some: `sudo usermod --add-subuids 100000-165535 "
@@ -152,7 +152,13 @@ _FAILURES = (
         "Build the image with another --workdir.",
     ),
     _Failure(
-        r"stat /dev/null: no such file or directory|error creating device nodes: |error setting up ptmx: ",
+        r"chdir to `([^`]*)`: No such file or directory",
+        "No container can begin in the working directory {0}: no such file or directory.",
+        "Build the image with another --workdir.",
+    ),
+    _Failure(
+        r"stat /dev/null: |failed open\(\)ing `/dev/null`|open /dev directory in `"
+        r"|error creating device nodes: |error setting up ptmx: ",
         "The image or one of its volumes has something where the runtime makes /dev.",
         "Leave /dev out of the image, and choose another path for --volume.",
     ),
