@@ -63,11 +63,12 @@ def is_of_tools(trace: str) -> bool:
     """What tools make for a moment, do not remove when they are killed, and do not mark: nobody may remove it.
 
     Lists of containers/storage that are being written; an empty file of buildah's or podman's, an empty directory
-    of runc's.
+    of runc's; where conmon of podman 5 notes the end of a container.
     """
     kind, _, path = trace.partition(": ")
     name = os.path.basename(path)
-    return kind == "file" and (name.isdecimal() or name.startswith((".tmp-", "containers.", "runctop")))
+    noted = os.path.dirname(path).endswith("/libpod/tmp/persist")
+    return kind == "file" and (noted or name.isdecimal() or name.startswith((".tmp-", "containers.", "runctop")))
 
 
 class Verb(NamedTuple):

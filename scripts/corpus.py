@@ -1,6 +1,7 @@
 """Build, judge and run every program of tests/corpus/programs.txt, and broken variants of each.
 
-    sound    with --bundle-libraries the verdict is `starts`, and it says who it is, as nobody and without network
+    sound    with --bundle-libraries the verdict is `starts`, and it says who it is, as nobody, without network
+             and with a home that it can write to
     broken   without a library, without the loader, with a library elsewhere or for another processor, with the
              wrong path in the command or without execute bits the verdict is `fails` by the right rule
 
@@ -26,6 +27,8 @@ _NOT_LOADED = 127
 
 _MACHINE, _AARCH64 = 18, b"\xb7\0"
 """Where e_machine stands in an ELF header: elf(5)."""
+
+_AS_NOBODY = ("--network", "none", "--env", "HOME=/tmp")
 
 _REALLY = 12
 """Every so many programs all variants are run."""
@@ -120,7 +123,7 @@ class Bench:
 
     def _sound(self, entry: Entry) -> list[str]:
         judged = json.loads(self.cli("check", entry.image, "--json").stdout)
-        done = self.cli("run", "--network", "none", entry.image, *entry.arguments)
+        done = self.cli("run", *_AS_NOBODY, entry.image, *entry.arguments)
         starts = done.returncode == 0 and bool(done.stdout or done.stderr)
         if judged["verdict"] == "starts" and starts:
             return []
@@ -183,7 +186,7 @@ class Bench:
             return [f"{name}: not built: {built.stderr.decode()}"]
         judged = json.loads(self.cli("check", image, "--json").stdout)
         rules = {finding["rule"] for finding in judged["findings"] if finding["severity"] == "error"}
-        done = self.cli("run", "--network", "none", image, *entry.arguments)
+        done = self.cli("run", *_AS_NOBODY, image, *entry.arguments)
         fits = done.returncode == _NOT_LOADED if name == "library left out" else done.returncode not in {0, 125}
         if judged["verdict"] == "fails" and rules == {variant.rule} and fits:
             return []
