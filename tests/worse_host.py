@@ -16,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
     if subprocess.run(["sh", "-c", PREPARE + settings.get("script", "")], env=variables, check=False).returncode:
         os._exit(FAILED)
     if settings.get("apart"):
+        uncover(settings["needs"])
         give(settings, str(uid))
     if settings.get("filter"):
         refuse(*settings["filter"])
@@ -133,6 +135,21 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
             if settings.get("apart"):
                 give(settings, str(FIRST - 1))
             os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
+def uncover(trees: list[str]) -> None:
+    """Have these trees be seen by an account that may not enter the homes that they are in."""
+    kept = tempfile.mkdtemp()
+    closed = {tree: [above for above in Path(tree).parents if not above.stat().st_mode & 1] for tree in trees}
+    for number, tree in enumerate(trees):
+        os.mkdir(f"{kept}/{number}")
+        subprocess.run(["mount", "--rbind", tree, f"{kept}/{number}"], check=True)
+    for top in {above[-1] for above in closed.values() if above}:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", top], check=True)
+    for number, tree in enumerate(trees):
+        if closed[tree]:
+            os.makedirs(tree, exist_ok=True)
+            subprocess.run(["mount", "--rbind", f"{kept}/{number}", tree], check=True)
 
 
 def give(settings: dict[str, Any], owner: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +32,16 @@ class Mode:
     way: str = ""
 
 
+def _podman() -> tuple[int, ...]:
+    """The version of podman here."""
+    try:
+        said = subprocess.run(["podman", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ()
+    return tuple(int(number) for number in re.findall(r"\d+", said))
+
+
+PODMAN = _podman()
 NESTED = "build-buildah run"
 PAUSE = "libpod/tmp/pause.pid"
 CONF = (
@@ -147,8 +159,8 @@ MODES = {
     "A19-read-only-proc-sys": Mode(script=remounted("/proc/sys", "ro"), rules="host-proc-masked", fails="run"),
     "A20-pause-process-gone": Mode(
         before="mkdir -p $XDG_RUNTIME_DIR/libpod/tmp; printf 999999 > $XDG_RUNTIME_DIR/libpod/tmp/pause.pid",
-        rules="host-pause",
-        fails="run",
+        rules="host-pause" if PODMAN < (6,) else "",
+        fails="run" if PODMAN < (6,) else "",
     ),
     "A21-no-mnt": Mode(
         script="echo 0 > /proc/sys/user/max_mnt_namespaces", rules="host-user-namespaces", fails=NESTED
@@ -191,10 +203,15 @@ MODES = {
     ),
     "A32-vfs-on-overlay": Mode(script=OVERLAY),
     "A34-noexec": Mode(script=remounted('"$HOME_/.local"', "noexec"), rules="host-storage-noexec", fails="run"),
+    "A34-noexec-below-overlay": Mode(
+        before=CONF, script=remounted('"$HOME_/.local"', "noexec"), rules="host-storage-drivers"
+    ),
     "A34-noexec-for-temporary-files": Mode(script=remounted('"$HOME_/tmp"', "noexec")),
     "A35-another-driver": Mode(before=CONF, rules="host-storage-drivers", cure={"STORAGE_DRIVER": "vfs"}),
     "A36-another-boot": Mode(
-        before="mkdir -p $XDG_RUNTIME_DIR/libpod/tmp; echo 1111 > $XDG_RUNTIME_DIR/libpod/tmp/alive"
+        before="mkdir -p $XDG_RUNTIME_DIR/libpod/tmp; echo 1111 > $XDG_RUNTIME_DIR/libpod/tmp/alive",
+        rules="" if PODMAN < (5, 1) else "host-runtime-left",
+        fails="" if PODMAN < (5, 1) else "run",
     ),
     "A37-no-room-for-temporary-files": Mode(
         script='mount -t tmpfs -o size=64k,mode=1777 tmpfs "$HOME_/tmp"',

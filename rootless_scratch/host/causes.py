@@ -100,6 +100,13 @@ _CAUSES = (
         rule="host-proc-masked",
     ),
     HostCause(
+        r"failed to get default container config: (?:stat|cannot resolve|mkdir) (\S+?)(?:/\.config)?: ",
+        "HOME ({0}) is not a directory in which buildah finds and keeps its files.",
+        "Set HOME to a directory of your own, in a CI job for example "
+        "`export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
+        rule="host-home",
+    ),
+    HostCause(
         r"unknown userid (\d+)",
         "The user id {0} is not in /etc/passwd.",
         "Add it, or run as a user that the image of the CI job knows: "

@@ -67,12 +67,23 @@ class Socket(msgspec.Struct, frozen=True, kw_only=True):
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """The process that keeps podman's user namespace, by its file; `pid` is None where there is no such file.
 
-    One that is not `alive` makes podman before 5.0 fail.
+    One that is not `alive` makes podman before 6.0 fail.
     """
 
     path: str
     pid: int | None
     alive: bool
+
+
+class Sentinel(msgspec.Struct, frozen=True, kw_only=True):
+    """The file by which podman knows whether the host has been booted since it was written.
+
+    `path` is None where there is none, or one without a boot ID. One of `another_boot` makes podman from 5.1 on
+    fail.
+    """
+
+    path: str | None
+    another_boot: bool
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +128,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     runtime_dir_problem: str | None
     socket: Socket
     pause: Pause
+    sentinel: Sentinel
 
     def tool(self, name: str) -> Tool:
         """Look one program of TOOLS up."""
@@ -152,6 +164,7 @@ def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | No
         runtime_dir_problem=runtime_dir_problem(runtime_dir),
         socket=_read_socket(own, identity, environment),
         pause=_read_pause(identity, environment),
+        sentinel=_read_sentinel(identity, environment),
         tools=tuple(Tool(name=name, path=_path_of(name), version=_version(versions.get(name))) for name in TOOLS),
         user_namespaces=namespaces.answer(),
         storage=storage.answer(rootful=identity.rootful),
@@ -159,12 +172,9 @@ def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | No
 
 
 def _read_pause(identity: Identity, environment: Mapping[str, str]) -> Pause:
-    """Read it where podman has it: pkg/util.GetRootlessRuntimeDir."""
-    named = environment.get("XDG_RUNTIME_DIR")
-    shared = environment.get("TMPDIR") or "/tmp"  # noqa: S108 - only read
-    places = [named] if named else [f"/run/user/{identity.uid}", f"{shared}/podman-run-{identity.uid}"]
+    places = _podman_directories(identity, environment)
     for place in places:
-        path = f"{place}/libpod/tmp/pause.pid"
+        path = f"{place}/pause.pid"
         number = text(path)
         if number.isascii() and number.isdigit():
             try:
@@ -172,7 +182,28 @@ def _read_pause(identity: Identity, environment: Mapping[str, str]) -> Pause:
             except OSError:
                 name = b""
             return Pause(path=path, pid=int(number), alive=name in (b"catatonit", b"podman"))
-    return Pause(path=f"{places[0]}/libpod/tmp/pause.pid", pid=None, alive=False)
+    return Pause(path=f"{places[0]}/pause.pid", pid=None, alive=False)
+
+
+def _read_sentinel(identity: Identity, environment: Mapping[str, str]) -> Sentinel:
+    """As libpod.Runtime.checkBootID does it."""
+    boot = text("/proc/sys/kernel/random/boot_id").strip()
+    for place in _podman_directories(identity, environment):
+        path = f"{place}/alive"
+        noted = text(path).strip()
+        if noted:
+            return Sentinel(path=path, another_boot=bool(boot) and noted != boot)
+    return Sentinel(path=None, another_boot=False)
+
+
+def _podman_directories(identity: Identity, environment: Mapping[str, str]) -> list[str]:
+    """Where podman keeps what is to vanish with a boot: pkg/util.GetRootlessRuntimeDir."""
+    if identity.rootful:
+        return ["/run/libpod"]
+    named = environment.get("XDG_RUNTIME_DIR")
+    shared = environment.get("TMPDIR") or "/tmp"  # noqa: S108 - only read
+    others = (f"{shared}/podman-run-{identity.uid}", f"{shared}/storage-run-{identity.uid}")
+    return [f"{place}/libpod/tmp" for place in ([named] if named else [f"/run/user/{identity.uid}", *others])]
 
 
 def _home_problem(path: str) -> str | None:

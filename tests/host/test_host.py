@@ -15,6 +15,7 @@ from rootless_scratch.host.facts import (
     Network,
     Pause,
     Runtime,
+    Sentinel,
     Socket,
     Tool,
 )
@@ -99,6 +100,7 @@ HEALTHY = HostFacts(
     runtime_dir_problem=None,
     socket=Socket(path="/run/user/1000/podman/podman.sock", named=False, state="listening"),
     pause=Pause(path="/run/user/1000/libpod/tmp/pause.pid", pid=None, alive=False),
+    sentinel=Sentinel(path=None, another_boot=False),
 )
 
 replace = msgspec.structs.replace
@@ -293,10 +295,12 @@ def test_hybrid_cgroups_without_runc_stop_running_and_with_it_are_only_mentioned
 
 
 def test_a_noexec_home_stops_running_but_not_building() -> None:
-    storage = replace(HEALTHY.storage, images=replace(HEALTHY.storage.images, noexec=True))
+    storage = replace(HEALTHY.storage, driver="vfs", images=replace(HEALTHY.storage.images, noexec=True))
     judgement = judge_host(replace(HEALTHY, storage=storage))
     assert working(judgement) == {"build-direct", "build-buildah", "push"}
     assert "graphroot" in fix_of(judgement, "host-storage-noexec")
+    judgement = judge_host(replace(HEALTHY, storage=replace(storage, driver="overlay")))
+    assert working(judgement) == working(judge_host(HEALTHY))
 
 
 def test_storage_that_is_full_scarce_read_only_or_remote_is_told_apart() -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from test_host import GIB, HEALTHY
 
-from rootless_scratch.host.facts import Cgroups, Runtime, Socket
+from rootless_scratch.host.facts import Cgroups, Runtime, Sentinel, Socket
 from rootless_scratch.host.namespaces import IdMap
 from rootless_scratch.host.quotas import Quotas
 from rootless_scratch.rules.host.hosts import judge_host
@@ -41,6 +41,11 @@ CHANGED = {
     "host-runtime-chosen": replace(HEALTHY, cgroups=replace(HEALTHY.cgroups, runtime=RUNC)),
     "host-runtime-missing": replace(
         HEALTHY, tools=tuple(replace(tool, path=None) if tool.name == "crun" else tool for tool in HEALTHY.tools)
+    ),
+    "host-runtime-left": replace(
+        HEALTHY,
+        sentinel=Sentinel(path="/run/user/1000/libpod/tmp/alive", another_boot=True),
+        tools=tuple(replace(each, version="5.4.2") if each.name == "podman" else each for each in HEALTHY.tools),
     ),
     "host-socket": replace(HEALTHY, socket=Socket(path="/run/x", named=False, state="absent")),
     "host-socket-elsewhere": replace(HEALTHY, socket=Socket(path="ssh://builder", named=True, state="elsewhere")),

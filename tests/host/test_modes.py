@@ -29,6 +29,9 @@ OPERATIONS = ("build-direct", "build-buildah", "run")
 def template(hello: Path) -> Iterator[Home]:
     """A home whose storage has an image, with which podman has not had to do yet."""
     home = Home(Path(tempfile.mkdtemp(prefix="rst-")))
+    settings = home.path / ".config/containers/storage.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('[storage]\ndriver = "vfs"\n')
     shutil.copy(hello, home.path / "hello")
     assert home.cli("build", "-q", "hello", "-t", "hello").returncode == 0
     yield home
@@ -83,6 +86,7 @@ class Host:
             script += "mkdir $D/sbin; mount --bind /usr/sbin $D/sbin; mount -t tmpfs tmpfs /usr/sbin\n"
             self.environment["PATH"] = in_path_without(home, directory / "sbin", mode.without)
         self.settings = {"directory": str(directory), "out": str(out.parent), "script": script, **mode.settings}
+        self.settings["needs"] = [str(SOURCE), sys.prefix]
         self.environment |= {name: value for name, value in mode.environment.items() if value is not None}
         for name in [name for name, value in mode.environment.items() if value is None]:
             del self.environment[name]

@@ -6,6 +6,7 @@ are in modules of their own.
 
 from __future__ import annotations
 
+import os
 import shlex
 from itertools import chain
 from typing import TYPE_CHECKING, get_args
@@ -30,8 +31,11 @@ OLDEST = {"podman": (4, 3), "buildah": (1, 28)}
 PASTA_SINCE = (5, 0)
 """The podman whose default is pasta; before, it is slirp4netns."""
 
-PAUSE_MENDED = (5, 0)
+PAUSE_MENDED = (6, 0)
 """The podman that removes by itself what is left of a pause process."""
+
+BOOTS_COMPARED = (5, 1)
+"""The podman that refuses what is left from before the last boot; before, it takes no notice."""
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _LIMIT_CONTROLLERS = ("cpu", "memory", "pids")
@@ -245,6 +249,17 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             message="The process that keeps podman's user namespace has ended, and podman still looks for it.",
             fix=Repair(fix=f"Run `rootless-scratch doctor --fix`, or: `{removal}`.", commands=(removal,)),
             evidence=f"{pause.path}: {pause.pid}, which is no such process",
+        )
+    sentinel = facts.sentinel
+    if sentinel.path is not None and sentinel.another_boot and _version_of(facts, "podman") >= BOOTS_COMPARED:
+        removal = f"rm -r {shlex.quote(os.path.dirname(sentinel.path))}"
+        yield forbid(
+            "run",
+            rule="host-runtime-left",
+            subject=sentinel.path,
+            message="podman's runtime directory is left from before the last boot.",
+            fix=Repair(fix=f"Remove it: `{removal}`.", commands=(removal,)),
+            evidence=f"{sentinel.path}: not the ID in /proc/sys/kernel/random/boot_id",
         )
     socket = facts.socket
     if socket.state == "listening":

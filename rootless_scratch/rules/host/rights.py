@@ -11,6 +11,7 @@ from rootless_scratch.host.causes import cause_in
 from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID, SubordinateIds
 from rootless_scratch.rules.host.judged import Judged, Operation, Repair, forbid, limit_in, remark
 from rootless_scratch.rules.host.repairs import as_root, escalating, install, unconfined, unmasked
+from rootless_scratch.rules.host.storage import is_homeless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -315,6 +316,8 @@ def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
     operations: tuple[Operation, ...] = ("build-buildah", "run")
     if id_map.problem is not None:
         known = cause_in(id_map.stderr)
+        if known is not None and known.rule == "host-home" and is_homeless(facts):
+            return
         rule = "host-id-map" if known is None else known.rule
         message = f"`buildah unshare` fails: {id_map.problem}." if known is None else known.cause
         fix = (

@@ -28,7 +28,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 def judge_storage(facts: HostFacts) -> Iterator[Judged]:
     """Whether there is a home, room and a file system on which containers can start."""
     storage = facts.storage
-    if not _is_below_home(facts, storage.images) or facts.home_problem is None:
+    if not is_homeless(facts):
         yield from _placed(facts)
         yield from _opened(facts)
     else:
@@ -60,8 +60,10 @@ def judge_storage(facts: HostFacts) -> Iterator[Judged]:
         )
 
 
-def _is_below_home(facts: HostFacts, location: Location) -> bool:
-    return f"{location.path}/".startswith(f"{facts.home.rstrip('/')}/")
+def is_homeless(facts: HostFacts) -> bool:
+    """Whether images would be kept below a HOME in which nothing can be kept."""
+    below = f"{facts.storage.images.path}/".startswith(f"{facts.home.rstrip('/')}/")
+    return below and facts.home_problem is not None
 
 
 def _placed(facts: HostFacts) -> Iterator[Judged]:
@@ -74,7 +76,8 @@ def _placed(facts: HostFacts) -> Iterator[Judged]:
     )
     if not storage.state.writable:
         yield from _room(storage.state, ("build-buildah", "run"), "state directory", "set XDG_STATE_HOME")
-    if storage.images.noexec:
+    # What overlay mounts has options of its own.
+    if storage.images.noexec and storage.driver != "overlay":
         yield forbid(
             "run",
             rule="host-storage-noexec",
