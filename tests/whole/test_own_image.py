@@ -1,0 +1,119 @@
+"""The image of rootless-scratch itself: the same each time, and what it builds without rights runs on the host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import SOURCE
+from registries import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Home
+
+pytestmark = [pytest.mark.buildah, pytest.mark.podman]
+
+NO_NAMESPACES = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {
+            "names": ["unshare", "mount", "umount2", "setns", "pivot_root"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 1,
+        }
+    ],
+}
+"""As a pod has it with its engine's default profile; the runtime itself has done its work before."""
+
+
+def build(home: Home, *words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, SOURCE / "scripts/image.py", "-q", *words],
+        env=home.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def own(shared_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose storage has the image `own`, and its layout."""
+    layout = tmp_path_factory.mktemp("own") / "layout"
+    build(shared_home, "-o", f"oci:{layout}")
+    archive = layout.with_name("own.tar")
+    done = shared_home.cli("save", f"oci:{layout}", "-o", f"docker-archive:{archive}:own")
+    assert done.returncode == 0, done.stderr
+    shared_home.run(["podman", "load", "--quiet", "--input", str(archive)])
+    archive.unlink()
+    yield layout
+    shutil.rmtree(layout)
+
+
+@pytest.fixture
+def job(shared_home: Home, own: Path, hello: Path, tmp_path: Path) -> Path:
+    """The directory of a job, with a program, and the filter of its pod."""
+    assert own.is_dir()
+    assert shared_home.path.is_dir()
+    place = tmp_path / "job"
+    place.mkdir()
+    shutil.copy(hello, place / "hello")
+    (tmp_path / "filter.json").write_text(json.dumps(NO_NAMESPACES))
+    return place
+
+
+def test_it_is_the_same_each_time(shared_home: Home, own: Path, tmp_path: Path) -> None:
+    build(shared_home, "-o", f"oci:{tmp_path}/again")
+    assert (tmp_path / "again/index.json").read_bytes() == (own / "index.json").read_bytes()
+
+
+@pytest.mark.parametrize("pod", ["", "--user 10001:10001 --seccomp {filter}"], ids=["container", "hardened-pod"])
+def test_what_it_builds_in_a_container_runs_on_the_host(
+    shared_home: Home, job: Path, tmp_path: Path, pod: str
+) -> None:
+    options = pod.format(filter=tmp_path / "filter.json").split()
+
+    def called(*words: str) -> subprocess.CompletedProcess[bytes]:
+        # Hardened as every run: no capability, no new privileges, a read-only root.
+        return shared_home.cli(
+            "run", "-q", *options, "--network", "none", "--volume", f"{job}:/work", "own", *words
+        )
+
+    built = called("build", "hello", "-o", "oci:image", "-o", "docker-archive:image.tar:made-inside", "--json")
+    assert built.returncode == 0, built.stderr
+    image_id = json.loads(built.stdout)["image_id"]
+    checked = called("check", "oci:image")
+    assert (checked.returncode, checked.stdout) == (0, b"oci:image: starts\n")
+    assert json.loads(called("inspect", "oci:image", "--json").stdout)["image_id"] == image_id
+    assert called("doctor", "--for", "build-direct").returncode == 0
+    assert called("doctor", "--for", "push").returncode == 0
+    refused = called("build", "hello", "-t", "named")
+    assert refused.returncode == 1
+    assert b"buildah is not installed" in refused.stderr
+    assert b"`-o oci-archive:named.tar`" in refused.stderr
+    # The files are the user's own.
+    shared_home.run(["podman", "load", "--quiet", "--input", str(job / "image.tar")])
+    done = shared_home.cli("run", "-q", "made-inside")
+    assert (done.returncode, done.stdout) == (0, b"Hello World\n"), done.stderr
+
+
+@pytest.mark.registry
+def test_it_pushes_and_has_a_shell_for_the_lines_of_a_job(shared_home: Home, job: Path, tmp_path: Path) -> None:
+    with registry(tmp_path / "registry") as host:
+        destination = f"docker://localhost:{host.port}/made:1"
+        script = f"rootless-scratch build hello -o oci:image && rootless-scratch push oci:image {destination} "
+        script += f"--tls-verify false && rootless-scratch build hello -o {destination} --tls-verify false"
+        words = ("--network", "host", "--volume", f"{job}:/work", "--entrypoint", '["sh", "-ec"]', "own", script)
+        done = shared_home.cli("run", "-q", *words)
+        assert done.returncode == 0, done.stderr
+        seen = shared_home.run(["skopeo", "inspect", "--tls-verify=false", destination])
+        assert json.loads(seen.stdout)["Os"] == "linux"
