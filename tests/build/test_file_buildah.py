@@ -83,6 +83,13 @@ SAME = {
 }
 
 
+OTHERWISE_LATER = {
+    "arg-of-the-platform-with-default": "the platform goes over the default of an ARG",
+    "stage-below": "a volume of a stage below is made, and its working directory is root's",
+}
+"""What buildah 1.39 does otherwise than 1.28, which --compat buildah follows."""
+
+
 def test_nothing_here_is_compared_twice() -> None:
     assert len(set(SAME.values())) == len(SAME)
 
@@ -120,6 +127,13 @@ def image_of(layout: Path) -> tuple[dict[str, Any], Seen]:
     return config, found
 
 
+def settings_of(image: dict[str, Any]) -> dict[str, Any]:
+    """What a config says: buildah 1.39 says `/` where nothing does, and leaves the last slash of others out."""
+    settings = {key: value for key, value in image["config"].items() if value}
+    directory = settings.pop("WorkingDir", "/").rstrip("/")
+    return settings | ({"WorkingDir": directory} if directory else {})
+
+
 def by_buildah(home: Home, text: str, context: Path, at: Path, *more: str) -> tuple[dict[str, Any], Seen]:
     (at / "Containerfile").write_text(f"FROM scratch\n{text}\n")
     build = ["buildah", "build", "-q", "--format", "oci", "-f", str(at / "Containerfile"), *more]
@@ -130,18 +144,21 @@ def by_buildah(home: Home, text: str, context: Path, at: Path, *more: str) -> tu
 
 
 @pytest.mark.buildah
-@pytest.mark.parametrize("text", SAME.values(), ids=SAME)
+@pytest.mark.parametrize("name", SAME)
 def test_with_compat_buildah_a_file_comes_to_what_buildah_makes(
-    text: str, shared_home: Home, context: Path, tmp_path: Path
+    name: str, shared_home: Home, context: Path, tmp_path: Path
 ) -> None:
-    theirs, files = by_buildah(shared_home, text, context, tmp_path)
+    theirs, files = by_buildah(shared_home, SAME[name], context, tmp_path)
     rs.build_file(
         tmp_path / "Containerfile", context, output=f"oci:{tmp_path / 'ours'}", compat="buildah", check=False
     )
     ours, own = image_of(tmp_path / "ours")
+    if name in OTHERWISE_LATER and " 1.28." not in shared_home.run(["buildah", "--version"]).stdout.decode():
+        assert (own, settings_of(ours)) != (files, settings_of(theirs))
+        return
     assert own == files
-    for config in (ours, theirs):
-        config["config"] = {key: value for key, value in config["config"].items() if value}
+    for image in (ours, theirs):
+        image["config"] = settings_of(image)
     for key in ("author", "architecture", "os", "variant", "config"):
         assert ours.get(key) == theirs.get(key), key
     assert ours["history"][-1]["created_by"].startswith("/bin/sh -c #(nop) ")
@@ -188,4 +205,4 @@ def test_what_a_stage_of_scratch_runs_itself_is_run_by_buildah(
     mounted = [path for path in files if path.startswith("/etc/")]
     assert {path: own[path][:4] for path in mounted} == {path: files[path][:4] for path in mounted}
     assert {**own, **{path: files[path] for path in mounted}} == files
-    assert ours["config"] == {key: value for key, value in theirs["config"].items() if value}
+    assert settings_of(ours) == settings_of(theirs)

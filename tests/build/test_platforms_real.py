@@ -133,9 +133,10 @@ def test_what_sigkill_leaves_of_a_list_the_next_call_removes(
     if call != "manifest rm":
         assert listed(fresh_home) == ["localhost/after:latest"]
         return
-    assert listed(fresh_home) == [
-        *("<none>:<none>", "<none>:<none>", "localhost/after:latest", "localhost/killed:latest")
-    ]
+    # One has no name, and buildah 1.39 gives one that is both members the name of the other image alone.
+    *members, after_name, killed_name = listed(fresh_home)
+    assert {*members} == {"<none>:<none>"}
+    assert (after_name, killed_name) == ("localhost/after:latest", "localhost/killed:latest")
     assert fresh_home.json("verify", "killed", programs[0])["verdict"] == "identical"
     assert after["names"] == ["localhost/after:latest"]
 

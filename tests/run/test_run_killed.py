@@ -237,7 +237,10 @@ def parts(home: Home) -> list[str]:
 
 
 def states(home: Home) -> list[str]:
-    """What the runtime and conmon have noted of containers."""
+    """What the runtime and conmon have noted of containers; filters that crun has compiled are of none."""
     return [
-        str(path) for place in ("runc", "crun", "libpod/tmp/exits") for path in (home.runtime / place).glob("*")
+        str(path)
+        for place in ("runc", "crun", "libpod/tmp/exits")
+        for path in (home.runtime / place).glob("*")
+        if path.name != ".cache"
     ]

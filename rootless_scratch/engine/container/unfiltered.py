@@ -42,7 +42,9 @@ def is_unfiltered(client: Client, variables: Mapping[str, str], *, is_asked: boo
 def _process(pid: int) -> str | None:
     """What names a process of podman, and no later one; None where systemd listens for those that come and go."""
     status = text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if not pid or text(f"/proc/{pid}/comm").strip() != "podman" or len(status) < 20:  # noqa: PLR2004 - proc(5)
+    # Not by comm: podman executes itself once more, by the name of /proc/self/exe.
+    program = text(f"/proc/{pid}/cmdline").partition("\0")[0]
+    if not pid or os.path.basename(program) != "podman" or len(status) < 20:  # noqa: PLR2004 - proc(5)
         return None
     # Field 22, of which two stand before the bracket: when it was started, in ticks since the boot.
     return f"{text(_BOOT).strip()}-{pid}-{status[19]}"
