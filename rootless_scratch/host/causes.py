@@ -94,10 +94,25 @@ _CAUSES = (
         rule="host-proc-masked",
     ),
     HostCause(
-        r"/proc/sys/net/ipv4/ping_group_range: (?:Read-only file system|No such file or directory)",
+        r"(?i)mount `?sysfs`? to `?/?sys`?: operation not permitted"
+        r"|mounting \\?\"sysfs\\?\" to rootfs at \\?\"/sys\\?\".*operation not permitted",
+        "A fresh /sys cannot be mounted: the /sys of the surrounding container is masked.",
+        "Start that container with `--security-opt unmask=ALL` (podman), `--security-opt systempaths=unconfined` "
+        "(docker) or `procMount: Unmasked` (Kubernetes).",
+        rule="host-proc-masked",
+    ),
+    HostCause(
+        r"/proc/sys/net/ipv4/ping_group_range`?: (?:Read-only file system|No such file or directory)",
         "/proc/sys is read-only here, and podman sets ping_group_range in it.",
         "Set `default_sysctls = []` below [containers] in ~/.config/containers/containers.conf.",
         rule="host-proc-masked",
+    ),
+    HostCause(
+        # buildah unshare, as root without SYS_ADMIN, starts itself again until its name is too long.
+        r"memfd_create\(\): Invalid argument|runroot must be set",
+        "buildah and podman make no user namespace for a root without the capability SYS_ADMIN.",
+        "Run as another user than root, or start the surrounding container with `--cap-add SYS_ADMIN`.",
+        rule="host-root-confined",
     ),
     HostCause(
         r"failed to get default container config: (?:stat|cannot resolve|mkdir) (\S+?)(?:/\.config)?: ",
@@ -265,7 +280,8 @@ _CAUSES = (
     HostCause(
         r"(?:mkdir|creating cgroup directory `?) ?(/sys/fs/cgroup[^\s:`]*)`?: "
         r"((?i:no such file or directory|permission denied|read-only file system))"
-        r"|writing file `?'?(/sys/fs/cgroup[^\s:`']*)'?`?: (Permission denied)",
+        r"|(?:writing|opening) file `?'?(/sys/fs/cgroup[^\s:`']*)'?`?(?: for writing)?: "
+        r"(Permission denied|Read-only file system)",
         "The runtime cannot make a control group here ({0}: {1}).",
         "Mount /sys/fs/cgroup writable in the surrounding container (`--cgroupns=private`, `--privileged`).",
         rule="host-cgroup-absent",

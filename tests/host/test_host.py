@@ -9,16 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rootless_scratch.host.facts import (
-    Cgroups,
-    HostFacts,
-    Network,
-    Pause,
-    Runtime,
-    Sentinel,
-    Socket,
-    Tool,
-)
+from rootless_scratch.host.facts import Cgroups, HostFacts, Network, Pause, Runtime, Sentinel, Socket, Tool
 from rootless_scratch.host.identity import Identity, IdRange, MapHelper, SubordinateIds
 from rootless_scratch.host.namespaces import IdMap, Probe, UserNamespaces
 from rootless_scratch.host.quotas import Quotas
@@ -299,8 +290,6 @@ def test_a_noexec_home_stops_running_but_not_building() -> None:
     judgement = judge_host(replace(HEALTHY, storage=storage))
     assert working(judgement) == {"build-direct", "build-buildah", "push"}
     assert "graphroot" in fix_of(judgement, "host-storage-noexec")
-    judgement = judge_host(replace(HEALTHY, storage=replace(storage, driver="overlay")))
-    assert working(judgement) == working(judge_host(HEALTHY))
 
 
 def test_storage_that_is_full_scarce_read_only_or_remote_is_told_apart() -> None:

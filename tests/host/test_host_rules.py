@@ -59,3 +59,7 @@ CHANGED = {
 def test_one_changed_fact_makes_the_rule_speak_and_a_healthy_host_does_not(rule: str) -> None:
     assert rule in [finding.rule for finding in judge_host(CHANGED[rule]).findings]
     assert judge_host(HEALTHY).findings == ()
+
+
+def test_what_overlay_mounts_has_options_of_its_own() -> None:
+    assert judge_host(images(noexec=True)).findings == ()

@@ -53,6 +53,18 @@ SAID = (
         "host-proc-masked",
     ),
     ("crun: open /proc/sys/net/ipv4/ping_group_range: Read-only file system", "host-proc-masked"),
+    ("crun: open `/proc/sys/net/ipv4/ping_group_range`: Read-only file system", "host-proc-masked"),
+    ('runc: error mounting "sysfs" to rootfs at "/sys": flags: 0xf: operation not permitted', "host-proc-masked"),
+    (
+        "crun: opening file `/sys/fs/cgroup/cgroup.subtree_control` for writing: Read-only file system",
+        "host-cgroup-absent",
+    ),
+    ("memfd_create(): Invalid argument", "host-root-confined"),
+    ("Failed to obtain podman configuration: runroot must be set", "host-root-confined"),
+    (
+        "failed to get default container config: stat /.config: no such file or directory",
+        "host-home",
+    ),
     ("error determining current user: user: unknown userid 3002", "host-no-account"),
     ("newuidmap: Cannot determine your user name.", "host-no-account"),
     (
