@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[2]
-SHELL = ("setup", "demo", "test", "bench", "corpus", "sizes")
+SHELL = ("setup", "demo", "test", "bench", "corpus", "hosts", "image", "sizes")
 
 
 @pytest.mark.parametrize("name", SHELL)
