@@ -63,3 +63,14 @@ def test_one_changed_fact_makes_the_rule_speak_and_a_healthy_host_does_not(rule:
 
 def test_what_overlay_mounts_has_options_of_its_own() -> None:
     assert judge_host(images(noexec=True)).findings == ()
+
+
+def test_root_without_rights_builds_with_ids_of_its_own_and_not_without() -> None:
+    refused = IdMap(ids=0, problem="memfd_create()", stderr="memfd_create(): Invalid argument")
+    facts = replace(HEALTHY, user_namespaces=replace(HEALTHY.user_namespaces, id_map=refused))
+    assert judge_host(facts).operation("build-buildah").works
+    assert not judge_host(facts).operation("run").works
+    two = replace(facts.subuids, ranges=facts.subuids.ranges * 2)
+    judgement = judge_host(replace(facts, subuids=two))
+    assert not judgement.operation("build-buildah").works
+    assert "host-root-confined" in [each.rule for each in judgement.findings]

@@ -308,6 +308,10 @@ def _are(names: list[str]) -> str:
     return "are" if len(names) > 1 else "is"
 
 
+def _has_one_range_of_each(facts: HostFacts) -> bool:
+    return all(len(kind.ranges) == 1 for kind in (facts.subuids, facts.subgids))
+
+
 def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
     """Whatever no rule above foresaw: buildah itself was asked for a namespace."""
     id_map = facts.user_namespaces.id_map
@@ -318,6 +322,9 @@ def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
         known = cause_in(id_map.stderr)
         if known is not None and known.rule == "host-home" and is_homeless(facts):
             return
+        if known is not None and known.rule == "host-root-confined" and _has_one_range_of_each(facts):
+            # With these a build makes the namespace by itself: backends/worker/namespace.py.
+            operations = ("run",)
         rule = "host-id-map" if known is None else known.rule
         message = f"`buildah unshare` fails: {id_map.problem}." if known is None else known.cause
         fix = (
