@@ -55,7 +55,7 @@ def scratch_image() -> Iterator[ImageFactory]:
 
         name = f"{family}:{len(built) + 1}"
         # The store is that of this moment, whatever a test makes of the environment later.
-        built.append((name, tool_environment().variables))
+        built.append((name, dict(tool_environment().variables)))
         return build(*programs, tag=name, **options)
 
     yield build_image

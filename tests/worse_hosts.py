@@ -17,6 +17,8 @@ class Mode:
 
     `script` is what its root has done to it, `before` what the user has, `without` the programs that it lacks.
     With `cure` in the environment, or after `doctor --fix`, everything works; with the options `way` `run` does.
+    `builds` and `runs` are the rules of what `build` and `run` do otherwise there, by which they work. Where
+    `kept` is set, nothing of the user's is written to.
     """
 
     script: str = ""
@@ -30,6 +32,9 @@ class Mode:
     cure: dict[str, str] = field(default_factory=dict)
     fixes: bool = False
     way: str = ""
+    builds: str = ""
+    runs: str = ""
+    kept: bool = False
 
 
 def _podman() -> tuple[int, ...]:
@@ -86,10 +91,24 @@ def hidden(*names: str) -> str:
     return "; ".join(f'mount --bind /dev/null "$(readlink -f "$(command -v {name})")"' for name in names)
 
 
+ANOTHER_HOME: dict[str, Any] = {
+    "rules": "host-home ?host-pause",
+    "builds": "host-home",
+    "runs": "host-home",
+    "kept": True,
+}
+OWN_STORAGE: dict[str, Any] = {"builds": "host-storage-overlay", "runs": "host-storage-overlay", "kept": True}
+NO_IMAGES = "chmod -R u+rwx ~/.local/share/containers; rm -r ~/.local/share/containers"
+READ_ONLY_HOME = (
+    f"""mount --bind "$HOME_/tmp" /mnt; {remounted('"$HOME_"', "ro")}; mount --bind /mnt "$HOME_/tmp\""""
+)
+LASTING = OVERLAY.replace("mkdir ", "mkdir -p ").replace("$D", "$OUT")
+MASKED = "mount -t tmpfs -o ro tmpfs /proc/acpi || mount -t tmpfs tmpfs /proc/scsi"
+
 MODES = {
     "healthy": Mode(),
-    "A1-no-subids": Mode(script=NO_SUBIDS, rules="host-subids"),
-    "A1-no-subgids": Mode(script=": > /etc/subgid", rules="host-subids"),
+    "A1-no-subids": Mode(script=NO_SUBIDS, rules="host-subids", runs="host-subids"),
+    "A1-no-subgids": Mode(script=": > /etc/subgid", rules="host-subids", runs="host-subids"),
     "A3-short-range": Mode(
         script=everybody("$NAME:$FIRST:1000"), rules="host-subids", fails="run", way="--user 0"
     ),
@@ -114,7 +133,9 @@ MODES = {
         fails="run",
     ),
     "A7-another-group": Mode(settings={"gid": 99_999}, rules="host-group", fails="run"),
-    "A8-another-name-in-USER": Mode(environment={"USER": "root"}),
+    "A8-another-name-in-USER": Mode(
+        environment={"USER": "root"}, builds="host-environment", runs="host-environment"
+    ),
     "A9-overlap": Mode(
         script='echo "$NAME:$((ID - 5)):65536" > /etc/subuid', rules="host-subids-overlap", fails="run"
     ),
@@ -133,9 +154,9 @@ MODES = {
         "mount --bind $D/passwd /etc/passwd",
         environment={"HOME": None},
     ),
-    "A11-root-as-HOME": Mode(environment={"HOME": "/"}, rules="host-home", fails=NESTED),
-    "A11-HOME-missing": Mode(environment={"HOME": "/nonexistent"}, rules="host-home", fails=NESTED),
-    "A11-HOME-read-only": Mode(script=remounted('"$HOME_"', "ro"), rules="host-home ?host-pause", fails=NESTED),
+    "A11-root-as-HOME": Mode(environment={"HOME": "/"}, **ANOTHER_HOME),
+    "A11-HOME-missing": Mode(environment={"HOME": "/nonexistent/home"}, **ANOTHER_HOME),
+    "A11-HOME-read-only": Mode(script=READ_ONLY_HOME, **ANOTHER_HOME),
     "A12-no-user-namespaces": Mode(
         script="echo 0 > /proc/sys/user/max_user_namespaces", rules="host-user-namespaces-limit", fails=NESTED
     ),
@@ -152,11 +173,16 @@ MODES = {
         settings={"filter": [13, ["mount"]]}, rules="host-user-namespaces-confined", fails="run"
     ),
     "A18-masked-proc": Mode(
-        script="mount -t tmpfs -o ro tmpfs /proc/acpi || mount -t tmpfs tmpfs /proc/scsi",
+        script=MASKED,
         rules="host-proc-masked",
-        fails="run",
+        runs="host-proc-masked",
     ),
-    "A19-read-only-proc-sys": Mode(script=remounted("/proc/sys", "ro"), rules="host-proc-masked", fails="run"),
+    "A18-masked-proc-no-subids": Mode(
+        script=f"{MASKED}; {NO_SUBIDS}", rules="host-proc-masked host-subids", fails="run"
+    ),
+    "A19-read-only-proc-sys": Mode(
+        script=remounted("/proc/sys", "ro"), rules="host-proc-masked", runs="host-proc-masked"
+    ),
     "A20-pause-process-gone": Mode(
         before="mkdir -p $XDG_RUNTIME_DIR/libpod/tmp; printf 999999 > $XDG_RUNTIME_DIR/libpod/tmp/pause.pid",
         rules="host-pause" if PODMAN < (6,) else "",
@@ -179,8 +205,12 @@ MODES = {
     ),
     "A22-root-not-shared": Mode(script="mount --make-rprivate /"),
     "A23-hidepid": Mode(script="mount -o remount,hidepid=2 /proc"),
-    "A24-foreign-runtime-directory": Mode(environment={"XDG_RUNTIME_DIR": "/run"}),
-    "A25-no-such-runtime-directory": Mode(environment={"XDG_RUNTIME_DIR": "/nonexistent"}),
+    "A24-foreign-runtime-directory": Mode(
+        environment={"XDG_RUNTIME_DIR": "/run"}, builds="host-runtime-dir", runs="host-runtime-dir"
+    ),
+    "A25-no-such-runtime-directory": Mode(
+        environment={"XDG_RUNTIME_DIR": "/nonexistent"}, builds="host-runtime-dir", runs="host-runtime-dir"
+    ),
     "A25-no-runtime-directory": Mode(environment={"XDG_RUNTIME_DIR": None}),
     "A27-hybrid-without-runc": Mode(
         script=hidden("runc"),
@@ -194,6 +224,12 @@ MODES = {
     "A29-no-cgroups": Mode(script="mount -t tmpfs -o ro tmpfs /sys/fs/cgroup", rules="?host-cgroup-limits"),
     "A30-stale-socket": Mode(before=f'mkdir -p $XDG_RUNTIME_DIR/podman; python3 -c "{SOCKET}"'),
     "A31-no-mount-program": Mode(before=PROGRAM + CONF, rules="host-storage-mount-program", fails=NESTED),
+    "A31-no-mount-program-nor-images": Mode(
+        before=f"{PROGRAM}{CONF}; {NO_IMAGES}", rules="host-storage-mount-program", **OWN_STORAGE
+    ),
+    "A32-overlay-on-overlay-without-images": Mode(
+        before=f"{CONF}; {NO_IMAGES}", script=LASTING, rules="host-storage-overlay", **OWN_STORAGE
+    ),
     "A32-overlay-on-overlay": Mode(
         before=CONF,
         script=OVERLAY,
@@ -216,14 +252,14 @@ MODES = {
     "A37-no-room-for-temporary-files": Mode(
         script='mount -t tmpfs -o size=64k,mode=1777 tmpfs "$HOME_/tmp"',
         rules="host-disk-full",
-        fails="build-buildah",
+        builds="host-disk-full",
         cure={"TMPDIR": "/tmp"},
     ),
     "A37-no-room-in-var-tmp": Mode(
         environment={"TMPDIR": None},
         script="mount -t tmpfs -o size=64k,mode=1777 tmpfs /var/tmp",
         rules="host-disk-full",
-        fails="build-buildah",
+        builds="host-disk-full",
         cure={"TMPDIR": "/tmp"},
     ),
     "A37-no-room-for-images": Mode(
@@ -234,7 +270,7 @@ MODES = {
     "A38-no-policy": Mode(
         script="mount -t tmpfs tmpfs /etc/containers",
         rules="host-policy-missing",
-        fails="build-buildah",
+        builds="host-policy-missing",
         fixes=True,
     ),
     "A40-read-only-locks": Mode(script=remounted("/dev/shm", "ro"), rules="host-locks", fails="run"),
@@ -243,14 +279,16 @@ MODES = {
         rules="host-locks",
         fails="run",
     ),
-    "A41-no-network-helper": Mode(without=("slirp4netns", "pasta"), rules="host-network-helper"),
+    "A41-no-network-helper": Mode(
+        without=("slirp4netns", "pasta"), rules="host-network-helper", runs="host-network-helper"
+    ),
     "A42-no-tun": Mode(script="mount -t tmpfs tmpfs /dev/net", rules="?host-tun"),
     "A45-no-keys-left": Mode(
         settings={"apart": True},
         script="mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
         prefix=(sys.executable, "-c", ADD_KEYS),
         rules="host-keys",
-        fails="run",
+        runs="host-keys",
         fixes=True,
     ),
     "A46-few-files": Mode(prefix=("prlimit", "--nofile=18:18"), rules="host-resource-limit", fails="run"),

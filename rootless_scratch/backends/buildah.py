@@ -75,6 +75,7 @@ def build_image(
             config_environment=values,
             expected=expected,
             known=None if known is None else known[:2],
+            policy=session.policy,
         )
         remembered.settle()
         done = session.do(job, on_message=on_message)

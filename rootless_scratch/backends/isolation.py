@@ -7,44 +7,53 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Value
 from rootless_scratch.errors import HostError
-from rootless_scratch.host.cgroups import choose_runtime
+from rootless_scratch.host.cgroups import RuntimeChoice, choose_runtime
 from rootless_scratch.host.network import private_network_problem
+from rootless_scratch.host.settings import Settings, by_chroot, for_commands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 class Isolation(Value):
-    """Options for `buildah build`, `notes` on what differs from what it does by itself, and its variables."""
+    """Options for `buildah build`, `notes` on what differs from what it does by itself, and its variables.
+
+    `settings` are what decided them, None where no command is run.
+    """
 
     variables: Mapping[str, str]
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    settings: Settings | None = None
 
 
 def isolation_here(variables: Mapping[str, str], *, network: str | None) -> Isolation:
     """What commands need here; `network` is the one that was asked for. What the user has chosen stays."""
-    if variables.get("BUILDAH_ISOLATION") == "chroot":
-        # It takes neither a runtime nor a network of its own.
-        return Isolation(variables=variables)
-    flags, notes = [], []
+    choice = RuntimeChoice(name=None, reason=None)
     # Without any runtime that works the command that fails is told, with its line.
     with suppress(HostError):
         choice = choose_runtime()
-        if choice.name is not None and not variables.get("BUILDAH_RUNTIME"):
-            flags.append(f"--runtime={choice.name}")
-            notes.append(f"RUN uses the runtime {choice.name}, because {choice.reason}.")
     # buildah is asked from inside its user namespace, whose root is an ordinary user still.
     is_user = bool(variables.get("_CONTAINERS_USERNS_CONFIGURED"))
-    problem = (
-        private_network_problem(rootful=False if is_user else None)
-        if network in (None, "default", "private")
-        else None
-    )
-    if problem is not None:
-        flags.append("--network=none")
-        notes.append(f"RUN has no network, because {problem}; `--network host` gives it this host's.")
+    problem = private_network_problem(rootful=False if is_user else None)
     if is_user:
         # runc keeps its state in /run for whoever is called root, also in a user namespace.
         variables = {name: value for name, value in variables.items() if name != "USER"}
-    return Isolation(variables=variables, flags=tuple(flags), notes=tuple(notes))
+    settings = Settings(variables=variables)
+    return _of(for_commands(settings, runtime=choice.name, reason=choice.reason, network=network, problem=problem))
+
+
+def otherwise_isolated(isolation: Isolation, rule: str, *, network: str | None) -> Isolation | None:
+    """What is tried once a runtime has failed for this rule of doctor; None where nothing is left."""
+    settings = None if isolation.settings is None else by_chroot(isolation.settings, rule, network=network)
+    return None if settings is None else _of(settings)
+
+
+def _of(settings: Settings) -> Isolation:
+    flags = (("isolation", settings.isolation), ("runtime", settings.runtime), ("network", settings.network))
+    return Isolation(
+        variables=settings.variables,
+        flags=tuple(f"--{name}={value}" for name, value in flags if value is not None),
+        notes=settings.notes,
+        settings=settings,
+    )

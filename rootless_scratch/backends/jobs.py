@@ -58,7 +58,8 @@ class BuildJob(Data):
     """An image to be built: `config` are arguments for `buildah config`, `expected` is what must come of them.
 
     `descriptors` are files that the caller has open, `opened` the worker's copies by the caller's numbers. `known`
-    is the image that came of the very same before: its ID, and the sha256 of its manifest.
+    is the image that came of the very same before: its ID, and the sha256 of its manifest. `policy` are options of
+    `buildah commit` where the host has no policy.json.
     """
 
     names: Sequence[str]
@@ -71,6 +72,7 @@ class BuildJob(Data):
     expected: ExpectedConfig
     opened: Mapping[int, int] = {}
     known: tuple[str, str] | None = None
+    policy: Sequence[str] = ()
 
 
 class ReadJob(Data):

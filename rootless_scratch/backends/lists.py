@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch import command
 from rootless_scratch.backends.session import ask_storage
 from rootless_scratch.errors import BuildError
+from rootless_scratch.host.environment import policy_options
 from rootless_scratch.image.write.layout import name_manifest
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def load_index(layout: str, image: Image, record: Record, environment: Mapping[s
             name_manifest(layout, each.digest, each.image_id)
             where = (f"oci:{os.path.basename(layout)}:{each.image_id}", f"containers-storage:@{each.image_id}")
             ask_storage(
-                [*command.SKOPEO, "copy", "--quiet", *where], environment, directory=os.path.dirname(layout)
+                [*command.SKOPEO, *policy_options(environment, "--policy"), "copy", "--quiet", *where],
+                environment,
+                directory=os.path.dirname(layout),
             )
         ask_storage(["buildah", "manifest", "create", name, *ids], environment)
         for tag in image.names:

@@ -12,6 +12,7 @@ from rootless_scratch.errors import BuildError, CommandError, HostError, Scratch
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.environment import (
     own_state,
+    policy_options,
     state_directory,
     temporary_directory,
     tool_environment,
@@ -65,7 +66,9 @@ class Session:
 
     def __init__(self, purpose: Purpose, *, hint: str | None = None, postponed: bool = False) -> None:
         environment = tool_environment()
-        self.notes = environment.notes
+        self.notes = tuple(map(str, environment.notes))
+        self.settings = environment
+        self.policy = policy_options(environment.variables, "--signature-policy")
         self.hint = hint
         self._purpose = purpose
         self._buildah = command.require("buildah")

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.backends.failing import failed_stage
 from rootless_scratch.backends.inner_tools import follow
-from rootless_scratch.backends.isolation import Isolation, isolation_here
+from rootless_scratch.backends.isolation import Isolation, isolation_here, otherwise_isolated
 from rootless_scratch.backends.stage_store import StageStore
 from rootless_scratch.containerfile.reducing import Step, instruction_of, needed_stages, reduced, step_of
 from rootless_scratch.containerfile.scopes import platform_arguments
 from rootless_scratch.data import Value
 from rootless_scratch.elf.platforms import host_platform, parse_platform
 from rootless_scratch.errors import CommandError
+from rootless_scratch.host.causes import cause_in
+from rootless_scratch.host.environment import policy_options
 from rootless_scratch.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ class Stages:
         self._progress = progress
         self._mounted: dict[int, Mounted] = {}
         self._noted: set[str] = set()
+        self._found: Isolation | None = None
         self._store = StageStore(environment)
 
     def __enter__(self) -> Self:
@@ -131,12 +134,8 @@ class Stages:
                 file.write(reduced(self._document, stage, self._platforms()))
             argv = ["buildah", *store.flags, "build", "--layers", f"--iidfile={answer}", f"--file={path}"]
             # The stage is the last of that file; a --target might be the name of several, or a number.
-            isolation = self._isolation(stage)
-            # The last option of one name holds.
-            argv += [*self._options.flags(), *isolation.flags, "--", self._options.context]
-            name = stage.name or str(stage.number)
-            output = _Output(self._progress, name)
-            code = follow(argv, isolation.variables, on_line=output.take)
+            argv += [*policy_options(store.environment, "--signature-policy"), *self._options.flags()]
+            code, output = self._followed(argv, self._isolation(stage), stage)
             if code != 0:
                 instruction = None if output.step is None else instruction_of(self._document, stage, output.step)
                 lines, where = output.lines, store.directory
@@ -144,17 +143,37 @@ class Stages:
             with open(answer, encoding="ascii") as file:
                 return file.read().strip().removeprefix("sha256:")
 
+    def _followed(self, argv: list[str], isolation: Isolation, stage: Stage) -> tuple[int, _Output]:
+        """The exit code of a build and what it printed, isolated in the next best way where one cannot be had."""
+        while True:
+            output = _Output(self._progress, stage.name or str(stage.number))
+            # The last option of one name holds.
+            whole = [*argv, *isolation.flags, "--", self._options.context]
+            code = follow(whole, isolation.variables, on_line=output.take)
+            cause = None if code == 0 else cause_in("\n".join(output.lines))
+            if cause is None:
+                return code, output
+            again = otherwise_isolated(isolation, cause.rule, network=self._options.network)
+            if again is None:
+                return code, output
+            isolation = self._note(again)
+
     def _isolation(self, stage: Stage) -> Isolation:
         """That of commands, said once; nothing where the stages that are built run none."""
         needed = [self._document.stages[number] for number in needed_stages(self._document, stage)]
         if not any(instruction.name == "RUN" for each in needed for instruction in each.instructions):
             return Isolation(variables=self._store.environment)
-        found = isolation_here(self._store.environment, network=self._options.network)
-        for note in found.notes:
+        found = self._found or isolation_here(self._store.environment, network=self._options.network)
+        return self._note(found)
+
+    def _note(self, isolation: Isolation) -> Isolation:
+        """Keep it for the stages to come, and say what is new about it."""
+        self._found = isolation
+        for note in isolation.notes:
             if note not in self._noted:
                 self._noted.add(note)
                 self._progress.note(note)
-        return found
+        return isolation
 
     def _platforms(self) -> dict[str, str]:
         build = host_platform(os.uname().machine)

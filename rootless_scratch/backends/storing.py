@@ -14,7 +14,7 @@ from rootless_scratch import command
 from rootless_scratch.backends.caller import WorkerPaths
 from rootless_scratch.backends.record import Record, sweep
 from rootless_scratch.backends.session import STORAGE_PATIENCE, about_namespaces, ask_storage, worker_directories
-from rootless_scratch.host.environment import no_temporary, tool_environment
+from rootless_scratch.host.environment import no_temporary, policy_options, tool_environment
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Storing:
     def __init__(self, name: str | None) -> None:
         environment = tool_environment()
         self.name = name
-        self.notes = environment.notes
+        self.notes = tuple(map(str, environment.notes))
         command.require("skopeo")
         records, base = worker_directories(environment.variables)
         paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
@@ -102,7 +102,9 @@ class Storing:
 
     def _argv(self, layout: str) -> list[str]:
         # It works in the private directory, whose name thus stands in no argument list.
-        return [*command.SKOPEO, "copy", "--quiet", f"oci:{layout}:{REF}", f"containers-storage:{self.name}"]
+        policy = policy_options(self.variables, "--policy")
+        where = (f"oci:{layout}:{REF}", f"containers-storage:{self.name}")
+        return [*command.SKOPEO, *policy, "copy", "--quiet", *where]
 
     def _begin(self) -> Child:
         os.mkdir(self._awaited, 0o700)

@@ -39,7 +39,7 @@ class Within:
     def __init__(self, program: str) -> None:
         environment = tool_environment()
         command.require("buildah")
-        self.notes = environment.notes
+        self.notes = tuple(map(str, environment.notes))
         bytecode = ("-B",) if sys.dont_write_bytecode else ()
         # Without site-packages Python starts in half the time; the call brings the path that the caller has.
         argv = [sys.executable or "python3", "-I", "-S", *bytecode, program]

@@ -87,7 +87,8 @@ def noting(show: Show) -> Callable[[str], None] | None:
 
     def note(sentence: str) -> None:
         from rootless_scratch.host.environment import tool_environment
-        from rootless_scratch.host.said import HostNote, is_news
+        from rootless_scratch.host.said import is_news
+        from rootless_scratch.host.settings import HostNote
 
         if show.verbose or not isinstance(sentence, HostNote) or is_news(sentence, tool_environment().variables):
             noted(sentence)

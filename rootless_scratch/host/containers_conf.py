@@ -13,8 +13,10 @@ from rootless_scratch.host.environment import own_state
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
+
+    from rootless_scratch.host.settings import ConfigurationValue
 
 _TABLE = "containers"
 _ONE, _LAST = "CONTAINERS_CONF", "CONTAINERS_CONF_OVERRIDE"
@@ -63,21 +65,28 @@ class Hardened(Data):
 
     @property
     def note(self) -> str:
-        """One sentence for the user."""
+        """One sentence for the user, empty where nothing is left out."""
+        if not self.dropped:
+            return ""
         keys = ", ".join(self.dropped)
         return f"What containers.conf sets for every container does not reach a hardened run: {keys}."
 
 
-def hardened(variables: Mapping[str, str], *, rootful: bool) -> Hardened | None:
-    """The configuration without what weakens a run, None where nothing does; `variables` are those of tools.
+def hardened(
+    variables: Mapping[str, str], *, rootful: bool, rows: Sequence[tuple[str, str, ConfigurationValue]] = ()
+) -> Hardened | None:
+    """The configuration without what weakens a run and with `rows` of ours, each a table, a key and its value.
 
-    None, too, where a file cannot be read: podman says why. Raises OSError where it cannot be written.
+    None where nothing is to be changed, and where a file cannot be read: podman says why. `variables` are those of
+    tools. Raises OSError where it cannot be written.
     """
-    merged, dropped = _read(variables, rootful=rootful)
-    if not dropped:
+    merged, dropped = _read(variables, rootful=rootful, whole=bool(rows))
+    if not (dropped or rows):
         return None
     for key in dropped:
         del merged[_TABLE][key]
+    for table, key, value in rows:
+        _merge(merged, {table: {key: list(value) if isinstance(value, tuple) else value}})
     # One that a container was started with is read again at its end.
     return Hardened(_written("\n".join(_lines(merged)) + "\n", variables), dropped)
 
@@ -104,11 +113,13 @@ def has_keyring(variables: Mapping[str, str], *, rootful: bool) -> bool:
     return not isinstance(table, dict) or table.get("keyring") is not False
 
 
-def _read(variables: Mapping[str, str], *, rootful: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """All files as one, and its keys that weaken a run."""
+def _read(
+    variables: Mapping[str, str], *, rootful: bool, whole: bool = False
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """All files as one, and keys that weaken a run; without `whole` nothing is read as TOML in vain."""
     merged: dict[str, Any] = {}
     texts = [_text(path) for path in _files(variables, rootful=rootful)]
-    if not any(map(_may_weaken, texts)):
+    if not (whole or any(map(_may_weaken, texts))):
         return merged, ()
     import tomllib
 

@@ -1,4 +1,4 @@
-"""The environment that podman and buildah are given.
+"""The environment that podman and buildah are given: what it depends on is read here, `settings.py` decides.
 
 Both must see the same HOME, runtime directory and storage settings as the user's own calls, or they would
 open another image store; what would only make them fail is taken out, and said.
@@ -6,94 +6,158 @@ open another image store; what would only make them fail is taken out, and said.
 
 from __future__ import annotations
 
+import binascii
 import os
 import pwd
 import stat
 
 from rootless_scratch import private
-from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.host.settings import POLICY, STORAGE, Settings, Temporary, ToolFacts, for_tools
 from rootless_scratch.spawn import absolute_path
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER_HOST")
-"""These turn a local podman into a client of another one, and `system service` then refuses to start."""
-
-
 _USUAL = "/var/tmp"  # noqa: S108 - private directories in it; it has room where /tmp lies in memory
 
+_ROOM = 16 << 20
+"""Bytes; with less left, no image of any use can be written."""
 
-class ToolEnvironment(Data):
-    """`variables` for a tool, and `notes`: one sentence for each thing that differs from the caller's."""
-
-    variables: dict[str, str]
-    notes: tuple[str, ...]
+_ACCEPT_ALL = b'{"default":[{"type":"insecureAcceptAnything"}]}\n'
 
 
-def tool_environment(environ: Mapping[str, str] | None = None) -> ToolEnvironment:
-    """The caller's environment, repaired where podman or buildah would stumble over it.
+def tool_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """The caller's environment, repaired where podman or buildah would stumble over it; what it names is made.
 
-    Raises HostError where no home directory can be determined: both keep the images below it.
+    Raises HostError where HOME is not an absolute path: both keep the images below it.
     """
-    variables = dict(os.environ if environ is None else environ)
-    notes: list[str] = []
-    for name in _REMOTE:
-        variables.pop(name, None)
-    variables["LC_ALL"] = "C.UTF-8"
-    notes += _settle_path(variables)
-    account = _account()
-    if account is not None and variables.get("USER", account.pw_name) != account.pw_name:
-        # newuidmap looks up the ranges of $USER for podman but checks them for the real user.
-        notes.append(f"USER was {variables['USER']}, but this process is {account.pw_name}'s.")
-        variables["USER"] = account.pw_name
-    if not variables.get("HOME"):
-        if account is None:
-            raise HostError(
-                f"The user id {os.getuid()} has no entry in /etc/passwd and HOME is not set.",
-                fix="Set HOME to a directory that you can write to.",
-            )
-        variables["HOME"] = account.pw_dir
-    if not variables["HOME"].startswith("/"):
+    facts, settings = planned_environment(environ)
+    try:
+        if facts.own_home is not None:
+            private.make_own(*os.path.split(facts.own_home))
+            _link_settings(facts.home, facts.own_home)
+        if facts.policy is not None and not os.path.exists(facts.policy):
+            _write(f"{own_state(settings.variables)}/{os.path.basename(facts.policy)}", _ACCEPT_ALL)
+    except OSError as error:
         raise HostError(
-            f"HOME is {variables['HOME']!r}, which is not an absolute path.",
+            f"{facts.own_home or facts.policy} cannot be made: {error.strerror}.",
+            fix="Set HOME to a directory of your own that you can write to.",
+            rule="host-home",
+        ) from error
+    return settings
+
+
+def planned_environment(environ: Mapping[str, str] | None = None) -> tuple[ToolFacts, Settings]:
+    """What `tool_environment` would have, nothing of it made yet, and the facts that decided it."""
+    facts = _read(dict(os.environ if environ is None else environ))
+    return facts, for_tools(facts)
+
+
+def _read(variables: dict[str, str]) -> ToolFacts:
+    account = _account()
+    home = variables.get("HOME") or ("" if account is None else account.pw_dir)
+    if home and not home.startswith("/"):
+        raise HostError(
+            f"HOME is {home!r}, which is not an absolute path.",
             fix="Set HOME to your home directory, as an absolute path.",
         )
-    if not variables.get("XDG_STATE_HOME", "/").startswith("/"):
-        # XDG Base Directory Specification: relative paths are invalid and to be ignored.
-        notes.append("XDG_STATE_HOME is ignored: it is not an absolute path.")
-        del variables["XDG_STATE_HOME"]
-    if variables.get("XDG_RUNTIME_DIR") == "":
-        del variables["XDG_RUNTIME_DIR"]
-    problem = runtime_dir_problem(variables.get("XDG_RUNTIME_DIR"))
-    if problem is not None:
-        notes.append(f"XDG_RUNTIME_DIR is ignored: {problem}.")
-        del variables["XDG_RUNTIME_DIR"]
-    notes += _settle_temporary(variables)
-    return ToolEnvironment(variables=variables, notes=tuple(notes))
+    temporaries = tuple(_temporaries(variables.get("TMPDIR")))
+    problem = home_problem(home)
+    own_home = None
+    if problem is not None and not is_rootful():
+        base = next((each.path for each in temporaries if each.problem is None), _USUAL)
+        own_home = f"{base}/rootless-scratch-{os.getuid()}-{binascii.crc32(os.fsencode(home)):08x}"
+    absolute = {name: value for name, value in variables.items() if value.startswith("/")}
+    placed = {**absolute, "HOME": own_home or home}
+    if all(each.problem is not None for each in temporaries):
+        temporaries += _last_temporary(placed)
+    storage = None
+    if not (variables.get(STORAGE) or variables.get("STORAGE_DRIVER")):
+        storage = f"{state_directory(placed)}/storage.conf"
+    return ToolFacts(
+        variables=variables,
+        account=None if account is None else account.pw_name,
+        home=home,
+        home_problem=problem,
+        runtime_dir_problem=runtime_dir_problem(variables.get("XDG_RUNTIME_DIR") or None),
+        temporaries=temporaries,
+        search_path=absolute_path(variables.get("PATH")),
+        own_home=own_home,
+        own_storage=storage if storage and os.path.exists(storage) else None,
+        policy=None if _has_policy(home) else f"{state_directory(placed)}/policy.json",
+    )
 
 
-def _settle_path(variables: dict[str, str]) -> Iterator[str]:
-    """Leave what is absolute in PATH: tools look up others in it, and the working directory may be anybody's."""
-    path = variables.get("PATH")
-    variables["PATH"] = absolute_path(path)
-    if path and path != variables["PATH"]:
-        yield "What is relative or empty in PATH is ignored: programs are looked up in absolute directories only."
+def _link_settings(home: str, own: str) -> None:
+    """Have tools find in a HOME of ours what they read, and what no container depends on."""
+    for name in (".config", ".docker"):
+        if os.path.isdir(f"{home}/{name}") and not os.path.lexists(f"{own}/{name}"):
+            os.symlink(f"{home}/{name}", f"{own}/{name}")
+        elif os.path.islink(f"{own}/{name}") and not os.path.isdir(f"{own}/{name}"):
+            os.unlink(f"{own}/{name}")
 
 
-def _settle_temporary(variables: dict[str, str]) -> Iterator[str]:
-    """Leave TMPDIR as a directory that is of use and safe from others, unset where the usual one is; the notes."""
-    problem = _temporary_problem(variables.get("TMPDIR"))
-    if problem is not None:
-        yield f"TMPDIR is ignored: {problem}."
-        del variables["TMPDIR"]
-    instead = None if variables.get("TMPDIR") else _instead_of_usual(variables)
-    if instead is not None:
-        yield f"{instead} is used for temporary files: {_USUAL} is not there, or not safe from others."
-        variables["TMPDIR"] = instead
+def home_problem(path: str) -> str | None:
+    """Why nothing can be kept below this HOME, or None: one that tools can make there is as good."""
+    while path and not os.path.lexists(path):
+        above = os.path.dirname(path)
+        if os.path.lexists(above) and not os.access(above, os.W_OK | os.X_OK):
+            return "does not exist"
+        path = above
+    if not os.path.isdir(path):
+        return "is not a directory" if path else "does not exist"
+    if os.access(path, os.W_OK | os.X_OK):
+        return None
+    return "is on a read-only file system" if is_read_only(path) else "cannot be written to"
+
+
+def is_read_only(path: str) -> bool:
+    """Whether nothing can be written there, whatever the rights are."""
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _has_policy(home: str) -> bool:
+    return any(
+        os.access(f"{place}/containers/policy.json", os.R_OK)
+        for place in ("/etc", f"{home}/.config", "/usr/share")
+    )
+
+
+def _temporaries(named: str | None) -> Iterator[Temporary]:
+    """Directories for temporary files, up to the first that is of use."""
+    for path in dict.fromkeys((named, _USUAL, "/tmp")):  # noqa: S108 - private directories in it
+        if path:
+            problem, rule = _temporary_problem(path)
+            yield Temporary(path, problem, rule, path == named)
+            if problem is None:
+                return
+
+
+def _last_temporary(variables: Mapping[str, str]) -> tuple[Temporary, ...]:
+    """One of our own; where there is none, whoever needs one is told then, with the usual place named."""
+    try:
+        return (Temporary(own_state(variables, "tmp"), None),)
+    except OSError:
+        return ()
+
+
+def _write(path: str, content: bytes) -> None:
+    """Write a file whole, or not at all."""
+    fresh = f"{path}.{os.urandom(4).hex()}"
+    with open(fresh, "xb") as file:
+        file.write(content)
+    os.replace(fresh, path)
+
+
+def policy_options(variables: Mapping[str, str], option: str) -> tuple[str, ...]:
+    """`option` with the policy.json that a tool is given, where the host has none."""
+    return (option, variables[POLICY]) if variables.get(POLICY) else ()
 
 
 def temporary_directory(variables: Mapping[str, str]) -> str:
@@ -119,28 +183,19 @@ def no_temporary(base: str, error: OSError) -> HostError:
     )
 
 
-def _instead_of_usual(variables: Mapping[str, str]) -> str | None:
-    """A directory for temporary files where the usual one is of no use; None where it is."""
-    for directory in (_USUAL, "/tmp"):  # noqa: S108 - private directories in it
-        if _temporary_problem(directory) is None:
-            return None if directory == _USUAL else directory
-    try:
-        return own_state(variables, "tmp")
-    except OSError:
-        # Whoever needs one is told then, with the usual place named.
-        return None
-
-
-def _temporary_problem(path: str | None) -> str | None:
-    """Why this TMPDIR is of no use to a tool, or None."""
-    if path and ":" in path:
-        return "skopeo and buildah take a colon for the end of a path"
-    if path and not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
-        return f"{path} is not a directory that can be written to"
-    exchanging = private.exchangeable(path) if path else None
+def _temporary_problem(path: str) -> tuple[str | None, str]:
+    """Why a directory is of no use to a tool for temporary files, or None, and the rule for that."""
+    rule = "host-not-writable"
+    if ":" in path:
+        return "skopeo and buildah take a colon for the end of a path", rule
+    if not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
+        return f"{path} is not a directory that can be written to", rule
+    exchanging = private.exchangeable(path)
     if exchanging is not None:
-        return f"other users can exchange what lies in {exchanging}"
-    return None
+        return f"other users can exchange what lies in {exchanging}", rule
+    room = os.statvfs(path)
+    left = room.f_bavail * room.f_frsize
+    return (f"{path} has {left >> 20} MiB left", "host-disk-full") if left < _ROOM else (None, rule)
 
 
 def state_directory(variables: Mapping[str, str]) -> str:

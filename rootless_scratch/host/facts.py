@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from rootless_scratch.errors import HostError, redacted
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.containers_conf import has_keyring
-from rootless_scratch.host.environment import runtime_dir_problem
+from rootless_scratch.host.environment import home_problem, runtime_dir_problem
 from rootless_scratch.host.identity import (
     Identity,
     MapHelper,
@@ -29,6 +29,9 @@ from rootless_scratch.host.storage import Storage, StorageQuestion
 from rootless_scratch.host.surroundings import Surroundings, read_surroundings
 from rootless_scratch.processes import arguments_of, text
 from rootless_scratch.spawn import find
+
+if TYPE_CHECKING:
+    from rootless_scratch.host.settings import Workaround
 
 TOOLS = ("podman", "buildah", "runc", "crun", "conmon", "slirp4netns", "pasta", "skopeo", "busybox")
 VERSIONS_MATTER = ("podman", "buildah")
@@ -108,6 +111,13 @@ class Cgroups(msgspec.Struct, frozen=True, kw_only=True):
     controllers: tuple[str, ...]
 
 
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A work-around that tools are given, as settings.py has it."""
+
+    rule: str
+    sentence: str
+
+
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One host, as one user sees it."""
 
@@ -129,17 +139,23 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     socket: Socket
     pause: Pause
     sentinel: Sentinel
+    workarounds: tuple[Taken, ...] = ()
 
     def tool(self, name: str) -> Tool:
         """Look one program of TOOLS up."""
         return next(tool for tool in self.tools if tool.name == name)
 
 
-def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | None = None) -> HostFacts:
+def read_host(
+    *,
+    environment: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
+    workarounds: Sequence[Workaround] = (),
+) -> HostFacts:
     """Read everything; takes a tenth of a second or two. Leaves no process behind, and changes nothing.
 
-    What is tried is tried in children, all at once. `environment` is what the tools are given, `environ` what the
-    user has set (by default os.environ).
+    What is tried is tried in children, all at once. `environment` is what the tools are given, by `workarounds`,
+    and `environ` what the user has set (by default os.environ).
     """
     own = os.environ if environ is None else environ
     identity = read_identity()
@@ -159,7 +175,7 @@ def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | No
         network=Network(tun=_tun_problem(), bridge=next(filter(os.path.exists, _BRIDGES), None)),
         quotas=read_quotas(identity.uid, keyring=has_keyring(environment, rootful=identity.rootful)),
         home=environment["HOME"],
-        home_problem=_home_problem(environment["HOME"]),
+        home_problem=home_problem(environment["HOME"]),
         runtime_dir=runtime_dir,
         runtime_dir_problem=runtime_dir_problem(runtime_dir),
         socket=_read_socket(own, identity, environment),
@@ -168,6 +184,7 @@ def read_host(*, environment: Mapping[str, str], environ: Mapping[str, str] | No
         tools=tuple(Tool(name=name, path=_path_of(name), version=_version(versions.get(name))) for name in TOOLS),
         user_namespaces=namespaces.answer(),
         storage=storage.answer(rootful=identity.rootful),
+        workarounds=tuple(Taken(rule=each.rule, sentence=each.sentence) for each in workarounds),
     )
 
 
@@ -204,15 +221,6 @@ def _podman_directories(identity: Identity, environment: Mapping[str, str]) -> l
     shared = environment.get("TMPDIR") or "/tmp"  # noqa: S108 - only read
     others = (f"{shared}/podman-run-{identity.uid}", f"{shared}/storage-run-{identity.uid}")
     return [f"{place}/libpod/tmp" for place in ([named] if named else [f"/run/user/{identity.uid}", *others])]
-
-
-def _home_problem(path: str) -> str | None:
-    """Why nothing can be kept below this HOME, or None: one that others have made there is as good."""
-    if not os.path.isdir(path):
-        return "does not exist"
-    if os.access(path, os.W_OK | os.X_OK):
-        return None
-    return "is on a read-only file system" if os.statvfs(path).f_flag & os.ST_RDONLY else "cannot be written to"
 
 
 def _path_of(name: str) -> str | None:

@@ -10,14 +10,10 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rootless_scratch.host.settings import HostNote
+
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _SAID = "said"
-
-
-class HostNote(str):
-    """A note on what this host lacks; one on what a call asked for is a plain string."""
-
-    __slots__ = ()
 
 
 def is_news(note: HostNote, variables: Mapping[str, str]) -> bool:

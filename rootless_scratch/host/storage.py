@@ -13,9 +13,12 @@ import msgspec
 from rootless_scratch.command import last_cause
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import state_directory, temporary_directory
+from rootless_scratch.host.own_storage import has_storage
 from rootless_scratch.host.probing import Question
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
+
+_SPOOL = "/var/tmp"  # noqa: S108 - looked at, not written to
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,10 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str = ""
     others: tuple[str, ...] = ()
     """Drivers other than the one in force with which images were made there."""
+    spool: Location | None = None
+    """Where podman unpacks what it loads, whatever TMPDIR says."""
+    is_used: bool = False
+    """Whether this user has images or containers."""
 
 
 class StorageQuestion:
@@ -84,6 +91,8 @@ class StorageQuestion:
             problem=problem,
             stderr="" if problem is None else stderr,
             others=() if driver is None else _other_drivers(root, driver),
+            spool=read_location(_SPOOL),
+            is_used=has_storage(environment),
         )
 
 

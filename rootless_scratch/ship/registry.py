@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rootless_scratch import command
 from rootless_scratch.data import Data
 from rootless_scratch.errors import RegistryError
+from rootless_scratch.host.environment import policy_options
 from rootless_scratch.image.oci import digest_of
 from rootless_scratch.ship.access import DOCKER, OCI
 from rootless_scratch.ship.refusals import judge_refusal
@@ -157,7 +158,7 @@ class Attempts(Data, frozen=False):
         while True:
             # What a registry asks for by Retry-After is said in debug lines alone.
             done = command.follow(
-                [*command.SKOPEO, "--debug", *arguments],
+                [*command.SKOPEO, *policy_options(self.environment, "--policy"), "--debug", *arguments],
                 environment=self.environment,
                 idle=_IDLE,
                 directory=self.directory,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from rootless_scratch import command
 from rootless_scratch.errors import CommandError, ImageNotFoundError, UsageError
+from rootless_scratch.host.environment import policy_options
 from rootless_scratch.image.names import image_name, is_unknown, unknown_image
 
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
@@ -38,10 +39,12 @@ def export_image(name: str, layout: str, *, environment: Mapping[str, str]) -> s
     image_id = str(described["FromImageID"])
     full = str(described.get("FromImage") or "")
     directory, written = os.path.split(layout)
-    argv = ["buildah", "push", "--quiet", "--disable-compression", "--", image_id, f"oci:{written}"]
+    policy = policy_options(environment, "--signature-policy")
+    argv = ["buildah", "push", *policy, "--quiet", "--disable-compression", "--", image_id, f"oci:{written}"]
     by_id = _ID.fullmatch(name) is not None and image_id.startswith(name.removeprefix("sha256:"))
     if not full and not by_id and _is_list(name, environment):
-        argv = ["buildah", "manifest", "push", "--quiet", "--all", "--format", "oci", "--", name, f"oci:{written}"]
+        argv = ["buildah", "manifest", "push", *policy, "--quiet", "--all", "--format", "oci"]
+        argv += ["--", name, f"oci:{written}"]
     done = command.follow(argv, environment=environment, idle=_IDLE, directory=directory)
     if done.exit_code != 0:
         raise command.failed(argv, exit_code=done.exit_code, stderr=done.stderr)

@@ -119,7 +119,15 @@ def build_parts(
         planned = plans[0].plan
         progress.begin(planned.rootfs.size)
         with _telling_way_out(spec):
-            image = build_image(planned, session, opened, findings=findings, progress=progress)
+            try:
+                image = build_image(planned, session, opened, findings=findings, progress=progress)
+            except HostError as error:
+                from rootless_scratch.host.own_storage import with_own_storage
+
+                if with_own_storage(session.settings, error.rule) is None:
+                    raise
+                with Session("build") as again:
+                    image = build_image(planned, again, opened, findings=findings, progress=progress)
     image = _with_added(image, (planned,))
     if not output:
         return image

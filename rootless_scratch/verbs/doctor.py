@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from rootless_scratch.errors import HostError
-from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.environment import planned_environment, private_temporary
 from rootless_scratch.host.facts import HostFacts, Pause, read_host
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from rootless_scratch.host.settings import Settings, ToolFacts
 
 _POLICY = '{"default":[{"type":"insecureAcceptAnything"}]}\n'
 
 
 def examine_host() -> tuple[HostFacts, HostJudgement]:
     """Read this host, with the environment that tools get, and judge it."""
-    facts = read_host(environment=_environment())
+    seen, settings = _planned()
+    variables = dict(settings.variables)
+    with ExitStack() as stack:
+        if seen.own_home is not None and not os.path.isdir(seen.own_home):
+            # Nothing stays: that which tools are given is made where it is needed.
+            with suppress(HostError):
+                variables["HOME"] = stack.enter_context(private_temporary(variables)).path
+        facts = read_host(environment=variables, workarounds=settings.workarounds)
+    facts = replace(facts, home=seen.home, home_problem=seen.home_problem)
     return facts, judge_host(facts)
 
 
-def _environment() -> Mapping[str, str]:
-    """That of tools; where there is no home that they could be given, one that nothing can be kept in."""
+def _planned() -> tuple[ToolFacts, Settings]:
+    """That of tools; where HOME is none that they could be given, as if there was none."""
     try:
-        return tool_environment().variables
+        return planned_environment()
     except HostError:
-        return tool_environment({**os.environ, "HOME": "/"}).variables
+        return planned_environment({**os.environ, "HOME": "/"})
 
 
 def repair(facts: HostFacts, judgement: HostJudgement) -> tuple[str, ...]:

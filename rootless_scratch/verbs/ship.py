@@ -64,7 +64,7 @@ def ship_image(
     if remote:
         command.require("skopeo")
         access.check()
-    notes: Sequence[str] = environment.notes if remote or stored else ()
+    notes: Sequence[str] = tuple(map(str, environment.notes)) if remote or stored else ()
     with ExitStack() as stack:
         directory, stage = stack.enter_context(_stage(environment.variables))
         # What tools leave there when they are killed goes with it.

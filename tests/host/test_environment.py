@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import tool_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.buildah
@@ -25,9 +29,9 @@ def test_what_is_under_way_is_noted_with_the_store_which_real_root_has_apart_fro
     assert said == ["/home/a/.local/state/rootless-scratch", "/var/lib/rootless-scratch"]
 
 
-def test_a_home_that_is_no_absolute_path_is_refused_and_a_state_directory_passed_over() -> None:
+def test_a_home_that_is_no_absolute_path_is_refused_and_a_state_directory_passed_over(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="absolute"):
         tool_environment({"HOME": "here"})
-    environment = tool_environment({"HOME": "/home/a", "XDG_STATE_HOME": "here", "XDG_RUNTIME_DIR": ""})
+    environment = tool_environment({"HOME": str(tmp_path), "XDG_STATE_HOME": "here", "XDG_RUNTIME_DIR": ""})
     assert not {"XDG_STATE_HOME", "XDG_RUNTIME_DIR"} & set(environment.variables)
-    assert environment.notes == ("XDG_STATE_HOME is ignored: it is not an absolute path.",)
+    assert environment.notes == ("XDG_STATE_HOME is ignored: it is not an absolute path. [host-environment]",)

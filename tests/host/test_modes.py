@@ -54,6 +54,8 @@ def out() -> Iterator[Path]:
     """A directory for what is built, outside of the home, of which hosts may make anything."""
     directory = Path(tempfile.mkdtemp(prefix="rst-"))
     yield directory
+    # overlay takes all rights from its work directory.
+    subprocess.run(["chmod", "-R", "u+rwx", str(directory)], check=True)
     shutil.rmtree(directory)
 
 
@@ -80,7 +82,7 @@ class Host:
             subprocess.run(["sh", "-ec", mode.before], env=self.environment, check=True, capture_output=True)
         directory = home.path / "root"
         directory.mkdir()
-        script = f"HOME_={home.path}\n{mode.script}\n"
+        script = f"HOME_={home.path}\nOUT={out.parent}\n{mode.script}\n"
         if mode.without:
             # Programs are looked up in the administrator's directories too, whatever PATH says.
             script += "mkdir $D/sbin; mount --bind /usr/sbin $D/sbin; mount -t tmpfs tmpfs /usr/sbin\n"
@@ -176,3 +178,42 @@ def test_doctor_names_what_is_wrong_and_nothing_else_and_what_it_says_of_each_op
         for operation in OPERATIONS:
             really = host.really(operation)
             assert really.returncode == 0, (operation, really.stderr.decode())
+
+
+def kept_files(home: Home) -> dict[str, tuple[int, float]]:
+    """What the user has: settings and images."""
+    places = [place for name in (".config", ".local/share") for place in (home.path / name).rglob("*")]
+    return {str(each): (each.lstat().st_mode, each.lstat().st_mtime) for each in places if not each.is_dir()}
+
+
+def kept_images(home: Home) -> set[str]:
+    """Drivers, and names of images, of the user's storage."""
+    found = set()
+    for listed in (home.path / ".local/share/containers/storage").glob("*-images/images.json"):
+        names = {name for image in json.loads(listed.read_text()) for name in image.get("names") or ()}
+        found |= {f"{listed.parent.name} {name}" for name in names} | {listed.parent.name}
+    return found
+
+
+@pytest.mark.podman
+@pytest.mark.parametrize("name", [name for name, mode in MODES.items() if mode.builds or mode.runs])
+def test_what_is_done_otherwise_is_said_with_its_rule_and_leaves_what_the_user_has(
+    name: str, home: Home, out: Path
+) -> None:
+    mode = MODES[name]
+    host = Host(home, mode, out=out / "written")
+    files, images = kept_files(home), kept_images(home)
+    built = host.cli("build", str(home.path / "hello"), "-t", "hello")
+    assert built.returncode == 0, built.stderr.decode()
+    for rule in mode.builds.split():
+        assert f"[{rule}]" in built.stderr.decode()
+    ran = host.cli("run", "--json", "hello")
+    assert ran.returncode == 0, ran.stderr.decode()
+    answer = json.loads(ran.stdout)
+    assert answer["stdout"] == "Hello World\n"
+    for rule in mode.runs.split():
+        assert any(note.endswith(f"[{rule}]") for note in answer["notes"]), answer["notes"]
+    assert kept_images(home) == images
+    if mode.kept:
+        after = kept_files(home)
+        assert {place: after.get(place) for place in files} == files

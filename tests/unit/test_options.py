@@ -64,7 +64,7 @@ def test_an_option_is_known_to_python_by_its_type() -> None:
 
 def test_every_field_has_its_option() -> None:
     assert [option.field for option in OPTIONS] == list(Spec.__annotations__)
-    kept = set(Request.__annotations__) - {"image", "arguments", "beside"}
+    kept = set(Request.__annotations__) - {"image", "arguments", "beside", "pidns", "cgroups"}
     assert {option.field for option in Request.options.values()} == kept
 
 

@@ -116,7 +116,7 @@ def test_a_tmpdir_in_which_others_can_exchange_things_is_not_used_and_that_is_sa
     environment = tool_environment({"HOME": str(tmp_path), "TMPDIR": str(place)})
     assert temporary_directory(environment.variables) == "/var/tmp"
     (note,) = environment.notes
-    assert note == f"TMPDIR is ignored: other users can exchange what lies in {place}."
+    assert note == f"TMPDIR is ignored: other users can exchange what lies in {place}. [host-not-writable]"
 
 
 def test_what_is_noted_in_the_home_directory_is_for_its_user_alone_under_any_umask(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def commit(paths: WorkerPaths, job: BuildJob, record: Record, images: str | None
     what was planned, or nobody wants it any more, the names belong to what they named before.
     """
     flags = ["--quiet", "--rm", "--format", "oci", "--identity-label=false", "--omit-history"]
+    flags += job.policy
     if job.timestamp is not None:
         flags += ["--timestamp", str(job.timestamp)]
     first, *others = job.names

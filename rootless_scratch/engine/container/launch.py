@@ -17,7 +17,7 @@ from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
 from rootless_scratch.host.containers_conf import weakening
 from rootless_scratch.host.environment import has_service_manager, temporary_directory
-from rootless_scratch.host.said import HostNote
+from rootless_scratch.host.settings import Wants, as_caller, without_limits, without_network
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -91,6 +91,18 @@ def launch(
     `attempt` creates and starts it, with the request and the network that it is given; what it raises may have
     it called again. Raises ImageNotFoundError, HostError, EngineError.
     """
+    while True:
+        try:
+            return _launch_once(call, attempt, stack)
+        except HostError as error:
+            if not call.opening.turn_otherwise(error.rule, _wants(call, error.rule)):
+                raise
+
+
+def _launch_once(
+    call: Call, attempt: Callable[[Lifecycle, Request, str], _T], stack: contextlib.ExitStack
+) -> tuple[Lifecycle, _T]:
+    """The same as this host is used for now."""
     if call.opening.starting is None:
         launched = _launch_on_found(call, attempt, stack)
         if launched is not None:
@@ -151,7 +163,10 @@ def _launch_on(
 
     remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
     private.sweep(temporary_directory(call.variables))
-    request = _prepared(call, service)
+    settings = call.opening.settings
+    for note in settings.notes:
+        call.notes.add(note)
+    request = _prepared(call, service).but(pidns=settings.pid, cgroups=settings.cgroups)
     call.opening.used = True
     with contextlib.ExitStack() as own:
         container = own.enter_context(Lifecycle(service, call.lease, call.variables))
@@ -161,11 +176,9 @@ def _launch_on(
             if not _may_be_caller(call, service):
                 raise
             container.remove()
-            call.notes.add(
-                "Your account has no subordinate ids, so the program runs as user 0 of its container, which is "
-                "you yourself, in place of the image's user."
-            )
-            request = request.but(user="0", userns=call.request.userns)
+            settings = as_caller(settings)
+            call.notes.add(settings.notes[-1])
+            request = request.but(user=settings.user, userns=call.request.userns)
             made = _with_network(container, call, request, service, attempt)
         except EngineError as error:
             error.image = request.image
@@ -203,6 +216,9 @@ def _may_be_caller(call: Call, service: Service) -> bool:
     request = call.request
     if request.user is not None or request.userns is not None or request.strict or service.elsewhere:
         return False
+    if call.opening.settings.pid is not None:
+        # Among the processes of this host, the caller's could be ended.
+        return False
     from rootless_scratch.engine.container.mapping import has_subordinate_ids
 
     return os.geteuid() != 0 and not has_subordinate_ids(call.variables)
@@ -229,10 +245,34 @@ def _with_network(
             container.remove()
     if request.ports:
         raise NetworkMissingError(f"{problem}, so no port can be published")
-    call.notes.add(HostNote(f"The container has no network, because {problem}."))
+    settings = without_network(call.opening.settings, problem)
+    call.notes.add(settings.notes[-1])
     if request.dns or request.dns_search:
         call.notes.add("So --dns and --dns-search have no effect.")
-    return attempt(container, request, "none")
+    return attempt(container, request, settings.network or "none")
+
+
+def _wants(call: Call, rule: str) -> Wants:
+    """What was asked for that a work-around could take away."""
+    request = call.request
+    limits = request.memory or request.cpus or request.pids_limit
+    user = _user(call) if rule == "host-proc-masked" else None
+    return Wants(strict=request.strict, limits=limits is not None, user=user)
+
+
+def _user(call: Call) -> str | None:
+    """The user number of the program, where it is known, and surely not the caller's."""
+    request = call.request
+    if request.userns is not None or request.mounts or request.devices or request.beside is not None:
+        return None
+    user = request.user
+    if user is None:
+        from rootless_scratch.engine.api.images import config_of
+
+        found = config_of(call.opening.service().client, request.image) or {}
+        user = str(found.get("User") or "0")
+    number = user.partition(":")[0]
+    return number if number.isdigit() else None
 
 
 def _choose_network(request: Request, service: Service) -> tuple[str, str | None]:
@@ -266,10 +306,7 @@ def _unenforced(request: Request, warnings: tuple[str, ...], call: Call, contain
 
     for warning in warnings:
         if limits_ignored(warning):
-            yield (
-                "The limits are not enforced: podman ignores --memory, --cpus and --pids-limit under cgroup v1 "
-                "without root."
-            )
+            yield without_limits(call.opening.settings).notes[-1]
         else:
             yield f"podman warns: {warning.rstrip('.')}."
     here = container.service.host is None
@@ -284,10 +321,7 @@ def _unenforced(request: Request, warnings: tuple[str, ...], call: Call, contain
     if here and not container.service.elsewhere:
         missing = missing_controllers(request)
         if missing:
-            yield (
-                f"The limits are not enforced: the cgroup controllers {', '.join(missing)} are not delegated to "
-                "this user."
-            )
+            yield without_limits(call.opening.settings, missing).notes[-1]
     if here and request.health_cmd is not None and not has_service_manager(call.variables):
         yield (
             "Nothing runs the health check by itself: podman leaves that to systemd, which does not run here; "

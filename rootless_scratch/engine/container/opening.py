@@ -23,16 +23,20 @@ from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.capabilities import is_rootful
 from rootless_scratch.host.cgroups import choose_runtime
 from rootless_scratch.host.containers_conf import hardened, without_override
-from rootless_scratch.host.environment import tool_environment
-from rootless_scratch.host.said import HostNote
+from rootless_scratch.host.environment import is_read_only, tool_environment
+from rootless_scratch.host.settings import HostNote, Wants, for_container, otherwise
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from rootless_scratch.engine.service.keeping import Keeping
     from rootless_scratch.engine.service.remote import Way
     from rootless_scratch.host.containers_conf import Hardened
+    from rootless_scratch.host.settings import Settings
 
 _TRIES = 5
+
+_SYSCTLS = "/proc/sys"
+"""Where podman sets those of a container's network."""
 
 
 class Opening:
@@ -45,9 +49,9 @@ class Opening:
     def __init__(self, destination: Destination | None = None, *, keep: int | None = None) -> None:
         self.destination = destination or destination_of(None, None)
         self._way: Way | None = None
-        environment = tool_environment()
-        self.variables = environment.variables
-        self.notes = list(environment.notes)
+        self.settings = tool_environment()
+        self.variables = dict(self.settings.variables)
+        self.notes: list[str] = []
         self.used = False
         self._keeping = keeping(keep, self.variables)
         leases = lease_directory(self.variables)
@@ -57,7 +61,7 @@ class Opening:
         self.starting: Starting | None = None
         self.hardened: Hardened | None
         try:
-            self.hardened = self._configuration() if self.destination is None else None
+            self.hardened = self._configuration(self.settings) if self.destination is None else None
             # The user's own service has containers.conf as it is.
             if self.destination is None and (self.hardened or not has_user_socket(self.variables)):
                 self.start_service()
@@ -65,9 +69,9 @@ class Opening:
             self.close()
             raise
 
-    def _configuration(self) -> Hardened | None:
+    def _configuration(self, settings: Settings) -> Hardened | None:
         try:
-            return hardened(self.variables, rootful=is_rootful())
+            return hardened(self.variables, rootful=is_rootful(), rows=settings.configuration)
         except OSError as error:
             raise HostError(
                 f"The configuration of podman cannot be written without what weakens a run: {error.strerror}.",
@@ -126,15 +130,46 @@ class Opening:
     def start_service(self) -> Starting:
         """Start a service of our own, with a runtime that works here, and note it in the lease."""
         choice = choose_runtime()
-        if choice.name is not None:
-            self.notes.append(HostNote(f"The runtime is {choice.name}, because {choice.reason}."))
-        variables = self.variables
-        if self.hardened is not None:
-            self.notes.append(HostNote(self.hardened.note))
-            variables = without_override(variables, self.hardened)
-        self.starting = Starting(variables, runtime=choice.name, idle=self._keeping.idle, stays=self._stays)
+        settings = for_container(
+            self.settings,
+            runtime=choice.name,
+            reason=choice.reason,
+            is_proc_sys_fixed=is_read_only(_SYSCTLS),
+        )
+        self.notes += settings.notes
+        variables, found = self.variables, self.hardened
+        if settings.configuration:
+            found = self._configuration(settings)
+        if found is not None:
+            self.notes += [HostNote(found.note)] if found.note else []
+            variables = without_override(variables, found)
+        self.starting = Starting(
+            variables, runtime=settings.runtime, idle=self._keeping.idle, stays=self._stays
+        )
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting
+
+    def turn_otherwise(self, rule: str, wants: Wants) -> bool:
+        """Take the next way for what has failed for this rule of doctor; False where there is none.
+
+        What is set for a whole service is set for one of ours.
+        """
+        if self.destination is not None or not rule:
+            return False
+        before, found = self.settings, otherwise(self.settings, rule, wants)
+        if found is not None and found.vfs and not before.vfs:
+            from rootless_scratch.host.own_storage import with_own_storage
+
+            found = with_own_storage(before, rule)
+        if found is None:
+            return False
+        self.settings, self.variables = found, dict(found.variables)
+        if (found.configuration, found.vfs) != (before.configuration, before.vfs):
+            self.hardened = self._configuration(found)
+            self.close_service()
+            if self.hardened is None:
+                self.start_service()
+        return True
 
     def ready(self) -> Service:
         """A service of our own that answers, started if it was not; raises HostError, EngineError.
@@ -149,6 +184,9 @@ class Opening:
             except NamespaceLostError:
                 self.close_service()
                 if not self._reset():
+                    raise
+            except HostError as error:
+                if not self.turn_otherwise(error.rule, Wants()):
                     raise
         return wait_until_ready(self.start_service())
 

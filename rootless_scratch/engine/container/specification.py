@@ -86,6 +86,10 @@ def generator(request: Request, *, name: str, owner: str, network: str, elsewher
         spec["stop_timeout"] = request.stop_timeout
     if request.rm and request.detach:
         spec["remove"] = True
+    if request.pidns is not None:
+        spec["pidns"] = {"nsmode": request.pidns}
+    if request.cgroups is not None:
+        spec["cgroups_mode"] = request.cgroups
     return (
         spec
         | _program(request)

@@ -279,6 +279,8 @@ class Request(Table):
         called="devices",
     )
     beside: Beside | None = None
+    pidns: str | None = None
+    cgroups: str | None = None
 
     @property
     def destination(self) -> Destination | None:

@@ -19,6 +19,7 @@ from rootless_scratch.rules.host.quotas import judge_quotas
 from rootless_scratch.rules.host.repairs import as_root, install
 from rootless_scratch.rules.host.rights import judge_rights
 from rootless_scratch.rules.host.storage import judge_storage
+from rootless_scratch.rules.host.workarounds import judge_workarounds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -70,7 +71,18 @@ class HostJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_host(facts: HostFacts) -> HostJudgement:
     """Judge every operation by the same facts; pure."""
-    rules = (_tools, judge_rights, _runtime, _network, _limits, judge_storage, judge_quotas, _session, _debug)
+    rules = (
+        _tools,
+        judge_rights,
+        _runtime,
+        _network,
+        _limits,
+        judge_storage,
+        judge_quotas,
+        judge_workarounds,
+        _session,
+        _debug,
+    )
     judged = sorted(
         chain.from_iterable(rule(facts) for rule in rules), key=lambda each: _ORDER[each.finding.severity]
     )

@@ -79,14 +79,28 @@ def _namespaces(facts: HostFacts) -> Iterator[Judged]:
     name = errno.errorcode.get(number, str(number))
     evidence = f"{step}: {name}"
     if step == "mount of proc":
-        yield forbid(
-            "run",
-            rule="host-proc-masked",
-            subject="/proc",
-            message=f"A fresh /proc cannot be mounted ({name}): this container's own /proc is masked.",
-            fix=unmasked(facts),
-            evidence=evidence,
-        )
+        message = f"A fresh /proc cannot be mounted ({name}): this container's own /proc is masked."
+        if facts.subuids.ranges and facts.subgids.ranges:
+            yield remark(
+                "run",
+                stops=("debug",),
+                severity="warning",
+                rule="host-proc-masked",
+                subject="/proc",
+                message=f"{message} Programs that run as another user than 0 see the processes of this container, "
+                "and others are refused; RUN is isolated by chroot.",
+                fix=unmasked(facts),
+                evidence=evidence,
+            )
+        else:
+            yield forbid(
+                "run",
+                rule="host-proc-masked",
+                subject="/proc",
+                message=message,
+                fix=unmasked(facts),
+                evidence=evidence,
+            )
         return
     rule, message, fix = _refused(facts, step, number)
     # Where buildah gets its namespace, it needs no more of them.

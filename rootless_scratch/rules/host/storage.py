@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.host.causes import cause_in
-from rootless_scratch.rules.host.judged import Judged, Operation, Repair, forbid, remark
+from rootless_scratch.host.settings import OWN_STORAGE
+from rootless_scratch.rules.host.judged import Judged, Operation, forbid, remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 _LITTLE = 1 << 30
 _TOO_LITTLE = 1 << 20
-_WRITE_POLICY = (
-    "mkdir -p ~/.config/containers",
-    """echo '{"default":[{"type":"insecureAcceptAnything"}]}' > ~/.config/containers/policy.json""",
-)
 _NETWORK_FILE_SYSTEMS = frozenset(
     # containers/storage refuses overlay on these; the names are those of /proc/filesystems.
     ("nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "ceph", "afs", "9p", "fuse.sshfs", "beegfs", "panfs")
@@ -44,26 +41,13 @@ def judge_storage(facts: HostFacts) -> Iterator[Judged]:
             evidence=f"HOME={facts.home}: {facts.home_problem}",
         )
     yield from _room(storage.temporary, ("build-buildah", "push", "debug"), "temporary directory", "set TMPDIR")
-    if storage.policy is None:
-        yield forbid(
-            "build-buildah",
-            "push",
-            "debug",
-            rule="host-policy-missing",
-            subject="policy.json",
-            message="There is no readable policy.json, without which buildah and skopeo refuse to work.",
-            fix=Repair(
-                fix=f"Run `rootless-scratch doctor --fix`, or: `{' && '.join(_WRITE_POLICY)}`.",
-                commands=_WRITE_POLICY,
-            ),
-            evidence="~/.config/containers/policy.json, /etc/containers/policy.json: cannot be read",
-        )
 
 
 def is_homeless(facts: HostFacts) -> bool:
-    """Whether images would be kept below a HOME in which nothing can be kept."""
+    """Whether images would be kept below a HOME where nothing can be kept, and that nothing replaces."""
     below = f"{facts.storage.images.path}/".startswith(f"{facts.home.rstrip('/')}/")
-    return below and facts.home_problem is not None
+    replaced = any(each.rule == "host-home" for each in facts.workarounds)
+    return below and facts.home_problem is not None and not replaced
 
 
 def _placed(facts: HostFacts) -> Iterator[Judged]:
@@ -129,6 +113,18 @@ def _opened(facts: HostFacts) -> Iterator[Judged]:
     if storage.problem is None or (id_map is not None and id_map.problem is not None):
         return
     known = cause_in(storage.stderr)
+    if known is not None and known.rule in OWN_STORAGE and not storage.is_used:
+        yield remark(
+            "build-buildah",
+            "run",
+            rule=known.rule,
+            severity="warning",
+            subject=storage.images.path,
+            message=f"{known.cause.rstrip('.')}, so images are kept in a storage of ours with the driver vfs.",
+            fix=known.fix,
+            evidence=f"buildah info: {storage.problem}",
+        )
+        return
     yield forbid(
         "build-buildah",
         "run",
@@ -140,6 +136,11 @@ def _opened(facts: HostFacts) -> Iterator[Judged]:
         else known.fix,
         evidence=f"buildah info: {storage.problem}",
     )
+
+
+def is_short(location: Location) -> bool:
+    """Whether nothing can be written there."""
+    return not location.writable or location.free < _TOO_LITTLE
 
 
 def _room(location: Location, operations: tuple[Operation, ...], what: str, move: str) -> Iterator[Judged]:

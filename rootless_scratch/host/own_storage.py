@@ -1,0 +1,95 @@
+"""An image storage of ours with the driver vfs, for users without images where that of the settings does not work.
+
+What the user has is left as it is: this one lies in the state directory, and is found by its storage.conf, which
+is there once it was needed. Whoever removes that file goes back to the settings of this host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from rootless_scratch.host.environment import own_state, tool_environment
+from rootless_scratch.host.settings import Settings, Wants, otherwise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LISTS = ("images", "containers")
+
+
+def with_own_storage(settings: Settings, rule: str) -> Settings | None:
+    """The settings with a storage of ours, begun here, where this rule has kept the host's from being opened.
+
+    None where it has nothing to do with storage, and where the user has images or containers already.
+    """
+    chosen = otherwise(settings, rule, Wants())
+    if chosen is None or not chosen.vfs or has_storage(settings.variables):
+        return None
+    with suppress(OSError):
+        directory = own_state(settings.variables)
+        _begin(directory)
+        return chosen.but(variables=tool_environment().variables, workarounds=tool_environment().workarounds)
+    return None
+
+
+def _begin(directory: str) -> None:
+    path, fresh = f"{directory}/storage.conf", f"{directory}/storage.conf.{os.urandom(4).hex()}"
+    root = json.dumps(f"{directory}/storage", ensure_ascii=False)
+    with open(fresh, "x", encoding="utf-8", errors="surrogateescape") as file:
+        # Without root, older ones have a key of their own for it.
+        file.write(f'[storage]\ndriver = "vfs"\ngraphroot = {root}\nrootless_storage_path = {root}\n')
+    os.replace(fresh, path)
+
+
+def has_storage(variables: Mapping[str, str]) -> bool:
+    """Whether this user has images or containers, with whatever driver: containers-storage.conf(5)."""
+    for root in _roots(variables):
+        try:
+            names = os.listdir(root)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        for name in names:
+            kind = name.rpartition("-")[2]
+            if kind in _LISTS and not _is_empty(f"{root}/{name}/{kind}.json"):
+                return True
+    return False
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return not json.load(file)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _roots(variables: Mapping[str, str]) -> Iterator[str]:
+    """Where storage may lie: the usual place, and those that the files of settings name."""
+    home = variables["HOME"]
+    yield f"{variables.get('XDG_DATA_HOME') or f'{home}/.local/share'}/containers/storage"
+    config = variables.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    for path in (f"{config}/containers/storage.conf", "/etc/containers/storage.conf"):
+        table = _table(path)
+        for key in ("graphroot", "rootless_storage_path"):
+            named = table.get(key)
+            # Variables in it are the tools' to replace; that of root is nobody else's.
+            if isinstance(named, str) and named.startswith("/") and "$" not in named and os.access(named, os.W_OK):
+                yield named
+
+
+def _table(path: str) -> Mapping[str, Any]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file).get("storage")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
