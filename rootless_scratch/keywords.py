@@ -175,3 +175,4 @@ class Options(ContainerOptions, total=False):
     keep: bool
     rm: bool
     log_driver: str | None
+    unpacked: bool

@@ -50,7 +50,7 @@ _WIDEST = 100
 """Columns of help."""
 
 _VERBOSE = {"-v", "-V", "--verbose"}
-_NOTHING_BEGUN = {"-h", "--help", "--dry-run"}
+_NOTHING_BEGUN = {"-h", "--help", "--dry-run", "--unpacked"}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

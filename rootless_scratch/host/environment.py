@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _USUAL = "/var/tmp"  # noqa: S108 - private directories in it; it has room where /tmp lies in memory
 
-_ROOM = 16 << 20
-"""Bytes; with less left, no image of any use can be written."""
+_ROOM = 1 << 20
+"""Bytes; with less left, not even an image of one small program can be written."""
 
 _ACCEPT_ALL = b'{"default":[{"type":"insecureAcceptAnything"}]}\n'
 

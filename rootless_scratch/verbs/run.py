@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from rootless_scratch.engine.run import run
-from rootless_scratch.errors import ImageNotFoundError, UsageError
+from rootless_scratch.errors import HostError, ImageNotFoundError, UsageError
 from rootless_scratch.verbs.explain import Started, explained, explaining
 from rootless_scratch.verbs.unstored import is_unstored, provide, unstored
 
@@ -30,7 +30,13 @@ def run_image(
     **how: Any,  # noqa: ANN401 - the other keywords of engine.run
 ) -> RunResult:
     """See rootless_scratch.api.run; `how` says where the streams go, as in rootless_scratch.engine.run."""
-    with stored(image, options, opening) as (name, begun, notes):
+    if options.get("unpacked"):
+        from rootless_scratch.verbs.bare import run_bare
+
+        if opening is not None:
+            opening.close()
+        return run_bare(image, arguments, options, **how)
+    with _offering_bare(image), stored(image, options, opening) as (name, begun, notes):
         for sentence in notes if how.get("say") is not None else ():
             how["say"](sentence)
         started = Started.of(name, arguments, options)
@@ -39,6 +45,25 @@ def run_image(
     if notes:
         result = result.but(notes=(*notes, *result.notes))
     return explained(result, started)
+
+
+@contextlib.contextmanager
+def _offering_bare(image: str | os.PathLike[str] | Image) -> Iterator[None]:
+    """To an error for want of a user namespace is added what needs none; it is never chosen unasked."""
+    try:
+        yield
+    except HostError as error:
+        if not error.rule.startswith("host-user-namespaces"):
+            raise
+        name = str(image) if is_unstored(image) else "oci:DIR"
+        before = "" if is_unstored(image) else "`rootless-scratch build -o oci:DIR` writes the image without one, "
+        way = f"{before}`rootless-scratch check {name}` judges it, and `rootless-scratch run --unpacked {name}` "
+        raise HostError(
+            error.message,
+            fix=f"{error.fix} Without a container, {way}starts it, isolated from nothing.",
+            detail=error.detail,
+            rule=error.rule,
+        ) from error
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ def ship_image(
         variables = {**environment.variables, "TMPDIR": directory}
         if stored:
             progress.step(f"reading {subject}")
-            reference, names_there = _exported(subject, directory, variables)
+            reference, names_there = exported(subject, directory, variables)
             names = names or names_there
         else:
             reference = parse_reference(subject)
@@ -102,7 +102,7 @@ def ship_image(
     )
 
 
-def _exported(name: str, directory: str, variables: Mapping[str, str]) -> tuple[Reference, Sequence[str]]:
+def exported(name: str, directory: str, variables: Mapping[str, str]) -> tuple[Reference, Sequence[str]]:
     """An image of local storage as a layout in `directory`, and the names that it has there."""
     from rootless_scratch.ship.storage import export_image
 

@@ -54,9 +54,7 @@ def out() -> Iterator[Path]:
     """A directory for what is built, outside of the home, of which hosts may make anything."""
     directory = Path(tempfile.mkdtemp(prefix="rst-"))
     yield directory
-    # overlay takes all rights from its work directory.
-    subprocess.run(["chmod", "-R", "u+rwx", str(directory)], check=True)
-    shutil.rmtree(directory)
+    subprocess.run(["buildah", "unshare", "rm", "-rf", str(directory)], check=True)
 
 
 def in_path_without(home: Home, sbin: Path, names: tuple[str, ...]) -> str:
@@ -217,3 +215,22 @@ def test_what_is_done_otherwise_is_said_with_its_rule_and_leaves_what_the_user_h
     if mode.kept:
         after = kept_files(home)
         assert {place: after.get(place) for place in files} == files
+
+
+@pytest.mark.parametrize("name", ["A12-no-user-namespaces", "A15-seccomp"])
+def test_without_any_namespace_run_says_what_needs_none_and_that_works(name: str, home: Home, out: Path) -> None:
+    host = Host(home, MODES[name], out=out / "written")
+    layout = f"oci:{out}/hello"
+    assert host.cli("build", "-q", str(home.path / "hello"), "-o", layout).returncode == 0
+    refused = host.cli("run", layout)
+    assert refused.returncode == 125
+    assert f"`rootless-scratch run --unpacked {layout}`" in refused.stderr.decode()
+    assert b"Hello World" not in refused.stdout
+    done = host.cli("run", "--unpacked", layout)
+    assert (done.returncode, done.stdout) == (0, b"Hello World\n"), done.stderr
+    assert done.stderr.startswith(b"note: Nothing isolates the program (--unpacked)")
+    assert host.cli("check", layout).returncode == 0
+    stored = host.cli("run", "--unpacked", "hello")
+    assert stored.returncode == 125
+    assert b"-o oci:DIR" in stored.stderr
+    assert any("run --unpacked" in finding["message"] for finding in host.doctor()["findings"])

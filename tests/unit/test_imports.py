@@ -41,7 +41,7 @@ FLOORS = (
 
 PROGRAMS = (
     *("host/namespace_probe.py", "backends/worker/", "backends/caller.py"),
-    *("tether.py", "verbs/inside.py", "verbs/at_once.py"),
+    *("tether.py", "verbs/inside.py", "verbs/bare_start.py", "verbs/at_once.py"),
 )
 """Processes of their own, most of them started by path: they speak through a pipe and end with a code."""
 

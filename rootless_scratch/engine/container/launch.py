@@ -115,8 +115,6 @@ def _launch_once(
 
     engine = local_engine(call.variables)
     service = call.opening.ready()
-    for note in call.opening.notes:
-        call.notes.add(note)
     return _launch_on(service, call, attempt, stack, engine=engine)
 
 
@@ -164,7 +162,7 @@ def _launch_on(
     remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
     private.sweep(temporary_directory(call.variables))
     settings = call.opening.settings
-    for note in settings.notes:
+    for note in (*call.opening.notes, *settings.notes):
         call.notes.add(note)
     request = _prepared(call, service).but(pidns=settings.pid, cgroups=settings.cgroups)
     call.opening.used = True

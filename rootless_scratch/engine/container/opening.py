@@ -51,7 +51,8 @@ class Opening:
         self._way: Way | None = None
         self.settings = tool_environment()
         self.variables = dict(self.settings.variables)
-        self.notes: list[str] = []
+        # Where images are kept, and what is passed over, is said each time.
+        self.notes = list(map(str, self.settings.notes))
         self.used = False
         self._keeping = keeping(keep, self.variables)
         leases = lease_directory(self.variables)

@@ -266,6 +266,13 @@ class Request(Table):
         "label=, apparmor=, seccomp=, mask=, unmask= or no-new-privileges, as podman's.",
         called="security_opt",
     )
+    unpacked: bool = option(
+        "--unpacked",
+        ON,
+        "Start the program without a container, as you, on this host, isolated from nothing.",
+        keywords=_RUN,
+        group="No container",
+    )
     writable: bool = option("--writable", ON, "Make the root file system writable.", group="Less hardening")
     cap_add: tuple[str, ...] = option(
         "--cap-add NAME", each("engine.request.values:parse_capability"), "Add a capability."

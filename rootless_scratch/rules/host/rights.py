@@ -105,6 +105,8 @@ def _namespaces(facts: HostFacts) -> Iterator[Judged]:
     rule, message, fix = _refused(facts, step, number)
     # Where buildah gets its namespace, it needs no more of them.
     operations: tuple[Operation, ...] = ("run",) if granted else ("build-buildah", "run")
+    if not granted:
+        message += " What needs none works: `build -o oci:DIR`, `check oci:DIR`, `run --unpacked oci:DIR`."
     yield forbid(*operations, rule=rule, subject="user namespaces", message=message, fix=fix, evidence=evidence)
 
 
