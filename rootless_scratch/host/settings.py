@@ -319,7 +319,10 @@ def by_chroot(settings: Settings, rule: str, *, network: str | None) -> Settings
 
     None where that would not be had, where the user has chosen, and where it was tried.
     """
-    if rule not in _BY_CHROOT or settings.isolation is not None or settings.variables.get("BUILDAH_ISOLATION"):
+    if rule not in _BY_CHROOT or settings.isolation is not None:
+        return None
+    # buildah itself has set it inside of its user namespace.
+    if settings.variables.get("BUILDAH_ISOLATION") not in (None, "", "rootless"):
         return None
     if network not in (None, "default", "host"):
         return None

@@ -234,3 +234,22 @@ def test_without_any_namespace_run_says_what_needs_none_and_that_works(name: str
     assert stored.returncode == 125
     assert b"-o oci:DIR" in stored.stderr
     assert any("run --unpacked" in finding["message"] for finding in host.doctor()["findings"])
+
+
+def test_a_stage_is_isolated_by_chroot_where_proc_is_masked_unless_it_named_a_network(
+    home: Home, out: Path
+) -> None:
+    host = Host(home, MODES["A18-masked-proc"], out=out / "written")
+    host.environment.pop("BUILDAH_ISOLATION", None)
+    shutil.copy(str(shutil.which("busybox")), home.path / "busybox")
+    (home.path / "Containerfile").write_text(
+        'FROM scratch AS first\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "cp", "/bin/busybox", "/made"]\n'
+        'FROM scratch\nCOPY --from=first /made /made\nENTRYPOINT ["/made", "true"]\n'
+    )
+    words = ("build", "-f", "Containerfile", ".", "-o", f"oci:{out}/built")
+    refused = host.cli(*words, "--network", "none")
+    assert refused.returncode == 1
+    done = host.cli(*words)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"isolated by chroot(2)" in done.stderr
+    assert b"[host-proc-masked]" in done.stderr
