@@ -43,7 +43,7 @@ _KEPT = (
     "interactive",
     "timeout",
 )
-_KEPT_TOO = ("stop_signal", "stop_timeout", "rm")
+_KEPT_TOO = ("stop_signal", "stop_timeout", "rm", "keep_service")
 _PROMISES = (
     *("user", "userns", "network", "memory", "cpus", "pids_limit", "ulimits", "strict", "read_only", "cap_drop"),
     *("security_opt", "seccomp"),
@@ -86,9 +86,7 @@ def run_bare(
             child = _start(invoked, made.path, stdin=source, stdout=stdout, stderr=stderr)
             result = _followed(child, signals, request, number)
         _require_started(invoked, made.path)
-    import msgspec
-
-    return msgspec.structs.replace(result, notes=(_NOTE,))
+    return result.but(notes=(_NOTE,))
 
 
 def _refuse(options: Mapping[str, object]) -> None:

@@ -196,7 +196,7 @@ def build_direct(
             environment = tool_environment()
             directory, stage = stack.enter_context(_stage(environment.variables))
             variables: Mapping[str, str] = {**environment.variables, "TMPDIR": directory}
-            notes = environment.notes
+            notes = tuple(map(str, environment.notes))
             image = write((stage, *local))
         else:
             stage, variables, notes = _stage_in(storing.directory), storing.variables, storing.notes

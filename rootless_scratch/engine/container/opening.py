@@ -144,9 +144,7 @@ class Opening:
         if found is not None:
             self.notes += [HostNote(found.note)] if found.note else []
             variables = without_override(variables, found)
-        self.starting = Starting(
-            variables, runtime=settings.runtime, idle=self._keeping.idle, stays=self._stays
-        )
+        self.starting = Starting(variables, runtime=settings.runtime, idle=self._keeping.idle, stays=self._stays)
         self.lease.record(engine=local_engine(self.variables), directory=self.starting.directory.path)
         return self.starting
 
