@@ -5,9 +5,11 @@ Layouts: the gABI, "Symbol Table" and "Hash Table"; the LSB, "Symbol Versioning"
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 _RECORDS_LIMIT = 2048
 _SYMBOLS_LIMIT = 1 << 18
 _RELOCATIONS_LIMIT = 8 << 20
-_SPLIT_LIMIT = 1 << 20
-"""Of NUL bytes alone a list takes eight times as much memory."""
-
 _CHAIN = 256
+_WORDS = 49152
+"""At once: whole records of 3, 4, 6, 8 or 12 words, which take little memory."""
+
 _VERSIONS = 16384
 _DYNSYM = 11
 _RELA = 7
@@ -92,22 +94,25 @@ def defined_versions(records: Records, tags: Mapping[str, int], strings: StringT
 
 def imports(records: Records, tags: Mapping[str, int], strings: StringTable) -> tuple[str, ...]:
     """List those undefined symbols that tell of more files than the headers name, sorted."""
-    texts = strings.all()
-    likely = [start for start in undefined_symbols(records, tags) if texts[start : start + _SHORTEST] in _BEGINS]
+    starts = sorted(undefined_symbols(records, tags))
     found = set()
-    for start in likely:
-        name = texts[start : texts.find(b"\0", start, start + _LONGEST) + 1]
-        if name in _OF_INTEREST:
-            found.add(name[:-1].decode("ascii"))
+    for at, piece in strings.pieces(_LONGEST):
+        near = starts[bisect_left(starts, at) : bisect_left(starts, at + len(piece))]
+        for start in [start - at for start in near if piece[start - at : start - at + _SHORTEST] in _BEGINS]:
+            name = piece[start : piece.find(b"\0", start, start + _LONGEST) + 1]
+            if name in _OF_INTEREST:
+                found.add(name[:-1].decode("ascii"))
     return tuple(sorted(found))
 
 
 def offered(strings: StringTable) -> tuple[str, ...]:
     """List those of symbols.MAIN that stand in the table of dynamic symbols, whoever defines them, sorted."""
-    texts = strings.all()
-    if len(texts) > _SPLIT_LIMIT:
-        return tuple(sorted(name for name in MAIN if stands_in(f"\0{name}\0".encode("ascii"), texts)))
-    return tuple(sorted(name.decode("ascii") for name in _OFFERED.intersection(texts.split(b"\0")[1:-1])))
+    if strings.whole is not None:
+        found = {*_OFFERED.intersection(strings.whole.split(b"\0")[1:-1])}
+    else:
+        pieces = strings.pieces(_LONGEST + 1)
+        found = {name for _, piece in pieces for name in _OFFERED if stands_in(b"\0" + name + b"\0", piece)}
+    return tuple(sorted(name.decode("ascii") for name in found))
 
 
 def undefined_symbols(records: Records, tags: Mapping[str, int]) -> set[int]:
@@ -119,10 +124,13 @@ def undefined_symbols(records: Records, tags: Mapping[str, int]) -> set[int]:
         return set()
     # The words of Elf64_Sym and Elf32_Sym: the name is the first, the section a half of the second or the last.
     each, last = (6, 1) if wide else (4, 3)
-    words = _words(records, address, count * each)
-    own = words[last::each]
     mask = 0xFFFF0000 if records.header.little_endian else 0xFFFF
-    return {start for start, section in zip(words[::each], own, strict=False) if not section & mask}
+    return {
+        start
+        for words in _pieces(records, address, count * each)
+        for start, section in zip(words[::each], words[last::each], strict=False)
+        if not section & mask
+    }
 
 
 def _symbol_count(records: Records, tags: Mapping[str, int]) -> int:
@@ -143,16 +151,18 @@ def _symbol_count(records: Records, tags: Mapping[str, int]) -> int:
         return _counted_otherwise(records, tags)
     buckets, first, bloom = (_word(records, tags["GNU_HASH"] + at) for at in (0, 4, 8))
     start = tags["GNU_HASH"] + 16 + bloom * records.header.bits // 8
-    last = max(_words(records, start, min(buckets, _SYMBOLS_LIMIT)), default=0)
+    last = max(map(max, _pieces(records, start, min(buckets, _SYMBOLS_LIMIT))), default=0)
     if last < first or not last:
         return max(first, _counted_otherwise(records, tags))
     # The last chain ends the table: its last word is odd.
     address = start + 4 * (buckets + last - first)
-    for most in (_CHAIN, _SYMBOLS_LIMIT):
-        chain = _words(records, address, most)
+    passed = 0
+    rest = _pieces(records, address + 4 * _CHAIN, _SYMBOLS_LIMIT)
+    for chain in itertools.chain((_words(records, address, _CHAIN),), rest):
         ended = next((at for at, word in enumerate(chain) if word & 1), None)
         if ended is not None:
-            return last + 1 + ended
+            return last + 1 + passed + ended
+        passed += len(chain)
     return last + 1
 
 
@@ -165,13 +175,13 @@ def _counted_otherwise(records: Records, tags: Mapping[str, int]) -> int:
     for tag, size, unit in (("RELA", "RELASZ", 3), ("REL", "RELSZ", 2), ("JMPREL", "PLTRELSZ", 0)):
         step = unit or (3 if tags.get("PLTREL") == _RELA else 2)
         length = min(tags.get(size, 0), _RELOCATIONS_LIMIT) if tag in tags else 0
-        words = _words(records, tags.get(tag, 0), length // 4)
-        if wide:
-            # r_info: the symbol is its upper half.
-            symbols = words[3 if records.header.little_endian else 2 :: 2 * step]
-            highest = max(highest, max(symbols, default=0))
-        else:
-            highest = max(highest, max(words[1::step], default=0) >> 8)
+        for words in _pieces(records, tags.get(tag, 0), length // 4):
+            if wide:
+                # r_info: the symbol is its upper half.
+                symbols = words[3 if records.header.little_endian else 2 :: 2 * step]
+                highest = max(highest, max(symbols, default=0))
+            else:
+                highest = max(highest, max(words[1::step], default=0) >> 8)
     return highest + 1
 
 
@@ -182,6 +192,15 @@ def _words(records: Records, address: int, count: int) -> array[int]:
     if sys.byteorder != records.byte_order:
         words.byteswap()
     return words
+
+
+def _pieces(records: Records, address: int, count: int) -> Iterator[array[int]]:
+    """Read up to so many words, whole records at once."""
+    for first in range(0, count, _WORDS):
+        words = _words(records, address + 4 * first, min(_WORDS, count - first))
+        if not words:
+            return
+        yield words
 
 
 class _Near:

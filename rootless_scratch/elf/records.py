@@ -47,7 +47,9 @@ _INTERPRETER_MIN = 2
 _NOTES_LIMIT = 65536
 _STRINGS_LIMIT = 16 << 20
 _CHUNK = 65536
-_CHUNK_LIMIT = 1 << 20
+_CHUNK_LIMIT = 1 << 18
+"""glibc's malloc keeps free what is twice as large as the largest block so far: mallopt(3), M_MMAP_THRESHOLD."""
+
 _DAMAGED = "Build or copy the program again, and compare its size and checksum with the original's."
 
 
@@ -341,35 +343,39 @@ class Records:
 
 
 class StringTable:
-    """The strings of a dynamic section; `at()` reads one of them, `all()` gives their bytes."""
+    """The strings of a dynamic section: one of them, the bytes of all in pieces, or the whole of a small table."""
 
     def __init__(self, records: Records, address: int | None, size: int) -> None:
         self._records = records
         place = None if address is None else records.locate(address)
         self._offset = None if place is None else place[0]
         self._size = 0 if place is None else min(size, place[1])
-        self._kept: bytes | None = None
+        self.whole: bytes | None = None
+        if self._size <= _CHUNK_LIMIT:
+            self.whole = b"" if self._offset is None else records.source.read(self._offset, self._size)
 
     def at(self, index: int) -> str:
         """Read the string that begins at `index`. Raises ElfError where there is none, or none that ends."""
         if self._offset is None:
             raise self._records.error("its dynamic section names strings but no string table")
-        if self._size > _STRINGS_LIMIT:
+        data, begin = self.whole, index
+        if data is None:
             room = min(self._size - index, _STRING_LIMIT)
             data, begin = self._records.source.read(self._offset + index, room), 0
-        else:
-            data, begin = self.all(), index
         end = data.find(b"\0", begin, begin + _STRING_LIMIT)
         if end < 0:
             raise self._records.error("a name in its dynamic section lies outside the string table")
         return _text(data[begin:end])
 
-    def all(self) -> bytes:
-        """All of them, each with its NUL byte; of a large table the begin. It is read once."""
-        if self._kept is None:
-            size = min(self._size, _STRINGS_LIMIT)
-            self._kept = b"" if self._offset is None else self._records.source.read(self._offset, size)
-        return self._kept
+    def pieces(self, overlap: int) -> Iterator[tuple[int, bytes]]:
+        """All of them, each with its NUL byte, as `Source.chunks`; of a large table the begin."""
+        if self.whole is not None:
+            yield 0, self.whole
+            return
+        assert self._offset is not None  # noqa: S101 - else it would have no size
+        size = min(self._size, _STRINGS_LIMIT)
+        for at, piece in self._records.source.chunks(self._offset, size, overlap=overlap):
+            yield at - self._offset, piece
 
 
 def _text(raw: bytes) -> str:

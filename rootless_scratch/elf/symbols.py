@@ -32,6 +32,7 @@ _PCLNTAB_MAGIC: Final = {0xFFFFFFF1: 1, 0xFFFFFFF0: 1, 0xFFFFFFFA: 0}
 _CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|tempfile)-[0-9][0-9.]*/src/")
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
+_PIECE = 8192
 
 _STARTING = "execl execle execlp execv execve execvp execvpe fexecve posix_spawn posix_spawnp popen system"
 STARTING: Final = frozenset(_STARTING.split())
@@ -158,28 +159,32 @@ def _linked(records: Records, sections: tuple[_Section, ...]) -> Iterator[str]:
     section = next((each for each in sections if each.type == _SYMTAB and each.link < len(sections)), None)
     if section is None:
         return
-    strings = sections[section.link]
-    places = dict(_places(records.source.read(strings.offset, min(strings.size, _STRINGS_LIMIT))))
+    places = dict(_places(records, sections[section.link]))
     if not places:
         return
-    data = records.source.read(section.offset, min(section.size, _SYMBOLS_LIMIT))
-    for fields in layout.iter_unpack(data[: len(data) - len(data) % layout.size]):
-        name = places.get(fields[0])
-        defined = (fields[3] if wide else fields[5]) != 0
-        if name is not None and defined:
-            yield name
+    end = section.offset + min(section.size, _SYMBOLS_LIMIT)
+    for start in range(section.offset, min(end, records.source.size), _PIECE * layout.size):
+        data = records.source.read(start, min(_PIECE * layout.size, end - start))
+        for fields in layout.iter_unpack(data[: len(data) - len(data) % layout.size]):
+            name = places.get(fields[0])
+            defined = (fields[3] if wide else fields[5]) != 0
+            if name is not None and defined:
+                yield name
 
 
-def _places(text: bytes) -> Iterator[tuple[int, str]]:
+def _places(records: Records, strings: _Section) -> Iterator[tuple[int, str]]:
     """Where watched names stand in a string table, also as the end of another: linkers share them."""
-    for name in WATCHED:
-        wanted = name.encode("ascii") + b"\0"
-        at = text.find(wanted)
-        for _ in range(_PLACES_LIMIT):
-            if at < 0:
-                break
-            yield at, name
-            at = text.find(wanted, at + len(wanted))
+    room = {name.encode("ascii") + b"\0": _PLACES_LIMIT for name in WATCHED}
+    pieces = records.source.chunks(strings.offset, min(strings.size, _STRINGS_LIMIT), overlap=_MATCH)
+    for start, piece in pieces:
+        for wanted, left in room.items():
+            at = piece.find(wanted)
+            count = 0
+            while at >= 0 and count < left:
+                count += 1
+                yield start - strings.offset + at, wanted[:-1].decode("ascii")
+                at = piece.find(wanted, at + len(wanted))
+            room[wanted] = left - count
 
 
 def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:
@@ -192,8 +197,10 @@ def _go_functions(records: Records, sections: Iterable[_Section]) -> set[str]:
     words = [int.from_bytes(head[at : at + size], order) for at in range(8, 8 + 8 * size, size)]
     skipped = 2 + _PCLNTAB_MAGIC[int.from_bytes(head[:4], order)]
     begin, end = words[skipped : skipped + 2]
-    names = records.source.read(table + begin, min(max(end - begin, 0), _NAMES_LIMIT))
-    return {name for name in GO_WATCHED if stands_in(b"\0" + name.encode() + b"\0", names)}
+    found: set[str] = set()
+    for _, piece in records.source.chunks(table + begin, min(max(end - begin, 0), _NAMES_LIMIT), overlap=_MATCH):
+        found.update(name for name in GO_WATCHED - found if stands_in(b"\0" + name.encode() + b"\0", piece))
+    return found
 
 
 def _pclntab(records: Records, sections: Iterable[_Section]) -> int | None:

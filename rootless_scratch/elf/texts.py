@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from rootless_scratch.elf.records import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from rootless_scratch.elf.records import Segment
 
@@ -36,24 +36,32 @@ def stands_in(text: bytes, data: bytes) -> bool:
     return text.strip(b"\0") in data and text in data
 
 
-def texts_of(file: BinaryIO) -> set[str]:
-    """The texts without spaces, of 3 to 200 characters; of large programs the first. Raises ElfError, OSError."""
-    return _found(_TEXT, file)
+def texts_of(file: BinaryIO, names: Collection[str]) -> set[str]:
+    """Those of `names` that are texts, or the last names of paths that are; texts are without spaces.
+
+    They have 3 to 200 characters; of large programs the first are looked at. Raises ElfError, OSError.
+    """
+    wanted = frozenset(name.encode("ascii") for name in names)
+    found: set[bytes] = set()
+    for texts in _found(_TEXT, file):
+        found |= wanted.intersection(texts)
+        found |= wanted.intersection([text.rpartition(b"/")[2] for text in texts if b"/" in text])
+    return {text.decode("ascii") for text in found}
 
 
 def paths_of(file: BinaryIO) -> set[str]:
-    """Those of them that begin with a slash, far faster."""
-    return {f"/{text}" for text in _found(_PATH, file)}
-
-
-def _found(pattern: re.Pattern[bytes], file: BinaryIO) -> set[str]:
-    records = Records(file, name="The program")
+    """The texts that begin with a slash, found far faster."""
     found: set[bytes] = set()
+    for texts in _found(_PATH, file):
+        found.update(texts)
+    return {"/" + text.decode("ascii") for text in found}
+
+
+def _found(pattern: re.Pattern[bytes], file: BinaryIO) -> Iterator[list[bytes]]:
+    records = Records(file, name="The program")
     budget = _LIMIT
     for segment in constants_of(records):
         size = min(segment.file_size, budget)
         budget -= size
         for _, chunk in records.source.chunks(segment.offset, size, overlap=_LONGEST):
-            found.update(pattern.findall(chunk))
-    # A text has no line feed.
-    return set(b"\n".join(found).decode("ascii").split("\n")) - {""}
+            yield pattern.findall(chunk)

@@ -79,18 +79,15 @@ def measure_memory(bench: Bench) -> Result:
 def peak(bench: Bench, argv: Sequence[str]) -> float:
     """Megabytes that processes of ours have together at most, looked at every few milliseconds.
 
-    Pages that several of them share count once.
+    A page that several processes share counts for a part of it in each: Pss of proc(5). Python's own files may
+    be shared with others.
     """
     process = subprocess.Popen(
         argv, env=bench.environment, cwd=bench.home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     most = 0
     while process.poll() is None:
-        first, *others = [*_ours(process.pid), 0]
-        kilobytes = _memory(first, "Rss:")
-        # What these share with the first one is counted there.
-        kilobytes += sum(_memory(pid, "Private_Clean:", "Private_Dirty:") for pid in others)
-        most = max(most, kilobytes)
+        most = max(most, sum(map(_memory, _ours(process.pid))))
         time.sleep(_EVERY)
     if process.returncode not in (0, 1):  # 1: `check` has found something
         sys.exit(f"bench: {argv} failed")
@@ -110,9 +107,9 @@ def _ours(pid: int) -> Iterator[int]:
         yield from _ours(int(each))
 
 
-def _memory(pid: int, *kinds: str) -> int:
+def _memory(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith(kinds))
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -136,11 +136,30 @@ def test_the_imports_of_this_hosts_files_are_those_that_nm_shows() -> None:
         assert undefined(path) == nm(path), path
 
 
+@pytest.mark.compiler
+def test_a_program_that_offers_very_many_symbols_tells_what_one_with_few_does(tmp_path: Path) -> None:
+    """Their names take a megabyte; what is asked for stands wherever the linker put it."""
+    names = (f"a_function_of_a_large_program_with_a_long_name_{each}" for each in range(20000))
+    (tmp_path / "large.c").write_text(
+        "#include <dlfcn.h>\n#include <stdlib.h>\nint Py_Main(void) { return 0; }\n"
+        + "".join(f"int {name}(void) {{ return 0; }}\n" for name in names)
+        + 'int main(void) { return system("x") + !dlopen("y", RTLD_NOW); }\n'
+    )
+    program = tmp_path / "large"
+    subprocess.run(["gcc", "-w", "-rdynamic", "-o", str(program), str(tmp_path / "large.c")], check=True)
+    facts = read_program(str(program)).elf
+    assert facts is not None
+    assert facts.needed == ("libc.so.6",)
+    assert {"dlopen", "system"} <= set(facts.imports)
+    assert facts.functions == ("Py_Main", "system")
+    assert undefined(program) == nm(program)
+
+
 def undefined(path: Path) -> set[bytes]:
     with path.open("rb") as file:
         records = Records(file, name=str(path))
         entries = records.dynamic() or ()
-        texts = records.strings(entries).all()
+        texts = b"".join(piece for _, piece in records.strings(entries).pieces(0))
         starts = undefined_symbols(records, dict(entries))
     return {texts[start : texts.index(b"\0", start)] for start in starts} - {b""}
 

@@ -91,25 +91,21 @@ def _started(source: str, name: str, paths: set[str], file: BinaryIO, root: Host
         if posixpath.basename(path) not in _COMMON and ".so" not in posixpath.basename(path)
     }
     here = posixpath.dirname(source)
-    texts: set[str] = set()
-    names: set[str] = set()
+    likely: list[tuple[str, list[str]]] = []
     for directory, start in [
         *((path, f"{name}-") for path in dict.fromkeys((here, *_SEARCHED))),
         *((path, "") for path in (here,) if here not in _SEARCHED),
         *((below, "") for path in sorted(paths) for below in _private(path, root)),
     ]:
         # A program has far more texts than directories have names that can matter.
-        likely = root.names(directory, start) if start else root.programs(directory)
-        there = [each for each in likely if _is_name(each, name, start)]
-        if not there:
-            continue
-        if not texts:
-            texts = texts_of(file)
-            names = {text.rpartition("/")[2] for text in texts if "/" in text}
+        every = root.names(directory, start) if start else root.programs(directory)
+        there = [each for each in every if _is_name(each, name, start)]
+        if there:
+            likely.append((directory, there))
+    named = texts_of(file, {each for _, there in likely for each in there}) if likely else set()
+    for directory, there in likely:
         found |= {
-            located
-            for each in there
-            if (each in texts or each in names) and (located := _executable(f"{directory}/{each}", root))
+            located for each in there if each in named and (located := _executable(f"{directory}/{each}", root))
         }
         if len(found) > _FOUND_LIMIT:
             break
