@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rootless_scratch.image.finished import Image
+    from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.read.reader import ImageReader
     from rootless_scratch.ship.access import Access
 
 _FIRST = 8
 _FEWEST = 24
 """Programs that are judged before others are at once, and how many there must be for that to be worth it."""
+
+_NAMES = 16
+"""So many names of one file are judged in one process; busybox has hundreds."""
 
 _OF_A_DIRECTORY = "Name a program in it, a layout as `oci:DIR`, or an image that `podman images` lists."
 
@@ -44,8 +48,12 @@ def check_subject(
     limits: Mapping[str, int] | None,
     access: Access | None = None,
     progress: Progress = SILENT,
+    files: HostFiles | None = None,
 ) -> Judgement:
-    """Judge what a name, or an image, stands for; see rootless_scratch.api.check."""
+    """Judge what a name, or an image, stands for; see rootless_scratch.api.check.
+
+    `files` are those of other names of the same program.
+    """
     require_utf8()
     if not isinstance(subject, (str, bytes, os.PathLike)):
         name = subject_of(subject)
@@ -61,7 +69,7 @@ def check_subject(
     if isinstance(subject, os.PathLike) or _is_program(name):
         if platform is not None:
             raise UsageError(f"{name!r} is a program, which has one platform.", fix="Leave `--platform` out.")
-        return _check_program(name, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root)
+        return _check_program(name, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root, files=files)
     if not os.path.isdir(name):
         return _check_stored(name, platform, limits)
     try:
@@ -85,27 +93,58 @@ def check_subjects(
     """
     root = HostRoot(sysroot or "/")
 
-    def judged(number: int) -> Judgement | ScratchError:
+    def judged(number: int, files: HostFiles | None = None) -> Judgement | ScratchError:
         try:
-            return check_subject(subjects[number], sysroot=sysroot, root=root, **how)
+            return check_subject(subjects[number], sysroot=sysroot, root=root, files=files, **how)
         except ScratchError as error:
             return error
+
+    def all_judged(group: int) -> list[Judgement | ScratchError]:
+        from rootless_scratch.image.host_files import HostFiles
+
+        with HostFiles() as files:
+            return [judged(number, files) for number in groups[group]]
 
     programs = [number for number, subject in enumerate(subjects) if _is_plainly_program(subject)]
     # What most of them share is read before there are several processes that would each read it.
     known = {number: judged(number) for number in programs[:_FIRST]} if len(programs) >= _FEWEST else {}
     others = [number for number in programs if number not in known]
     processes = processes_for(len(others) if known else 0, _FEWEST - _FIRST)
-    together = AtOnce(others, judged, processes=processes, name=subjects.__getitem__) if processes > 1 else None
-    pooled = frozenset(others if together else ())
-    with together or nullcontext():
+    groups = _by_file(others, subjects) if processes > 1 else []
+    pooled = {number: group for group, numbers in enumerate(groups) for number in numbers}
+    together = AtOnce(
+        range(len(groups)), all_judged, processes=processes, name=lambda group: subjects[groups[group][0]]
+    )
+    with together if groups else nullcontext():
         for number in range(len(subjects)):
-            answer = (
-                together.answer(number) if together and number in pooled else known.get(number) or judged(number)
-            )
+            if number in pooled and number not in known:
+                group = pooled[number]
+                answers = together.answer(group)
+                if isinstance(answers, Exception):
+                    raise answers
+                known.update(zip(groups[group], answers, strict=True))
+            answer = known.pop(number, None) or judged(number)
             if not isinstance(answer, Judgement) and (len(subjects) == 1 or _is_for_all(answer)):
                 raise answer
             yield answer
+
+
+def _by_file(numbers: Sequence[int], subjects: Sequence[str]) -> list[list[int]]:
+    """Put those together that are names of one file, which then is read once; by the first of its numbers."""
+    groups: list[list[int]] = []
+    begun: dict[object, list[int]] = {}
+    for number in numbers:
+        try:
+            status = os.stat(subjects[number])
+            file: object = (status.st_dev, status.st_ino)
+        except (OSError, ValueError):
+            file = number
+        begun.setdefault(file, []).append(number)
+        if begun[file] == [number]:
+            groups.append(begun[file])
+        if len(begun[file]) == _NAMES:
+            del begun[file]
+    return groups
 
 
 def _is_for_all(error: Exception) -> bool:
@@ -123,7 +162,14 @@ def _is_program(name: str) -> bool:
     return name.startswith(("/", ".")) or name.endswith("/") or (os.path.lexists(name) and not os.path.isdir(name))
 
 
-def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, root: HostRoot | None) -> Judgement:
+def _check_program(
+    path: str,
+    *,
+    bundle_libraries: bool,
+    sysroot: str | None,
+    root: HostRoot | None,
+    files: HostFiles | None = None,
+) -> Judgement:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.homes import home_of
     from rootless_scratch.image.plan.planner import plan
@@ -136,8 +182,8 @@ def _check_program(path: str, *, bundle_libraries: bool, sysroot: str | None, ro
         is_home = bundle_libraries and home_of(path, root or HostRoot(sysroot or "/")) is not None
         program = Copy(source=path, destination=None if is_home else "/program")
         spec = Spec(programs=(program,), bundle_libraries=bundle_libraries, sysroot=sysroot)
-        with HostFiles() as files:
-            findings = judge_plan(plan(spec, root=root, files=files), files)
+        with nullcontext(files) if files else HostFiles() as opened:
+            findings = judge_plan(plan(spec, root=root, files=opened), opened)
     except ElfError as error:
         findings = (unreadable(path, error),)
     return Judgement(subject=path, verdict=verdict(findings), findings=findings)

@@ -14,6 +14,7 @@ import pytest
 import tinyelf
 
 from rootless_scratch.errors import ElfError, HostError
+from rootless_scratch.findings import Judgement
 from rootless_scratch.verbs.at_once import AtOnce, processes_for
 from rootless_scratch.verbs.check import check_subjects
 
@@ -126,6 +127,20 @@ def test_many_programs_are_judged_as_each_by_itself(tmp_path: Path) -> None:
     together = list(check_subjects(subjects, sysroot=None, **how))
     apart = [next(check_subjects([each, each], sysroot=None, **how)) for each in subjects[:5]] * 30
     assert list(map(str, together)) == list(map(str, apart))
+
+
+def test_names_of_one_file_are_judged_each_by_its_own_name_and_in_order(tmp_path: Path) -> None:
+    """As busybox, vim and the compilers have them: between others, and more than are judged together."""
+    names = [tmp_path / f"{number:03}" for number in range(120)]
+    for name in names[::2]:
+        name.symlink_to("/bin/sh")
+    for name in names[1::2]:
+        name.write_bytes(tinyelf.elf())
+    how = {"bundle_libraries": True, "platform": None, "limits": None}
+    found = list(check_subjects(list(map(str, names)), sysroot=None, **how))
+    assert [each.subject for each in found if isinstance(each, Judgement)] == list(map(str, names))
+    (alone,) = check_subjects([str(names[-2])], sysroot=None, **how)
+    assert found[-2] == alone
 
 
 def test_an_interrupt_ends_the_call_and_every_process_of_it() -> None:

@@ -44,6 +44,10 @@ _COMMON: Final = frozenset(
 _DATABASES: Final[WeakKeyDictionary[HostRoot, tuple[Packages, ...]]] = WeakKeyDictionary()
 """Of packages, by the root that they were read below."""
 
+_OWNERS: Final[WeakKeyDictionary[HostRoot, dict[str, tuple[Packages, str] | None]]] = WeakKeyDictionary()
+_BELOW: Final[WeakKeyDictionary[HostRoot, dict[str, tuple[str, ...]]]] = WeakKeyDictionary()
+"""By the root: what a path is owned by, and the directories below one that belongs to one piece of software."""
+
 _DEPTH = 2
 _ENTRIES_LIMIT = 50
 _FOUND_LIMIT = 500
@@ -95,7 +99,7 @@ def _started(source: str, name: str, paths: set[str], file: BinaryIO, root: Host
     for directory, start in [
         *((path, f"{name}-") for path in dict.fromkeys((here, *_SEARCHED))),
         *((path, "") for path in (here,) if here not in _SEARCHED),
-        *((below, "") for path in sorted(paths) for below in _private(path, root)),
+        *((below, "") for path in sorted(paths) if _PRIVATE.match(path) for below in _private(path, root)),
     ]:
         # A program has far more texts than directories have names that can matter.
         every = root.names(directory, start) if start else root.programs(directory)
@@ -123,10 +127,17 @@ def _is_name(text: str, own: str, start: str) -> bool:
     )
 
 
-def _private(path: str, root: HostRoot) -> Iterator[str]:
+def _private(path: str, root: HostRoot) -> tuple[str, ...]:
     """A directory that belongs to one piece of software, and those below it."""
-    if not _PRIVATE.match(path) or _SHARED.match(path):
-        return
+    if _SHARED.match(path) or root.directory(path) is None:
+        return ()
+    known = _BELOW.setdefault(root, {})
+    if path not in known:
+        known[path] = tuple(_below(path, root))
+    return known[path]
+
+
+def _below(path: str, root: HostRoot) -> Iterator[str]:
     level = [path.rstrip("/")]
     for _ in range(_DEPTH + 1):
         below = []
@@ -161,8 +172,12 @@ def _package(starts: tuple[str, ...], root: HostRoot) -> str | None:
         from rootless_scratch.host.installed import databases
 
         _DATABASES[root] = databases(root.on_host("/"))
-    for database in _DATABASES[root]:
-        owner = database.owner(private[0])
-        if owner is not None:
-            return owner if set(private) <= set(database.files(owner) or ()) else None
-    return None
+    known = _OWNERS.setdefault(root, {})
+    if private[0] not in known:
+        found = ((database, database.owner(private[0])) for database in _DATABASES[root])
+        known[private[0]] = next(((database, owner) for database, owner in found if owner is not None), None)
+    owned = known[private[0]]
+    if owned is None:
+        return None
+    database, owner = owned
+    return owner if set(private) <= set(database.files(owner) or ()) else None
