@@ -2,7 +2,8 @@
 
 click imports `inspect` to dedent texts, `uuid` and `datetime` for types of values that no option of ours has, and
 `gettext` for translations that it does not bring; with what these import in turn they take longer than click.
-While it is imported they are stood in for, each only where nobody has imported it already.
+While it is imported they are stood in for, each only where nobody has imported it already. For msgspec
+these are `uuid` and `decimal`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class _StandIn(ModuleType):
 
 
 class _Unused:
-    """In place of a type that values of no option have."""
+    """In place of a type that values of no option and of no record have."""
+
+    unknown = None
 
 
 def _is_function(value: object) -> bool:
@@ -67,6 +70,12 @@ _KNOWN: dict[str, dict[str, object]] = {
     "gettext": {"gettext": _same, "ngettext": _counted},
 }
 
+_OF_VALUES: dict[str, dict[str, object]] = {
+    "uuid": {"UUID": _Unused, "SafeUUID": _Unused},
+    "decimal": {"Decimal": _Unused},
+}
+"""Types that msgspec has forms for, and no record of ours."""
+
 
 def import_click() -> None:
     """Import click, if nobody has; afterwards the modules themselves are imported as ever."""
@@ -77,26 +86,43 @@ def import_click() -> None:
     import threading  # noqa: F401
     import typing  # noqa: F401
 
-    standing = {name: _StandIn(name, known) for name, known in _KNOWN.items() if name not in sys.modules}
-    sys.modules.update(standing)
+    standing = _stand_in(_KNOWN)
     try:
         import click  # noqa: F401
     finally:
-        for name, module in standing.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
+        _withdraw(standing)
+
+
+def _stand_in(known: dict[str, dict[str, object]]) -> dict[str, ModuleType]:
+    standing: dict[str, ModuleType] = {
+        name: _StandIn(name, values) for name, values in known.items() if name not in sys.modules
+    }
+    sys.modules.update(standing)
+    return standing
+
+
+def _withdraw(standing: dict[str, ModuleType]) -> None:
+    for name, module in standing.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 def import_msgspec() -> None:
     """Import msgspec, if nobody has; it takes from `typing` what it would rather have from `typing_extensions`.
 
-    These are the same since Python 3.11. Where others have installed them, they take as long as msgspec itself.
+    These are the same since Python 3.11. Where others have installed them, they take as long as msgspec itself. In
+    processes of ours nothing has a UUID or a Decimal, whose modules take a third of it.
     """
     extensions = "typing_extensions"
-    if "msgspec" in sys.modules or extensions in sys.modules:
+    if "msgspec" in sys.modules:
         return
-    sys.modules[extensions] = None  # type: ignore[assignment] # as the import system has it: there is none
+    hidden = extensions not in sys.modules
+    if hidden:
+        sys.modules[extensions] = None  # type: ignore[assignment] # as the import system has it: there is none
+    standing = _stand_in(_OF_VALUES)
     try:
         import msgspec  # noqa: F401
     finally:
-        del sys.modules[extensions]
+        if hidden:
+            del sys.modules[extensions]
+        _withdraw(standing)

@@ -29,6 +29,17 @@ def test_click_is_imported_without_what_no_verb_uses_and_others_get_the_modules_
     assert python(script).splitlines() == ["[]", "True 1 2020 a True"]
 
 
+def test_msgspec_is_imported_without_types_that_no_record_has_and_others_get_the_modules_themselves() -> None:
+    script = (
+        "import sys; from rootless_scratch.cli.lean import import_msgspec; import_msgspec(); import msgspec; "
+        "print(sorted({'uuid', 'decimal', 'platform', 'typing_extensions'} & sys.modules.keys())); "
+        "import uuid, decimal, msgspec.inspect; from rootless_scratch.elf.facts import ElfFacts; "
+        "print(uuid.UUID(int=1).int, decimal.Decimal('1.5'), msgspec.json.decode(b'[1.5, 2]'), "
+        "len(msgspec.inspect.type_info(ElfFacts).fields) > 5)"
+    )
+    assert python(script).splitlines() == ["[]", "1 1.5 [1.5, 2] True"]
+
+
 def test_a_module_that_is_there_already_is_not_stood_in_for() -> None:
     script = (
         "import sys, inspect; from rootless_scratch.cli.lean import import_click; import_click(); import click; "
