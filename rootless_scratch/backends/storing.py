@@ -28,6 +28,9 @@ LAYOUT, REF = "image", "staged"
 _INDEX, _THEN = "index.json", "then"
 _PAUSE = 0.001
 
+_PROCESSORS = {"GOMAXPROCS": "1"}
+"""Unless the user has set it: what skopeo does with a layer it does in series, and hand-overs cost it a tenth."""
+
 
 class Storing:
     """A private directory for a `layout` that goes to local storage, and skopeo, which stores it as `name`.
@@ -53,7 +56,7 @@ class Storing:
         self.layout = f"{self.directory}/{LAYOUT}"
         self._awaited = f"{self.directory}/{self.record.name}"
         # What tools leave there when they are killed goes with it.
-        self.variables = {**environment.variables, "TMPDIR": self.directory}
+        self.variables = {**_PROCESSORS, **environment.variables, "TMPDIR": self.directory}
         self._child: Child | None = None
         self._is_closed = False
         if name is None:
