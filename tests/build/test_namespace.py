@@ -39,9 +39,9 @@ if sys.argv[-1] == "enter":
 pytestmark = pytest.mark.buildah
 
 
-def enter(home: Home, program: str, *, path: str = "") -> subprocess.CompletedProcess[bytes]:
+def enter(home: Home, program: str, *, path: str = "", before: str = "") -> subprocess.CompletedProcess[bytes]:
     found = home.run(["sh", "-c", "command -v buildah"]).stdout.decode().strip()
-    script = ENTER.format(buildah=found) + program
+    script = before + ENTER.format(buildah=found) + program
     variables = {"OUTSIDE": os.readlink("/proc/self/ns/mnt"), "PATH": path + home.environment["PATH"]}
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", script, "enter"],
@@ -84,3 +84,25 @@ def test_a_variable_that_claims_a_namespace_is_for_buildah_to_judge(fresh_home: 
     fresh_home.environment["_CONTAINERS_USERNS_CONFIGURED"] = "done"
     theirs = fresh_home.run(["buildah", "unshare", sys.executable, "-c", "pass"], check=False)
     assert enter(fresh_home, "").returncode == theirs.returncode
+
+
+def test_want_of_descriptors_leaves_it_to_buildah(fresh_home: Home) -> None:
+    # Two are enough for all that is read before, and too few for the pipes between the two processes.
+    crowd = (
+        "import sys\n"
+        "if sys.argv[-1] == 'enter':\n"
+        "    import ctypes, pwd, os\n"
+        "    pwd.getpwuid(os.getuid())\n"
+        f"    sys.path.insert(0, {str(SOURCE)!r})\n"
+        "    import rootless_scratch.backends.worker.namespace\n"
+        "    taken = []\n"
+        "    try:\n"
+        "        while True:\n"
+        "            taken.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "    except OSError:\n"
+        "        for each in taken[-3:]:\n"
+        "            os.close(each)\n"
+    )
+    crowded = enter(fresh_home, LOOK, before=crowd)
+    assert crowded.stderr == b""
+    assert seen(crowded)["status"] == seen(enter(fresh_home, LOOK))["status"]

@@ -30,7 +30,11 @@ def enter(buildah: str) -> None:
     Otherwise `buildah unshare` starts this very program again, without its last argument.
     """
     commands = None if os.environ.get(_CONFIGURED) else _mapping_commands()
-    child = None if commands is None else _forked(commands)
+    try:
+        child = None if commands is None else _forked(commands)
+    except OSError:
+        # Of processes or open files there are too many; buildah says so where it meets the same.
+        child = None
     if child == 0:
         return
     if child is None:
@@ -88,9 +92,13 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
     made, mapped = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(made[0])
-        os.close(mapped[1])
-        _go_in(made[1], mapped[0])
+        try:
+            os.close(made[0])
+            os.close(mapped[1])
+            _go_in(made[1], mapped[0])
+        except (OSError, ImportError):
+            # Only the process outside may take the other way.
+            os._exit(1)
         return 0
     os.close(made[1])
     os.close(mapped[0])
@@ -98,6 +106,8 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
         is_mapped = bool(os.read(made[0], 1)) and _map(child, commands)
         if is_mapped:
             os.write(mapped[1], b"1")
+    except OSError:
+        is_mapped = False
     finally:
         os.close(made[0])
         os.close(mapped[1])
