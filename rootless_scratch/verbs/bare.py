@@ -51,6 +51,8 @@ _PROMISES = (
 _NOTE = "Nothing isolates the program (--unpacked): it runs as you, and absolute paths that it opens are yours."
 _TICK = 0.02
 _LAST_WORDS = 4096
+_DRAINING = 1.0
+"""Seconds for what a program has left in its pipes, where another that it has started goes on writing."""
 
 
 def run_bare(
@@ -214,13 +216,16 @@ def _followed(child: Child, signals: Forwarding, request: Request, number: int) 
     kept = {1: bytearray(), 2: bytearray()}
     streams = {each: name for name, each in ((1, child.stdout), (2, child.stderr)) if each is not None}
     end = None if request.timeout is None else time.monotonic() + request.timeout
-    timed_out, killing = False, False
+    timed_out, killing, drained = False, False, 0.0
     poll = select.poll()
     for descriptor in (*streams, *(() if signals.wake is None else (signals.wake,))):
         poll.register(descriptor, select.POLLIN)
     try:
-        while not _has_ended(child) or streams:
+        while not (ended := _has_ended(child)) or streams:
             ready = [descriptor for descriptor, _ in poll.poll(_TICK * 1000)]
+            if ended and drained and (time.monotonic() > drained or not streams.keys() & ready):
+                # All of its own output is read; what has left its session may have it open for ever.
+                break
             for descriptor in streams.keys() & ready:
                 block = os.read(descriptor, 65_536)
                 kept[streams[descriptor]] += block
@@ -229,9 +234,10 @@ def _followed(child: Child, signals: Forwarding, request: Request, number: int) 
                     del streams[descriptor]
             for each in signals.take():
                 _signal(child, each)
-            if _has_ended(child):
+            if ended:
                 # What it has started and left behind may have its output open for ever.
                 _signal(child, signal.SIGKILL, whole=True)
+                drained = drained or time.monotonic() + _DRAINING
             elif end is not None and time.monotonic() > end:
                 _signal(child, signal.SIGKILL if timed_out else number, whole=timed_out)
                 killing, timed_out = timed_out, True

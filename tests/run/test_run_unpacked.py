@@ -31,6 +31,11 @@ int main(int count, char **words) {
     const char *value = getenv("A");
     if (count > 1 && !strcmp(words[1], "wait")) { puts("waiting"); fflush(stdout); pause(); }
     if (count > 1 && !strcmp(words[1], "read")) { int c; while ((c = getchar()) != EOF) putchar(c); return 0; }
+    if (count > 1 && !strcmp(words[1], "daemon")) {
+        puts("started"); fflush(stdout);
+        if (!fork()) { setsid(); sleep(20); }
+        return 0;
+    }
     if (count > 1 && !strcmp(words[1], "leave")) { if (!fork()) { sleep(60); } return 0; }
     printf("%s %s %s\\n", words[0], value ? value : "-", getcwd(place, sizeof place));
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -188,3 +193,11 @@ def test_a_script_is_started_by_the_interpreter_of_its_image(tmp_path: Path) -> 
     rs.build(busybox, output=[image], copy=[f"{script}:/script:mode=0755"], bundle_libraries=True)
     result = rs.run(image, ["hello"], unpacked=True, entrypoint=["/script"])
     assert result.stdout == b"hello from script\n"
+
+
+def test_a_daemon_of_the_program_does_not_hold_up_its_result(layout: str) -> None:
+    begun_at = time.monotonic()
+    result = rs.run(layout, ["daemon"], unpacked=True, timeout=60)
+    assert (result.exit_code, result.stdout, result.timed_out) == (0, b"started\n", False)
+    # It lives for 20 seconds, in a session of its own, with the output open.
+    assert time.monotonic() - begun_at < 15
