@@ -263,8 +263,9 @@ def otherwise(settings: Settings, rule: str, wants: Wants) -> Settings | None:
 
 
 def _with_pids_of_host(settings: Settings, wants: Wants) -> Settings | None:
-    # As user 0 the program would be the caller, and could end all that the caller runs here.
-    if settings.pid is not None or wants.strict or wants.user in (None, "0") or settings.user is not None:
+    # As user 0, however that is written, the program would be the caller, and could end all that runs here.
+    is_caller = settings.user is not None or not (wants.user or "").strip("0")
+    if settings.pid is not None or wants.strict or is_caller:
         return None
     sentence = (
         "The program sees the processes of this host, which it cannot signal: no /proc of its own can be mounted "

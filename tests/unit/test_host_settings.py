@@ -143,7 +143,7 @@ def test_what_a_tool_says_leads_to_the_next_way_which_is_taken_once(said: str, f
 
 @pytest.mark.parametrize(
     "wants",
-    [Wants(user="0"), Wants(user=None), Wants(user="65532", strict=True)],
+    [Wants(user="0"), Wants(user="00"), Wants(user=None), Wants(user="65532", strict=True)],
 )
 def test_the_processes_of_this_host_are_shared_with_nobody_who_could_end_them(wants: Wants) -> None:
     assert otherwise(PLAIN, "host-proc-masked", wants) is None
