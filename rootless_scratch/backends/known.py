@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from rootless_scratch import command
+from rootless_scratch import __version__, command
 from rootless_scratch.backends.caller import Failed
 from rootless_scratch.backends.jobs import Done
 from rootless_scratch.backends.session import store_key
@@ -58,7 +58,8 @@ class Remembered:
         variables = tool_environment().variables
         buildah = _numbers(command.require("buildah"))
         settings = [(path, _numbers(path)) for path in setting_files(variables)]
-        decisive = (rest, plan.mtime, flags, sorted(values.items()), buildah, settings)
+        # Another version may call buildah another way, and get another image.
+        decisive = (__version__, rest, plan.mtime, flags, sorted(values.items()), buildah, settings)
         text = repr((*decisive, store_key(variables), variables["HOME"]))
         self._key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         self._memory = Memory(os.environ)

@@ -211,7 +211,7 @@ def _require_started(invoked: Invocation, directory: str) -> None:
 
 
 def _followed(child: Child, signals: Forwarding, request: Request, number: int) -> RunResult:
-    """Its output and its exit code; what it has left running ends with it."""
+    """Its output and its exit code; what it has left running in its session ends with it."""
     signals.queue()
     kept = {1: bytearray(), 2: bytearray()}
     streams = {each: name for name, each in ((1, child.stdout), (2, child.stderr)) if each is not None}
