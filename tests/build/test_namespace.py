@@ -106,3 +106,17 @@ def test_want_of_descriptors_leaves_it_to_buildah(fresh_home: Home) -> None:
     crowded = enter(fresh_home, LOOK, before=crowd)
     assert crowded.stderr == b""
     assert seen(crowded)["status"] == seen(enter(fresh_home, LOOK))["status"]
+
+
+def test_where_the_process_inside_is_killed_buildah_takes_its_place(fresh_home: Home, tmp_path: Path) -> None:
+    found = fresh_home.run(["sh", "-c", "command -v newuidmap"]).stdout.decode().strip()
+    killing = tmp_path / "newuidmap"
+    killing.write_text(
+        f'#!/bin/sh\n[ ! -e {tmp_path}/killed ] || exec {found} "$@"\ntouch {tmp_path}/killed\nkill -9 "$1"\n'
+        'until grep -q "State:.Z" "/proc/$1/status"; do sleep 0.01; done\n'
+    )
+    killing.chmod(0o755)
+    done = enter(fresh_home, LOOK, path=f"{tmp_path}:")
+    assert (tmp_path / "killed").exists()
+    assert seen(done)["variables"]
+    assert b"Traceback" not in done.stderr

@@ -90,7 +90,12 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
     """0 in a process inside, and its number in the one outside; None where there is no such namespace."""
     # Both are pipes: one byte says that the namespace is there, the other that it has its ids.
     made, mapped = os.pipe(), os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        for descriptor in (*made, *mapped):
+            os.close(descriptor)
+        return None
     if child == 0:
         try:
             os.close(made[0])
@@ -107,6 +112,7 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
         if is_mapped:
             os.write(mapped[1], b"1")
     except OSError:
+        # No process can be started, or the one inside was killed.
         is_mapped = False
     finally:
         os.close(made[0])
@@ -119,8 +125,10 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
 
 def _go_in(made: int, mapped: int) -> None:
     """In the new process: into a namespace, and its root once it has ids; ends where there is none."""
-    import ctypes
-
+    try:
+        import ctypes
+    except ImportError:  # a Python without libffi
+        os._exit(1)
     uid, gid = os.getuid(), os.getgid()
     if ctypes.CDLL(None).unshare(_NEWUSER | _NEWNS) != 0:
         os._exit(1)
