@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rootless_scratch.engine.service.directory import abandoned, others_beside, private_directory
 from rootless_scratch.engine.service.keeping import IDLE, VARIABLE, Keeping, follows, keeping, parse_keep
 from rootless_scratch.errors import UsageError
 
@@ -55,3 +57,20 @@ def test_calls_follow_each_other_within_the_time_for_which_a_service_is_kept(tmp
         os.utime(tmp_path, (then, then))
         assert not follows(str(tmp_path))
     assert not follows(str(tmp_path / "missing"))
+
+
+def test_an_empty_directory_of_a_call_that_was_killed_goes_and_one_in_use_stays() -> None:
+    # Paths of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="rst-") as base:
+        used = private_directory({"XDG_RUNTIME_DIR": base})
+        left = f"{base}/rootless-scratch-0123456789abcdef"
+        os.mkdir(left, 0o700)
+        assert [place for place, _ in others_beside(used.path)] == [left]
+        assert abandoned(left) is None
+        assert not os.path.exists(left)
+        other = abandoned(used.path)
+        assert other is not None
+        other.let_go()
+        assert os.path.isdir(used.path)
+        assert used.leave(lambda: None)
+        assert os.listdir(base) == []

@@ -139,8 +139,15 @@ def private_directory(variables: Mapping[str, str]) -> ServiceDirectory:
 
 
 def abandoned(directory: str) -> ServiceDirectory | None:
-    """The directory of a user who was killed, if it is still there, to be left at once; raises OSError."""
-    return _used(directory, 0)
+    """The directory of a user who was killed, if it is still there, to be left at once; raises OSError.
+
+    One that is empty goes at once: its user was killed before it was used, or after it was emptied.
+    """
+    found = _used(directory, 0)
+    if found is None:
+        # Whoever makes it at this moment makes it again.
+        _take_back(directory)
+    return found
 
 
 def others_beside(directory: str) -> Iterator[tuple[str, list[str]]]:
@@ -274,7 +281,7 @@ def _make(directory: str) -> bool:
 
 
 def _take_back(directory: str) -> None:
-    """Remove what was made and cannot be used, mostly for want of descriptors; whoever uses it has files there."""
+    """Remove what cannot be used, mostly for want of descriptors; whoever uses it has files there."""
     try:
         os.rmdir(directory)
     except OSError:
