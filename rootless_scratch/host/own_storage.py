@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,18 @@ def _roots(variables: Mapping[str, str]) -> Iterator[str]:
         table = _table(path)
         for key in ("graphroot", "rootless_storage_path"):
             named = table.get(key)
-            # Variables in it are the tools' to replace; that of root is nobody else's.
-            if isinstance(named, str) and named.startswith("/") and "$" not in named and os.access(named, os.W_OK):
-                yield named
+            if not isinstance(named, str):
+                continue
+            root = _expanded(named, variables)
+            # That of root is nobody else's.
+            if root.startswith("/") and os.access(root, os.W_OK):
+                yield root
+
+
+def _expanded(path: str, variables: Mapping[str, str]) -> str:
+    """A path of storage.conf, in which tools replace variables, and $UID, which need not be one."""
+    known = {**variables, "UID": str(os.getuid())}
+    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", lambda found: known.get(found[1] or found[2], ""), path)
 
 
 def _table(path: str) -> Mapping[str, Any]:

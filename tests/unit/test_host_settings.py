@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
 from rootless_scratch.host.causes import cause_in
+from rootless_scratch.host.own_storage import has_storage
 from rootless_scratch.host.settings import (
     POLICY,
     STORAGE,
@@ -21,6 +25,9 @@ from rootless_scratch.host.settings import (
     without_limits,
     without_network,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NONROOT = Wants(user="65532")
 PLAIN = Settings(variables={})
@@ -172,3 +179,16 @@ def test_what_a_container_goes_without_is_said_with_the_rule_of_doctor() -> None
     assert "cpu" in without_limits(PLAIN, ["cpu"]).notes[-1]
     assert without_limits(PLAIN, ["cpu"]).workarounds[-1].rule == "host-cgroup-delegation"
     assert as_caller(PLAIN).user == "0"
+
+
+@pytest.mark.parametrize("key", ["graphroot", "rootless_storage_path"])
+@pytest.mark.parametrize("root", ["$HOME/my-$UID", "${HOME}/my-${UID}"])
+def test_images_are_found_where_settings_name_a_place_by_variables(tmp_path: Path, key: str, root: str) -> None:
+    settings = tmp_path / ".config/containers/storage.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'[storage]\ndriver = "overlay"\n{key} = "{root}"\n')
+    assert not has_storage({"HOME": str(tmp_path)})
+    images = tmp_path / f"my-{os.getuid()}/overlay-images/images.json"
+    images.parent.mkdir(parents=True)
+    images.write_text('[{"id": "a"}]')
+    assert has_storage({"HOME": str(tmp_path)})
