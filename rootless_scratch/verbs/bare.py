@@ -23,6 +23,7 @@ from rootless_scratch.image.arguments import text
 from rootless_scratch.image.config import USUAL_PATH
 from rootless_scratch.image.references import Reference, is_reference, parse_reference
 from rootless_scratch.spawn import NULL
+from rootless_scratch.verbs.unstored import is_unstored, unstored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,22 +74,25 @@ def run_bare(
     """
     _refuse(options)
     request = request_of("unpacked", arguments, options)
+    settings, subject = tool_environment(), _subject(image)
+    # Where images are kept matters for one of storage alone.
+    notes = (_NOTE, *(() if is_unstored(subject) else map(str, settings.notes)))
     with (
         Forwarding(enabled=forward_signals) as signals,
-        private_temporary(tool_environment().variables) as made,
+        private_temporary(settings.variables) as made,
     ):
-        subject = _subject(image)
         bare = unpack_bare(_reference(subject, request, made.path), made.path, request.platform)
         wanted = _wanted(bare.config, request, subject)
         invoked = invocation(bare, *wanted)
         if say is not None:
-            say(_NOTE)
+            for note in notes:
+                say(note)
         number = request.stop_signal or _stop_signal(bare.config)
         with _stdin(stdin, made.path, is_wanted=request.interactive or stdin is not None) as source:
             child = _start(invoked, made.path, stdin=source, stdout=stdout, stderr=stderr)
             result = _followed(child, signals, request, number)
         _require_started(invoked, made.path)
-    return result.but(notes=(_NOTE,))
+    return result.but(notes=notes)
 
 
 def _refuse(options: Mapping[str, object]) -> None:
@@ -119,9 +123,7 @@ def _reference(subject: str, request: Request, directory: str) -> Reference:
     if is_reference(subject):
         return parse_reference(subject)
     path = os.path.join(directory, "image")
-    if subject.startswith(("/", ".")):
-        from rootless_scratch.verbs.unstored import unstored
-
+    if is_unstored(subject):
         unstored(subject, essentials=request.essentials).write(f"oci:{path}:unpacked")
         return Reference(text=subject, transport="oci", path=path, ref="unpacked")
     from rootless_scratch.verbs.ship import exported
@@ -187,6 +189,7 @@ def _start(invoked: Invocation, directory: str, *, stdin: int, stdout: int | Non
                 "argv": invoked.argv,
                 "env": invoked.env,
                 "directory": invoked.directory,
+                "caller": os.getpid(),
             },
             file,
         )

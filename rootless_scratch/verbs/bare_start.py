@@ -20,6 +20,9 @@ def main(path: str) -> int:
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         wanted = json.load(file)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != wanted["caller"]:
+        # It was killed before that was set.
+        return 128 + signal.SIGKILL
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:

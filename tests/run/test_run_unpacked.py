@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -135,6 +136,16 @@ def test_who_is_killed_leaves_no_program_running_and_the_next_call_removes_its_f
     assert len(left_over() - before) == 1
     assert rs.run(layout, ["read"], unpacked=True).exit_code == 0
     assert left_over() <= before
+
+
+def test_a_caller_that_was_killed_before_the_program_starts_has_it_not_started(tmp_path: Path) -> None:
+    wanted = {"path": "/bin/echo", "argv": ["echo", "started"], "env": [], "directory": "/", "caller": os.getpid()}
+    starter = os.path.join(os.path.dirname(rs.__file__), "verbs/bare_start.py")
+    argv = [sys.executable, "-I", "-S", starter, str(tmp_path / "start")]
+    for caller, outcome in ((os.getpid(), (0, b"started\n")), (os.getppid(), (128 + signal.SIGKILL, b""))):
+        (tmp_path / "start").write_text(json.dumps(wanted | {"caller": caller}))
+        done = subprocess.run(argv, capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == outcome, done.stderr
 
 
 @pytest.mark.parametrize(
