@@ -42,6 +42,7 @@ class Storing:
     def __init__(self, name: str | None) -> None:
         environment = tool_environment()
         self.name = name
+        self.settings = environment
         self.notes = tuple(map(str, environment.notes))
         command.require("skopeo")
         records, base = worker_directories(environment.variables)

@@ -14,6 +14,7 @@ from rootless_scratch.verbs.subject import require_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
@@ -79,8 +80,6 @@ def build_parts(
     if not (spec.names or outputs):
         raise UsageError("The image has neither a name nor an output.", fix="Pass `-t NAME` or `-o oci:DIR`.")
     if chosen == "direct":
-        from rootless_scratch.verbs.ship import build_direct
-
         try:
             storing = _storing(spec.names, session, several=len(parts) > 1)
         except HostError as error:
@@ -90,7 +89,8 @@ def build_parts(
             plans, findings = plan_all(parts, opened, check=check, related=related)
             progress.begin(sum(each.plan.rootfs.size for each in plans))
             with _telling_way_out(spec, wanted=not output):
-                image = build_direct(
+                image = _build_directly(
+                    storing,
                     plans,
                     outputs,
                     opened,
@@ -98,7 +98,6 @@ def build_parts(
                     access=access,
                     findings=findings,
                     progress=progress,
-                    storing=storing,
                 )
         return _with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
@@ -138,6 +137,22 @@ def build_parts(
     shipped = ship_image(image, output, compress=compress, access=access, progress=progress.steps())
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _build_directly(storing: Storing | None, *planned: Any, **how: Any) -> Image:  # noqa: ANN401 - of `build_direct`
+    """What `build_direct` does, with a storage of ours where that of this host cannot be opened."""
+    from rootless_scratch.verbs.ship import build_direct
+
+    try:
+        return build_direct(*planned, storing=storing, **how)
+    except HostError as error:
+        from rootless_scratch.backends.storing import Storing
+        from rootless_scratch.host.own_storage import with_own_storage
+
+        if storing is None or with_own_storage(storing.settings, error.rule) is None:
+            raise
+        with Storing(storing.name) as again:
+            return build_direct(*planned, storing=again, **how)
 
 
 def _storing(names: Sequence[str], begun: Session | Storing | None, *, several: bool) -> Storing | None:

@@ -217,6 +217,26 @@ def test_what_is_done_otherwise_is_said_with_its_rule_and_leaves_what_the_user_h
         assert {place: after.get(place) for place in files} == files
 
 
+@pytest.mark.podman
+def test_an_image_that_skopeo_brings_into_storage_gets_a_storage_of_ours_too(home: Home, out: Path) -> None:
+    host = Host(home, MODES["A32-overlay-on-overlay-without-images"], out=out / "written")
+    built = host.cli("build", str(home.path / "hello"), "-t", "hello", "--backend", "direct")
+    assert built.returncode == 0, built.stderr.decode()
+    assert b"[host-storage-overlay]" in built.stderr
+    ran = host.cli("run", "hello")
+    assert (ran.returncode, ran.stdout) == (0, b"Hello World\n"), ran.stderr
+
+
+def test_a_program_without_a_container_is_told_which_storage_its_image_is_from(home: Home, out: Path) -> None:
+    host = Host(home, MODES["A11-HOME-missing"], out=out / "written")
+    assert host.cli("build", "-q", str(home.path / "hello"), "-t", "hello").returncode == 0
+    done = host.cli("run", "--unpacked", "--json", "hello")
+    answer = json.loads(done.stdout)
+    assert answer["stdout"] == "Hello World\n"
+    assert any(note.endswith("[host-home]") for note in answer["notes"]), answer["notes"]
+    assert b"[host-home]" in host.cli("run", "--unpacked", "hello").stderr
+
+
 @pytest.mark.parametrize("name", ["A12-no-user-namespaces", "A15-seccomp"])
 def test_without_any_namespace_run_says_what_needs_none_and_that_works(name: str, home: Home, out: Path) -> None:
     host = Host(home, MODES[name], out=out / "written")
