@@ -26,14 +26,14 @@ _OF_A_FILE = (
         "spec_images",
         metavar="NAME",
         multiple=True,
-        help="Take this image of --spec [default: all]; repeatable.",
+        help="Take this image or group of --spec [default: group `default`, else all]; repeatable.",
     ),
     click.option(
         "--set",
         "spec_values",
         metavar="NAME=VALUE",
         multiple=True,
-        help="Set a variable of --spec; repeatable.",
+        help="Set a variable of --spec, or a key by IMAGE.KEY=VALUE; repeatable.",
     ),
 )
 
@@ -74,11 +74,12 @@ def images_from(values: Mapping[str, Any], *, empty: str = _NOTHING) -> tuple[Na
                 raise click.UsageError(f"Option '--{name}' is about the file of '--spec', and there is none.")
         images: tuple[NamedSpec, ...] = (NamedSpec(spec=spec_of(options)),)
     else:
-        from rootless_scratch.image.plan.specfile import chosen, combined, read_images
-        from rootless_scratch.image.syntax import parse_pairs
+        from rootless_scratch.image.plan.overrides import parse_settings
+        from rootless_scratch.image.plan.specfile import combined, read_file
 
-        read = read_images(path, values=parse_pairs("--set", values["spec_values"]))
-        images = chosen(path, read, values["spec_images"])
+        variables, overrides = parse_settings(values["spec_values"])
+        read = read_file(path, values=variables, overrides=overrides)
+        images = read.chosen(path, values["spec_images"])
         images = tuple(image.but(spec=combined(image.spec, options)) for image in images)
     for image in images:
         if not (image.spec.programs or image.spec.platforms or image.spec.copies):

@@ -176,8 +176,8 @@ def test_the_schema_refuses_what_reading_refuses(key: str, value: object) -> Non
 def test_the_schema_knows_every_key_and_no_other() -> None:
     keys = {option.key for option in OPTIONS} | {"output"}
     (image,) = (part["additionalProperties"] for key, part in schema()["properties"].items() if key == "image")
-    assert schema()["properties"].keys() == keys | {"image", "variables"}
-    assert image["properties"].keys() == keys
+    assert schema()["properties"].keys() == keys | {"image", "group", "variables"}
+    assert image["properties"].keys() == keys | {"name", "matrix", "inherits"}
     assert schema()["additionalProperties"] is image["additionalProperties"] is False
 
 

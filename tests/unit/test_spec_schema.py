@@ -72,6 +72,8 @@ VALUES: tuple[Any, ...] = (
     {"A": {"tag": "a"}},
     {"A": {"env": {"B": "c"}, "with": "tmp", "output": []}},
     {"a b": {}},
+    {"A": [{"b": "c"}, 1]},
+    {"A": [{"b": ["c"]}]},
     {"a-b": {}},
     {"1": "a"},
 )
@@ -82,7 +84,7 @@ def agrees(document: dict[str, Any]) -> None:
     assert VALIDATOR.is_valid(document) is not bool(told), (document, told)
 
 
-@pytest.mark.parametrize("key", [*KEYS, "image", "variables", "progams"])
+@pytest.mark.parametrize("key", [*KEYS, "image", "group", "name", "matrix", "inherits", "variables", "progams"])
 def test_each_value_of_each_key_is_accepted_by_both_or_by_none(key: str) -> None:
     for value in VALUES:
         agrees({key: value})
@@ -91,7 +93,9 @@ def test_each_value_of_each_key_is_accepted_by_both_or_by_none(key: str) -> None
 
 
 LEAVES: st.SearchStrategy[Any] = st.one_of(st.text(max_size=3), st.integers(), st.booleans(), st.just(0.5))
-NAMES = st.sampled_from([*KEYS, "image", "variables", "web", "A", "1", "a b", "linux/amd64"])
+NAMES = st.sampled_from(
+    [*KEYS, "image", "group", "matrix", "inherits", "variables", "web", "A", "1", "a b", "linux/amd64"]
+)
 TREES: st.SearchStrategy[Any] = st.recursive(
     LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3))
 )

@@ -184,10 +184,23 @@ def test_the_command_line_prints_each_fault_with_its_place_and_exits_1(shared_ho
     ]
 
 
-KEYS = ("tag", "programs", "copy", "env", "platforms", "output", "with", "image", "variables", "bundle-libraries")
+KEYS = (
+    *("tag", "programs", "copy", "env", "platforms", "output", "with", "image", "variables", "bundle-libraries"),
+    *("group", "matrix", "inherits", "name"),
+)
 STRINGS = ("", "a", "${A}", "${", "$${A}", "a:/b", "linux/amd64", "\0", "oci:x", "tmp", "1" * 5000)
 OTHERS = ("1", "-0x1", "1.5", "nan", "true", "2026-01-31", "2026-01-31 10:00:00Z", "10:00:00", "'''\n'a'''''")
-HEADERS = ("[image.web]", "[image.web.env]", "[[image]]", "[variables]", '[platforms."linux/amd64"]', "[a.b]")
+HEADERS = (
+    "[image.web]",
+    "[image.web.env]",
+    "[[image]]",
+    "[variables]",
+    '[platforms."linux/amd64"]',
+    "[a.b]",
+    "[image.web.matrix]",
+    "[group]",
+    "[image.b]",
+)
 NAMES = ("A", '"a b"', "'linux/amd64'", "programs", "b.c")
 VALUES: st.SearchStrategy[str] = st.recursive(
     st.one_of(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rootless_scratch.errors import Fault, ScratchError, SourceError, SpecFileError, UsageError
+from rootless_scratch.errors import Fault, SourceError, SpecFileError, UsageError
 from rootless_scratch.image.host_files import open_regular
-from rootless_scratch.image.plan.filevalues import require_value, units
-from rootless_scratch.image.plan.positions import Path, Position, Positions, positions
-from rootless_scratch.image.plan.specschema import IMAGES, KEYS, VARIABLES, Misfit, dotted, misfits
+from rootless_scratch.image.plan.filevalues import units
+from rootless_scratch.image.plan.inheriting import SpecFile, unknown
+from rootless_scratch.image.plan.overrides import Override, overridden
+from rootless_scratch.image.plan.positions import Position, Positions, positions
+from rootless_scratch.image.plan.specschema import IMAGES, KEYS, MATRIX, VARIABLES, Misfit, dotted
+from rootless_scratch.image.plan.tables import TableReader
 from rootless_scratch.image.plan.variables import Variables, references
 from rootless_scratch.image.references import REGISTRY
 from rootless_scratch.image.spec import OUTPUT, Copy, NamedSpec, Spec, spec_of
@@ -25,37 +28,55 @@ _WHERE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of
 def read_images(
     path: str, *, values: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[NamedSpec, ...]:
+    """All images of a file, bases included; otherwise as `read_file`."""
+    return read_file(path, values=values, environ=environ).images
+
+
+def read_file(
+    path: str,
+    *,
+    values: Mapping[str, str] | None = None,
+    overrides: Sequence[Override] = (),
+    environ: Mapping[str, str] | None = None,
+) -> SpecFile:
     """Read a file of TOML, all its images in its order; what it names of the host is relative to its directory.
 
-    `values` are of variables, before those of `environ` (the process's by default). Raises SourceError, UsageError
-    for values that it has no variables for, and SpecFileError, which has all that is wrong with the file.
+    `values` are of variables, before those of `environ` (the process's by default), `overrides` of keys. Raises
+    SourceError, UsageError for values that it has no variables, images or keys for, and SpecFileError, which has
+    all that is wrong with the file.
     """
-    return images_of(_content(path), path, values=values, environ=os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    return file_of(_content(path), path, values=values, overrides=overrides, environ=environ)
 
 
-def images_of(
-    text: str, path: str, *, values: Mapping[str, str] | None = None, environ: Mapping[str, str]
-) -> tuple[NamedSpec, ...]:
+def images_of(text: str, path: str, *, environ: Mapping[str, str]) -> tuple[NamedSpec, ...]:
     """The images of a text that lies, or is to lie, at `path`; otherwise as `read_images`."""
+    return file_of(text, path, environ=environ).images
+
+
+def file_of(
+    text: str,
+    path: str,
+    *,
+    values: Mapping[str, str] | None = None,
+    overrides: Sequence[Override] = (),
+    environ: Mapping[str, str],
+) -> SpecFile:
+    """What a text that lies at `path` has; otherwise as `read_file`."""
     values = values or {}
     document = _document(path, text)
-    read = _Reading(document, Variables(_declared(document), values=values, environ=environ))
-    images = read.images()
+    read = TableReader(document, Variables(_declared(document), values=values, environ=environ))
+    tables = read.tables()
     if read.misfits:
         found = positions(text)
         raise SpecFileError([_fault(path, found, each) for each in _in_order(found, read.misfits)])
     _require_known(path, document, values)
     directory = os.path.dirname(os.path.abspath(path))
-    return tuple(_beside(image, directory) for image in images)
-
-
-def chosen(path: str, images: tuple[NamedSpec, ...], names: Iterable[str]) -> tuple[NamedSpec, ...]:
-    """The images of these names in the order of the file, all if there are none; raises UsageError."""
-    wanted, known = tuple(names), [image.name for image in images]
-    for name in wanted:
-        if name not in known or not name:
-            raise _unknown("image", path, name, [each for each in known if each])
-    return tuple(image for image in images if not wanted or image.name in wanted)
+    images = [
+        _beside(_image(name, table), directory) for name, table in overridden(tables, overrides, path).items()
+    ]
+    bases = tuple(each.name for each in images if each.name in read.bases and not (each.spec.names or each.output))
+    return SpecFile(images=tuple(images), groups=tuple(read.groups.items()), bases=bases)
 
 
 def combined(file: Spec, options: Mapping[str, object]) -> Spec:
@@ -68,73 +89,17 @@ def combined(file: Spec, options: Mapping[str, object]) -> Spec:
     return file.but(**changes)
 
 
-class _Reading:
-    """A document that becomes images; what it may not have is kept."""
-
-    def __init__(self, document: Mapping[str, Any], variables: Variables) -> None:
-        self._document = document
-        self._variables = variables
-        self.misfits: list[Misfit] = list(misfits(document))
-        self._wrong_variables: set[str] = set()
-        self._wrong = {each.path for each in self.misfits}
-
-    def images(self) -> tuple[NamedSpec, ...]:
-        declared = self._document.get(VARIABLES)
-        if isinstance(declared, dict):
-            for name, value in declared.items():
-                self._expanded(value, (VARIABLES, name))
-            self._wrong_variables = {name for name in declared if (VARIABLES, name) in self._wrong}
-        tables = self._document.get(IMAGES)
-        if not isinstance(tables, dict):
-            flat = {key: value for key, value in self._document.items() if key in KEYS}
-            return (self._image("", flat, ()),)
-        return tuple(
-            self._image(name, table, (IMAGES, name)) for name, table in tables.items() if isinstance(table, dict)
-        )
-
-    def _image(self, name: str, table: Mapping[str, Any], path: Path) -> NamedSpec:
-        known = {key: value for key, value in table.items() if key in KEYS and (*path, key) not in self._wrong}
-        plain = {key: self._expanded(value, (*path, key)) for key, value in known.items()}
-        for key, value in plain.items():
-            for unit in units(key, value, (*path, key)):
-                if not any(unit.path[:end] in self._wrong for end in range(len(unit.path) + 1)):
-                    self._try(unit.path, lambda unit=unit: require_value(unit))
-        if self.misfits:
-            return NamedSpec(name=name)
-        platforms = plain.pop(_PLATFORMS, {})
-        output = OUTPUT.kind.value(OUTPUT.key, plain.pop(OUTPUT.key, ()))
-        spec = spec_of({KEYS[key].name: value for key, value in plain.items()})
-        found = [unit.parsed() for unit in units(_PLATFORMS, platforms, ())]
-        programs = tuple(value for value in found if not isinstance(value, Copy))
-        copies = tuple(value for value in found if isinstance(value, Copy))
-        return NamedSpec(
-            name=name, spec=spec.but(platforms=programs, copies=(*spec.copies, *copies)), output=tuple(output)
-        )
-
-    def _expanded(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - a value of TOML
-        """The value with what its strings refer to; below what is wrong nothing is looked at."""
-        if path in self._wrong:
-            return value
-        if isinstance(value, str) and path[0] != VARIABLES and self._wrong_variables & {*references(value)}:
-            # What is wrong with the variable is in the faults already.
-            self._wrong.add(path)
-            return value
-        if isinstance(value, str):
-            text = self._try(path, lambda: self._variables.expanded(value))
-            return value if text is None else text
-        if isinstance(value, list):
-            return [self._expanded(item, (*path, index)) for index, item in enumerate(value)]
-        if isinstance(value, dict):
-            return {key: self._expanded(item, (*path, key)) for key, item in value.items()}
-        return value
-
-    def _try(self, path: Path, read: Any) -> Any:  # noqa: ANN401 - what it reads
-        try:
-            return read()
-        except ScratchError as error:
-            self._wrong.add(path)
-            self.misfits.append(Misfit(path, error.message, error.fix))
-            return None
+def _image(name: str, plain: dict[str, Any]) -> NamedSpec:
+    """The image of these values, each of which was read already."""
+    platforms = plain.pop(_PLATFORMS, {})
+    output = OUTPUT.kind.value(OUTPUT.key, plain.pop(OUTPUT.key, ()))
+    spec = spec_of({KEYS[key].name: value for key, value in plain.items()})
+    found = [unit.parsed() for unit in units(_PLATFORMS, platforms, ())]
+    programs = tuple(value for value in found if not isinstance(value, Copy))
+    copies = tuple(value for value in found if isinstance(value, Copy))
+    return NamedSpec(
+        name=name, spec=spec.but(platforms=programs, copies=(*spec.copies, *copies)), output=tuple(output)
+    )
 
 
 def _content(path: str) -> str:
@@ -200,20 +165,13 @@ def _fault(path: str, found: Positions, misfit: Misfit) -> Fault:
 
 def _require_known(path: str, document: Mapping[str, Any], values: Mapping[str, str]) -> None:
     """Raise UsageError for values of variables that the file neither has nor uses: they are mistyped."""
-    known = dict.fromkeys(
-        (*_declared(document), *(name for text in _strings(document) for name in references(text)))
-    )
+    tables = document.get(IMAGES)
+    local = {name for table in (tables or {}).values() for name in table.get(MATRIX, ())}
+    used = (name for text in _strings(document) for name in references(text))
+    known = dict.fromkeys((*_declared(document), *(name for name in used if name.partition(".")[0] not in local)))
     for name in values:
         if name not in known:
-            raise _unknown("variable", path, name, list(known))
-
-
-def _unknown(what: str, path: str, name: str, known: list[str]) -> UsageError:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    fix = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known) or 'none'}."
-    return UsageError(f"{path!r} has no {what} {name!r}.", fix=fix)
+            raise unknown("variable", path, name, list(known))
 
 
 def _strings(value: object) -> Iterator[str]:

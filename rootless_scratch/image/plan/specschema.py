@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from rootless_scratch.image.plan.positions import Path
 
 IMAGES = "image"
+GROUPS = "group"
 VARIABLES = "variables"
+NAMED, MATRIX, INHERITS = OF_SEVERAL = ("name", "matrix", "inherits")
+"""Keys of a table of an image that say what several images have to do with each other."""
 
 KEYS: dict[str, Option] = {
     option.key: option for option in sorted((*Spec.options.values(), OUTPUT), key=lambda option: option.key)
@@ -45,12 +48,34 @@ _NAME_FIX = {
     _IMAGE_NAME: "Write letters, digits, `_` and `-`.",
 }
 
+_NAMES = {"type": ["string", "array"], "items": {"type": "string"}}
+_PLAIN = {"type": ["string", "integer"]}
+
+_SEVERAL: dict[str, dict[str, Any]] = {
+    NAMED: {
+        "description": "Names of the images of a matrix, of its values; what a name may not have becomes a dash.",
+        "type": "string",
+    },
+    MATRIX: {
+        "description": "An image for each combination of these values, for which ${NAME} stands in the table.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": NAME},
+        "additionalProperties": {
+            "type": "array",
+            "items": {"type": ["string", "integer", "object"], "additionalProperties": _PLAIN},
+        },
+    },
+    INHERITS: {"description": "Images whose keys this one has too, the last one first.", **_NAMES},
+}
+
 _EXAMPLES = {"string": '"..."', "integer": "1", "array": '["..."]', "object": '{NAME = "..."}', "boolean": "true"}
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a file, for editors and for those that write one by a program."""
     image = {key: {"description": option.help, **option.kind.schema} for key, option in KEYS.items()}
+    of_several = {**image, **_SEVERAL}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "scratch.toml",
@@ -60,20 +85,31 @@ def schema() -> dict[str, Any]:
                 "description": "What ${NAME} stands for in strings; the environment and --set come before it.",
                 "type": "object",
                 "propertyNames": {"pattern": NAME},
-                "additionalProperties": {"type": ["string", "integer"]},
+                "additionalProperties": _PLAIN,
+            },
+            GROUPS: {
+                "description": "Names for several images or groups; `default` is built where none is named.",
+                "type": "object",
+                "propertyNames": {"pattern": _IMAGE_NAME},
+                "additionalProperties": _NAMES,
             },
             IMAGES: {
                 "description": "Several images by their names, each with the keys of one.",
                 "type": "object",
                 "minProperties": 1,
                 "propertyNames": {"pattern": _IMAGE_NAME},
-                "additionalProperties": {"type": "object", "properties": image, "additionalProperties": False},
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": of_several,
+                    "additionalProperties": False,
+                },
             },
             **image,
         },
         "additionalProperties": False,
         "if": {"required": [IMAGES]},
-        "then": {"propertyNames": {"enum": [IMAGES, VARIABLES]}},
+        "then": {"propertyNames": {"enum": [IMAGES, GROUPS, VARIABLES]}},
+        "else": {"propertyNames": {"not": {"const": GROUPS}}},
     }
 
 
@@ -98,6 +134,18 @@ def misfits(document: Mapping[str, Any]) -> Iterator[Misfit]:
                     f"Move it into the table of the image that it is for, or leave [{IMAGES}.NAME] out.",
                     is_key=True,
                 )
+    elif GROUPS in document:
+        yield Misfit(
+            (GROUPS,),
+            f"There are no tables [{IMAGES}.NAME] to be grouped.",
+            f"Give each image a table [{IMAGES}.NAME], or leave [{GROUPS}] out.",
+            is_key=True,
+        )
+
+
+def misfits_of(key: str, value: object) -> Iterator[Misfit]:
+    """All that the schema does not allow in the value of one key of an image."""
+    yield from _misfits(KEYS[key].kind.schema, value, (key,))
 
 
 def _misfits(expected: Mapping[str, Any], value: object, path: Path) -> Iterator[Misfit]:
@@ -141,7 +189,7 @@ def _of_table(expected: Mapping[str, Any], value: Mapping[str, Any], path: Path)
 
 
 def _named_in(path: Path) -> str:
-    return "a variable" if path == (VARIABLES,) else "an image"
+    return {VARIABLES: "a variable", GROUPS: "a group", MATRIX: "a variable"}.get(str(path[-1]), "an image")
 
 
 def _meant(key: str, known: Iterable[str]) -> str:

@@ -42,17 +42,18 @@ class Variables:
         self._known: dict[str, str] = {}
         self._left = _LENGTH_MAX
 
-    def expanded(self, text: str) -> str:
-        """The text with each reference replaced, and `$${` as `${`; raises SpecError."""
-        return self._expanded(text, ())
+    def expanded(self, text: str, local: Mapping[str, str] | None = None) -> str:
+        """The text with each reference replaced, and `$${` as `${`; `local` names come first. Raises SpecError."""
+        return self._expanded(text, (), local or {})
 
-    def _expanded(self, text: str, within: tuple[str, ...]) -> str:
+    def _expanded(self, text: str, within: tuple[str, ...], local: Mapping[str, str]) -> str:
         return _REFERENCE.sub(
-            lambda found: found.group()[1:] if found["literal"] else self._counted(found["name"], within), text
+            lambda found: found.group()[1:] if found["literal"] else self._counted(found["name"], within, local),
+            text,
         )
 
-    def _counted(self, name: str, within: tuple[str, ...]) -> str:
-        value = self._value(name, within)
+    def _counted(self, name: str, within: tuple[str, ...], local: Mapping[str, str]) -> str:
+        value = local[name] if name in local else self._value(name, within)
         self._left -= len(value)
         if self._left < 0:
             raise SpecError(
@@ -78,7 +79,7 @@ class Variables:
             raise SpecError(
                 f"The variable {name!r} {trouble}: {circle}.", fix="Write the value of one of them out."
             )
-        self._known[name] = self._expanded(self._declared[name], (*within, name))
+        self._known[name] = self._expanded(self._declared[name], (*within, name), {})
         return self._known[name]
 
     def _unknown(self, name: str) -> SpecError:
