@@ -12,8 +12,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import build, build_file, check, check_file, container, push, run, save, verify
+    from rootless_scratch.api import bake, build, build_file, check, check_file, container, push, run, save, verify
     from rootless_scratch.backends.verify import Difference, Verification
+    from rootless_scratch.bakefiles.results import Baked, Result
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
     from rootless_scratch.engine.container.running import RunningContainer
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Baked",
     "BuildError",
     "CannotInvokeError",
     "CommandError",
@@ -66,6 +68,7 @@ __all__ = [
     "PlatformImage",
     "RefusedError",
     "RegistryError",
+    "Result",
     "Root",
     "RunResult",
     "RunningContainer",
@@ -77,6 +80,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "__version__",
+    "bake",
     "build",
     "build_file",
     "check",
@@ -91,7 +95,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("build", "build_file", "check", "check_file", "container", "push", "run", "save", "verify"),
+    "api": ("bake", "build", "build_file", "check", "check_file", "container", "push", "run", "save", "verify"),
+    "bakefiles.results": ("Baked", "Result"),
     "backends.verify": ("Difference", "Verification"),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),

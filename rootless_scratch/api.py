@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
+    from rootless_scratch.bakefiles.results import Baked
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.readiness import Ready
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Judgement
     from rootless_scratch.image.finished import Image, Shipped
     from rootless_scratch.keywords import (
+        BakeOptions,
         BuildOptions,
         CheckOptions,
         ContainerOptions,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         SaveOptions,
         VerifyOptions,
     )
+    from rootless_scratch.verbs.bake import Watcher
 
     StrPath = str | os.PathLike[str]
 
@@ -84,6 +87,32 @@ def build_file(
 
     request, image, how = read_request(path, context, options)
     return build_containerfile(request, image, progress=Progress(progress), **how)
+
+
+def bake(
+    file: StrPath = "scratch.toml",
+    targets: Sequence[str] = (),
+    *,
+    settings: Sequence[str] = (),
+    watcher: Watcher | None = None,
+    **options: Unpack[BakeOptions],
+) -> Baked:
+    """Build the images that a scratch.toml describes, several at a time.
+
+    `targets` are names of images and groups, `settings` values of `--set`. Images go where the file says; with
+    `output="oci:DIR"` to one layout, with `push` to the registries of their tags, with `load` to local storage.
+    `check_only` makes none and judges them. `executor` is threads, processes, or any of concurrent.futures, whose
+    workers see the same files. `watcher` is told what is begun and done (docs/bake.md).
+
+    What keeps one image from being built is the `error` of its result, and keeps no other. Raises SpecFileError,
+    SourceError and UsageError for the file and the options, before anything is built. The options are those of
+    rootless_scratch.keywords.BakeOptions.
+    """
+    from rootless_scratch.bakefiles.reading import read_targets
+    from rootless_scratch.verbs.bake import bake as bake_targets
+
+    found = read_targets(text("file", file), targets, settings=settings)
+    return bake_targets(found, watcher=watcher, **read_options("bake", options))
 
 
 def check_file(path: StrPath, context: StrPath = ".", **options: Unpack[FileOptions]) -> Judgement:

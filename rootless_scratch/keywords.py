@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
 
 
 class ConfigOptions(TypedDict, total=False):
@@ -69,6 +70,24 @@ class FileOptions(BuildOptions, total=False):
     ignorefile: str | os.PathLike[str] | None
     no_cache: bool
     pull: bool
+
+
+class BakeOptions(TypedDict, total=False):
+    """The options of `bake`."""
+
+    output: str | Sequence[str]
+    push: bool
+    load: bool
+    check_only: bool
+    jobs: int | None
+    executor: Executor | str | None
+    compress: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    retries: int
+    format: str
+    check: bool
 
 
 class VerifyOptions(ImageOptions, total=False):

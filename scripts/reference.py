@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
 """
 
 CLASS = """
@@ -85,7 +86,7 @@ Beside these, and in Python by the keywords of the function of the verb's name.
 {verb}
 """
 
-FUNCTIONS = ("build", "check", "push", "save", "verify")
+FUNCTIONS = ("bake", "build", "check", "push", "save", "verify")
 """Verbs that are functions of Python too."""
 
 
@@ -133,6 +134,7 @@ def keywords_file() -> str:
                 "The options of `build_file`; those of an image override the file.",
                 [each for name, each in FileRequest.options.items() if name not in _POSITIONAL],
             ),
+            _class("BakeOptions", "TypedDict", "The options of `bake`.", in_python("bake").values()),
             _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),
             _class("CheckOptions", "TypedDict", "The options of `check`.", in_python("check").values()),
             _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from rootless_scratch.image.references import Reference
     from rootless_scratch.image.write.remembered import Memory
 
+    Adding = Callable[[str, WrittenImage | WrittenIndex, Sequence[str | None], Callable[[int], str]], None]
+
 
 def build_images(
     plans: Sequence[Planned],
@@ -59,11 +61,13 @@ def build_images(
     findings: Sequence[Finding] = (),
     progress: Progress = SILENT,
     lacking: bool = False,
+    add: Adding | None = None,
 ) -> Image:
     """Write what was planned to every output, of several plans an index in this order; `files` are theirs.
 
-    `progress` is told the bytes of sources that were read. An output is there whole or as it was before; with
-    `lacking` a passing one may be without layers that are known. Raises UsageError, SpecError, SourceError,
+    `progress` is told the bytes of sources that were read, `add` puts an image into a layout another way than
+    `add_to_layout`. An output is there whole or as it was before; with `lacking` a passing one may be without
+    layers that are known. Raises UsageError, SpecError, SourceError,
     BuildError.
     """
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
@@ -89,7 +93,7 @@ def build_images(
         images = tuple(image for image, _ in written)
         made = _index(plans, platforms, images) if several else images[0]
         summed = descriptor_digest if memory is None else memory.digest
-        write_outputs(made, outputs, () if several else plans[0].plan.names, summed)
+        write_outputs(made, outputs, () if several else plans[0].plan.names, summed, add or add_to_layout)
     number = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     plan, (image, layer), digest = plans[number].plan, written[number], made.manifest.digest
     named = zip(platforms, images, strict=True) if several else ()
@@ -270,10 +274,11 @@ def write_outputs(
     outputs: Sequence[Reference],
     names: Sequence[str],
     digest: Callable[[int], str] = descriptor_digest,
+    add: Adding = add_to_layout,
 ) -> None:
     """Write the image to every output; an archive for docker without a name of its own gets `names`.
 
-    `digest` is as `add_to_layout` has it.
+    `digest` is as `add_to_layout` has it, which is `add` unless layouts are written another way.
     """
     layouts: dict[tuple[str, bool], list[str | None]] = {}
     for output in outputs:
@@ -284,7 +289,10 @@ def write_outputs(
         else:
             layouts.setdefault((output.path, output.passing), []).append(output.ref)
     for (path, passing), refs in layouts.items():
-        add_to_layout(path, image, refs, digest, passing=passing)
+        if passing:
+            add_to_layout(path, image, refs, digest, passing=True)
+        else:
+            add(path, image, refs, digest)
 
 
 class _Beside:

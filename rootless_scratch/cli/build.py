@@ -143,7 +143,7 @@ def _build_several(images: tuple[NamedSpec, ...], how: dict[str, Any], show: Sho
             results.append(name | error_answer(error))
             print_error(error, as_json=False, verbose=show.verbose)
             continue
-        results.append(name | _answer(built))
+        results.append(name | answer(built))
         if not show.as_json:
             _print_image(built, image.output, show, forced=not how["check"], label=f"{image.name} ")
     if show.as_json or dry_run:
@@ -220,7 +220,8 @@ def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, 
     return replace(image, outputs=tuple(written))
 
 
-def _answer(image: Image) -> dict[str, Any]:
+def answer(image: Image) -> dict[str, Any]:
+    """The keys of an image in JSON."""
     names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
     own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
     return {**named(image, names), "images": image.images or [own]}
@@ -230,7 +231,7 @@ def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: b
     from rootless_scratch.cli.ship_options import print_written
 
     if show.as_json:
-        print_json(_answer(image))
+        print_json(answer(image))
         return
     _report(image.findings, quiet=show.quiet, forced=forced)
     if not show.quiet:

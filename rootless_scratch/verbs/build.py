@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
+    from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
     from rootless_scratch.findings import Finding
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.ship.access import Access
     from rootless_scratch.verbs.planning import Related
+    from rootless_scratch.verbs.sharing import Sharing
 
 
 def build_spec(
@@ -70,11 +72,20 @@ def build_parts(
     session: Session | Storing | None = None,
     progress: Progress = SILENT,
     related: Related | None = None,
+    sharing: Sharing | None = None,
+    add: Adding | None = None,
 ) -> Image:
     """Plan, judge and build what a Spec was split into, or what a Containerfile comes to.
 
-    `related` is as `plan_all` has it; all else is as for `build_spec`.
+    `related` is as `plan_all` has it, `add` as `build_images`; with `sharing` others are built at the same time.
+    All else is as for `build_spec`.
     """
+
+    def plan() -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
+        with nullcontext() if sharing is None else sharing.planning():
+            root = None if sharing is None else sharing.root
+            return plan_all(parts, opened, check=check, related=related, root=root)
+
     spec = parts[0].spec
     chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
     if not (spec.names or outputs):
@@ -83,10 +94,10 @@ def build_parts(
         try:
             storing = _storing(spec.names, session, several=len(parts) > 1)
         except HostError as error:
-            plan_all(parts, opened, check=check, related=related)
+            plan()
             raise error if output else _with_way_out(error, spec) from error
         with storing or nullcontext():
-            plans, findings = plan_all(parts, opened, check=check, related=related)
+            plans, findings = plan()
             progress.begin(sum(each.plan.rootfs.size for each in plans))
             with _telling_way_out(spec, wanted=not output):
                 image = _build_directly(
@@ -98,6 +109,7 @@ def build_parts(
                     access=access,
                     findings=findings,
                     progress=progress,
+                    add=add,
                 )
         return _with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
@@ -109,12 +121,12 @@ def build_parts(
     try:
         session = session or Session("build")
     except HostError as error:
-        plan_all(parts, opened, check=check, related=related)
+        plan()
         raise _with_way_out(error, spec) from error
     with session:
         from rootless_scratch.backends.buildah import build_image
 
-        plans, findings = plan_all(parts, opened, check=check, related=related)
+        plans, findings = plan()
         planned = plans[0].plan
         progress.begin(planned.rootfs.size)
         with _telling_way_out(spec):

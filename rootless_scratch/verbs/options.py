@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.errors import UsageError
-from rootless_scratch.image.kinds import FILE, FLAG, ON, TEXT, TEXTS, Option, late, read
+from rootless_scratch.image.kinds import FILE, FLAG, INTEGER, ON, TEXT, TEXTS, Option, late, read
 from rootless_scratch.image.spec import OUTPUT
 from rootless_scratch.ship.access import Access
 
@@ -56,6 +56,28 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         *FIX,
         Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),
         Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check"),
+    ),
+    "bake": (
+        OUTPUT.but(
+            usage="-o, --output oci:DIR",
+            help="Write all images to this layout, each by the name of its target, and nowhere else.",
+        ),
+        Option("--push", FLAG, "Send each image to the registries of its tags, and nowhere else."),
+        Option("--load", FLAG, "Put each image into local storage by its tags [default: what the file says]."),
+        Option("--check", FLAG, "Judge the images and make none.", called="check_only"),
+        Option("--jobs N", INTEGER.but(python="int | None"), "Images at a time [default: one for each core]."),
+        Option(
+            "--executor NAME",
+            TEXT.but(python="Executor | str | None", value=lambda _name, value: value),
+            "How they are made at a time: threads or processes [default: threads].",
+        ),
+        Option(
+            _COMPRESS,
+            TEXT,
+            "Layers of outputs: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
+        ),
+        *Access.options.values(),
+        Option("--no-check", _UNLESS, "Build even images that will not start.", called="check"),
     ),
     "debug": (
         Option("--exec CMD", TEXT, "Run this by `sh -c` instead of a shell.", called="script"),

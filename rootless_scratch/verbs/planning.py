@@ -44,17 +44,25 @@ def plan_and_judge(
 
 
 def plan_all(
-    parts: Sequence[Part], files: HostFiles, *, check: bool = True, related: Related | None = None
+    parts: Sequence[Part],
+    files: HostFiles,
+    *,
+    check: bool = True,
+    related: Related | None = None,
+    root: Callable[[str | None], HostRoot] | None = None,
 ) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
     """One plan for each part of a Spec, and the findings about all; otherwise as `plan_and_judge`.
 
-    `related` puts the findings about a part, by its number, into the terms of the file that it was made of.
+    `related` puts the findings about a part, by its number, into the terms of the file that it was made of. `root`
+    has what was looked up of a sysroot before, for other images.
     """
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.plan.planner import Planned
 
     roots = {
-        part.spec.sysroot: HostRoot(part.spec.sysroot or "/", read=files.program)
+        part.spec.sysroot: (
+            HostRoot(part.spec.sysroot or "/", read=files.program) if root is None else root(part.spec.sysroot)
+        )
         for part in parts
         if part.spec.bundle_libraries
     }

@@ -28,6 +28,7 @@ from rootless_scratch.verbs.subject import require_utf8, subject_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.storing import Storing
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
@@ -167,10 +168,12 @@ def build_direct(
     findings: Sequence[Finding],
     progress: Progress,
     storing: Storing | None,
+    add: Adding | None = None,
 ) -> Image:
     """Write one plan, or an index of several, to the outputs, to local storage and to registries, in this order.
 
-    The layers are written once. `storing` is what stores an image with names. Raises what `build` does.
+    The layers are written once. `storing` is what stores an image with names, `add` is as `build_images` has it.
+    Raises what `build` does.
     """
     access, compression = access or Access(), _compression_for(compress, outputs)
     local, remote = _divided(outputs)
@@ -184,6 +187,7 @@ def build_direct(
             findings=findings,
             progress=progress,
             lacking=lacking,
+            add=add,
         )
 
     if storing is None and not remote:

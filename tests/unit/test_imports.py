@@ -31,7 +31,7 @@ FLOORS = (
     {"elf", "host"},
     {"image"},
     {"containerfile"},
-    {"backends", "engine", "rules", "ship"},
+    {"backends", "bakefiles", "engine", "rules", "ship"},
     {"verbs"},
     {"api", "root"},
     {"cli", "pytest_plugin"},

@@ -24,12 +24,14 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 class SpecFile(Value):
     """The images of a file in its order; `groups` are names with their members, images or other groups.
 
-    `bases` are images that others inherit from, and that have neither a name nor an output of their own.
+    `bases` are images that others inherit from, and that have neither a name nor an output of their own. `tables`
+    are the keys of each image, worked out.
     """
 
     images: tuple[NamedSpec, ...] = ()
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     bases: tuple[str, ...] = ()
+    tables: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     def chosen(self, path: str, names: Iterable[str] = ()) -> tuple[NamedSpec, ...]:
         """The images of these names and groups, in the order of the file; raises UsageError.

@@ -72,11 +72,12 @@ def file_of(
         raise SpecFileError([_fault(path, found, each) for each in _in_order(found, read.misfits)])
     _require_known(path, document, values)
     directory = os.path.dirname(os.path.abspath(path))
-    images = [
-        _beside(_image(name, table), directory) for name, table in overridden(tables, overrides, path).items()
-    ]
+    tables = overridden(tables, overrides, path)
+    images = [_beside(_image(name, dict(table)), directory) for name, table in tables.items()]
     bases = tuple(each.name for each in images if each.name in read.bases and not (each.spec.names or each.output))
-    return SpecFile(images=tuple(images), groups=tuple(read.groups.items()), bases=bases)
+    return SpecFile(
+        images=tuple(images), groups=tuple(read.groups.items()), bases=bases, tables=tuple(tables.items())
+    )
 
 
 def combined(file: Spec, options: Mapping[str, object]) -> Spec:

@@ -174,25 +174,51 @@ def add_to_layout(
     is found. A `passing` layout is as Reference has it; blobs that are said to be there need not be in it. Raises
     BuildError, OSError.
     """
+    put_blobs(path, image, digest, passing=passing)
+    name_images(path, [image.entry(ref) for ref in refs], passing=passing)
+
+
+def put_blobs(
+    path: str,
+    image: WrittenImage | WrittenIndex,
+    digest: Callable[[int], str] = descriptor_digest,
+    *,
+    passing: bool = False,
+) -> None:
+    """Put all of an image into a layout but its names; on disk afterwards, unless it is `passing`.
+
+    Raises BuildError, OSError.
+    """
     blobs = os.path.join(path, BLOBS)
     os.makedirs(blobs, exist_ok=True)
-    for blob in image.blobs:
-        if not (passing and blob.is_there) and not has_blob(path, blob, digest):
-            _give_name(path, blob, os.path.join(blobs, blob.name), "nothing" if passing else "file")
-    sync: Sync = "nothing" if passing else "all"
-    if not passing:
+    missing = [
+        blob for blob in image.blobs if not (passing and blob.is_there) and not has_blob(path, blob, digest)
+    ]
+    for blob in missing:
+        _give_name(path, blob, os.path.join(blobs, blob.name), "nothing" if passing else "file")
+    if missing and not passing:
         sync_directory(blobs)
+
+
+def name_images(path: str, entries: Sequence[dict[str, object]], *, passing: bool = False) -> None:
+    """Have the index of a layout name these images, whose blobs are there, as `add_to_layout` does.
+
+    An index that names all of them already stays as it is. Raises BuildError, OSError.
+    """
+    sync: Sync = "nothing" if passing else "all"
     with locked(path):
         if not os.path.exists(os.path.join(path, VERSION_FILE)):
             _replace(path, VERSION_FILE, VERSION, sync)
         index = _read_index(path)
-        unnamed = sum(ref_of(entry) is None for entry in index["manifests"])
+        before = index["manifests"]
+        unnamed = sum(ref_of(entry) is None for entry in before)
         # Of several without a name none is the one that ours replaces.
-        replaced = [ref for ref in refs if ref is not None or unnamed == 1]
-        new = [image.entry(ref) for ref in refs]
-        manifests = [each for each in index["manifests"] if ref_of(each) not in replaced and each not in new]
-        manifests += new
-        _replace(path, INDEX_FILE, encode({**index, "manifests": manifests}), sync)
+        replaced = {ref for ref in map(ref_of, entries) if ref is not None or unnamed == 1}
+        nameless = [entry for entry in entries if ref_of(entry) is None]
+        kept = [each for each in before if ref_of(each) not in replaced and each not in nameless]
+        there = {ref_of(each): each for each in before}
+        if len(kept) + len(entries) != len(before) or any(there.get(ref_of(each)) != each for each in entries):
+            _replace(path, INDEX_FILE, encode({**index, "manifests": [*kept, *entries]}), sync)
 
 
 def name_manifest(path: str, digest: str, ref: str) -> None:

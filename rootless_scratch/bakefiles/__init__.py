@@ -1,0 +1,1 @@
+"""Files that describe many images, read into targets."""

@@ -1,0 +1,124 @@
+"""`rootless-scratch bake`: the images of a file, several at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rootless_scratch.cli.options import access_from, verb_options
+from rootless_scratch.cli.output import (
+    common_options,
+    error_answer,
+    named,
+    print_error,
+    print_findings,
+    print_json,
+    print_verdict,
+    say,
+)
+
+if TYPE_CHECKING:
+    from rootless_scratch.bakefiles.results import Baked, Result
+    from rootless_scratch.bakefiles.target import Targets
+    from rootless_scratch.cli.show import Show
+    from rootless_scratch.image.finished import Image
+
+
+@click.command("bake")
+@click.argument("arguments", metavar="[FILE] [TARGET]...", nargs=-1)
+@click.option("-f", "--file", "file", metavar="FILE", help="Read this file.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a variable, or a key by TARGET.KEY=VALUE, where TARGET may be a pattern; repeatable.",
+)
+@click.option("--print", "printed", is_flag=True, help="Print the targets, worked out, as JSON and make none.")
+@verb_options("bake")
+@common_options
+def command(
+    *,
+    arguments: tuple[str, ...],
+    file: str | None,
+    settings: tuple[str, ...],
+    printed: bool,
+    output: tuple[str, ...],
+    show: Show,
+    **values: Any,  # noqa: ANN401 - click's values of the other options
+) -> int:
+    """Build the images that FILE describes, each to the outputs and the tags that it has there.
+
+    FILE is a scratch.toml, by default that of the working directory. TARGETs are images and groups: by default
+    the group `default`, else all.
+
+    Several are built at a time, and one that fails keeps no other from being built: the exit code is then 1.
+    """
+    from rootless_scratch.bakefiles.reading import SCRATCH, is_file, read_targets
+
+    names = list(arguments)
+    if file is None:
+        file = names.pop(0) if names and is_file(names[0]) else SCRATCH
+    targets = read_targets(file, names, settings=settings)
+    if printed:
+        print_json(_described(targets))
+        return 0
+    if values["check_only"]:
+        for flag, value in (("-o", output), ("--push", values["push"]), ("--load", values["load"])):
+            if value:
+                raise click.UsageError(f"--check makes no image, and {flag} is about where it goes.")
+    from rootless_scratch.cli.baking import Board
+    from rootless_scratch.ship.access import Access
+    from rootless_scratch.verbs.bake import bake
+
+    access = access_from(values)
+    how = {name: value for name, value in values.items() if name not in Access.options}
+    with Board(total=len(targets.targets), quiet=show.quiet or show.as_json, verbose=show.verbose) as board:
+        baked = bake(targets, output=output, access=access, watcher=board, **how)
+    _print(baked, targets, show)
+    return 1 if baked.failed else 0
+
+
+def _described(targets: Targets) -> dict[str, Any]:
+    return {
+        "file": targets.path,
+        "group": {name: {"targets": members} for name, members in targets.groups},
+        "target": {target.name: dict(target.shown) for target in targets.targets},
+    }
+
+
+def _print(baked: Baked, targets: Targets, show: Show) -> None:
+    """Results on stdout, in the order of the file; what failed is told once more where many were built."""
+    if show.as_json:
+        print_json({"file": targets.path, "results": [_answer(result) for result in baked]})
+        return
+    for result in baked:
+        if result.image is not None:
+            click.echo(f"{result.name} {result.image.image_id}" if result.name else result.image.image_id)
+        elif result.judgement is not None:
+            print_verdict(result.name or targets.path, result.judgement.verdict)
+            print_findings(result.judgement.findings, quiet=show.quiet)
+        elif result.error is not None and (show.quiet or show.as_json):
+            say(f"{result.name}:")
+            print_error(result.error, as_json=False, verbose=show.verbose)
+    failed = [result.name for result in baked if result.failed]
+    if failed and len(baked.results) > 1:
+        say(f"rootless-scratch: {len(failed)} of {len(baked.results)} failed: {', '.join(failed)}.")
+
+
+def _answer(result: Result) -> dict[str, Any]:
+    name = {"image": result.name}
+    if result.image is not None:
+        return name | image_answer(result.image)
+    if result.judgement is not None:
+        return name | named(result.judgement, "subject verdict findings")
+    assert result.error is not None  # noqa: S101 - there is one of the three
+    return name | error_answer(result.error)
+
+
+def image_answer(image: Image) -> dict[str, Any]:
+    """The keys that `build` has of an image."""
+    from rootless_scratch.cli.build import answer
+
+    return answer(image)

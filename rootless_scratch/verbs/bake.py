@@ -1,0 +1,316 @@
+"""`bake`: all images of a file, several at a time, none of which is kept back by another."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rootless_scratch.bakefiles.results import Baked, Result
+from rootless_scratch.bakefiles.target import Target, Targets, directed
+from rootless_scratch.data import Value
+from rootless_scratch.errors import HostError, ScratchError, UsageError
+from rootless_scratch.image.references import parse_references
+from rootless_scratch.progress import SILENT, Progress
+from rootless_scratch.ship.access import Access
+from rootless_scratch.verbs.sharing import Naming, Sharing
+from rootless_scratch.verbs.subject import require_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor, Future
+
+    from rootless_scratch.verbs.sharing import Entry
+
+THREADS, PROCESSES = EXECUTORS = ("threads", "processes")
+
+_CHUNK = 16
+"""Targets that another process makes at a time, so that it opens what they share once."""
+
+_NAMED_AT_ONCE = 16
+"""Images that wait for their names before the index of a layout is written."""
+
+
+class Way(Value):
+    """How all targets are made; with `judged` they are not, and only what the rules say of them is told."""
+
+    judged: bool = False
+    check: bool = True
+    compress: str | None = None
+    access: Access = Access()
+    layouts: frozenset[str] = frozenset()
+
+
+class Watcher:
+    """Who is told what is under way; here nobody."""
+
+    def begin(self, name: str) -> Progress:
+        """A target is begun, by any thread; the answer is told how far it is."""
+        del name
+        return SILENT
+
+    def done(self, result: Result) -> None:
+        """What became of a target, by the thread that called."""
+
+
+def bake(
+    targets: Targets,
+    *,
+    output: Sequence[str] = (),
+    push: bool = False,
+    load: bool = False,
+    check_only: bool = False,
+    check: bool = True,
+    compress: str | None = None,
+    access: Access | None = None,
+    jobs: int | None = None,
+    executor: Executor | str | None = None,
+    watcher: Watcher | None = None,
+) -> Baked:
+    """Make all targets, or with `check_only` judge them; see rootless_scratch.api.bake.
+
+    Raises UsageError where they cannot be what they are asked to be, before anything is done.
+    """
+    require_utf8()
+    chosen = targets.targets
+    if not check_only:
+        chosen = directed(chosen, output=output, push=push, load=load)
+        _read_ways(chosen, compress)
+    count = jobs_of(jobs, len(chosen))
+    way = Way(
+        judged=check_only,
+        check=check,
+        compress=compress,
+        access=access or Access(),
+        layouts=frozenset(_layouts(chosen)),
+    )
+    names = _Names(watcher or Watcher())
+    for done in _made(chosen, way, count, executor, watcher or Watcher()):
+        names.take(done)
+    names.write()
+    found = {result.name: result for result in names.results}
+    return Baked(results=tuple(found[target.name] for target in chosen))
+
+
+def jobs_of(jobs: int | None, count: int) -> int:
+    """How many targets are made at a time; raises UsageError."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} is not a number of jobs.", fix="Write 1 for one image after the other.")
+    return max(1, min(jobs or len(os.sched_getaffinity(0)), count))
+
+
+def _layouts(targets: Iterable[Target]) -> Iterator[str]:
+    for target in targets:
+        yield from (each.path for each in parse_references(target.output) if each.transport == "oci")
+
+
+def _read_ways(targets: Sequence[Target], compress: str | None) -> None:
+    """Raise UsageError for what no image can be, before any is made."""
+    from rootless_scratch.verbs.ship import read_outputs
+
+    stored = [each.name for each in targets if not each.output]
+    if compress is not None and stored:
+        raise UsageError(
+            f"Local storage keeps layers as they are, and --compress is for outputs: {stored[0]!r} has none.",
+            fix="Leave --compress out, or pass `-o` or `--push`.",
+        )
+    for target in targets:
+        read_outputs(target.output, compress)
+
+
+class Done(Value):
+    """What became of one target, and the names that it is to have in layouts."""
+
+    result: Result
+    waiting: tuple[tuple[str, Entry], ...] = ()
+
+
+class _Names:
+    """Results as they come; their names in layouts are written for many at once.
+
+    Each time more of them wait before the index is written again, so that a thousand do not write it a thousand
+    times; whoever is killed between finds all that is there already the next time.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.results: list[Result] = []
+        self._watcher = watcher
+        self._waiting: list[Done] = []
+        self._count = 0
+
+    def take(self, done: Done) -> None:
+        """A target that is done."""
+        if not done.waiting:
+            self._finish(done.result)
+            return
+        self._waiting.append(done)
+        if len(self._waiting) >= max(_NAMED_AT_ONCE, self._count // 8):
+            self.write()
+
+    def write(self) -> None:
+        """Name all that wait."""
+        from rootless_scratch.backends.direct import unwritable
+        from rootless_scratch.image.write.layout import name_images
+
+        waiting, self._waiting = self._waiting, []
+        self._count += len(waiting)
+        by_layout: dict[str, list[Entry]] = {}
+        for done in waiting:
+            for path, entry in done.waiting:
+                by_layout.setdefault(path, []).append(entry)
+        wrong: dict[str, ScratchError] = {}
+        for path, entries in by_layout.items():
+            try:
+                name_images(path, entries)
+            except ScratchError as error:
+                wrong[path] = error
+            except OSError as error:
+                wrong[path] = unwritable(error, parse_references((f"oci:{path}",)))
+        for done in waiting:
+            found = next((wrong[path] for path, _ in done.waiting if path in wrong), None)
+            self._finish(done.result if found is None else Result(name=done.result.name, error=found))
+
+    def _finish(self, result: Result) -> None:
+        self.results.append(result)
+        self._watcher.done(result)
+
+
+def _made(
+    targets: Sequence[Target], way: Way, jobs: int, executor: Executor | str | None, watcher: Watcher
+) -> Iterator[Done]:
+    """Each target when it is done, in any order."""
+    if isinstance(executor, str) and executor not in EXECUTORS:
+        raise UsageError(f"There is no executor {executor!r}.", fix=f"There are {' and '.join(EXECUTORS)}.")
+    if executor is None or executor == THREADS:
+        yield from _by_threads(targets, way, jobs, watcher)
+        return
+    with ExitStack() as stack:
+        if executor == PROCESSES:
+            executor = stack.enter_context(_processes(jobs))
+        assert not isinstance(executor, str)  # noqa: S101 - see above
+        size = max(1, min(_CHUNK, -(-len(targets) // (4 * jobs))))
+        chunks = [targets[at : at + size] for at in range(0, len(targets), size)]
+        begun = {executor.submit(make_all, chunk, way): chunk for chunk in chunks}
+        yield from _completed(begun)
+
+
+def _processes(jobs: int) -> Executor:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # What is loaded by now is there in each of them.
+    return ProcessPoolExecutor(jobs, mp_context=get_context("fork"))
+
+
+def _by_threads(targets: Sequence[Target], way: Way, jobs: int, watcher: Watcher) -> Iterator[Done]:
+    if jobs == 1:
+        with Sharing() as sharing:
+            for target in targets:
+                yield make(target, way, sharing, watcher)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    sharing = Sharing()
+    pool = ThreadPoolExecutor(jobs)
+    begun: dict[Future[list[Done]], Sequence[Target]] = {
+        pool.submit(_alone, partial(make, target, way, sharing, watcher)): (target,) for target in targets
+    }
+    try:
+        yield from _completed(begun)
+    except BaseException:
+        # Those that are under way read its files; they are closed with the last of them.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    with sharing:
+        pass
+
+
+def _alone(work: Callable[[], Done]) -> list[Done]:
+    return [work()]
+
+
+def _completed(begun: dict[Future[list[Done]], Sequence[Target]]) -> Iterator[Done]:
+    from concurrent.futures import as_completed
+
+    for future in as_completed(begun):
+        targets = begun.pop(future)
+        try:
+            answers = future.result()
+        except ScratchError as error:
+            answers = [Done(Result(name=target.name, error=error)) for target in targets]
+        except Exception as error:
+            from concurrent.futures import BrokenExecutor
+
+            if not isinstance(error, BrokenExecutor):
+                raise
+            lost = HostError(
+                "A process that builds images was ended.",
+                fix="Try again; if memory was short (`dmesg` says so), with fewer `--jobs`.",
+            )
+            answers = [Done(Result(name=target.name, error=lost)) for target in targets]
+        yield from answers
+
+
+def make_all(targets: Sequence[Target], way: Way) -> list[Done]:
+    """Make targets in this process, one after the other: what an executor of processes is given."""
+    with Sharing() as sharing:
+        return [make(target, way, sharing) for target in targets]
+
+
+def make(target: Target, way: Way, sharing: Sharing, watcher: Watcher | None = None) -> Done:
+    """Make or judge one target; what keeps it from being made is the answer."""
+    progress = SILENT if watcher is None else watcher.begin(target.name)
+    naming = Naming(way.layouts)
+    try:
+        result = (
+            _judged(target, sharing) if way.judged else _built(target, way, sharing, naming, progress=progress)
+        )
+    except ScratchError as error:
+        return Done(Result(name=target.name, error=error))
+    except OSError as error:
+        from rootless_scratch.troubles import limit_met
+
+        met = limit_met(error)
+        if met is None:
+            raise
+        return Done(Result(name=target.name, error=met))
+    return Done(result, tuple(naming.waiting))
+
+
+def _built(target: Target, way: Way, sharing: Sharing, naming: Naming, *, progress: Progress) -> Result:
+    from rootless_scratch.verbs.build import build_parts
+
+    how: dict[str, Any] = {
+        "check": way.check,
+        "output": target.output,
+        "compress": way.compress,
+        "access": way.access,
+        "progress": progress,
+        "sharing": sharing,
+        "add": naming.add,
+    }
+    spec = target.spec.but(names=target.names)
+    with sharing.planning():
+        parts = _parts(spec, sharing)
+    return Result(name=target.name, image=build_parts(parts, sharing.files, **how))
+
+
+def _parts(spec: Any, sharing: Sharing) -> Any:  # noqa: ANN401 - as parts_of has them
+    from rootless_scratch.image.plan.parts import parts_of
+
+    return parts_of(spec, sharing.files)
+
+
+def _judged(target: Target, sharing: Sharing) -> Result:
+    from rootless_scratch.findings import Judgement
+    from rootless_scratch.rules.program.programs import verdict
+    from rootless_scratch.verbs.planning import plan_all
+
+    with sharing.planning():
+        parts = _parts(target.spec, sharing)
+        findings = plan_all(parts, sharing.files, check=False, root=sharing.root)[1]
+    return Result(
+        name=target.name, judgement=Judgement(subject=target.name, verdict=verdict(findings), findings=findings)
+    )
