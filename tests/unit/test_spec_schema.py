@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_specfile_faults import LINES, WRONG
 
@@ -109,6 +109,7 @@ def test_any_document_is_accepted_by_both_or_by_none(document: dict[str, Any]) -
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
+@example(text='group = {A = [], "a b" = [[]]}\n[image.web]')
 @given(text=st.lists(LINES, max_size=6).map("\n".join))
 def test_what_is_read_is_valid(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.getbasetemp() / "read.toml"

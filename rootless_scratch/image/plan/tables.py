@@ -131,12 +131,12 @@ class TableReader:
 
     def _named(self, value: object, path: Path, combination: Mapping[str, str]) -> list[tuple[str, Path]]:
         """The names in a value, one or several, each with where it stands."""
-        listed: list[tuple[Any, Path]] = [(value, path)] if isinstance(value, str) else []
+        listed: list[tuple[object, Path]] = [(value, path)] if isinstance(value, str) else []
         if isinstance(value, list):
             listed = [(each, (*path, at)) for at, each in enumerate(value)]
-        return [
-            (self._expanded(each, where, combination), where) for each, where in listed if where not in self._wrong
-        ]
+        # What is no string is told already, by its own place or by that of the list.
+        named = [(each, where) for each, where in listed if isinstance(each, str) and where not in self._wrong]
+        return [(self._expanded(each, where, combination), where) for each, where in named]
 
     def _whole(self, name: str, within: tuple[str, ...]) -> dict[str, Any]:
         """The values of an image with those that it inherits."""
