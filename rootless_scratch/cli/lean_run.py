@@ -10,6 +10,7 @@ from rootless_scratch.cli.run_arguments import as_options
 from rootless_scratch.cli.show import Show
 from rootless_scratch.data import Data
 from rootless_scratch.engine.request.request import Request
+from rootless_scratch.errors import UsageError
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def plain_arguments(typed: Sequence[str]) -> Arguments | None:
 
     try:
         return _read(as_options(typed, takes_value), options)
-    except (_NotPlainError, IndexError, ValueError):
+    except (_NotPlainError, UsageError, IndexError, ValueError):
         return None
 
 

@@ -72,6 +72,7 @@ LEFT_TO_CLICK = (
     "--quiet=yes hello",
     "--json=1 hello",
     "--init=maybe hello",
+    "--rm=false hello",
     "--timeout soon hello",
     "--pids-limit 1.5 hello",
     "--tls-verify false hello",
@@ -142,3 +143,15 @@ def test_a_run_that_podman_is_asked_for_loads_neither_click_nor_msgspec(tmp_path
     assert done.returncode == 3, done.stderr
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"click", "msgspec", "typing", "datetime", "threading", "subprocess", "difflib"}
+
+
+def test_a_switch_that_cannot_be_turned_off_is_refused_with_the_option_to_use(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rootless_scratch", "run", "--url", "unix:///nowhere", "--rm=false", "hello"],
+        capture_output=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr.decode()
+    assert done.stderr.startswith(b"rootless-scratch: --rm=false keeps the container")
+    assert done.stderr.rstrip().endswith(b"fix: Write --keep.")
