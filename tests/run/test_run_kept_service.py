@@ -129,6 +129,19 @@ def test_another_environment_storage_or_configuration_meets_another_service(home
     assert service_processes(home).keys() - first - second - third
 
 
+def test_after_podman_system_reset_the_next_run_meets_a_service_that_knows_the_new_storage(home: Home) -> None:
+    for _ in range(2):
+        assert shell(home, "true", "--keep-service", LONG).returncode == 0
+    before = service_processes(home).keys()
+    assert before
+    home.run(["podman", "system", "reset", "--force"])
+    make_image(home, "tools", "/busybox")
+    for _ in range(2):
+        done = shell(home, "echo here", "--keep-service", LONG)
+        assert (done.returncode, done.stdout) == (0, b"here\n"), done.stderr
+    assert service_processes(home).keys() - before
+
+
 def test_two_runs_at_once_and_one_that_keeps_none_end_right(home: Home) -> None:
     words = [*RUN, "-i", "tools", "sh", "-c", "echo up; read -r word; echo $word"]
     keeps, kept_by = ["--keep-service=10s", "--keep-service=0"], []

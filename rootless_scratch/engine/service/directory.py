@@ -59,6 +59,9 @@ _NAMED = (
 )
 """Variables that name a file in place of those."""
 
+_MADE_WITH_STORAGE = ("userns.lock", "defaultNetworkBackend")
+"""Files of the usual image storage that are written when it is made, and never after that."""
+
 
 class ServiceDirectory:
     """A directory that only its user may enter, held until `leave`."""
@@ -223,6 +226,10 @@ def _files(variables: Mapping[str, str]) -> Iterator[str]:
     """What a service reads at its start, there or not, and what it is."""
     home = variables.get("XDG_CONFIG_HOME") or f"{variables.get('HOME', '')}/.config"
     yield from ("/etc/subuid", "/etc/subgid", find("podman") or "")
+    # After `podman system reset` a service has its database no more, and hangs at the second question.
+    data = variables.get("XDG_DATA_HOME") or f"{variables.get('HOME', '')}/.local/share"
+    storage = f"{'/var/lib' if os.geteuid() == 0 else data}/containers/storage"
+    yield from (f"{storage}/{name}" for name in _MADE_WITH_STORAGE)
     yield from (variables[name] for name in _NAMED if name in variables)
     for directory in ("/usr/share/containers", "/etc/containers", f"{home}/containers"):
         yield from (f"{directory}/{name}" for name in _CONFIGURED)
