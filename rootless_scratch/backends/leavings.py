@@ -61,11 +61,8 @@ def _is_stored(paths: WorkerPaths, name: str) -> bool:
     """Whether storage itself has a container of this name, whoever else knows it."""
     import json
 
-    info = Tool(paths, ("info",)).finish(check=False, cancel=False)
-    try:
-        store = json.loads(info)["store"]
-        directory = os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-containers")
-    except (ValueError, KeyError, TypeError):
+    directory = _kept_in(paths, "containers")
+    if directory is None:
         # A storage that does not answer now may have it: the next sweep asks again.
         return True
     for each in _LISTS:
@@ -79,6 +76,18 @@ def _is_stored(paths: WorkerPaths, name: str) -> bool:
     return False
 
 
+def _kept_in(paths: WorkerPaths, what: str) -> str | None:
+    """Where the storage driver in force keeps its containers, or its images; None where nothing tells."""
+    import json
+
+    info = Tool(paths, ("info",)).finish(check=False, cancel=False)
+    try:
+        store = json.loads(info)["store"]
+        return os.path.join(store["GraphRoot"], f"{store['GraphDriverName']}-{what}")
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def remove_unnamed(paths: WorkerPaths, added: Iterable[str], expected: dict[str, object]) -> None:
     """Remove those of the images `added` since a commit began that have no name and the config it meant."""
     for image_id in added:
@@ -89,6 +98,33 @@ def remove_unnamed(paths: WorkerPaths, added: Iterable[str], expected: dict[str,
         ours = all(config.get(key) == value for key, value in expected.items() if value is not None)
         if not names and (ours or not config):
             Tool(paths, ("rmi", image_id)).finish(check=False, cancel=False)
+
+
+def remove_stored(paths: WorkerPaths, image_id: str, *, since: float) -> None:
+    """Remove an image that skopeo was killed within storing, if it has no name: one half there, or made `since`.
+
+    podman lists no image any more where one is half there.
+    """
+    found = _describe(paths, image_id)
+    if found is None:
+        return
+    config, names = found
+    if not names and (not config or _born(paths, image_id) >= since):
+        Tool(paths, ("rmi", image_id)).finish(check=False, cancel=False)
+
+
+def _born(paths: WorkerPaths, image_id: str) -> float:
+    """When storage got an image, in seconds since 1970; 0 where its file system does not tell: statx(2)."""
+    from rootless_scratch.spawn import find
+
+    stat, images = find("stat"), _kept_in(paths, "images")
+    if stat is None or images is None:
+        return 0
+    told = Tool(paths, ("--format=%.9W", os.path.join(images, image_id)), program=stat)
+    try:
+        return float(told.finish(check=False, cancel=False))
+    except ValueError:
+        return 0
 
 
 def remove_list(paths: WorkerPaths, name: str, loaded: Iterable[str]) -> None:

@@ -96,6 +96,11 @@ class Record:
             self.content["before"] = os.listdir(images)
             self.write()
 
+    def stores(self, image_id: str) -> None:
+        """From here on this image may stay behind without a name, or without all that belongs to one."""
+        self.content["stored"] = image_id
+        self.write()
+
     def lists(self, name: str, loaded: Sequence[str]) -> None:
         """From here on images without a name may stay behind, and a list of them under a name of ours."""
         self.content["list"] = name
@@ -119,7 +124,12 @@ class Record:
         """
         import contextlib
 
-        from rootless_scratch.backends.leavings import remove_container, remove_list, remove_unnamed
+        from rootless_scratch.backends.leavings import (
+            remove_container,
+            remove_list,
+            remove_stored,
+            remove_unnamed,
+        )
 
         self.content["ending"] = True
         with contextlib.suppress(OSError):
@@ -133,6 +143,8 @@ class Record:
         if images is not None and os.path.isdir(images):
             added = set(os.listdir(images)) - set(self.content["before"])
             remove_unnamed(paths, added, self.content["expected"])
+        if "stored" in self.content:
+            remove_stored(paths, self.content["stored"], since=float(self.content.get("since", 0)))
         if "list" in self.content:
             remove_list(paths, self.content["list"], self.content["loaded"])
         if gone or time.time() - float(self.content.get("since", 0)) > _FORGET_AFTER:

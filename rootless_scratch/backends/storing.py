@@ -48,6 +48,8 @@ class Storing:
         records, base = worker_directories(environment.variables)
         paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
         sweep(paths)
+        self._paths = paths
+        self._is_under_way = False
         try:
             # What outlives both us and the tether is found by this lock, and by the name in its arguments.
             self.record = Record.create(paths, inherited=True)
@@ -78,7 +80,7 @@ class Storing:
         self.close()
 
     def close(self) -> None:
-        """End skopeo and remove the directory; once is enough."""
+        """End skopeo, take back what it has not stored whole, and remove the directory; once is enough."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -86,13 +88,22 @@ class Storing:
             self._child.kill_session()
             self._child.close()
             self._let_go()
-        self.record.remove()
+        if self._is_under_way:
+            self.record.take_back(self._paths)
+        else:
+            self.record.remove()
 
-    def store(self) -> None:
+    def store(self, image_id: str) -> None:
         """Store the image of the layout under the name; the second call is made by another skopeo.
 
         Raises HostError, CommandError, CommandTimeoutError.
         """
+        self.record.stores(image_id)
+        self._is_under_way = True
+        self._store()
+        self._is_under_way = False
+
+    def _store(self) -> None:
         child = self._child
         if child is None:
             ask_storage(self._argv(LAYOUT), self.variables, directory=self.directory)

@@ -232,13 +232,13 @@ def _stored(
         load_index(storing.layout, image, storing.record, storing.variables)
         return image
     try:
-        storing.store()
+        storing.store(image.image_id)
     except (HostError, CommandError):
         blobs = os.path.join(storing.layout, BLOBS)
         if all(os.path.exists(os.path.join(blobs, each.digest.removeprefix("sha256:"))) for each in image.layers):
             raise
         write(outputs[:1])
-        storing.store()
+        storing.store(image.image_id)
     if names[1:]:
         ask_storage(["buildah", "tag", image.image_id, *names[1:]], storing.variables)
     return image

@@ -151,6 +151,51 @@ def test_where_only_the_tether_is_killed_the_build_says_so_and_ends(fresh_home: 
     assert (fresh_home.temporary_files(), records(fresh_home), names(fresh_home)) == ([], [], set())
 
 
+BEGUN = """
+import os, signal, sys
+from rootless_scratch.backends.storing import Storing
+storing = Storing("victim")
+print(flush=True)
+storing.record.stores(sys.stdin.readline().strip())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("stored", ["half", "whole", "named", "before"])
+def test_what_skopeo_was_killed_within_storing_is_removed_by_the_next_build_and_nothing_else(
+    fresh_home: Home, tmp_path: Path, stored: str
+) -> None:
+    program = tinyelf.write(tmp_path / "program")
+
+    def stored_image() -> str:
+        image_id = str(fresh_home.json("build", str(program), "-t", "victim")["image_id"])
+        if stored != "named":
+            fresh_home.run(["podman", "untag", image_id])
+        return image_id
+
+    image_id = stored_image() if stored == "before" else ""
+    victim = subprocess.Popen(
+        [sys.executable, "-c", BEGUN],
+        env=fresh_home.environment,
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert victim.stdout is not None
+    victim.stdout.readline()
+    image_id = image_id or stored_image()
+    if stored == "half":
+        (manifest,) = fresh_home.path.glob(f".local/share/containers/storage/*-images/{image_id}/manifest")
+        manifest.unlink()
+        assert fresh_home.run(["podman", "images", "--all"], check=False).returncode != 0
+    victim.communicate(image_id.encode() + b"\n")
+    other = tinyelf.write(tmp_path / "other", text=b"Other\n")
+    fresh_home.json("build", str(other), "-t", "next", "--backend", "direct")
+    listed = fresh_home.run(["podman", "images", "--all", "--quiet", "--no-trunc"]).stdout.decode()
+    assert (image_id in listed) == (stored in ("named", "before"))
+    assert (fresh_home.temporary_files(), records(fresh_home), storing(fresh_home)) == ([], [], [])
+
+
 def test_ctrl_c_while_it_waits_ends_all_of_it(fresh_home: Home) -> None:
     build = begin(fresh_home, "-", "-t", "victim")
     # An interrupt in the middle of an import may be lost by Python.
