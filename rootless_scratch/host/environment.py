@@ -186,6 +186,9 @@ def no_temporary(base: str, error: OSError) -> HostError:
 def _temporary_problem(path: str) -> tuple[str | None, str]:
     """Why a directory is of no use to a tool for temporary files, or None, and the rule for that."""
     rule = "host-not-writable"
+    if not path.startswith("/"):
+        # podman and buildah refuse it, or take it for one below another directory.
+        return f"{path} is not an absolute path", "host-environment"
     if ":" in path:
         return "skopeo and buildah take a colon for the end of a path", rule
     if not (os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)):
