@@ -167,12 +167,16 @@ def spawn(
 
 
 def _passed_on() -> list[int]:
-    """The descriptors beside the streams that programs started here inherit; none where /proc is missing."""
+    """The descriptors beside the streams that programs started here inherit; none where /proc is missing.
+
+    One that is above the limit, lowered since it was opened, stays open: posix_spawn(3) refuses to close it.
+    """
+    limit = os.sysconf("SC_OPEN_MAX")
     try:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         return []
-    return [number for number in numbers if number > 2 and _is_inheritable(number)]  # noqa: PLR2004 - stderr
+    return [number for number in numbers if 2 < number < limit and _is_inheritable(number)]  # noqa: PLR2004 - stderr
 
 
 def _is_inheritable(descriptor: int) -> bool:

@@ -82,3 +82,16 @@ def test_programs_have_all_their_streams_where_the_caller_has_not(tmp_path: Path
     assert said, done.stderr.decode()
     asked = dict.fromkeys(("started, False", "started, True", "asked", "followed"), ANSWER)
     assert json.loads(said) == {**asked, "a log": True, "one for both": True, "checked": "starts"}
+
+
+def test_a_descriptor_above_a_limit_that_was_lowered_keeps_no_service_from_being_started() -> None:
+    script = (
+        "import os, resource\n"
+        "from rootless_scratch.spawn import spawn\n"
+        "reading, writing = os.pipe()\n"
+        "os.dup2(writing, 200)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "print(spawn(['/bin/true'], environment={}, stdin=0, stdout=1, stderr=2, alone=True).wait())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.stdout == b"0\n", done.stderr.decode()
