@@ -181,6 +181,17 @@ def test_a_kept_service_that_is_killed_is_replaced_and_its_directory_goes(home: 
     assert gone(home, within=10)
 
 
+def test_one_that_was_killed_whole_keeps_no_later_one_from_leaving_nothing(home: Home) -> None:
+    assert shell(home, "true", "--keep-service", "2s").returncode == 0
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{home.runtime}/rootless-scratch-".encode() in (path / "cmdline").read_bytes():
+                os.kill(int(path.name), signal.SIGKILL)
+    assert list(home.runtime.glob("rootless-scratch-*/s-*"))
+    assert shell(home, "true", "--keep-service", "2s").returncode == 0
+    assert gone(home, within=20)
+
+
 def test_a_pipeline_and_its_descriptors_end_with_the_run(home: Home) -> None:
     read, write = os.pipe()
     begin = time.monotonic()

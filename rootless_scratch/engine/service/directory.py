@@ -22,7 +22,7 @@ from rootless_scratch.spawn import find
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _PREFIX = "rootless-scratch-"
 _USERS = "users"
@@ -91,6 +91,14 @@ class ServiceDirectory:
     def sockets(self) -> list[str]:
         """The sockets that are there, listened to or not."""
         return [f"{self.path}/{name}" for name in _names(self._opened) if name.startswith(_SOCKET)]
+
+    def forget(self, sockets: Iterable[str]) -> None:
+        """Remove sockets that nobody listens to any more: whoever takes the directory away waits for all of them."""
+        for path in sockets:
+            try:
+                os.unlink(os.path.basename(path), dir_fd=self._opened)
+            except OSError:
+                continue
 
     def take_turn(self) -> bool:
         """Be the one who starts a service, until `end_turn`; False while another is."""

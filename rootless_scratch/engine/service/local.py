@@ -91,6 +91,7 @@ class Starting:
             if _listens(self.directory):
                 self.directory.end_turn()
                 return
+            self.directory.forget(self.directory.sockets())
             self.began = time.monotonic()
             self.process = _start(self.directory, self._environment, self._runtime, self.idle)
         except OSError as error:
