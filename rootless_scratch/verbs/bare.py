@@ -73,7 +73,7 @@ def run_bare(
     CommandNotFoundError, CannotInvokeError, HostError.
     """
     _refuse(options)
-    request = request_of("unpacked", arguments, options)
+    request = request_of("unpacked" if image else "", arguments, options)
     settings, subject = tool_environment(), _subject(image)
     # Where images are kept matters for one of storage alone.
     notes = (_NOTE, *(() if is_unstored(subject) else map(str, settings.notes)))

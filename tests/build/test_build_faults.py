@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.buildah
 
+SETTLED = 3.2
+"""Seconds after which a file of this age may be known by its status."""
+
 SOURCE = Path(__file__).resolve().parents[2]
 BIG = 150_000_000
 
@@ -207,6 +210,22 @@ def test_a_broken_store_is_told_in_one_sentence(fresh_home: Home, tmp_path: Path
     assert (done.returncode, done.stdout) == (1, b"")
     assert len(done.stderr.splitlines()) == 2
     assert b"\n  fix: " in done.stderr
+
+
+def test_what_is_known_is_built_again_where_the_list_of_images_is_cut_off(
+    fresh_home: Home, tmp_path: Path
+) -> None:
+    program = tinyelf.write(tmp_path / "program")
+    time.sleep(SETTLED)
+    words = ("build", str(program), "-t", "x")
+    first = fresh_home.json(*words)["image_id"]
+    (images,) = fresh_home.path.glob(".local/share/containers/storage/*-images/images.json")
+    whole = images.read_bytes()
+    for length in (0, 50):
+        images.write_bytes(whole[:length])
+        done = fresh_home.cli(*words)
+        assert (done.returncode, done.stdout.decode()) == (0, f"{first}\n"), done.stderr.decode()
+        assert fresh_home.json("inspect", "x")["image_id"] == first
 
 
 def test_a_tmpdir_that_is_not_there_is_passed_over_and_mentioned(fresh_home: Home, tmp_path: Path) -> None:

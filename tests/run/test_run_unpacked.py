@@ -168,6 +168,11 @@ def test_what_only_a_container_can_keep_is_refused(layout: str, options: dict[st
         rs.run(layout, unpacked=True, **options)  # type: ignore[arg-type]
 
 
+def test_without_a_name_there_is_no_image_to_unpack() -> None:
+    with pytest.raises(rs.UsageError, match="No image was named"):
+        rs.run("", unpacked=True)
+
+
 def test_nothing_of_the_host_stands_in_for_what_the_image_lacks(program: Path, tmp_path: Path) -> None:
     bare = f"oci:{tmp_path}/bare"
     rs.build(program, output=[bare], check=False)

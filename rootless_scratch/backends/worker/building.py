@@ -163,9 +163,14 @@ def give_back(paths: WorkerPaths, names: Sequence[str], before: bytes) -> None:
     """Take `names` from the new image, and give them to the images that had them."""
     import json
 
+    try:
+        images = json.loads(before)
+    except ValueError:
+        # The list is damaged, which buildah says too: that is the error to tell.
+        images = []
     for name in names:
         Tool(paths, ("rmi", name)).finish(check=False, cancel=False)
-        for image in json.loads(before):
+        for image in images:
             if name in (image.get("names") or ()):
                 Tool(paths, ("tag", image["id"], name)).finish(check=False, cancel=False)
 

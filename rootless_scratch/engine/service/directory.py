@@ -93,7 +93,7 @@ class ServiceDirectory:
         return [f"{self.path}/{name}" for name in _names(self._opened) if name.startswith(_SOCKET)]
 
     def forget(self, sockets: Iterable[str]) -> None:
-        """Remove sockets that nobody listens to any more: whoever takes the directory away waits for all of them."""
+        """Remove sockets that nobody listens to any more: who takes the directory away waits for all of them."""
         for path in sockets:
             try:
                 os.unlink(os.path.basename(path), dir_fd=self._opened)
