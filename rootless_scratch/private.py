@@ -100,6 +100,10 @@ def make_at(path: str) -> PrivateDirectory | None:
         descriptor = open_private(path, exact=False)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        # Under a umask that takes all rights from its owner too, and no sweep would take it for ours.
+        os.rmdir(path)
+        raise
     try:
         # A umask may have taken rights from the mode of mkdir(2), and a sweep takes it for ours by its mode.
         os.fchmod(descriptor, 0o700)

@@ -120,9 +120,9 @@ def _born(paths: WorkerPaths, image_id: str) -> float:
     stat, images = find("stat"), _kept_in(paths, "images")
     if stat is None or images is None:
         return 0
-    told = Tool(paths, ("--format=%.9W", os.path.join(images, image_id)), program=stat)
+    birth = Tool(paths, ("--format=%.9W", os.path.join(images, image_id)), program=stat)
     try:
-        return float(told.finish(check=False, cancel=False))
+        return float(birth.finish(check=False, cancel=False))
     except ValueError:
         return 0
 

@@ -119,12 +119,6 @@ def test_a_tmpdir_in_which_others_can_exchange_things_is_not_used_and_that_is_sa
     assert note == f"TMPDIR is ignored: other users can exchange what lies in {place}. [host-not-writable]"
 
 
-def test_a_relative_tmpdir_which_podman_would_refuse_is_not_used_and_that_is_said(tmp_path: Path) -> None:
-    environment = tool_environment({"HOME": str(tmp_path), "TMPDIR": "."})
-    assert "TMPDIR" not in environment.variables
-    assert environment.notes == ("TMPDIR is ignored: . is not an absolute path. [host-environment]",)
-
-
 def test_what_is_noted_in_the_home_directory_is_for_its_user_alone_under_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
