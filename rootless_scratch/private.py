@@ -160,8 +160,11 @@ def _make(path: str) -> None:
         return
     except FileNotFoundError:
         _make(os.path.dirname(path))
-        if not os.path.isdir(path):
+        try:  # noqa: SIM105 - see above
             os.mkdir(path, 0o700)
+        except FileExistsError:
+            # Another call has made it in this very moment.
+            pass
 
 
 def exchangeable(path: str) -> str | None:
