@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from rootless_scratch import __version__  # noqa: E402 - the checkout's own
+from rootless_scratch.host.environment import ACCEPT_ALL  # noqa: E402 - likewise
 
 PACKAGE_DATA = {
     "Containerfile.in": "rootless_scratch/image/write/Containerfile.in",
@@ -31,7 +32,6 @@ EXTRA = "zstd"
 KEPT = ("METADATA", "entry_points.txt", "WHEEL")
 """Of a dist-info; the rest says how and where it was installed. Licences stay too."""
 
-POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'
 LOADED = """
 import importlib, pkgutil, sys
 import rootless_scratch
@@ -142,7 +142,7 @@ def options(stage: Path) -> list[str]:
         f"{busybox}:/bin/busybox",
         f"{tool('skopeo')}:/usr/bin/skopeo",
         *("--copy", f"{site}:{place}", "--copy", f"{compiled}:/"),
-        *("--copy", f"{write(stage / 'policy.json', POLICY)}:/etc/containers/policy.json"),
+        *("--copy", f"{write(stage / 'policy.json', ACCEPT_ALL.decode())}:/etc/containers/policy.json"),
         *("--symlink", f"{os.path.basename(python)}:{os.path.dirname(python)}/python3"),
         *("--bundle-libraries", "--with", "python,ca-certificates,nonroot,nsswitch,services,tmp"),
         *("--mkdir", "/var/tmp:mode=1777", "--mkdir", "/work:mode=1777", "--workdir", "/work"),  # noqa: S108

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from rootless_scratch import command
 from rootless_scratch.backends.caller import WorkerPaths
@@ -144,15 +145,12 @@ class Storing:
                     raise
                 time.sleep(_PAUSE)
                 continue
-            try:
+            # Where it has just ended, what it said on stderr is the reason.
+            with os.fdopen(descriptor, "wb", buffering=0) as writing, suppress(BrokenPipeError):
                 # Who reads it twice, as some versions do, finds the file then.
                 os.rename(then, pipe)
                 # It is less than a pipe holds.
-                os.write(descriptor, content)
-            except BrokenPipeError:
-                pass  # it has just ended; what it said on stderr is the reason
-            finally:
-                os.close(descriptor)
+                writing.write(content)
             return
         self._let_go()
 

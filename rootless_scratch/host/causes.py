@@ -12,6 +12,9 @@ from rootless_scratch.diagnosis import diagnose
 from rootless_scratch.errors import HostError
 from rootless_scratch.troubles import Trouble
 
+OWN_HOME = "`export HOME=$(mktemp -d -p /var/tmp)`"
+"""A command for jobs in whose HOME nothing can be kept."""
+
 _DOCTOR = "`rootless-scratch doctor` says which it is, and how to repair it"
 _UNCONFINED = (
     "Start the surrounding container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`"
@@ -117,8 +120,7 @@ _CAUSES = (
     HostCause(
         r"failed to get default container config: (?:stat|cannot resolve|mkdir) (\S+?)(?:/\.config)?: ",
         "HOME ({0}) is not a directory in which buildah finds and keeps its files.",
-        "Set HOME to a directory of your own, in a CI job for example "
-        "`export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
+        f"Set HOME to a directory of your own, in a CI job for example {OWN_HOME}.",
         rule="host-home",
     ),
     HostCause(

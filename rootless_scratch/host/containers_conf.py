@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from rootless_scratch.data import Data
-from rootless_scratch.host.environment import own_state
+from rootless_scratch.host.environment import own_state, write_whole
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -233,13 +233,5 @@ def _written(text: str, variables: Mapping[str, str]) -> str:
                 return path
     except FileNotFoundError:
         pass
-    fresh = f"{path}.{os.urandom(4).hex()}"
-    try:
-        with open(fresh, "xb") as file:
-            file.write(content)
-        os.replace(fresh, path)
-    except OSError:
-        if os.path.exists(fresh):
-            os.unlink(fresh)
-        raise
+    write_whole(path, content)
     return path

@@ -26,7 +26,8 @@ _USUAL = "/var/tmp"  # noqa: S108 - private directories in it; it has room where
 _ROOM = 1 << 20
 """Bytes; with less left, not even an image of one small program can be written."""
 
-_ACCEPT_ALL = b'{"default":[{"type":"insecureAcceptAnything"}]}\n'
+ACCEPT_ALL = b'{"default":[{"type":"insecureAcceptAnything"}]}\n'
+"""A policy.json by which any image is taken, as most distributions have it: containers-policy.json(5)."""
 
 
 def tool_environment(environ: Mapping[str, str] | None = None) -> Settings:
@@ -40,7 +41,7 @@ def tool_environment(environ: Mapping[str, str] | None = None) -> Settings:
             private.make_own(*os.path.split(facts.own_home))
             _link_settings(facts.home, facts.own_home)
         if facts.policy is not None and not os.path.exists(facts.policy):
-            _write(f"{own_state(settings.variables)}/{os.path.basename(facts.policy)}", _ACCEPT_ALL)
+            write_whole(f"{own_state(settings.variables)}/{os.path.basename(facts.policy)}", ACCEPT_ALL)
     except OSError as error:
         raise HostError(
             f"{facts.own_home or facts.policy} cannot be made: {error.strerror}.",
@@ -147,12 +148,17 @@ def _last_temporary(variables: Mapping[str, str]) -> tuple[Temporary, ...]:
         return ()
 
 
-def _write(path: str, content: bytes) -> None:
-    """Write a file whole, or not at all."""
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file whole, or not at all. Raises OSError."""
     fresh = f"{path}.{os.urandom(4).hex()}"
-    with open(fresh, "xb") as file:
-        file.write(content)
-    os.replace(fresh, path)
+    try:
+        with open(fresh, "xb") as file:
+            file.write(content)
+        os.replace(fresh, path)
+    except OSError:
+        if os.path.exists(fresh):
+            os.unlink(fresh)
+        raise
 
 
 def policy_options(variables: Mapping[str, str], option: str) -> tuple[str, ...]:
@@ -161,7 +167,7 @@ def policy_options(variables: Mapping[str, str], option: str) -> tuple[str, ...]
 
 
 def temporary_directory(variables: Mapping[str, str]) -> str:
-    """Where large temporary files lie, by the variables of a ToolEnvironment: safe from other users."""
+    """Where large temporary files lie, by the variables of `tool_environment`: safe from other users."""
     return variables.get("TMPDIR") or _USUAL
 
 

@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.host.environment import own_state, tool_environment
+from rootless_scratch.host.environment import own_state, tool_environment, write_whole
 from rootless_scratch.host.settings import Settings, Wants, otherwise
 
 if TYPE_CHECKING:
@@ -32,17 +32,16 @@ def with_own_storage(settings: Settings, rule: str) -> Settings | None:
     with suppress(OSError):
         directory = own_state(settings.variables)
         _begin(directory)
-        return chosen.but(variables=tool_environment().variables, workarounds=tool_environment().workarounds)
+        found = tool_environment()
+        return chosen.but(variables=found.variables, workarounds=found.workarounds)
     return None
 
 
 def _begin(directory: str) -> None:
-    path, fresh = f"{directory}/storage.conf", f"{directory}/storage.conf.{os.urandom(4).hex()}"
     root = json.dumps(f"{directory}/storage", ensure_ascii=False)
-    with open(fresh, "x", encoding="utf-8", errors="surrogateescape") as file:
-        # Without root, older ones have a key of their own for it.
-        file.write(f'[storage]\ndriver = "vfs"\ngraphroot = {root}\nrootless_storage_path = {root}\n')
-    os.replace(fresh, path)
+    # Without root, older ones have a key of their own for it.
+    text = f'[storage]\ndriver = "vfs"\ngraphroot = {root}\nrootless_storage_path = {root}\n'
+    write_whole(f"{directory}/storage.conf", os.fsencode(text))
 
 
 def has_storage(variables: Mapping[str, str]) -> bool:

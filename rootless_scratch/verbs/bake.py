@@ -232,7 +232,7 @@ def _alone(work: Callable[[], Done]) -> list[Done]:
 
 
 def _completed(begun: dict[Future[list[Done]], Sequence[Target]]) -> Iterator[Done]:
-    from concurrent.futures import as_completed
+    from concurrent.futures import BrokenExecutor, as_completed
 
     for future in as_completed(begun):
         targets = begun.pop(future)
@@ -240,11 +240,7 @@ def _completed(begun: dict[Future[list[Done]], Sequence[Target]]) -> Iterator[Do
             answers = future.result()
         except ScratchError as error:
             answers = [Done(Result(name=target.name, error=error)) for target in targets]
-        except Exception as error:
-            from concurrent.futures import BrokenExecutor
-
-            if not isinstance(error, BrokenExecutor):
-                raise
+        except BrokenExecutor:
             lost = HostError(
                 "A process that builds images was ended.",
                 fix="Try again; if memory was short (`dmesg` says so), with fewer `--jobs`.",

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from rootless_scratch.errors import HostError
-from rootless_scratch.host.environment import planned_environment, private_temporary
+from rootless_scratch.host.environment import ACCEPT_ALL, planned_environment, private_temporary
 from rootless_scratch.host.facts import HostFacts, Pause, read_host
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 if TYPE_CHECKING:
     from rootless_scratch.host.settings import Settings, ToolFacts
-
-_POLICY = '{"default":[{"type":"insecureAcceptAnything"}]}\n'
 
 
 def examine_host() -> tuple[HostFacts, HostJudgement]:
@@ -49,7 +47,7 @@ def repair(facts: HostFacts, judgement: HostJudgement) -> tuple[str, ...]:
     done = []
     rules = {finding.rule for finding in judgement.findings}
     if "host-policy-missing" in rules:
-        done.append(_write_new(f"{facts.home}/.config/containers/policy.json", _POLICY))
+        done.append(_write_new(f"{facts.home}/.config/containers/policy.json", ACCEPT_ALL.decode()))
     if "host-keys" in rules:
         done.append(
             _write_new(f"{facts.home}/.config/containers/containers.conf", "[containers]\nkeyring = false\n")

@@ -15,6 +15,7 @@ import pytest
 import tinyelf
 from planning import refusal
 from registries import registry
+from shops import make_shop
 
 import rootless_scratch as rs
 from rootless_scratch.errors import SpecFileError, UsageError
@@ -51,11 +52,7 @@ copy = ["page.html:/srv/index.html"]
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A directory with a program, a page, and the file of three images, none of which goes to local storage."""
-    tinyelf.write(tmp_path / "server")
-    (tmp_path / "page.html").write_text("x")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "scratch.toml").write_text("\n".join(line for line in FILE.split("\n") if "tag =" not in line))
-    return tmp_path
+    return make_shop(tmp_path, "\n".join(line for line in FILE.split("\n") if "tag =" not in line))
 
 
 def names_in(layout: Path) -> dict[str, str]:

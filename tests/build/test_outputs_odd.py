@@ -80,14 +80,22 @@ def test_check_goes_on_behind_what_cannot_be_judged(shared_home: Home, tmp_path:
     assert done.stderr.decode().count("  fix: ") == 2
 
 
-def test_the_doctor_sees_a_home_in_which_nothing_can_be_noted(shared_home: Home, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o555)
-    done = shared_home.cli("doctor", "--json", environment={"HOME": str(home), "XDG_DATA_HOME": str(tmp_path)})
-    answer = json.loads(done.stdout)
-    assert not answer["operations"]["run"]["works"]
-    assert "host-not-writable" in answer["operations"]["build-buildah"]["findings"]
+@pytest.mark.buildah
+@pytest.mark.podman
+def test_where_nothing_can_be_noted_at_home_another_one_is_used_as_the_doctor_says(
+    shared_home: Home, tmp_path: Path, program: str
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o555)
+    environment = {"HOME": str(tmp_path / "home"), "XDG_DATA_HOME": str(tmp_path)}
+    answer = json.loads(shared_home.cli("doctor", "--json", environment=environment).stdout)
+    for operation in ("build-buildah", "run"):
+        assert answer["operations"][operation]["works"], answer["findings"]
+        assert "host-home" in answer["operations"][operation]["findings"], answer["findings"]
     assert answer["operations"]["build-direct"]["works"]
+    done = shared_home.cli("build", program, "-t", "odd-home", environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert b"takes the place of HOME" in done.stderr
+    assert b"[host-home]" in done.stderr
 
 
 def test_a_block_gives_its_image_at_its_end_and_takes_nothing_after_it(tmp_path: Path, program: str) -> None:

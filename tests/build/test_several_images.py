@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-import tinyelf
+from shops import make_shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +31,7 @@ copy = ["page.html:/srv/index.html"]
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A directory with a program, a page, and the file of two images."""
-    tinyelf.write(tmp_path / "server")
-    (tmp_path / "page.html").write_text("x")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "scratch.toml").write_text(FILE)
-    return tmp_path
+    return make_shop(tmp_path, FILE)
 
 
 def test_all_images_of_a_file_are_built_each_to_its_outputs(shared_home: Home, shop: Path) -> None:

@@ -1,6 +1,6 @@
 """HTTP/1.1 over a unix socket, as much of it as the podman service speaks.
 
-podman-py cannot attach (its `attach` raises NotImplementedError, its `logs(follow=True)` loses output), and
+podman-py cannot attach (its `attach` is not implemented, its `logs(follow=True)` loses output), and
 importing http.client costs 20 ms of every start; hence this small reader of our own.
 """
 

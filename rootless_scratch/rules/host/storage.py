@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.host.causes import cause_in
+from rootless_scratch.host.causes import OWN_HOME, cause_in
 from rootless_scratch.host.settings import OWN_STORAGE
 from rootless_scratch.rules.host.judged import Judged, Operation, forbid, remark
 
@@ -36,8 +36,7 @@ def judge_storage(facts: HostFacts) -> Iterator[Judged]:
             subject=facts.home,
             message=f"HOME is {facts.home}, which {facts.home_problem}; images and what is under way are kept "
             "below it.",
-            fix="Set HOME to a directory of your own, in a CI job for example "
-            "`export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
+            fix=f"Set HOME to a directory of your own, in a CI job for example {OWN_HOME}.",
             evidence=f"HOME={facts.home}: {facts.home_problem}",
         )
     yield from _room(storage.temporary, ("build-buildah", "push", "debug"), "temporary directory", "set TMPDIR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rootless_scratch.host.causes import OWN_HOME
 from rootless_scratch.rules.host.judged import Judged, Operation, Repair, remark
 from rootless_scratch.rules.host.storage import is_short
 
@@ -24,7 +25,7 @@ _REPAIRS: dict[str, tuple[tuple[Operation, ...], Severity, str | Repair]] = {
     "host-home": (
         _USERS,
         "warning",
-        "Set HOME to a directory of your own that lasts, e.g. `export HOME=$(mktemp -d /var/tmp/home.XXXXXX)`.",
+        f"Set HOME to a directory of your own that lasts, e.g. {OWN_HOME}.",
     ),
     "host-disk-full": (
         _WRITERS,
