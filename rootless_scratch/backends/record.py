@@ -138,7 +138,8 @@ class Record:
         # What lies there may be what fills the disk, and on a full one storage removes nothing.
         with contextlib.suppress(OSError):
             self._empty()
-        gone = remove_container(paths, self.name)
+        # What skopeo stores is made of no container.
+        gone = "stored" in self.content or remove_container(paths, self.name)
         images = self.content.get("images")
         if images is not None and os.path.isdir(images):
             added = set(os.listdir(images)) - set(self.content["before"])
