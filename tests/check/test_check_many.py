@@ -51,19 +51,23 @@ def test_one_subject_is_answered_as_before(shared_home: Home, tmp_path: Path) ->
 def test_on_a_terminal_many_subjects_show_their_progress_and_elsewhere_nothing(
     shared_home: Home, tmp_path: Path
 ) -> None:
-    program = tinyelf.write(tmp_path / "static")
+    # One program of many names would be read once, and be done before there is anything to show.
+    programs = [str(tinyelf.write(tmp_path / f"static{number}")) for number in range(7999)]
+    for number, path in enumerate(programs):
+        with open(path, "ab") as file:
+            file.write(b"%d" % number)
     verb = [sys.executable, "-m", "rootless_scratch", "check"]
-    subjects = [str(program)] * 1999 + [str(tmp_path / "none")]
+    subjects = [*programs, str(tmp_path / "none")]
     for more, expected in (([], True), (["-q"], False), (["--json"], False)):
         status, said, shown = on_terminal(shared_home, [*verb, *more, *subjects])
         assert status == 1
         assert b"does not exist" in shown
-        assert (b"/2000" in shown, "━".encode() in shown) == (expected, expected), more
+        assert (b"/8000" in shown, "━".encode() in shown) == (expected, expected), more
         if not more:
             # Nothing of the bar gets between the lines of the results.
-            assert said.decode().splitlines() == [f"{program}: starts"] * 1999
+            assert said.decode().splitlines() == [f"{program}: starts" for program in programs]
     done = shared_home.cli("check", *subjects)
-    assert b"/2000" not in done.stderr
+    assert b"/8000" not in done.stderr
 
 
 def on_terminal(home: Home, words: list[str]) -> tuple[int, bytes, bytes]:

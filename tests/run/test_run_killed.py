@@ -171,10 +171,11 @@ def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tool
     with running(lonely_tools, "sleep 6543") as process:
         # The program itself has no word of this home in it, and lives on.
         process.send_signal(signal.SIGSTOP)
-        for pid in processes_of(lonely_tools) - {process.pid}:
-            # One whose child was killed may have ended by itself.
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # What was killed may just have started another, and one whose child was killed may have ended by itself.
+        while found := processes_of(lonely_tools) - {process.pid}:
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.kill()
     assert lonely_tools.run(["podman", "ps"], check=False).returncode != 0, "it is not what this is about"
     done = lonely_tools.cli("run", "tools", "sh", "-c", "echo next")

@@ -304,7 +304,8 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             "run",
             rule="host-socket",
             subject=socket.path,
-            message=f"{problem[0].upper()}{problem[1:]}, so `run` starts a private service each time.",
+            message=f"{problem[0].upper()}{problem[1:]}, so `run` starts one of its own, which waits for the next "
+            "call where runs follow each other.",
             fix=f"Nothing needs to be done; `{socket_unit('enable --now', uid=facts.identity.uid)}` saves the "
             "start.",
         )
