@@ -172,8 +172,8 @@ def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tool
         # The program itself has no word of this home in it, and lives on.
         process.send_signal(signal.SIGSTOP)
         # What was killed may just have started another, and one whose child was killed may have ended by itself.
-        while found := processes_of(lonely_tools) - {process.pid}:
-            for pid in found:
+        while alive := processes_of(lonely_tools) - {process.pid}:
+            for pid in alive:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         process.kill()
