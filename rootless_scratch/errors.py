@@ -28,7 +28,7 @@ from rootless_scratch.data import Value
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any, ClassVar
 
     from rootless_scratch.findings import Finding
@@ -48,6 +48,14 @@ def redacted(text: str, *, in_place: bool = False) -> str:
         return f"{found[1]}:{'*' * (len(found[0]) - len(found[1]) - 2) if in_place else '***'}@"
 
     return re.sub(r"(://[^\s:@/'\"]*):(?:[^\s/'\"]*|(?!\d+/)[^\s'\"]*)@", hide, text)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
+    """The fix for a name that is none of those known: the nearest of them, or `otherwise` where none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else otherwise
 
 
 class ScratchError(Exception):

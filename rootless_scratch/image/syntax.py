@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.errors import SpecError, UsageError, did_you_mean
 from rootless_scratch.image.arguments import pairs, texts
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
 
@@ -153,14 +153,10 @@ def parse_essentials(value: str) -> tuple[Essential, ...]:
         name, separator, rest = item.partition("=")
         values = tuple(rest.split(":")) if separator else ()
         if name not in ESSENTIALS and name not in _recipes():
-            from difflib import get_close_matches
-
-            meant = get_close_matches(name, (*ESSENTIALS, *_recipes()), n=1)
+            known = (*ESSENTIALS, *_recipes())
             raise UsageError(
                 f"--with {value!r}: there is no essential {name!r}.",
-                fix=f"Did you mean {meant[0]!r}?"
-                if meant
-                else f"There are {', '.join((*ESSENTIALS, *_recipes()))}.",
+                fix=did_you_mean(name, known, otherwise=f"There are {', '.join(known)}."),
             )
         if "" in values:
             raise UsageError(

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from rootless_scratch.data import Value
-from rootless_scratch.errors import UsageError
+from rootless_scratch.errors import UsageError, did_you_mean
 from rootless_scratch.image.plan.specschema import KEYS
 from rootless_scratch.image.spec import OUTPUT, NamedSpec, Spec
 
@@ -69,11 +69,8 @@ def members(names: Iterable[str], groups: Mapping[str, Iterable[str]]) -> Iterat
 
 def unknown(what: str, path: str, name: str, known: list[str]) -> UsageError:
     """The error for a name that a file does not have, with the nearest that it has."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    fix = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known) or 'none'}."
-    return UsageError(f"{path!r} has no {what} {name!r}.", fix=fix)
+    listed = f"It has {', '.join(known) or 'none'}."
+    return UsageError(f"{path!r} has no {what} {name!r}.", fix=did_you_mean(name, known, otherwise=listed))
 
 
 def combinations(matrix: Mapping[str, list[Any]]) -> Iterator[dict[str, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.data import Data
+from rootless_scratch.errors import did_you_mean
 from rootless_scratch.image.plan.variables import NAME
 from rootless_scratch.image.spec import OUTPUT, Spec
 
@@ -193,10 +194,8 @@ def _named_in(path: Path) -> str:
 
 
 def _meant(key: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(key.lower().replace("_", "-"), known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"The keys are {', '.join(known)}."
+    listed = f"The keys are {', '.join(known)}."
+    return did_you_mean(key.lower().replace("_", "-"), known, otherwise=listed)
 
 
 def dotted(path: Path) -> str:

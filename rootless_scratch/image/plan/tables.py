@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.errors import ScratchError
+from rootless_scratch.errors import ScratchError, did_you_mean
 from rootless_scratch.image.plan.filevalues import require_value, units
 from rootless_scratch.image.plan.inheriting import (
     COMBINATIONS_MAX,
@@ -200,7 +200,4 @@ class TableReader:
 
 
 def _near(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+    return did_you_mean(name, known, otherwise=f"There are {', '.join(known)}.")
