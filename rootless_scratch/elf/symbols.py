@@ -58,18 +58,22 @@ _DATA: Final = (
 RUNTIME: Final = frozenset({*MAIN, *_DATA.split()})
 """Those that recipes may name (recipes/*.toml): they tell of files that a program reads."""
 
+TLS: Final = (
+    "SSL_CTX_set_default_verify_paths",
+    "SSL_CTX_set_default_verify_file",
+    "SSL_CTX_set_default_verify_dir",
+    "X509_STORE_set_default_paths",
+    "gnutls_certificate_set_x509_system_trust",
+    "gnutls_x509_trust_list_add_system_trust",
+    "curl_easy_perform",
+    "curl_multi_perform",
+)
+"""Those by which a program trusts the authorities of its system."""
+
 WATCHED: Final = frozenset(
     {
         *RUNTIME,
-        # TLS
-        "SSL_CTX_set_default_verify_paths",
-        "SSL_CTX_set_default_verify_file",
-        "SSL_CTX_set_default_verify_dir",
-        "X509_STORE_set_default_paths",
-        "gnutls_certificate_set_x509_system_trust",
-        "gnutls_x509_trust_list_add_system_trust",
-        "curl_easy_perform",
-        "curl_multi_perform",
+        *TLS,
         # temporary files
         *("mkstemp", "mkstemp64", "mkostemp", "mkostemp64", "mkstemps", "mkstemps64", "mkostemps", "mkostemps64"),
         *("mkdtemp", "tmpfile", "tmpfile64", "tmpnam", "tempnam", "mktemp"),

@@ -9,6 +9,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.elf import symbols
 from rootless_scratch.elf.searching import is_musl
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.recipes import recipe_names
@@ -34,14 +35,7 @@ _TLS: Final = (
     "crypto/tls.DialWithDialer",
     "crypto/tls.(*Dialer).DialContext",
     "crypto/x509.SystemCertPool",
-    "SSL_CTX_set_default_verify_paths",
-    "SSL_CTX_set_default_verify_file",
-    "SSL_CTX_set_default_verify_dir",
-    "X509_STORE_set_default_paths",
-    "gnutls_certificate_set_x509_system_trust",
-    "gnutls_x509_trust_list_add_system_trust",
-    "curl_easy_perform",
-    "curl_multi_perform",
+    *symbols.TLS,
 )
 _TLS_CRATES: Final = ("rustls-native-certs", "openssl-probe")
 _OWN_AUTHORITIES: Final = "golang.org/x/crypto/x509roots/fallback"
