@@ -51,6 +51,28 @@ def test_the_services_own_complaint_at_the_end_is_not_the_programs(line: bytes) 
     assert received(frame(1, b"out") + frame(2, b"err") + frame(2, line)) == (b"out", b"err")
 
 
+@pytest.mark.parametrize(
+    ("frames", "torn"),
+    [
+        (frame(2, FOREIGN), True),
+        (frame(1, b"out") + frame(2, FOREIGN), False),
+        (frame(2, b"err") + frame(2, FOREIGN), False),
+        (frame(1, b"out")[:9], True),
+        (b"", False),
+    ],
+)
+def test_output_of_which_nothing_could_come_is_not_taken_for_none(frames: bytes, *, torn: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        output = Demultiplexer(ours, b"", stdout=None, stderr=None)
+        theirs.sendall(frames)
+        assert not output.torn
+        theirs.shutdown(socket.SHUT_WR)
+        while not output.ended:
+            turn([output], 10, None)
+        assert output.torn == torn
+
+
 def test_a_program_may_say_the_same_and_go_on() -> None:
     assert received(frame(2, FOREIGN) + frame(1, b"more")) == (b"more", FOREIGN)
     assert received(frame(2, b"my " + FOREIGN)) == (b"", b"my " + FOREIGN)

@@ -127,8 +127,12 @@ class Demultiplexer:
 
     @property
     def torn(self) -> bool:
-        """Whether the connection ended inside a frame."""
-        return self.ended and self._frames.torn
+        """Whether the connection ended inside a frame, or conmon was gone before it had taken it.
+
+        The service's complaint is then all that came; where a program left its stdin unread its output came first.
+        """
+        nothing = bool(self._held) and not self.stdout.size and not self.stderr.size
+        return self.ended and (self._frames.torn or nothing)
 
     def wanted(self) -> Iterator[tuple[int, int]]:
         """The descriptor and the event of poll(2) that it waits for, if any."""
