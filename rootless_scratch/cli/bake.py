@@ -119,6 +119,6 @@ def _answer(result: Result) -> dict[str, Any]:
 
 def image_answer(image: Image) -> dict[str, Any]:
     """The keys that `build` has of an image."""
-    from rootless_scratch.cli.build import answer
+    from rootless_scratch.cli.building import answer
 
     return answer(image)

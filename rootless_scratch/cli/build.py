@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.answers import in_the_report, read_format
+from rootless_scratch.cli.building import answer, built, print_image, report
 from rootless_scratch.cli.file_options import file_options, request_from
 from rootless_scratch.cli.image_options import image_options, images_from, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import (
-    common_options,
-    error_answer,
-    named,
-    print_error,
-    print_findings,
-    print_json,
-    say,
-)
+from rootless_scratch.cli.output import common_options, error_answer, print_error, print_json, say
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
@@ -27,7 +20,6 @@ if TYPE_CHECKING:
 
     from rootless_scratch.cli.show import Show
     from rootless_scratch.containerfile.request import FileRequest
-    from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.spec import NamedSpec
 
@@ -99,7 +91,7 @@ def command(
         _require_name(spec.names, output)
         image = _built(partial(build_spec, spec), output, {**how, "access": access}, show)
         image = replace(image, findings=programs.renamed(image.findings))
-        _print_image(image, output, show, forced=not check)
+        print_image(image, output, show, forced=not check)
     return 0
 
 
@@ -137,15 +129,15 @@ def _build_several(images: tuple[NamedSpec, ...], how: dict[str, Any], show: Sho
                 planned_by = {key: value for key, value in how.items() if key != "access"}
                 results.append(name | _planned(partial(plan_spec, image.spec), image.output, planned_by, show))
                 continue
-            built = _built(partial(build_spec, image.spec), image.output, how, show)
+            made = _built(partial(build_spec, image.spec), image.output, how, show)
         except ScratchError as error:
             failed = True
             results.append(name | error_answer(error))
             print_error(error, as_json=False, verbose=show.verbose)
             continue
-        results.append(name | answer(built))
+        results.append(name | answer(made))
         if not show.as_json:
-            _print_image(built, image.output, show, forced=not how["check"], label=f"{image.name} ")
+            print_image(made, image.output, show, forced=not how["check"], label=f"{image.name} ")
     if show.as_json or dry_run:
         print_json({"results": results})
     return 1 if failed else 0
@@ -181,7 +173,7 @@ def _build_file(
         image = build() if is_declined else fix_and_build(build, request, yes=yes, quiet=quiet)
     else:
         image = build()
-    _print_image(image, output, show, forced=not how["check"])
+    print_image(image, output, show, forced=not how["check"])
 
 
 def _require_name(names: Sequence[str], output: tuple[str, ...]) -> None:
@@ -196,65 +188,13 @@ def _planned(plan: Callable[..., Any], output: tuple[str, ...], how: dict[str, A
 
     files_named = [each for each in output if not goes_to_stdout(each)]
     plans, findings = plan(output=files_named, **how)
-    _report(findings, quiet=show.quiet, forced=not how["check"])
+    report(findings, quiet=show.quiet, forced=not how["check"])
     shown = [plan_as_json(each.plan) for each in plans]
     return {**({"plan": shown[0]} if len(shown) == 1 else {"plans": shown}), "findings": findings}
 
 
 def _built(build: Callable[..., Image], output: tuple[str, ...], how: dict[str, Any], show: Show) -> Image:
-    """The image, by `how` as `build_spec` has it; outputs are called as the user wrote them."""
-    from msgspec.structs import replace
-
-    from rootless_scratch.cli.piped import to_stdout
-    from rootless_scratch.cli.progress import Bar
-
     root = click.get_current_context().find_root()
     # What was started early serves the first image.
-    session, root.obj = root.obj, None
-    with (
-        to_stdout(output, as_json=show.as_json) as outputs,
-        Bar(quiet=show.quiet or show.as_json) as progress,
-    ):
-        image = build(session=session, progress=progress, output=outputs, **how)
-    written = [replace(each, ref=ref) for each, ref in zip(image.outputs, output, strict=True)]
-    return replace(image, outputs=tuple(written))
-
-
-def answer(image: Image) -> dict[str, Any]:
-    """The keys of an image in JSON."""
-    names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
-    own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
-    return {**named(image, names), "images": image.images or [own]}
-
-
-def _print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool, label: str = "") -> None:
-    from rootless_scratch.cli.ship_options import print_written
-
-    if show.as_json:
-        print_json(answer(image))
-        return
-    _report(image.findings, quiet=show.quiet, forced=forced)
-    if not show.quiet:
-        for note in image.notes:
-            say(f"note: {note}")
-    print_written(f"{label}{image.image_id}", image.outputs, output, quiet=show.quiet)
-    if show.verbose:
-        _describe(image)
-
-
-def _report(findings: tuple[Finding, ...], *, quiet: bool, forced: bool) -> None:
-    shown = [finding for finding in findings if finding.severity != "info"]
-    print_findings(shown, quiet=quiet)
-    if forced and any(finding.severity == "error" for finding in findings):
-        say("rootless-scratch: built anyway, as --no-check says; it will not start.")
-
-
-def _describe(image: Image) -> None:
-    say(f"names: {', '.join(image.names)}")
-    say(f"platform: {image.platform}")
-    say(f"files: {image.files}, {image.size} bytes in {len(image.layers)} layer")
-    say(f"{'index' if image.images else 'manifest'}: {image.digest}")
-    for each in image.images:
-        say(f"image for {each.platform}: {each.image_id}")
-    for output in image.outputs:
-        say(f"written: {output.ref}")
+    begun, root.obj = root.obj, None
+    return built(build, output, how, show, begun)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rootless_scratch.cli.output import colour, common_options, print_findings, print_json, say
+from rootless_scratch.cli.output import common_options, print_findings, print_json, say
+from rootless_scratch.cli.terminal import colour
 
 if TYPE_CHECKING:
     from rootless_scratch.cli.show import Show

@@ -9,8 +9,9 @@ import click
 
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import colour, common_options, named, print_json
+from rootless_scratch.cli.output import common_options, named, print_json
 from rootless_scratch.cli.progress import Bar
+from rootless_scratch.cli.terminal import colour
 
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing

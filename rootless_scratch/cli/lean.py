@@ -3,7 +3,7 @@
 click imports `inspect` to dedent texts, `uuid` and `datetime` for types of values that no option of ours has, and
 `gettext` for translations that it does not bring; with what these import in turn they take longer than click.
 While it is imported they are stood in for, each only where nobody has imported it already. For msgspec
-these are `uuid` and `decimal`.
+these are `uuid`, `decimal` and `textwrap`, and `datetime`, of which it takes what is written in C.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ _KNOWN: dict[str, dict[str, object]] = {
 _OF_VALUES: dict[str, dict[str, object]] = {
     "uuid": {"UUID": _Unused, "SafeUUID": _Unused},
     "decimal": {"Decimal": _Unused},
+    "textwrap": {},
 }
-"""Types that msgspec has forms for, and no record of ours."""
+"""Types that msgspec has forms for, and no record of ours; and what it makes a JSON Schema with."""
 
 
 def import_click() -> None:
@@ -116,10 +117,12 @@ def import_msgspec() -> None:
     extensions = "typing_extensions"
     if "msgspec" in sys.modules:
         return
+    import _datetime  # type: ignore[import-not-found] # typeshed has none
+
     hidden = extensions not in sys.modules
     if hidden:
         sys.modules[extensions] = None  # type: ignore[assignment] # as the import system has it: there is none
-    standing = _stand_in(_OF_VALUES)
+    standing = _stand_in({**_OF_VALUES, "datetime": dict(vars(_datetime))})
     try:
         import msgspec  # noqa: F401
     finally:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.cli.lean_arguments import Plain
     from rootless_scratch.cli.show import Show
     from rootless_scratch.engine.container.opening import Opening
     from rootless_scratch.keywords import Options
@@ -39,6 +40,9 @@ EXIT_BROKEN_PIPE = 128 + 13
 
 _CONTAINED = {"run", "debug"}
 """Verbs whose exit codes are those of a program in a container."""
+
+_PLAIN = {"build", "run"}
+"""Verbs whose ordinary arguments are read without click."""
 
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What a write to stdout fails with; other errors have nothing to do with what is printed."""
@@ -102,32 +106,46 @@ def _run(argv: list[str], begun: Session | Storing | Opening | None) -> int:
 
 
 def _run_plainly(argv: list[str], begun: Session | Storing | Opening | None) -> int | None:
-    """A `run` whose arguments need no click, which takes as long as Python itself; None for all else."""
-    from rootless_scratch.cli.lean_run import plain_arguments
+    """What needs no click for its arguments, which takes as long as Python itself; None for all else."""
+    is_run = argv[0] == "run"
+    if is_run:
+        from rootless_scratch.cli.lean_run import plain_run
 
-    plain = plain_arguments(argv[1:])
+        plain = plain_run(argv[1:])
+    else:
+        from rootless_scratch.cli.lean_build import plain_build
+
+        plain = plain_build(argv[1:])
     if plain is None:
         return None
-    from rootless_scratch.cli.running import run_shown
-    from rootless_scratch.engine.request.request import Request
-    from rootless_scratch.image.kinds import options_set
-
     # Where a caller ignores it the kernel reaps our children itself, and their exit codes are lost.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     try:
-        options: Options = options_set(Request.options.values(), plain.values)  # type: ignore[assignment] # of its rows
-        return run_shown(plain.image, plain.arguments, options, plain.show, begun)  # type: ignore[arg-type] # of a run
+        return (_run_image if is_run else _build)(plain, begun)
     except ScratchError as error:
         return _tell(error, plain.show, argv)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
+def _run_image(plain: Plain, begun: Session | Storing | Opening | None) -> int:
+    from rootless_scratch.cli.running import run_shown
+    from rootless_scratch.engine.request.request import Request
+    from rootless_scratch.image.kinds import options_set
+
+    options: Options = options_set(Request.options.values(), plain.values)  # type: ignore[assignment] # of its rows
+    image, *arguments = plain.others
+    return run_shown(image, tuple(arguments), options, plain.show, begun)  # type: ignore[arg-type] # of a run
+
+
+def _build(plain: Plain, begun: Session | Storing | Opening | None) -> int:
+    from rootless_scratch.cli.building import build_shown
+
+    return build_shown(plain.values, plain.show, begun)  # type: ignore[arg-type] # of a build
+
+
 def _tell(error: ScratchError, show: Show, argv: list[str]) -> int:
     """Show the error of a verb, and return its exit code."""
-    from rootless_scratch.cli.lean import import_click
-
-    import_click()
     from rootless_scratch.cli.output import print_error
 
     # A limit of this process tells more than whatever could not be done because of it.
@@ -139,7 +157,7 @@ def _tell(error: ScratchError, show: Show, argv: list[str]) -> int:
 
 
 def _run_verb(argv: list[str], begun: Session | Storing | Opening | None) -> int:
-    code = _run_plainly(argv, begun) if argv[:1] == ["run"] else None
+    code = _run_plainly(argv, begun) if argv and argv[0] in _PLAIN else None
     if code is not None:
         return code
     from rootless_scratch.cli.lean import import_click, import_msgspec

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def click_option(option: Option, **how: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - click's keywords
     """The option for click, by its name in Python."""
-    if option.flags[-1] == f"--no-{option.name}":
+    if option.is_negative:
         how["callback"] = lambda _context, _option, value: not value
     # False would let click take a value that begins with a dash for another option.
     is_flag = True if option.metavar is None else None

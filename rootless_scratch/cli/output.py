@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from functools import wraps
-from typing import TYPE_CHECKING, Any
-
-import click
 
 from rootless_scratch.cli.excerpts import excerpt, header, showable
-from rootless_scratch.cli.lean import import_msgspec
 from rootless_scratch.cli.show import Show, VerbError
+from rootless_scratch.cli.terminal import styled, write_line
 from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
 
+TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
     from rootless_scratch.findings import Finding
 
@@ -32,6 +29,11 @@ _COLOURS = {
 
 def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     """The options that every verb has, --json, -q, -v, as `show`; errors of the verb leave it as VerbError."""
+    from functools import wraps
+
+    import click
+
+    from rootless_scratch.cli.lean import import_msgspec
 
     @wraps(verb)
     def function(**values: Any) -> Any:  # noqa: ANN401 - click's values
@@ -61,17 +63,12 @@ def print_json(answer: Mapping[str, object]) -> None:
     import msgspec
 
     plain = msgspec.to_builtins({"schema": SCHEMA, **answer}, str_keys=True)
-    click.echo(json.dumps(plain, indent=2))
+    write_line(json.dumps(plain, indent=2))
 
 
 def named(record: object, names: str) -> dict[str, Any]:
     """Those of a record's fields and properties that an answer has under the same names, in this order."""
     return {name: getattr(record, name) for name in names.split()}
-
-
-def colour() -> bool | None:
-    """For click's `color`: none where the user wants none (no-color.org), else where a terminal reads."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def say(message: str) -> None:
@@ -82,15 +79,15 @@ def say(message: str) -> None:
 def tell(text: str) -> None:
     """Write to stderr; where that takes nothing (a full disk), what is said is lost and nothing else."""
     try:
-        click.echo(text, err=True, color=colour())
+        write_line(text, to_stderr=True)
     except OSError:
         return
 
 
 def print_verdict(subject: str, verdict: str, hint: str = "") -> None:
     """Show the verdict of a verb on its subject, as its result."""
-    styled = click.style(verdict, fg=_COLOURS[verdict], bold=True)
-    click.echo(f"{showable(subject)}: {styled}{hint}", color=colour())
+    shown = styled(verdict, _COLOURS[verdict], bold=True)
+    write_line(f"{showable(subject)}: {shown}{hint}")
 
 
 def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_result: bool = False) -> None:
@@ -102,14 +99,14 @@ def print_findings(findings: Iterable[Finding], *, quiet: bool = False, as_resul
         if quiet and finding.severity != "error":
             continue
         colour_of = _COLOURS[finding.severity]
-        styled = click.style(f"{finding.severity}:", fg=colour_of, bold=True)
-        lines = [f"{styled} {showable(finding.message)} [{finding.rule}]"]
+        severity = styled(f"{finding.severity}:", colour_of, bold=True)
+        lines = [f"{severity} {showable(finding.message)} [{finding.rule}]"]
         if finding.location is not None:
-            lines[0] = f"{click.style(header(finding.location), bold=True)}: {lines[0]}"
+            lines[0] = f"{styled(header(finding.location), bold=True)}: {lines[0]}"
             lines += excerpt(finding.location, colour_of)
         text = "\n".join((*lines, f"  fix: {showable(finding.fix)}"))
         if as_result:
-            click.echo(f"\n{text}", color=colour())
+            write_line(f"\n{text}")
         else:
             tell(text)
 
@@ -159,17 +156,17 @@ def print_error(error: ScratchError, *, as_json: bool, verbose: bool) -> None:
 
 def _print_faults(error: SpecFileError) -> None:
     for fault in error.faults:
-        where = click.style(showable(f"{fault.path}:{fault.line}:{fault.column}"), bold=True)
-        styled = click.style("error:", fg=_COLOURS["error"], bold=True)
+        where = styled(showable(f"{fault.path}:{fault.line}:{fault.column}"), bold=True)
+        severity = styled("error:", _COLOURS["error"], bold=True)
         key = f"{fault.key}: " if fault.key else ""
-        tell(f"{where}: {styled} {showable(f'{key}{fault.message}')}\n  fix: {showable(fault.fix)}")
+        tell(f"{where}: {severity} {showable(f'{key}{fault.message}')}\n  fix: {showable(fault.fix)}")
     count = len(error.faults)
     say(f"rootless-scratch: the file has {count} fault{'s' if count > 1 else ''}.")
 
 
 def say_error(message: str, fix: str | None) -> None:
     """Say what could not be done, and what to do, where nothing else says that: every error begins so."""
-    name = click.style("rootless-scratch:", fg="red", bold=True)
+    name = styled("rootless-scratch:", "red", bold=True)
     tell(f"{name} {showable(message)}")
     if fix is not None:
         say(f"  fix: {fix}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from rootless_scratch.cli.building import print_written
 from rootless_scratch.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rootless_scratch.cli.show import Show
-    from rootless_scratch.image.finished import Shipped, WrittenOutput
+    from rootless_scratch.image.finished import Shipped
     from rootless_scratch.ship.access import Access
 
 
@@ -66,16 +65,3 @@ def ship(
             say(f"note: {note}")
     print_written(shipped.digest, shipped.outputs, outputs, quiet=show.quiet)
     return shipped
-
-
-def print_written(name: str, written: Iterable[WrittenOutput], outputs: Sequence[str], *, quiet: bool) -> None:
-    """Print the ID or the digest, unless stdout has the image, and say by which names registries have it."""
-    from rootless_scratch.cli.piped import goes_to_stdout
-
-    if not quiet:
-        for pulled in dict.fromkeys(output.pull for output in written if output.pull is not None):
-            say(f"pushed: {pulled}")
-    if not any(map(goes_to_stdout, outputs)):
-        click.echo(name)
-    elif not quiet:
-        say(name)

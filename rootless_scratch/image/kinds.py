@@ -72,6 +72,11 @@ class Option(Data):
         return next((part for part in self.usage.split() if not part.startswith("-")), None)
 
     @property
+    def is_negative(self) -> bool:
+        """Whether it turns off what Python has by its name."""
+        return self.flags[-1] == f"--no-{self.name}"
+
+    @property
     def name(self) -> str:
         """The keyword in Python."""
         return self.called or self.flags[-1][2:].replace("-", "_")

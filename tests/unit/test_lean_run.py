@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from rootless_scratch.cli.lean_run import Arguments, plain_arguments
+from rootless_scratch.cli.lean_arguments import Plain
+from rootless_scratch.cli.lean_run import plain_run
 from rootless_scratch.cli.run import command
 from rootless_scratch.cli.show import Show
 from rootless_scratch.engine.request.request import Request
@@ -80,12 +81,11 @@ LEFT_TO_CLICK = (
 )
 
 
-def by_click(words: list[str]) -> Arguments:
+def by_click(words: list[str]) -> Plain:
     with command.make_context("run", list(words)) as context:
         values: dict[str, Any] = dict(context.params)
-    return Arguments(
-        image=values.pop("image"),
-        arguments=values.pop("arguments"),
+    return Plain(
+        others=(values.pop("image"), *values.pop("arguments")),
         values=values,
         show=Show(*(values.pop(name) for name in ("as_json", "quiet", "verbose"))),
     )
@@ -94,32 +94,32 @@ def by_click(words: list[str]) -> Arguments:
 @pytest.mark.parametrize("typed", PLAIN)
 def test_what_is_plain_is_read_as_click_reads_it(typed: str) -> None:
     words = shlex.split(typed)
-    plain, whole = plain_arguments(words), by_click(words)
+    plain, whole = plain_run(words), by_click(words)
     assert plain is not None
-    assert (plain.image, plain.arguments) == (whole.image, whole.arguments)
+    assert plain.others == whole.others
     assert vars(plain.show) == vars(whole.show)
     assert taken(plain) == taken(whole)
 
 
-def taken(read: Arguments) -> Request | str:
+def taken(read: Plain) -> Request | str:
     """What is asked for by these, or why nothing is."""
     try:
         options = options_set(Request.options.values(), read.values)
-        return Request(image=read.image).with_options(options, "A run")
+        return Request(image=read.others[0]).with_options(options, "A run")
     except UsageError as error:
         return error.message
 
 
 @pytest.mark.parametrize("typed", LEFT_TO_CLICK)
 def test_what_is_not_plain_is_left_to_click(typed: str) -> None:
-    assert plain_arguments(shlex.split(typed)) is None
+    assert plain_run(shlex.split(typed)) is None
 
 
 @pytest.mark.parametrize("option", Request.options.values(), ids=lambda option: option.name)
 def test_every_option_is_read_alike(option: Any) -> None:  # noqa: ANN401 - a row
     for flag in option.flags:
         words = [flag, *([] if option.metavar is None else ["2"]), "hello"]
-        plain = plain_arguments(words)
+        plain = plain_run(words)
         try:
             whole = by_click(words)
         except click.ClickException:
