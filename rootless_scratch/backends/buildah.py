@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rootless_scratch.backends.jobs import BuildJob, ExpectedConfig, FoundFile, JobEntry, Written
-from rootless_scratch.backends.known import Remembered, contents_of
+from rootless_scratch.backends.known import Remembered, contents_of, image_of
 from rootless_scratch.errors import SpecError
 from rootless_scratch.image.capabilities import encode_capabilities
-from rootless_scratch.image.finished import Image, layers_of
-from rootless_scratch.image.oci import digest_of
 from rootless_scratch.image.rootfs import Directory, Entry, Symlink
 from rootless_scratch.progress import SILENT, Progress
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.session import Session
     from rootless_scratch.elf.identity import FileIdentity
     from rootless_scratch.findings import Finding
+    from rootless_scratch.image.finished import Image
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan
 
@@ -58,7 +57,7 @@ def build_image(
     flags, values = config_flags(plan)
     expected = _expected(plan)
     contents = contents_of(plan, files)
-    remembered = Remembered(plan, contents, flags, values)
+    remembered = Remembered(plan, contents, "buildah", (flags, sorted(values.items())))
     done = remembered.done(expected)
     if done is not None:
         session.tidy()
@@ -80,17 +79,7 @@ def build_image(
         remembered.settle()
         done = session.do(job, on_message=on_message)
     remembered.keep(done, session.hint)
-    return Image(
-        image_id=done.image_id,
-        names=plan.names,
-        platform=plan.platform,
-        layers=layers_of(json.loads(done.config), json.loads(done.manifest)),
-        digest=digest_of(done.manifest.encode()),
-        files=len(plan.rootfs.files),
-        backend="buildah",
-        findings=tuple(findings),
-        notes=session.notes,
-    )
+    return image_of(plan, done, backend="buildah", findings=findings, notes=session.notes)
 
 
 def _expected(plan: Plan) -> ExpectedConfig:

@@ -15,6 +15,7 @@ from rootless_scratch import command
 from rootless_scratch.backends.caller import WorkerPaths
 from rootless_scratch.backends.record import Record, sweep
 from rootless_scratch.backends.session import STORAGE_PATIENCE, about_namespaces, ask_storage, worker_directories
+from rootless_scratch.errors import CommandError, HostError
 from rootless_scratch.host.environment import no_temporary, policy_options, tool_environment
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and this is loaded before anything else
@@ -36,43 +37,61 @@ _PROCESSORS = {"GOMAXPROCS": "1"}
 class Storing:
     """A private directory for a `layout` that goes to local storage, and skopeo, which stores it as `name`.
 
-    Without a name nothing is begun. What a kill leaves, the next session removes. Raises ToolMissingError,
-    HostError.
+    Without a name skopeo is not begun; where that is `postponed` nothing is, until `open` is called. `hint` is how
+    a rebuild would be known (image/write/hints.py). What a kill leaves, the next session removes. Raises
+    ToolMissingError, HostError.
     """
 
-    def __init__(self, name: str | None) -> None:
+    record: Record
+    directory: str
+    layout: str
+    variables: dict[str, str]
+
+    def __init__(self, name: str | None, *, hint: str | None = None, postponed: bool = False) -> None:
         environment = tool_environment()
         self.name = name
+        self.hint = hint
         self.settings = environment
         self.notes = tuple(map(str, environment.notes))
         command.require("skopeo")
         records, base = worker_directories(environment.variables)
-        paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
-        sweep(paths)
-        self._paths = paths
+        self._paths = WorkerPaths(records=records, base=base, buildah=command.require("buildah"))
         self._is_under_way = False
+        self._child: Child | None = None
+        self._is_open = self._is_closed = False
+        if not postponed:
+            self.open()
+
+    def open(self) -> None:
+        """Make the directory and begin skopeo; once is enough. Raises HostError."""
+        if self._is_open:
+            return
+        self.tidy()
         try:
             # What outlives both us and the tether is found by this lock, and by the name in its arguments.
-            self.record = Record.create(paths, inherited=True)
+            self.record = Record.create(self._paths, inherited=True)
         except OSError as error:
-            raise no_temporary(base, error) from error
+            raise no_temporary(self._paths.base, error) from error
+        self._is_open = True
         self.directory = self.record.scratch
         self.layout = f"{self.directory}/{LAYOUT}"
         self._awaited = f"{self.directory}/{self.record.name}"
         # What tools leave there when they are killed goes with it.
-        self.variables = {**_PROCESSORS, **environment.variables, "TMPDIR": self.directory}
-        self._child: Child | None = None
-        self._is_closed = False
-        if name is None:
+        self.variables = {**_PROCESSORS, **self.settings.variables, "TMPDIR": self.directory}
+        if self.name is None:
             return
         try:
             self._child = self._begin()
         except OSError as error:
             self.close()
-            raise no_temporary(base, error) from error
+            raise no_temporary(self._paths.base, error) from error
         except BaseException:
             self.close()
             raise
+
+    def tidy(self) -> None:
+        """Take back what killed builds have left."""
+        sweep(self._paths)
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +101,7 @@ class Storing:
 
     def close(self) -> None:
         """End skopeo, take back what it has not stored whole, and remove the directory; once is enough."""
-        if self._is_closed:
+        if self._is_closed or not self._is_open:
             return
         self._is_closed = True
         if self._child is not None:
@@ -93,6 +112,16 @@ class Storing:
             self.record.take_back(self._paths)
         else:
             self.record.remove()
+
+    def images_directory(self) -> str | None:
+        """Where local storage has its images, as buildah says; None where it does not."""
+        import json
+
+        try:
+            info = json.loads(ask_storage(["buildah", "info"], self.variables, directory=self.directory).text)
+            return f"{info['store']['GraphRoot']}/{info['store']['GraphDriverName']}-images"
+        except (HostError, CommandError, ValueError, KeyError, TypeError):
+            return None
 
     def store(self, image_id: str) -> None:
         """Store the image of the layout under the name; the second call is made by another skopeo.

@@ -53,7 +53,7 @@ def by_flag(options: Iterable[Option]) -> dict[str, Option]:
 
 
 def read_plain(typed: Sequence[str], options: Rows, *, first_ends: bool = False) -> Plain:
-    """Read arguments; with `first_ends` all that follows the first of the others is one too. Raises NotPlainError."""
+    """Read arguments; with `first_ends` all behind the first of the others are others. Raises NotPlainError."""
     others: list[str] = []
     values: dict[str, Any] = {}
     shown = dict.fromkeys(_EVERYWHERE.values(), False)

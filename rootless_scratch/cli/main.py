@@ -277,9 +277,10 @@ def _begin_early(argv: list[str]) -> Session | Storing | Opening | None:
 
 def _begin_build(argv: list[str]) -> Session | Storing | None:
     """What brings the image into storage, as far as can be seen what that is."""
+    from rootless_scratch.image.write.hints import hint_of, is_kept
+
     if not _is_direct(argv):
         from rootless_scratch.backends.session import Session
-        from rootless_scratch.image.write.hints import hint_of, is_kept
 
         hint = hint_of(argv)
         # What is likely to be known needs no worker.
@@ -293,7 +294,9 @@ def _begin_build(argv: list[str]) -> Session | Storing | None:
     from rootless_scratch.image.names import image_name
 
     try:
-        return Storing(image_name(name))
+        hint = hint_of(argv)
+        # As above: skopeo has nothing to do where what is likely is so.
+        return Storing(image_name(name), hint=hint, postponed=is_kept(hint))
     except UsageError:
         return None
 

@@ -103,8 +103,8 @@ def build_parts(
                 image = _build_directly(
                     storing,
                     plans,
-                    outputs,
-                    opened,
+                    outputs=outputs,
+                    files=opened,
                     compress=compress,
                     access=access,
                     findings=findings,
@@ -151,12 +151,29 @@ def build_parts(
     return replace(image, outputs=shipped.outputs, notes=notes)
 
 
-def _build_directly(storing: Storing | None, *planned: Any, **how: Any) -> Image:  # noqa: ANN401 - of `build_direct`
+def _build_directly(
+    storing: Storing | None,
+    plans: Sequence[Planned],
+    **how: Any,  # noqa: ANN401 - of `build_direct`
+) -> Image:
+    """What `build_direct` does, unless it is an image that storage alone is to have, and has already."""
+
+    def build(storing: Storing | None) -> Image:
+        return _build_anywhere(storing, plans=plans, **how)
+
+    if storing is None or how["outputs"] or len(plans) > 1:
+        return build(storing)
+    from rootless_scratch.backends.known import stored_once
+
+    return stored_once(plans[0].plan, how["files"], storing, build, findings=how["findings"])
+
+
+def _build_anywhere(storing: Storing | None, **how: Any) -> Image:  # noqa: ANN401 - likewise
     """What `build_direct` does, with a storage of ours where that of this host cannot be opened."""
     from rootless_scratch.verbs.ship import build_direct
 
     try:
-        return build_direct(*planned, storing=storing, **how)
+        return build_direct(storing=storing, **how)
     except HostError as error:
         from rootless_scratch.backends.storing import Storing
         from rootless_scratch.host.own_storage import with_own_storage
@@ -164,7 +181,7 @@ def _build_directly(storing: Storing | None, *planned: Any, **how: Any) -> Image
         if storing is None or with_own_storage(storing.settings, error.rule) is None:
             raise
         with Storing(storing.name) as again:
-            return build_direct(*planned, storing=again, **how)
+            return build_direct(storing=again, **how)
 
 
 def _storing(names: Sequence[str], begun: Session | Storing | None, *, several: bool) -> Storing | None:

@@ -203,6 +203,7 @@ def build_direct(
             notes = tuple(map(str, environment.notes))
             image = write((stage, *local))
         else:
+            storing.open()
             stage, variables, notes = _stage_in(storing.directory), storing.variables, storing.notes
             image = _stored(storing, write, (stage, *local), remote=bool(remote), progress=progress)
         pushed = push_layout(

@@ -81,6 +81,15 @@ class Memory:
         """Remember an image of local storage."""
         self._write(key, [image_id, manifest, images])
 
+    def images_directory(self, key: str) -> str | None:
+        """Where a storage of these settings has its images."""
+        found = self._read(key)
+        return None if found is None else found[0]
+
+    def keep_images_directory(self, key: str, images: str) -> None:
+        """Remember that."""
+        self._write(key, [images])
+
     def keep_hint(self, name: str) -> None:
         """Remember that what such a command builds is known."""
         if not os.path.exists(f"{self._directory}/{name}"):
