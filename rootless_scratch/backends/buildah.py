@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -130,6 +129,8 @@ def config_flags(plan: Plan) -> tuple[tuple[str, ...], dict[str, str]]:
     if config.entrypoint is not None:
         flags += ["--entrypoint", json.dumps(config.entrypoint)]
     if config.cmd is not None:
+        import shlex
+
         # After the entrypoint, which clears it.
         flags += ["--cmd", shlex.join(config.cmd)]
     if config.stop_signal is not None:

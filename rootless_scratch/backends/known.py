@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING
 
-from rootless_scratch import __version__, command
+from rootless_scratch import __version__, command, sums
 from rootless_scratch.backends.caller import Failed
 from rootless_scratch.backends.jobs import Done
 from rootless_scratch.backends.session import store_key
@@ -80,7 +79,7 @@ class Remembered:
             return None
         image_id, manifest, images = found
         texts = named_already(images, image_id, self._plan.names)
-        if texts is None or hashlib.sha256(texts[1].encode()).hexdigest() != manifest:
+        if texts is None or sums.digest(texts[1].encode()) != manifest:
             return None
         try:
             if expected is not None:
@@ -98,7 +97,7 @@ class Remembered:
         if self._memory is None:
             return
         if self._is_settled and done.images is not None:
-            manifest = hashlib.sha256(done.manifest.encode()).hexdigest()
+            manifest = sums.digest(done.manifest.encode())
             self._memory.keep_image(self._key, done.image_id, manifest, done.images)
         if hint is not None and self.image() is not None:
             self._memory.keep_hint(hint)
@@ -159,7 +158,7 @@ def image_of(plan: Plan, done: Done, *, backend: str, findings: Sequence[Finding
 
 
 def _key(decisive: tuple[object, ...]) -> str:
-    return hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+    return sums.digest(repr(decisive).encode("utf-8", "surrogateescape"))
 
 
 def _numbers(path: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from rootless_scratch import sums
 from rootless_scratch.backends.caller import Failed
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -66,13 +67,12 @@ def _is_whole(driver: str, layer: dict[str, Any], config: dict[str, Any]) -> boo
 
 def stored_texts(images: str | None, image_id: str) -> tuple[str, str] | None:
     """The config and the manifest in the store's files; None where they do not prove to be right."""
-    import hashlib
-    from base64 import b64encode
+    from binascii import b2a_base64
 
     if images is None:
         return None
     folder = os.path.join(images, image_id)
-    key = b64encode(f"sha256:{image_id}".encode()).decode()
+    key = b2a_base64(f"sha256:{image_id}".encode(), newline=False).decode()
     try:
         with open(os.path.join(folder, "=" + key), "rb") as file:
             config = file.read()
@@ -80,7 +80,7 @@ def stored_texts(images: str | None, image_id: str) -> tuple[str, str] | None:
             manifest = file.read()
     except OSError:
         return None
-    return (config.decode(), manifest.decode()) if hashlib.sha256(config).hexdigest() == image_id else None
+    return (config.decode(), manifest.decode()) if sums.digest(config) == image_id else None
 
 
 def verify(expected: ExpectedConfig, config_text: str) -> None:

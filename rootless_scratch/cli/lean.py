@@ -73,9 +73,10 @@ _KNOWN: dict[str, dict[str, object]] = {
 _OF_VALUES: dict[str, dict[str, object]] = {
     "uuid": {"UUID": _Unused, "SafeUUID": _Unused},
     "decimal": {"Decimal": _Unused},
+    "msgspec.inspect": {},
     "textwrap": {},
 }
-"""Types that msgspec has forms for, and no record of ours; and what it makes a JSON Schema with."""
+"""Types that msgspec has forms for, and no record of ours; and what it makes a JSON Schema of, and with."""
 
 
 def import_click() -> None:

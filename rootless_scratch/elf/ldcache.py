@@ -6,7 +6,6 @@ old one (`ld.so-1.7.0`) that the new one follows. Any bytes give an answer in bo
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 import struct
@@ -155,7 +154,9 @@ def read_conf(root: Files) -> tuple[str, ...]:
 
 def _matching(root: Files, pattern: str) -> list[str]:
     directory, _, names = pattern.rpartition("/")
-    return [f"{directory}/{name}" for name in root.listing(directory) if fnmatch.fnmatchcase(name, names)]
+    from fnmatch import fnmatchcase
+
+    return [f"{directory}/{name}" for name in root.listing(directory) if fnmatchcase(name, names)]
 
 
 def read_path_file(content: bytes) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -51,6 +50,8 @@ def env_line(shebang: Sequence[str] | None) -> EnvLine | None:
     rest = argument[split.end() :]
     if "$" in rest or "\\" in rest:
         return None
+    import shlex
+
     try:
         arguments = shlex.split(rest, comments=True)
     except ValueError:

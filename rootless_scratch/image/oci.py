@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from rootless_scratch import sums
+
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,10 +44,7 @@ def encode(document: Mapping[str, object]) -> bytes:
 
 def digest_of(content: bytes) -> str:
     """`sha256:` and the sum in hexadecimal."""
-    # Importing it loads OpenSSL, which a run needs for nothing else.
-    import hashlib
-
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return f"sha256:{sums.digest(content)}"
 
 
 def config_document(config: ImageConfig, diff_ids: Sequence[str]) -> bytes:

@@ -5,7 +5,6 @@ A recipe is recognised by facts of a program and of the libraries that it loads;
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import itertools
 import os
@@ -240,7 +239,9 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 @functools.lru_cache(maxsize=1024)
 def matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
     """What tells whether one of the patterns fits; without any, none does."""
-    return re.compile("|".join(map(fnmatch.translate, patterns)) if patterns else r"(?!)").match
+    from fnmatch import translate
+
+    return re.compile("|".join(map(translate, patterns)) if patterns else r"(?!)").match
 
 
 @functools.cache

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch import command
 from rootless_scratch.backends.direct import build_images, directory_of, require_single, unwritable, write_outputs
-from rootless_scratch.backends.lists import load_index
-from rootless_scratch.backends.session import about_namespaces, ask_storage
-from rootless_scratch.backends.storing import LAYOUT, REF
 from rootless_scratch.errors import CommandError, HostError, UsageError
 from rootless_scratch.host.environment import private_temporary, tool_environment
 from rootless_scratch.image.finished import Image, Shipped, WrittenOutput
@@ -22,7 +18,6 @@ from rootless_scratch.image.write.layer import Compression, parse_compression
 from rootless_scratch.image.write.layout import BLOBS
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
-from rootless_scratch.ship.registry import Pushed, push_layout
 from rootless_scratch.verbs.subject import require_utf8, subject_of
 
 if TYPE_CHECKING:
@@ -34,6 +29,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
     from rootless_scratch.ship.copy_image import CopiedImage
+    from rootless_scratch.ship.registry import Pushed
 
     StrPath = str | os.PathLike[str]
 
@@ -53,6 +49,9 @@ def ship_image(
     Nothing has its name before all of it was read and compared. An archive for docker without a name of its own
     gets those of an image that was built, else that of storage.
     """
+    from rootless_scratch import command
+    from rootless_scratch.ship.registry import push_layout
+
     require_utf8()
     outputs = read_outputs(output, compress)
     if not outputs:
@@ -105,6 +104,7 @@ def ship_image(
 
 def exported(name: str, directory: str, variables: Mapping[str, str]) -> tuple[Reference, Sequence[str]]:
     """An image of local storage as a layout in `directory`, and the names that it has there."""
+    from rootless_scratch.backends.session import about_namespaces
     from rootless_scratch.ship.storage import export_image
 
     exported = Reference(text=name, transport="oci", path=os.path.join(directory, "stored"), ref=None)
@@ -192,6 +192,9 @@ def build_direct(
 
     if storing is None and not remote:
         return write(outputs)
+    from rootless_scratch import command
+    from rootless_scratch.ship.registry import push_layout
+
     command.require("skopeo")
     access.check()
     # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
@@ -226,10 +229,14 @@ def _stored(
 
     A layer that is known is left out there: storage that has it does not read it, and any other is told again.
     """
+    from rootless_scratch.backends.session import ask_storage
+
     image = write(outputs, lacking=not remote)
     names = image.names
     progress.step(f"storing {', '.join(names)}")
     if storing.name is None:
+        from rootless_scratch.backends.lists import load_index
+
         load_index(storing.layout, image, storing.record, storing.variables)
         return image
     try:
@@ -262,6 +269,8 @@ def _stage(variables: Mapping[str, str]) -> Iterator[tuple[str, Reference]]:
 
 
 def _stage_in(directory: str) -> Reference:
+    from rootless_scratch.backends.storing import LAYOUT, REF
+
     above, path = os.path.dirname(directory), os.path.join(directory, LAYOUT)
     return Reference(text=above, transport="oci", path=path, ref=REF, passing=True)
 

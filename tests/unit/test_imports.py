@@ -25,7 +25,7 @@ HEAVY = ("podman", "requests", "rich", "elftools", "sh")
 
 FLOORS = (
     {"errors", "findings", "data", "diagnosis", "keywords", "locks"},
-    {"progress", "spawn", "private", "processes", "sparse", "troubles"},
+    {"progress", "spawn", "private", "processes", "sparse", "sums", "troubles"},
     {"tether"},
     {"command"},
     {"elf", "host"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from rootless_scratch import sums
 from rootless_scratch.backends.caller import Cancelled, Failed, WorkerPaths, check_caller, read_job
 from rootless_scratch.backends.jobs import BuildJob, Done
 from rootless_scratch.backends.record import Lock, Record
@@ -129,11 +130,9 @@ def commit(paths: WorkerPaths, job: BuildJob, record: Record, images: str | None
 
 def named_again(paths: WorkerPaths, job: BuildJob, images: str | None, image_id: str, digest: str) -> Done | None:
     """Give the names to the image that is known to come of the job; None where storage has another, or none."""
-    import hashlib
-
     found = stored_texts(images, image_id)
     # Images that differ in annotations alone have one ID, and storage keeps the manifest of the last.
-    if found is None or hashlib.sha256(found[1].encode()).hexdigest() != digest:
+    if found is None or sums.digest(found[1].encode()) != digest:
         return None
     with Lock(paths.records, job.names[0]):
         before = stored_names(images)
@@ -177,9 +176,7 @@ def give_back(paths: WorkerPaths, names: Sequence[str], before: bytes) -> None:
 
 def warm_up() -> None:
     """Load what is needed after the commit while buildah still works at it."""
-    import base64  # noqa: F401 - see above
-    import hashlib  # noqa: F401 - likewise
-    import json  # noqa: F401 - likewise
+    import json  # noqa: F401 - see above
 
 
 def images_directory(mountpoint: str) -> str | None:

@@ -13,7 +13,6 @@ host): each has the libraries of its own.
 
 from __future__ import annotations
 
-import filecmp
 import os
 import posixpath
 import re
@@ -322,6 +321,8 @@ class _Placing:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(target), entry.target))
         if not isinstance(entry, File) or entry.source in (None, source):
             return
+        import filecmp
+
         if not filecmp.cmp(str(entry.source), source, shallow=False):
             first = self._wanted_by.get(target, target)
             raise SourceError(

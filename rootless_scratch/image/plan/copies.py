@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 from functools import partial
 from typing import TYPE_CHECKING
@@ -311,4 +310,6 @@ def _require_regular(source: str, mode: int, below: str) -> None:
 
 def _option(below: str) -> str:
     """The option that leaves out one path of a copied directory."""
+    import shlex
+
     return f"`--exclude {shlex.quote(literal(below))}`"

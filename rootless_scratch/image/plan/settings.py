@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -104,6 +103,8 @@ def _port(text: str) -> str:
 
 def signal_name(text: str) -> str:
     """A signal's name in full, or its number in digits; raises UsageError."""
+    import signal
+
     if _ID.match(text) and len(text) <= len("64") and 1 <= int(text) <= signal.SIGRTMAX:
         return str(int(text))
     name = "SIG" + text.upper().removeprefix("SIG")

@@ -5,10 +5,10 @@ The order is that of a Rootfs, a directory before what it holds; the root itself
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import partial
 
+from rootless_scratch import sums
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles, changed
@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from rootless_scratch.image.rootfs import Entry
+    from rootless_scratch.image.rootfs import Entry, Rootfs
 
     Block = bytes | memoryview[int]
 
@@ -81,7 +81,7 @@ class WrittenLayer(Data):
 
 
 def write_layer(
-    entries: Iterable[Entry],
+    entries: Rootfs,
     descriptor: int,
     *,
     mtime: int,
@@ -99,17 +99,21 @@ def write_layer(
     blocks = partial(_blocks, entries, mtime, files or HostFiles(keep=False), progress)
     if size < _THREADS_FROM:
         memory = bytearray(CHUNK)
-        return pack_layer(blocks(lambda: memory), descriptor, compression=compression, parallel=False)
-    writing = _Writing(descriptor, compression, parallel=True)
+        whole = size + 2 * BLOCK * len(entries)
+        return pack_layer(blocks(lambda: memory), descriptor, size=whole, compression=compression, parallel=False)
+    writing = _Writing(descriptor, compression, size=size, parallel=True)
     _share_out(blocks, writing)
     return writing.end()
 
 
 def pack_layer(
-    blocks: Iterable[Block], descriptor: int, *, compression: Compression, parallel: bool = True
+    blocks: Iterable[Block], descriptor: int, *, compression: Compression, size: int = WORTH, parallel: bool = True
 ) -> WrittenLayer:
-    """Write a tar that exists already: the bytes that `write_layer` gives it. Raises OSError."""
-    writing = _Writing(descriptor, compression, parallel=parallel)
+    """Write a tar that exists already: the bytes that `write_layer` gives it; `size` is about its own.
+
+    Raises OSError.
+    """
+    writing = _Writing(descriptor, compression, size=size, parallel=parallel)
     for block in blocks:
         writing.take(block)
         if writing.plain:
@@ -120,11 +124,11 @@ def pack_layer(
 class _Writing:
     """A layer on its way to a file: hashed before and after what compresses it, if anything does."""
 
-    def __init__(self, descriptor: int, compression: Compression, *, parallel: bool) -> None:
+    def __init__(self, descriptor: int, compression: Compression, *, size: int, parallel: bool) -> None:
         self._descriptor = descriptor
         self._pack = packer(compression.name, compression.level, parallel=parallel)
-        self._diff = hashlib.sha256()
-        self._stored = self._diff if self._pack is None else hashlib.sha256()
+        self._diff = sums.sha256(size=size)
+        self._stored = self._diff if self._pack is None else sums.sha256(size=size)
         self._size = 0
 
     @property
@@ -193,7 +197,7 @@ def _share_out(blocks: Callable[[Callable[[], bytearray]], Iterator[Block]], wri
 def file_digest(file: File, files: HostFiles) -> str:
     """The sha256, in hexadecimal, of the bytes that a layer would hold; raises SourceError as write_layer does."""
     memory = bytearray(CHUNK)
-    found = hashlib.sha256()
+    found = sums.sha256(size=file.identity.size)
     for chunk in _content(file, files, lambda: memory):
         found.update(chunk)
     return found.hexdigest()

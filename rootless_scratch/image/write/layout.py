@@ -6,12 +6,12 @@ names them, is replaced under a lock of the directory (OCI image-spec v1.1, imag
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from contextlib import contextmanager, suppress
 
+from rootless_scratch import sums
 from rootless_scratch.data import Data
 from rootless_scratch.errors import BuildError
 from rootless_scratch.image.host_files import open_regular
@@ -157,7 +157,7 @@ def _foreign(path: str) -> str | None:
 def descriptor_digest(descriptor: int) -> str:
     """The sha256 of a file that is open for reading, in hexadecimal. Raises OSError."""
     with open(descriptor, "rb", closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sums.file_digest(file)
 
 
 def add_to_layout(

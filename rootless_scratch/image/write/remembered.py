@@ -7,13 +7,12 @@ A large file is known by what stat(2) tells of it, and only where every later ch
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import time
 from typing import TYPE_CHECKING
 
-from rootless_scratch import private
+from rootless_scratch import private, sums
 from rootless_scratch.elf.identity import is_identity
 from rootless_scratch.image.host_files import open_descriptor
 from rootless_scratch.image.rootfs import File
@@ -41,8 +40,8 @@ _AGE, _AGE_OF_SECONDS = 3 * _SECOND, 86_400 * _SECOND
 Where they are whole seconds, a clock that is set back a little could give the same one again.
 """
 
-FILE_SYSTEMS = (0xEF53, 0x58465342, 0x9123683E)
-"""ext4, XFS, btrfs (statfs(2)): on a disk of this host, with times of this host's clock."""
+FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
+"""On a disk of this host, with times of this host's clock."""
 
 
 class Memory:
@@ -101,13 +100,13 @@ class Memory:
         Raises OSError.
         """
         begun, status = time.time_ns(), os.fstat(descriptor)
-        key = hashlib.sha256(b"blob %a" % (_numbers(status),)).hexdigest()
+        key = sums.digest(b"blob %a" % (_numbers(status),))
         known = self._read(key)
         if known is not None:
             return known[0]
         settled = _is_settled(descriptor, begun)
         with open(descriptor, "rb", closefd=False) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sums.file_digest(file)
         if settled and _numbers(os.fstat(descriptor)) == _numbers(status):
             self._write(key, [found])
         return found
@@ -119,7 +118,7 @@ class Memory:
                 checksum, _, body = file.read(_RECORD_SIZE).partition(b"\n")
         except OSError:
             return None
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
+        if sums.digest(body).encode() != checksum:
             return None
         known, *values = json.loads(body)
         return values if known == key else None
@@ -128,7 +127,7 @@ class Memory:
         body = json.dumps([key, *values]).encode()
         try:
             with Temporary(self._directory) as file:
-                file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+                file.write(sums.digest(body).encode() + b"\n" + body)
                 file.rename(f"{self._directory}/{key}")
             self._forget()
         except OSError:
@@ -154,7 +153,7 @@ def layer_key(
     others = _by_status(rootfs, files)
     if len(rootfs) > most or sum(file.identity.size for file in others) < worth:
         return None
-    found = hashlib.sha256(_FORMAT)
+    found = sums.sha256(_FORMAT)
     for entry in rootfs:
         found.update(entry_header(entry, mtime if entry.mtime is None else entry.mtime))
         if not isinstance(entry, File) or entry.linked is not None:
@@ -235,11 +234,15 @@ def _is_settled(descriptor: int, now: int) -> bool:
     return True
 
 
-def file_system(descriptor: int) -> int:
-    """The magic number of the file system; 0 where it is not told."""
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(256)
-    if ctypes.CDLL(None).fstatfs(descriptor, buffer) != 0:
-        return 0
-    return int(ctypes.c_ulong.from_buffer(buffer).value)
+def file_system(descriptor: int) -> str:
+    """The type of the file system; empty where it is not told (proc(5): fdinfo, mountinfo)."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
+            [number] = [line.split()[1] for line in file if line.startswith(b"mnt_id:")]
+        with open("/proc/self/mountinfo", "rb") as file:
+            for line in file:
+                if line.startswith(number + b" "):
+                    return line.partition(b" - ")[2].split()[0].decode()
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""

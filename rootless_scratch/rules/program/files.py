@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rootless_scratch.findings import Finding
@@ -36,6 +35,8 @@ def unreadable(path: str, error: ElfError) -> Finding:
 
 def broken_image(subject: str, fault: str, *, is_mendable: bool = False) -> Finding:
     """Refuse an image outside of local storage that is not what its own digests say, or that storage refuses."""
+    import shlex
+
     return Finding.error(
         rule="broken-image",
         subject=subject,
