@@ -10,6 +10,7 @@ from rootless_scratch import command
 from rootless_scratch.containerfile.reducing import too_new
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import BuildError, HostError, ScratchError
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
@@ -22,11 +23,11 @@ _SHOWN = 3
 """Lines of a command's output that the message has; `-v` shows more."""
 
 _LONGEST = 60
-_EXIT = re.compile(r'Error: building at STEP ".*": (?:while running runtime: )?exit status (\d+)$')
-_OWN = re.compile(
+_EXIT = expression(r'Error: building at STEP ".*": (?:while running runtime: )?exit status (\d+)$')
+_OWN = expression(
     r'time="|Error: |error running container: |subprocess exited with status |--> |COMMIT\b|: exit status \d+$'
 )
-_LINE = re.compile(r"[Pp]arse error on line (\d+): (.*)")
+_LINE = expression(r"[Pp]arse error on line (\d+): (.*)")
 """What buildah and its helpers print beside the command."""
 
 _RUNTIME = (
@@ -45,7 +46,7 @@ _RUNTIME = (
 )
 
 
-_STORE = re.compile(r"checking if cached image exists|layer not known")
+_STORE = expression(r"checking if cached image exists|layer not known")
 """What buildah says where the store has lost a part of what it lists."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from rootless_scratch.errors import HostError, RefusedError, ScratchError, UsageError
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ARCHIVES = ("oci-archive", "docker-archive")
 _BLOCK = 1 << 20
-_STDIN = re.compile(r"(?:-|/dev/stdin)(?=:/|\Z)")
+_STDIN = expression(r"(?:-|/dev/stdin)(?=:/|\Z)")
 
 
 def goes_to_stdout(output: str) -> bool:

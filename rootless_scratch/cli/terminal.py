@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
+
+from rootless_scratch.expressions import expression
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36}
 """ECMA-48, "Select graphic rendition"."""
 
-_SEQUENCE = re.compile(r"\033\[[;?0-9]*[a-zA-Z]")
+_SEQUENCE = expression(r"\033\[[;?0-9]*[a-zA-Z]")
 
 
 def styled(text: str, colour: str | None = None, *, bold: bool = False) -> str:

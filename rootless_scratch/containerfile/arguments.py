@@ -18,6 +18,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined] # it is there,
 
 from rootless_scratch.containerfile.document import Record
 from rootless_scratch.containerfile.reading import BLANK, SPACES
+from rootless_scratch.expressions import expression
 
 Part = tuple[int, int]
 """Where something begins and ends."""
@@ -53,11 +54,11 @@ def _flag(escape: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     )
 
 
-_BARE = re.compile(f"[^{BLANK}]++")
-_SPACES = re.compile(f"[{SPACES}]*+")
+_BARE = expression(f"[^{BLANK}]++")
+_SPACES = expression(f"[{SPACES}]*+")
 _TROUBLES = {"'": "quotes", "]": "comma"}
-_CLOSED = re.compile(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
-_JSON_SPACES = re.compile(r"[\t\n\r ]*+")
+_CLOSED = expression(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
+_JSON_SPACES = expression(r"[\t\n\r ]*+")
 
 
 def quoted(text: str, start: int, end: int, escape: str) -> list[Part]:

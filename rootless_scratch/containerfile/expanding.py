@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from rootless_scratch.containerfile.document import Record
 from rootless_scratch.containerfile.patterns import PatternError, replaced, without_prefix, without_suffix
 from rootless_scratch.containerfile.reading import SPACES
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,10 +33,10 @@ LONGEST = 1 << 20
 """How many characters one text may come to."""
 
 _SPECIAL = "@*#?-$!0"
-_NAME = re.compile(r"[^\W\d]\w*+|\d++")
-_SPACE = re.compile(f"[{SPACES}]")
-_PARTS = re.compile(f"[{SPACES}]++|[^{SPACES}]++")
-_HEREDOC_SPACES = re.compile(r"[\t\r ]*+")
+_NAME = expression(r"[^\W\d]\w*+|\d++")
+_SPACE = expression(f"[{SPACES}]")
+_PARTS = expression(f"[{SPACES}]++|[^{SPACES}]++")
+_HEREDOC_SPACES = expression(r"[\t\r ]*+")
 _TOO_LONG = f"With its variables expanded this is longer than {LONGEST:,} characters.", "Shorten the values."
 _TOO_MUCH = "All that the variables of this file come to is too long.", "Shorten the values."
 _TOO_DEEP = f"Variables are nested deeper than {DEEPEST} levels.", "Write it with fewer levels."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rootless_scratch.data import Value
 from rootless_scratch.elf.identity import identity_of
 from rootless_scratch.errors import HostError, SourceError, SpecError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.limits import DEFAULTS, Budget
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.sparse import write_all
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from http.client import HTTPMessage, HTTPResponse
 
-_URL: Final = re.compile(r"https?://", re.IGNORECASE)
-_OTHER: Final = re.compile(r"(ftp|ftps|sftp|s3)://", re.IGNORECASE)
-_GIT: Final = re.compile(r"(git|ssh)://|git@|https?://[^?#]*\.git(#.*)?\Z", re.IGNORECASE)
-_CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_URL: Final = expression(r"https?://", re.IGNORECASE)
+_OTHER: Final = expression(r"(ftp|ftps|sftp|s3)://", re.IGNORECASE)
+_GIT: Final = expression(r"(git|ssh)://|git@|https?://[^?#]*\.git(#.*)?\Z", re.IGNORECASE)
+_CHECKSUM: Final = expression(r"sha256:[0-9a-f]{64}\Z")
 _CHUNK = 1 << 20
 _SECONDS = 60
 _MODE = 0o600

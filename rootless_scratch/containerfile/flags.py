@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from rootless_scratch.expressions import expression
+
 _TRUTH = "truth"
 _VALUE = "value"
 _VALUES = "values"
@@ -41,8 +43,8 @@ FLAGS: dict[str, dict[str, str]] = {
 UNREAD = ("ARG", "STOPSIGNAL")
 """Instructions at which builders pass over flags."""
 
-_PART = re.compile(r"(\d++(?:\.\d*+)?|\.\d++)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
-_DURATION = re.compile(rf"\+?(?:0|(?:{_PART.pattern})+)", re.ASCII)
+_PART = expression(r"(\d++(?:\.\d*+)?|\.\d++)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_DURATION = expression(rf"\+?(?:0|(?:{_PART.pattern})+)", re.ASCII)
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SHORTEST = 1e-3
 _LONGEST = 100

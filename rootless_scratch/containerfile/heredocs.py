@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 from rootless_scratch.containerfile.document import Heredoc, Record, Span, Token
 from rootless_scratch.containerfile.expanding import ExpandError, Lexer
 from rootless_scratch.containerfile.reading import SPACES
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootless_scratch.containerfile.reading import Lines, Logical
 
-_OPENING = re.compile(r"\d*+<<(-?)[\t\n\f\r ]*+([^<]{1,1000}+)")
-_SIMPLE = re.compile(r"\w++", re.ASCII)
-_ARGUMENT = re.compile(
+_OPENING = expression(r"\d*+<<(-?)[\t\n\f\r ]*+([^<]{1,1000}+)")
+_SIMPLE = expression(r"\w++", re.ASCII)
+_ARGUMENT = expression(
     rf"(?:[^{SPACES}'\"\\<]++|'[^']*+'|\"(?:[^\"\\]++|\\.)*\"|\\.?|<<[\t\r ]*+|<)+|(?P<unclosed>['\"])",
     re.DOTALL,
 )
 """What the lexer of expanding.py gives where nothing begins with `${`, in a tenth of its time."""
 
-_TABS = re.compile(r"^\t+", re.MULTILINE)
-_KEYWORD = re.compile(
+_TABS = expression(r"^\t+", re.MULTILINE)
+_KEYWORD = expression(
     r"(?:ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN|SHELL|STOPSIGNAL|USER"
     r"|VOLUME|WORKDIR)[\t ]"
 )

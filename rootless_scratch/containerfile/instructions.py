@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.containerfile import arguments
@@ -10,6 +9,7 @@ from rootless_scratch.containerfile.document import Flag, Instruction, Token
 from rootless_scratch.containerfile.flags import UNREAD, wrong_flag
 from rootless_scratch.containerfile.heredocs import opening
 from rootless_scratch.containerfile.reading import BLANK, trimmed
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.arguments import Part
     from rootless_scratch.containerfile.reading import Faults, Logical
 
-_NAME = re.compile(f"[^{BLANK}]*+")
-_BLANKS = re.compile(f"[{BLANK}]++")
+_NAME = expression(f"[^{BLANK}]*+")
+_BLANKS = expression(f"[{BLANK}]++")
 _SHOWN = 40
 _NO_TRIGGERS = ("ONBUILD", "FROM", "MAINTAINER")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import SpecError
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 ID_MAX = 2**32 - 2
 """The highest number means "no change" to chown(2)."""
 
-_DECIMAL = re.compile(r"[0-9]{1,10}\Z")
-_OCTAL = re.compile(r"(0o)?0*([0-7]{1,4})\Z")
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)\Z")
-_CHANGE = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
+_DECIMAL = expression(r"[0-9]{1,10}\Z")
+_OCTAL = expression(r"(0o)?0*([0-7]{1,4})\Z")
+_CLAUSE = expression(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)\Z")
+_CHANGE = expression(r"([-+=])([ugo]|[rwxXst]*)")
 _SHIFTS = {"u": 6, "g": 3, "o": 0}
 _BITS = {"r": 4, "w": 2, "x": 1}
 _SET_ID = {"u": 0o4000, "g": 0o2000}

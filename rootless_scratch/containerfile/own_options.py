@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.containerfile.document import Fault, Span
 from rootless_scratch.errors import UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.spec import Spec
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.kinds import Option
 
-_LINE = re.compile(r"#[ \t]*rootless-scratch:(.*)", re.IGNORECASE)
-_DIRECTIVE = re.compile(r"#[ \t]*[A-Za-z][A-Za-z0-9]*[ \t]*=")
+_LINE = expression(r"#[ \t]*rootless-scratch:(.*)", re.IGNORECASE)
+_DIRECTIVE = expression(r"#[ \t]*[A-Za-z][A-Za-z0-9]*[ \t]*=")
 _FIX = "Write it as on the command line, e.g. `# rootless-scratch: --bundle-libraries --with ca-certificates`."
 
 ALLOWED: dict[str, Option] = {

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.metadata import ID_MAX
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from rootless_scratch.containerfile.files import StageFiles
 
 _ACCOUNT_FIELDS = 4
-_ID = re.compile(r"[0-9]{1,10}\Z")
+_ID = expression(r"[0-9]{1,10}\Z")
 
 
 def user_owner(user: str | None, files: StageFiles) -> tuple[int, int]:

@@ -23,14 +23,15 @@ from rootless_scratch.containerfile.document import Document, Instruction, Span,
 from rootless_scratch.containerfile.heredocs import bodies
 from rootless_scratch.containerfile.instructions import instruction_of
 from rootless_scratch.containerfile.reading import Lines
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Heredoc
     from rootless_scratch.containerfile.reading import Logical
 
 _HEREDOCS = ("ADD", "COPY", "RUN")
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
-_WITH_HEREDOCS = re.compile(r"(?:ONBUILD[\t ]++)?(?:ADD|COPY|RUN)[\t ]", re.IGNORECASE)
+_STAGE_NAME = expression(r"[a-z][a-z0-9_.-]*", re.ASCII)
+_WITH_HEREDOCS = expression(r"(?:ONBUILD[\t ]++)?(?:ADD|COPY|RUN)[\t ]", re.IGNORECASE)
 _STAGE_PARTS = 3
 _SHOWN = 40
 

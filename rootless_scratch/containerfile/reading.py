@@ -9,11 +9,11 @@ ESCAPE     = "\" or what `# escape=` names; two of them continue nothing
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.document import Fault, Record, Span
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ BLANK = "\t\v\f\r "
 """What parts the arguments of those instructions that know no quotes."""
 
 _AROUND = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-_DIRECTIVE = re.compile(r"#[" + SPACES + r"]*+([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*([^\t\n\f\r ].*)")
+_DIRECTIVE = expression(r"#[" + SPACES + r"]*+([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*([^\t\n\f\r ].*)")
 _DIRECTIVES = ("syntax", "escape", "check")
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Value
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable, Mapping
 
     from rootless_scratch.containerfile.document import Document, Instruction, Stage
 
 _COPYING = ("COPY", "ADD")
-_MOUNT_FROM = re.compile(r"(?:^|,)from=([^,]+)")
-_PLATFORM = re.compile(r"\$(\{)?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))(?(1)\}|(?![A-Za-z0-9_]))")
-_STEP = re.compile(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: (.*)")
+_MOUNT_FROM = expression(r"(?:^|,)from=([^,]+)")
+_PLATFORM = expression(r"\$(\{)?((?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT))(?(1)\}|(?![A-Za-z0-9_]))")
+_STEP = expression(r"(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: (.*)")
 
 _SINCE: tuple[tuple[str, str, Callable[[Instruction], bool]], ...] = (
     ("a heredoc", "1.33", lambda each: bool(each.heredocs)),

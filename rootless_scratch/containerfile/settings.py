@@ -14,6 +14,7 @@ from rootless_scratch.containerfile.document import Instruction, Token
 from rootless_scratch.containerfile.expanded import Expander, InstructionError
 from rootless_scratch.containerfile.stages import declare
 from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.paths import image_path, is_utf8
 from rootless_scratch.image.plan.settings import require_user, signal_name
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.evaluated import StageConfig
 
 _SHELL = ("/bin/sh", "-c")
-_PORT = re.compile(
+_PORT = expression(
     r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>tcp|udp|sctp))?", re.IGNORECASE
 )
 _PORT_MAX = 65535

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import TYPE_CHECKING
 
 from rootless_scratch.containerfile.reducing import stage_named
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -17,7 +17,7 @@ EVERYTHING = ("/",)
 _ALWAYS = ("/etc/passwd", "/etc/group")
 """By these `--chown` and USER find the numbers of names."""
 
-_UNSETTLED = re.compile(r"[$*?\[\\`]")
+_UNSETTLED = expression(r"[$*?\[\\`]")
 _COPYING = ("COPY", "ADD")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from rootless_scratch.data import Data
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.exclusions import Exclusions, name_pattern
 from rootless_scratch.image.paths import encoded
 from rootless_scratch.image.rootfs import Directory
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.containerfile.origins import Attributes, Found, Origin
 
-_META = re.compile(r"[*?\[\\]")
+_META = expression(r"[*?\[\\]")
 _DEEP = "**"
 _RETURNED_MODE = 0o755
 

@@ -6,15 +6,16 @@ It survives `-ldflags '-s -w'` and strip(1).
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from rootless_scratch.expressions import expression
+
 if TYPE_CHECKING:
     from rootless_scratch.elf.records import ByteOrder, Records
 
-_MAGIC: Final = re.compile(rb"\xff Go buildinf:")
+_MAGIC: Final = expression(rb"\xff Go buildinf:")
 _ALIGN = 16
 _BLOB = 32
 _SCAN_LIMIT = 16 << 20

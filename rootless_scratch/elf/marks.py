@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from rootless_scratch.elf.texts import constants_of
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.records import Records
 
 _TAIL = 4096
-_RUSTC: Final = re.compile(r"rustc version (\S+)")
-_PRODUCER: Final = re.compile(rb"[\x20-\x7e]{4,200}(?=\x00)")
+_RUSTC: Final = expression(r"rustc version (\S+)")
+_PRODUCER: Final = expression(rb"[\x20-\x7e]{4,200}(?=\x00)")
 _PRODUCER_WORDS: Final = (
     "GCC:",
     "clang version",
@@ -27,12 +27,12 @@ _PRODUCER_WORDS: Final = (
     "Go cmd/compile",
     "GHC ",
 )
-_STANDARD_LIBRARY: Final = re.compile(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
+_STANDARD_LIBRARY: Final = expression(rb"/rustc[/-][0-9A-Za-z.+~-]{3,60}/library/(?:std|core|alloc)/src/")
 _SCAN_LIMIT = 16 << 20
 _MATCH_LIMIT = 256
 _MARKS_LIMIT = 4 << 20
 _UPX: Final = b"UPX!"
-_SYSTEM_DIRECTORIES: Final = re.compile(rb"(?<![A-Za-z0-9._+/-])((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
+_SYSTEM_DIRECTORIES: Final = expression(rb"(?<![A-Za-z0-9._+/-])((?:/[A-Za-z0-9._+/-]{1,200}/\0){2,8})\0")
 _LOADERS: Final = ("ld-linux", "ld64.so", "ld.so.1", "ld-2.")
 
 
@@ -45,11 +45,11 @@ _APPIMAGE_AT = 8
 _DOTNET: Final = bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318ee3b2dce24b36aae")
 """The sum that marks where the 8 bytes before it tell the place of a bundle (0: none): bundle_marker.c of .NET."""
 
-_VSYSCALL: Final = re.compile(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
+_VSYSCALL: Final = expression(rb"\x48\xc7\xc0\x00[\x00\x04\x08]\x60\xff")
 """mov $0xffffffffff600000 (400, 800), %rax: how glibc called gettimeofday, time and getcpu until 2.13."""
 
 
-_PATHS: Final = re.compile(rb"/(?:rustc[/-]|usr/share/zoneinfo|proc/self/exe\0)")
+_PATHS: Final = expression(rb"/(?:rustc[/-]|usr/share/zoneinfo|proc/self/exe\0)")
 """One pass for all of them, as re looks for the slash by memchr(3)."""
 
 _ZONES: Final = b"\0/usr/share/zoneinfo"

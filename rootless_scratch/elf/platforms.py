@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ _MACHINES_OF_KERNELS: Final = {
 }
 """Names of uname(2) that no ELF header says."""
 
-_WORD: Final = re.compile(r"[a-z0-9._-]+\Z")
+_WORD: Final = expression(r"[a-z0-9._-]+\Z")
 
 _ARM_TEXT_TAGS: Final = {4, 5, 32, 65, 67}
 _ARM_CPU_ARCH = 6

@@ -15,6 +15,7 @@ from rootless_scratch.elf.facts import ElfFacts, read_elf
 from rootless_scratch.elf.identity import FileIdentity, identity_of
 from rootless_scratch.elf.records import MAGIC
 from rootless_scratch.errors import HostError, SourceError
+from rootless_scratch.expressions import expression
 from rootless_scratch.troubles import limit_met
 
 Kind = Literal["elf", "script", "empty", "text", "git-lfs", "html", "mach-o", "pe", "archive", "other"]
@@ -47,10 +48,10 @@ _STARTS: Final[tuple[tuple[Kind, tuple[bytes, ...]], ...]] = (
 _FAT_MACH_O: Final = b"\xca\xfe\xba\xbe"
 _JAVA_CLASS_MAJOR = 45
 _TAR_MAGIC: Final = slice(257, 262)
-_HTML: Final = re.compile(
+_HTML: Final = expression(
     rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|\?xml[^>]*>\s*<!doctype\s+html)", re.IGNORECASE
 )
-_BINARY: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_BINARY: Final = expression(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _NEIGHBOURS = 10000
 
 

@@ -11,6 +11,7 @@ import msgspec
 from rootless_scratch.elf.ldcache import CACHE as _CACHE
 from rootless_scratch.elf.ldcache import CacheEntry, by_name, read_path_file
 from rootless_scratch.elf.roots import HostRoot, Root
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ _MUSL_OWN: Final = ("c", "pthread", "rt", "m", "dl", "util", "xnet")
 """Libraries that musl's loader is itself: load_library() in ldso/dynlink.c."""
 
 _HWCAPS: Final = {"x86_64": ("x86-64-v2", "x86-64-v3", "x86-64-v4")}
-_TOKEN: Final = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+_TOKEN: Final = expression(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 BEST_LEVEL: Final = 4
 """Of x86-64: the psABI, "Micro-Architecture Levels"."""
 

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rootless_scratch.elf.texts import stands_in
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +30,7 @@ _NOBITS = 8
 _PCLNTAB_MAGIC: Final = {0xFFFFFFF1: 1, 0xFFFFFFF0: 1, 0xFFFFFFFA: 0}
 """Versions of 1.20, 1.18 and 1.16 on, with the number of words more before the offsets: debug/gosym/pclntab.go."""
 
-_CRATE: Final = re.compile(rb"/(rustls-native-certs|openssl-probe|webpki-roots|tempfile)-[0-9][0-9.]*/src/")
+_CRATE: Final = expression(rb"/(rustls-native-certs|openssl-probe|webpki-roots|tempfile)-[0-9][0-9.]*/src/")
 _CRATES_LIMIT = 16 << 20
 _MATCH = 128
 _PIECE = 8192

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootless_scratch.elf.records import Records
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Collection, Iterator
 
     from rootless_scratch.elf.records import Segment
 
-_TEXT: Final = re.compile(rb"\0([\x21-\x7e]{3,200})(?=\0)")
+_TEXT: Final = expression(rb"\0([\x21-\x7e]{3,200})(?=\0)")
 """It begins with the one byte that re looks for by memchr(3); a lookbehind would be tried at every byte."""
 
-_PATH: Final = re.compile(rb"/(?<=\0/)([\x21-\x7e]{2,199})(?=\0)")
+_PATH: Final = expression(rb"/(?<=\0/)([\x21-\x7e]{2,199})(?=\0)")
 """Those texts that begin with a slash: NUL bytes are half of what there is to read."""
 
 _LONGEST = 256

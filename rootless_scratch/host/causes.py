@@ -6,10 +6,9 @@ newuidmap; each is matched on its stable part, and what explains the rest stands
 
 from __future__ import annotations
 
-import re
-
 from rootless_scratch.diagnosis import diagnose
 from rootless_scratch.errors import HostError
+from rootless_scratch.expressions import expression
 from rootless_scratch.troubles import Trouble
 
 OWN_HOME = "`export HOME=$(mktemp -d -p /var/tmp)`"
@@ -321,12 +320,12 @@ _CAUSES = (
 )
 
 
-_REMARK = re.compile(r'time="[^"]*" level=(?:warning|info|debug|trace) |(?:WARN|INFO|DEBU)\[\d+\]')
+_REMARK = expression(r'time="[^"]*" level=(?:warning|info|debug|trace) |(?:WARN|INFO|DEBU)\[\d+\]')
 """How a line of logrus begins that is no error."""
 
-_ERROR = re.compile(r'(?i:error:)|time="[^"]*" level=(?:error|fatal) |(?:ERRO|FATA)\[\d+\]')
+_ERROR = expression(r'(?i:error:)|time="[^"]*" level=(?:error|fatal) |(?:ERRO|FATA)\[\d+\]')
 
-_OPEN = re.compile(
+_OPEN = expression(
     r"re-exec process|insufficient UIDs|enough IDs|chown |setting owner|setresuid|exit (?:status|code) \d"
 )
 """In an error that does not tell why, or that comes of having one id alone: a remark before it may."""

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rootless_scratch import command
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.environment import tool_environment
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ _DPKG: Final = "/var/lib/dpkg"
 _APK: Final = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 _RPM: Final = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 _RPM_FILES: Final = ("rpmdb.sqlite", "Packages.db", "Packages")
-_FIELD: Final = re.compile(r"^(Package|Architecture|Depends|Pre-Depends|Recommends): *(.*)$", re.MULTILINE)
-_NAMED: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.IGNORECASE)
+_FIELD: Final = expression(r"^(Package|Architecture|Depends|Pre-Depends|Recommends): *(.*)$", re.MULTILINE)
+_NAMED: Final = expression(r"[a-z0-9][a-z0-9+.-]+", re.IGNORECASE)
 _NEAR = 3
 
 

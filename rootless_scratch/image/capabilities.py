@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import struct
 
 from rootless_scratch.errors import SpecError
+from rootless_scratch.expressions import expression
 
 XATTR = "security.capability"
 
@@ -28,7 +28,7 @@ _WORDS = {_REVISION_1: 3, _REVISION_2: 5, _REVISION_3: 6}
 """How many words of 32 bits each has; the last of revision 3 is the root of a user namespace."""
 
 _EFFECTIVE = 0x000001
-_TEXT = re.compile(r"(?P<names>[a-z_]+(?:,[a-z_]+)*)[+=](?P<flags>[eip]+)\Z")
+_TEXT = expression(r"(?P<names>[a-z_]+(?:,[a-z_]+)*)[+=](?P<flags>[eip]+)\Z")
 
 
 def encode_capabilities(text: str) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-_SPLIT: Final = re.compile(r"-[iv0]*S|--split-string(?:=|\s)")
+from rootless_scratch.expressions import expression
+
+_SPLIT: Final = expression(r"-[iv0]*S|--split-string(?:=|\s)")
 _WITH_VALUE: Final = frozenset({"-u", "--unset", "-C", "--chdir"})
 _WITHOUT: Final = frozenset({"-", "-i", "--ignore-environment", "-v", "--debug"})
 _NO_PATH: Final = ("/bin", "/usr/bin")

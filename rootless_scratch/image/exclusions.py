@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from rootless_scratch.data import Data
 from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import open_regular
 
 _IN_NAME, _ANYTHING, _ABOVE = "[^/]*", ".*", "(?:.*/)?"
@@ -28,13 +29,13 @@ IGNORE_FILES = (".containerignore", ".dockerignore")
 """The first that a copied directory has is read."""
 
 _SIZE_MAX = 1 << 20
-_SPECIAL = re.compile(r"[*?\[\]\\]")
+_SPECIAL = expression(r"[*?\[\]\\]")
 _ONE = r"(?:\\.|[^\\\]\-])"
-_RANGE = re.compile(rf"({_ONE})(?:-({_ONE}))?", re.DOTALL)
-_CLASS = re.compile(rf"\[(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]", re.DOTALL)
-_NOTHING = re.compile(r"(?!)")
-_MANY_STARS = re.compile(r"(\\.)|\*+", re.DOTALL)
-_TOKEN = re.compile(r"\*\*/?|\*|\?|\\.|\[|[^*?\\\[]+", re.DOTALL)
+_RANGE = expression(rf"({_ONE})(?:-({_ONE}))?", re.DOTALL)
+_CLASS = expression(rf"\[(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]", re.DOTALL)
+_NOTHING = expression(r"(?!)")
+_MANY_STARS = expression(r"(\\.)|\*+", re.DOTALL)
+_TOKEN = expression(r"\*\*/?|\*|\?|\\.|\[|[^*?\\\[]+", re.DOTALL)
 
 
 class _Pattern(Data):

@@ -11,6 +11,7 @@ import re
 import time
 
 from rootless_scratch.errors import LimitError, UsageError
+from rootless_scratch.expressions import expression
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _FREE_BYTES = 64 << 20
 _FREE_PATHS = 8 << 20
 """What every image may have, however little is stored of it."""
 
-_KEPT_PATHS = re.compile(
+_KEPT_PATHS = expression(
     r"/etc/(ld\.so\.(cache|preload)|passwd|group)|(/.+)?/(etc/ld-musl-[^/]+\.path|pyvenv\.cfg|nginx\.conf)"
 )
 KEPT_LIMIT = 1 << 20
@@ -51,7 +52,7 @@ _KEPT = 4 << 20
 """Bytes of such lists that are kept of one image; more than real ones have together."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_VALUE = re.compile(r"(\d{1,18})([kmgt]?)b?\Z", re.IGNORECASE)
+_VALUE = expression(r"(\d{1,18})([kmgt]?)b?\Z", re.IGNORECASE)
 _MEGABYTE = 1 << 20
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rootless_scratch.errors import UsageError
+from rootless_scratch.expressions import expression
 
 TYPE_CHECKING = False  # importing typing costs 8 ms, and the worker loads this
 if TYPE_CHECKING:
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z")
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
-_TAG = re.compile(r"[\w][\w.-]{0,127}\Z", re.ASCII)
+_HOST = expression(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?\Z")
+_PATH = expression(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_TAG = expression(r"[\w][\w.-]{0,127}\Z", re.ASCII)
 _NAME_MAX = 255
 _DOCKER, _DOCKER_BEFORE = "docker.io", "index.docker.io"
-_ID = re.compile(r"[0-9a-f]{64}\Z")
-_SCHEME = re.compile(r"[a-z-]+://")
+_ID = expression(r"[0-9a-f]{64}\Z")
+_SCHEME = expression(r"[a-z-]+://")
 _NO_IMAGE = (
     "not known",
     "no such image",

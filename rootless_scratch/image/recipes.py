@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from rootless_scratch.errors import SpecError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.rootfs import Directory, File
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _END: Final = ".toml"
 _ALL: Final = "recipes.json"
 """All of ours in one file, which is read in a tenth of the time; made of the others by scripts/reference.py."""
 
-IN_BRACES: Final = re.compile(r"\{([a-z]+)\}")
+IN_BRACES: Final = expression(r"\{([a-z]+)\}")
 """What stands for a value in a path."""
 
 _SIZE_LIMIT = 1 << 20
@@ -38,7 +39,7 @@ _SIZE_LIMIT = 1 << 20
 _NAMED_LIMIT = 200
 """Files that one names; nobody configures more by hand."""
 
-NAME: Final = re.compile(r"[a-z][a-z0-9-]*\Z")
+NAME: Final = expression(r"[a-z][a-z0-9-]*\Z")
 
 
 IMPORTS: Final = "imports"

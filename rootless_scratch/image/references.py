@@ -7,6 +7,7 @@ import re
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
+from rootless_scratch.expressions import expression
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 """Those of files, which are read as well as written."""
 
 REGISTRY = "docker"
-_REF = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
+_REF = expression(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*\Z")
 """OCI image-spec v1.1, annotations.md: the grammar of org.opencontainers.image.ref.name."""
 
-_HOSTED = re.compile(r"(?:localhost|(?=[^/]*[.:])[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(?::\d+)?/")
+_HOSTED = expression(r"(?:localhost|(?=[^/]*[.:])[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(?::\d+)?/")
 """What begins with the name of a host, as docker and podman tell it: a dot, a port, or localhost."""
 
 

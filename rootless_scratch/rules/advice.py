@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.elf.searching import is_musl
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootless_scratch.elf.facts import ElfFacts
 
-_GO_PATH: Final = re.compile(r"(?!-)[A-Za-z0-9._~/-]{1,200}\Z")
+_GO_PATH: Final = expression(r"(?!-)[A-Za-z0-9._~/-]{1,200}\Z")
 _MAIN_FILES: Final = "command-line-arguments"
 _RUST_TARGETS: Final = {
     "x86_64": "x86_64-unknown-linux-musl",

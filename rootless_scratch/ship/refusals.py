@@ -5,11 +5,10 @@ The texts are those of containers/image, met with real registries and with a pro
 
 from __future__ import annotations
 
-import re
-
 from rootless_scratch.command import last_cause
 from rootless_scratch.diagnosis import Diagnosis, diagnose
 from rootless_scratch.errors import redacted
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
@@ -157,7 +156,7 @@ _OF_READING = (
     ),
 )
 
-_ASKED = re.compile(r"\b(?:Get|Head|Post|Put|Patch) \\*\"https?://([^/\"\\]+)[^\"]*\": ")
+_ASKED = expression(r"\b(?:Get|Head|Post|Put|Patch) \\*\"https?://([^/\"\\]+)[^\"]*\": ")
 """The host of a request that got no answer: net/http names it."""
 
 

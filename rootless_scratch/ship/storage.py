@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 
 from rootless_scratch import command
 from rootless_scratch.errors import CommandError, ImageNotFoundError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.environment import policy_options
 from rootless_scratch.image.names import image_name, is_unknown, unknown_image
 
-_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
+_ID = expression(r"(?:sha256:)?[0-9a-f]{12,64}")
 """Shorter ones are taken for names, as buildah takes them first."""
 
 _IDLE = 3600.0

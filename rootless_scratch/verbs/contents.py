@@ -7,10 +7,10 @@ docker     the same, with ports and paths in one form, and docker's keys beyond 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.errors import ElfError, SourceError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.config import USUAL_PATH
 from rootless_scratch.image.kinds import read
 from rootless_scratch.image.spec import Contents, Spec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.document import Instruction
     from rootless_scratch.containerfile.evaluated import Evaluated, StageConfig
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_DURATION = expression(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _HEALTH_KEYS = {
     "interval": "Interval",

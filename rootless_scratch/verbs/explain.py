@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import contextmanager
 
 from rootless_scratch.data import Data
 from rootless_scratch.engine.request.destination import destination_of
 from rootless_scratch.errors import EndedEarlyError, EngineError, ScratchError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.arguments import image_id, maybe, text, texts
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -29,7 +29,7 @@ _CRASHES: Final = {
 }
 """SIGILL, SIGBUS, SIGSEGV: how what is no program, or not all of one, ends; and the warnings that foresee it."""
 
-_IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
+_IMAGE_ID: Final = expression(r"[0-9a-f]{64}")
 
 
 class Started(Data):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Data
 from rootless_scratch.errors import BuildError, RefusedError
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import errors_of
 from rootless_scratch.image.host_files import HostFiles, open_regular
 from rootless_scratch.image.plan.parts import parts_of
@@ -27,8 +28,8 @@ FILE = "scratch.toml"
 _SHOWN = 6
 """Libraries that are named."""
 
-_NAMED_SO = re.compile(r"(?:container|docker)file", re.IGNORECASE)
-_BEGINS_SO = re.compile(rb"(?:\s*#(?!!)[^\n]*\n|\s)*(?:FROM|ARG)\s", re.IGNORECASE)
+_NAMED_SO = expression(r"(?:container|docker)file", re.IGNORECASE)
+_BEGINS_SO = expression(rb"(?:\s*#(?!!)[^\n]*\n|\s)*(?:FROM|ARG)\s", re.IGNORECASE)
 _BEGIN = 1 << 16
 
 

@@ -15,10 +15,11 @@ from rootless_scratch.engine.stdio import streams
 from rootless_scratch.engine.stdio.feed import Feed
 from rootless_scratch.engine.stdio.streams import Demultiplexer
 from rootless_scratch.errors import CannotInvokeError, CommandNotFoundError, EngineError, EngineTimeoutError
+from rootless_scratch.expressions import expression
 
 _CANNOT_INVOKE, _NOT_FOUND = 126, 127
 
-_RUNTIME = re.compile(
+_RUNTIME = expression(
     rb"Error: .*(?:exec failed|executable (?:file|path)|exec: |: OCI permission denied)", re.DOTALL
 )
 """What podman says in the program's stead where the runtime could not start it."""

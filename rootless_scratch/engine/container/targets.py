@@ -13,11 +13,12 @@ from rootless_scratch.engine.api.images import config_of, names_near
 from rootless_scratch.engine.request.options import check_text
 from rootless_scratch.engine.request.request import Beside
 from rootless_scratch.errors import EngineError, ImageNotFoundError, UsageError
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from rootless_scratch.engine.service.local import Service
 
-_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_CONTAINER = expression(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _NOT_FOUND = 404
 _ROOT = "0:0"
 _IPC = "ipcns"

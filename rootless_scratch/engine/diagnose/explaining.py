@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from rootless_scratch.diagnosis import Symptom, diagnose
+from rootless_scratch.expressions import expression
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 
 CANNOT_INVOKE, NOT_FOUND = 126, 127
 
-_EXEC = re.compile(
+_EXEC = expression(
     r"exec (?:container process )?(?:\(missing dynamic library\?\) )?[`\"]?(?P<path>/[^`\"]*?)[`\"]?: "
     r"(?P<why>no such file or directory|exec format error|permission denied|operation not permitted"
     r"|too many levels of symbolic links|accessing a corrupted shared library|input/output error)",
     re.IGNORECASE,
 )
 
-_BY_RUNTIME = re.compile(
+_BY_RUNTIME = expression(
     r"exec /[^:\n]*: (?P<runc>[a-z /]+)"
     r'|(?:\{"msg":")?exec container process (?:\(missing dynamic library\?\) )?`/[^`\n]*`: (?P<crun>[A-Za-z /]+)'
     r'(?:"[^\n]*\})?'

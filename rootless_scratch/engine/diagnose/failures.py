@@ -16,6 +16,7 @@ from rootless_scratch.errors import (
     ImageNotFoundError,
     ScratchError,
 )
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.troubles import trouble_in
 
@@ -48,19 +49,19 @@ class NetworkMissingError(HostError):
         )
 
 
-_NO_NETWORK = re.compile(
+_NO_NETWORK = expression(
     r"could not find (?:slirp4netns|pasta|\"netavark\"|\"aardvark)|slirp4netns failed|pasta failed"
     r"|slirp4netns support has been removed|/dev/net/tun|slirp4netns sync pipe|Failed to open tun socket"
     r"|Couldn't open network namespace|netavark|plugin type=\"|failed to find plugin|iptables|nftables"
     r"|CNI|cni plugin|unable to upgrade to .*, received"
 )
 
-_NOT_FOUND = re.compile(
+_NOT_FOUND = expression(
     r'exec: "(?P<runc>[^"]*)": (?:stat [^:]*: no such file|executable file not found)'
     r"|executable file `(?P<crun>[^`]*)` not found"
 )
 
-_NOT_EXECUTABLE = re.compile(
+_NOT_EXECUTABLE = expression(
     r'exec: "(?P<runc>[^"]*)": (?:permission denied|is a directory)|open executable: Permission denied'
 )
 

@@ -8,10 +8,11 @@ from urllib.parse import unquote
 import msgspec
 
 from rootless_scratch.errors import EngineError
+from rootless_scratch.expressions import expression
 
-_HOST = re.compile(r"[A-Za-z0-9_.:%][A-Za-z0-9_.:%-]*")
-_USER = re.compile(r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*")
-PATH = re.compile(r"/[A-Za-z0-9_./@+,=-]*")
+_HOST = expression(r"[A-Za-z0-9_.:%][A-Za-z0-9_.:%-]*")
+_USER = expression(r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*")
+PATH = expression(r"/[A-Za-z0-9_./@+,=-]*")
 """No character that ssh, a shell that its configuration starts (ProxyCommand), or its `-L` takes for its own."""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import stat
+
+from rootless_scratch.expressions import expression
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _CERTAIN = 4096
 _READ = 65_536
 STDERR = 2
 
-_FOREIGN = re.compile(
+_FOREIGN = expression(
     rb"Error: (?:read|write) unixpacket @?->\S*attach: (?:read|write): (?:connection reset by peer|broken pipe)\s*"
 )
 """What podman writes into the stderr of a container that ended with its stdin unread: podman issue 3302."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from rootless_scratch.errors import SpecError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.spec import NONROOT
 
 _NONROOT_ID: Final = int(NONROOT.partition(":")[0])
 _NOBODY_ID: Final = 65534
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_NAME: Final = expression(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _SHELL: Final = "/sbin/nologin"
 
 

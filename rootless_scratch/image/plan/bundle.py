@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,6 +23,7 @@ from rootless_scratch.elf.libraries import Closure, Library, Unresolved, resolve
 from rootless_scratch.elf.opened import opened_later
 from rootless_scratch.elf.program import ProgramFacts  # noqa: TC001 - msgspec resolves it for JSON
 from rootless_scratch.errors import ElfError, SourceError, SpecError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.image.syntax import ESSENTIALS
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.spec import Spec
 
-_HWCAPS: Final = re.compile(r"/glibc-hwcaps/[^/]+\Z")
+_HWCAPS: Final = expression(r"/glibc-hwcaps/[^/]+\Z")
 _LINKS_LIMIT = 40
 _ALWAYS_SEARCHED_BY_MUSL: Final = ("/lib", "/usr/local/lib", "/usr/lib")
 """Also without the path file, which is not taken along."""

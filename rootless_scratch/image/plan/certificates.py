@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.elf.program import unreadable
 from rootless_scratch.errors import SourceError
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,8 @@ BUNDLES: Final = (
 
 _LIMIT = 16 << 20
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_BLOCK: Final = re.compile(_BEGIN + rb".*?-----END CERTIFICATE-----", re.DOTALL)
-_SECRET: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_BLOCK: Final = expression(_BEGIN + rb".*?-----END CERTIFICATE-----", re.DOTALL)
+_SECRET: Final = expression(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def host_bundle() -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 from rootless_scratch.data import Value
 from rootless_scratch.errors import UsageError, did_you_mean
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.plan.specschema import KEYS
 from rootless_scratch.image.spec import OUTPUT, NamedSpec, Spec
 
@@ -18,7 +18,7 @@ REPLACED = (Spec.options["tag"].key, OUTPUT.key, Spec.options["entrypoint"].key,
 COMBINATIONS_MAX = 10_000
 """Images that one table may stand for."""
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+_NOT_IN_NAMES = expression(r"[^A-Za-z0-9_-]+")
 
 
 class SpecFile(Value):

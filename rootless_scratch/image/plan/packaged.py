@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.errors import SourceError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.host.installed import databases, near
 from rootless_scratch.host.packages import install_line
 from rootless_scratch.image.plan.copies import brought_entries
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.rootfs import Entry
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][\w+.-]*(?::[\w-]+)?\Z", re.ASCII)
+_NAME: Final = expression(r"[A-Za-z0-9][\w+.-]*(?::[\w-]+)?\Z", re.ASCII)
 
-_LEFT_OUT: Final = re.compile(
+_LEFT_OUT: Final = expression(
     r"/usr/(?:local/)?share/(?:doc|doc-base|man|info|lintian|bug|reportbug|gtk-doc|help)(?:/|\Z)"
     r"|/usr/(?:local/)?share/locale/[^/]+/LC_MESSAGES(?:/|\Z)|/usr/(?:local/)?share/locale/[^/]+\Z"
 )

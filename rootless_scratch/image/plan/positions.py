@@ -10,13 +10,15 @@ import re
 import tomllib
 from typing import NamedTuple
 
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
-_STRING = re.compile(
+from rootless_scratch.expressions import expression
+
+_BLANK = expression(r"(?:[ \t\r\n]|#[^\n]*)*")
+_BARE = expression(r"[A-Za-z0-9_-]+")
+_QUOTED = expression(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+_STRING = expression(
     r'"""(?:[^\\]|\\.)*?"""(?!")|\'\'\'.*?\'\'\'(?!\')|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'', re.DOTALL
 )
-_OTHER = re.compile(r"[^,\]}\n#]*")
+_OTHER = expression(r"[^,\]}\n#]*")
 
 Path = tuple[str | int, ...]
 """The keys and indices that lead to a value."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import SpecError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.config import RuntimeConfig
 from rootless_scratch.image.paths import image_path, is_utf8
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.spec import Spec
 
-_PORT = re.compile(r"(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp|sctp))?\Z")
+_PORT = expression(r"(?P<port>[0-9]{1,5})(?:/(?P<protocol>tcp|udp|sctp))?\Z")
 _PORT_MAX = 65535
-_USER = re.compile(r"[^\s:+-][^\s:]*(?::[^\s:+-][^\s:]*)?\Z")
-_ID = re.compile(r"[0-9]+\Z")
+_USER = expression(r"[^\s:+-][^\s:]*(?::[^\s:+-][^\s:]*)?\Z")
+_ID = expression(r"[0-9]+\Z")
 _ID_LIMIT = 2**31
 """Runtimes read the ids of a config as 31 bits: minID and maxID of github.com/moby/sys/user."""
 
 _REALTIME = {f"SIGRTMIN+{count}" for count in range(16)} | {f"SIGRTMAX-{count}" for count in range(15)}
 """What runtimes know besides the names of signal(7)."""
 
-_SECONDS = re.compile(r"0*(?P<seconds>[0-9]{1,12})\Z")
+_SECONDS = expression(r"0*(?P<seconds>[0-9]{1,12})\Z")
 _SECONDS_MAX = 253402300799
 """The end of the year 9999, the last one that RFC 3339 can write."""
 

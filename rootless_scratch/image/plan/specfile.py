@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rootless_scratch.errors import Fault, SourceError, SpecFileError, UsageError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.image.plan.filevalues import units
 from rootless_scratch.image.plan.inheriting import SpecFile, unknown
@@ -22,7 +22,7 @@ from rootless_scratch.image.spec import OUTPUT, Copy, NamedSpec, Spec, spec_of
 
 _SIZE_MAX = 1 << 20
 _PLATFORMS = Spec.options["platforms"].key
-_WHERE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z")
+_WHERE = expression(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z")
 
 
 def read_images(

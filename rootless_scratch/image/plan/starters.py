@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
 from typing import TYPE_CHECKING, BinaryIO, Final
 from weakref import WeakKeyDictionary
@@ -19,6 +18,7 @@ import msgspec
 from rootless_scratch.elf.symbols import STARTING
 from rootless_scratch.elf.texts import paths_of, texts_of
 from rootless_scratch.errors import ElfError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import open_regular
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.host.installed import Packages
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,60}")
-_WORD: Final = re.compile(r"[a-z]{1,5}")
+_NAME: Final = expression(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,60}")
+_WORD: Final = expression(r"[a-z]{1,5}")
 """Names such as `count` and `not`, which are words of messages too."""
 
-_PROGRAMS: Final = re.compile(r"/(?:usr|bin|sbin|lib|lib64|opt)/")
+_PROGRAMS: Final = expression(r"/(?:usr|bin|sbin|lib|lib64|opt)/")
 _SEARCHED: Final = ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/games", "/usr/local/bin", "/usr/local/sbin")
-_PRIVATE: Final = re.compile(r"(?:/usr)?/lib(?:exec|32|64)?/[^/]+(?:/|\Z)|/opt/[^/]+/|/usr/share/[^/]+(?:/|\Z)")
-_SHARED: Final = re.compile(r"(?:/usr)?/lib(?:32|64)?/[^/]*-linux-[^/]*/?\Z")
+_PRIVATE: Final = expression(r"(?:/usr)?/lib(?:exec|32|64)?/[^/]+(?:/|\Z)|/opt/[^/]+/|/usr/share/[^/]+(?:/|\Z)")
+_SHARED: Final = expression(r"(?:/usr)?/lib(?:32|64)?/[^/]*-linux-[^/]*/?\Z")
 _COMMON: Final = frozenset(
     {"sh", "bash", "dash", "csh", "ksh", "tcsh", "zsh", "true", "false", "nologin", "ex", "vi", "editor"}
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from rootless_scratch.errors import SpecError
+from rootless_scratch.expressions import expression
 
 NAME = "^[A-Za-z_][A-Za-z0-9_]*$"
 """In JSON Schema, and so for Python too."""
@@ -14,7 +15,7 @@ _DEPTH_MAX = 32
 _LENGTH_MAX = 1 << 24
 """Characters that all references of a file may bring: each may stand for others, and twice for each."""
 
-_REFERENCE = re.compile(r"\$(?P<literal>\$)?\{(?P<name>[^${}]*)\}")
+_REFERENCE = expression(r"\$(?P<literal>\$)?\{(?P<name>[^${}]*)\}")
 
 
 def references(text: str) -> Iterator[str]:

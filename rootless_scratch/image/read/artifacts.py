@@ -6,15 +6,15 @@ of the layers, because cosign and buildkit give what they add the config of an i
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.oci import CONFIG, MANIFEST
 from rootless_scratch.image.read.reader import INDEXES, Fault, ImageReader, blob_name
 
 MANIFESTS = (MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
 CONFIGS = (CONFIG, "application/vnd.docker.container.image.v1+json")
-TAR_TYPES = re.compile(
+TAR_TYPES = expression(
     r"application/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar(?:\+(?:gzip|zstd))?"
     r"|docker\.image\.rootfs\.diff\.tar(?:\.gzip)?)\Z"
 )

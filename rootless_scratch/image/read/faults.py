@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import host_trouble
 from rootless_scratch.image.read.artifacts import CONFIGS, MANIFESTS, TAR_TYPES, Artifacts, is_odd
 from rootless_scratch.image.read.found import FoundLayer, images_of, is_unknown, load
@@ -18,7 +19,7 @@ from rootless_scratch.image.read.tarread import TarFault, TarReader
 from rootless_scratch.image.read.unpacking import Summed, open_layer, zeros_behind
 
 _CHUNK = 1 << 20
-_ANY = re.compile("")
+_ANY = expression("")
 
 
 def validate(reader: ImageReader) -> tuple[str, ...]:

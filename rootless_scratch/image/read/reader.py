@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import stat
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from rootless_scratch.errors import ImageNotFoundError, SourceError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import host_trouble, open_regular
 from rootless_scratch.image.limits import DEFAULTS, Budget
 from rootless_scratch.image.names import full_names
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from rootless_scratch.image.references import Reference
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+DIGEST = expression(r"sha256:[0-9a-f]{64}\Z")
 _PARTS_MAX = 1 << 20
 """Commas and brackets of a document: what it would become in memory is many times its size."""
 
-_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_CHARACTER = expression(rb"\\u[dD][89a-fA-F]")
 _LINKS_MAX = 8
 _LINKS, _SYMBOLIC = b"12", ord("2")
 

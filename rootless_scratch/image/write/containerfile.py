@@ -16,6 +16,7 @@ import msgspec
 
 from rootless_scratch import private
 from rootless_scratch.errors import BuildError, SpecError
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.paths import encoded, is_utf8
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink, linked
@@ -37,7 +38,7 @@ _LISTED = 200
 _LINE_MAX = 65535
 """buildah ends at a longer line without a message, and what follows is lost (bufio.MaxScanTokenSize of Go)."""
 
-_PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.:@%+,=-]*")
+_PLAIN_WORD = expression(r"[A-Za-z0-9_/.][A-Za-z0-9_/.:@%+,=-]*")
 _SET_ID = 0o6000
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 
 from rootless_scratch import locks
+from rootless_scratch.expressions import expression
 from rootless_scratch.sparse import write_all
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Sync: TypeAlias = Literal["all", "file", "nothing"]
 
 PREFIX = ".rootless-scratch-"
-_OURS = re.compile(r"\.rootless-scratch-([0-9a-f]+)-[0-9a-f]{16}\Z")
+_OURS = expression(r"\.rootless-scratch-([0-9a-f]+)-[0-9a-f]{16}\Z")
 _NAMELESS_UNKNOWN = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
 """What open(2) says where kernel or file system know no O_TMPFILE; a directory that is missing says so again."""
 

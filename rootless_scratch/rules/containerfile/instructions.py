@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from rootless_scratch.containerfile.reducing import needed_stages
+from rootless_scratch.expressions import expression
 from rootless_scratch.rules.access import WRITE, obstacle
 from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.containerfile.sheet import exec_array
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _AUTHORS: Final = "org.opencontainers.image.authors"
 _SHELL_ARGV: Final = 3
 _BRINGING: Final = ("COPY", "ADD")
-_FROM_ELSEWHERE: Final = re.compile(r"(?:^|,)(?:from=|type=(?:cache|tmpfs|bind))")
+_FROM_ELSEWHERE: Final = expression(r"(?:^|,)(?:from=|type=(?:cache|tmpfs|bind))")
 
 _DROPPED: Final = {
     "HEALTHCHECK": "engines that read the image do not check it",

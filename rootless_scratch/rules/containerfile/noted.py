@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.rules.advice import shown
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ CASES: Final[dict[str, _Case]] = {
 _ELSEWHERE: Final = frozenset({"json-without-end", "json-not-valid", "json-with-rest"})
 """Cases that can be seen in the text of any stage (arrays.py)."""
 
-_ARCHIVE: Final = re.compile(r"https?://[^\s?#]+\.(?:tar(?:\.\w+)?|t[gbx]z|tzst)(?:[?#]\S*)?")
+_ARCHIVE: Final = expression(r"https?://[^\s?#]+\.(?:tar(?:\.\w+)?|t[gbx]z|tzst)(?:[?#]\S*)?")
 
 
 def judge_noted(evaluated: Evaluated, sheet: Sheet) -> Iterator[Finding]:

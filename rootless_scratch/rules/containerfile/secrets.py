@@ -6,6 +6,7 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.advice import shown
 
@@ -22,23 +23,23 @@ _READ_AT_MOST: Final = 2000
 _NAMELESS_AT_MOST: Final = 200
 """Files that are looked into; those whose name has no suffix and says nothing."""
 
-_SECRET: Final = re.compile(
+_SECRET: Final = expression(
     r"(?:^|_)(?:API_?KEY|SECRET_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_?KEY|CREDENTIALS?|PASSWORDS?|PASSWD|PWD|PASSPHRASE"
     r"|PASS|SECRETS?|TOKENS?|APIKEY)(?:$|_)",
     re.IGNORECASE,
 )
-_HARMLESS: Final = re.compile(
+_HARMLESS: Final = expression(
     r"(?:^|_)(?:PUBLIC|FILE|PATH|DIR|URL|URI|NAME|TTL|TIMEOUT|LENGTH|SIZE|EXPIRY|EXPIRES|TYPE|ALGORITHM|HEADER|LIFETIME"
     r"|ISSUER|ENABLED|ENDPOINT)(?:$|_)",
     re.IGNORECASE,
 )
-_NO_VALUE: Final = re.compile(r"(?:true|false|yes|no|none|null|changeme|[0-9]*|/.*|<.*>|\{\{.*)", re.IGNORECASE)
-_VARIABLE: Final = re.compile(r"\$\{?\w+\}?")
+_NO_VALUE: Final = expression(r"(?:true|false|yes|no|none|null|changeme|[0-9]*|/.*|<.*>|\{\{.*)", re.IGNORECASE)
+_VARIABLE: Final = expression(r"\$\{?\w+\}?")
 
-_PRIVATE_KEY: Final = re.compile(
+_PRIVATE_KEY: Final = expression(
     rb"^(?:-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d)", re.MULTILINE
 )
-_SAMPLES: Final = re.compile(r"\.env\.(?:example|sample|template|dist|defaults?|test)")
+_SAMPLES: Final = expression(r"\.env\.(?:example|sample|template|dist|defaults?|test)")
 
 _CONTENTS: Final[tuple[tuple[str, str, re.Pattern[bytes]], ...]] = (
     ("*/.aws/credentials", "cloud credentials", re.compile(rb"aws_secret_access_key", re.IGNORECASE)),
@@ -62,7 +63,7 @@ _CONTENTS: Final[tuple[tuple[str, str, re.Pattern[bytes]], ...]] = (
 )
 """What a file of such a name holds, if it does hold it."""
 
-_SUSPECT: Final = re.compile(r"^\.|^_netrc$|^id_|kubeconfig|\.(?:pem|key|p8|ppk|asc|gpg|json|tfvars)$")
+_SUSPECT: Final = expression(r"^\.|^_netrc$|^id_|kubeconfig|\.(?:pem|key|p8|ppk|asc|gpg|json|tfvars)$")
 _NAMES: Final = frozenset({"credentials", "config", "_netrc", "id_rsa", "id_ed25519", "id_ecdsa", "id_dsa"})
 """Which names are worth a look; others without a suffix too, as far as there are few."""
 

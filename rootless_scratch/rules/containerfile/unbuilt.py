@@ -6,6 +6,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -56,7 +58,7 @@ _BY_SUBJECT: Final = frozenset(
 )
 """Rules whose subject is what is missing."""
 
-_WILDCARD: Final = re.compile(r"[*?\[$]")
+_WILDCARD: Final = expression(r"[*?\[$]")
 
 
 class Unbuilt:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import posixpath
-import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.rules.advice import listed
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.libraries import Closure, Library
 
 _SHOWN = 2
-_LIBRARY: Final = re.compile(r"lib([A-Za-z]+)")
-_PROGRAM: Final = re.compile(r"([A-Za-z]+)[0-9.]*[a-z]?")
+_LIBRARY: Final = expression(r"lib([A-Za-z]+)")
+_PROGRAM: Final = expression(r"([A-Za-z]+)[0-9.]*[a-z]?")
 """Not one of a family that shares a library, as llvm-ar and systemd-cat do."""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterator
 from typing import Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.access import EXECUTE, obstacle
@@ -14,7 +14,7 @@ from rootless_scratch.rules.advice import listed, shown
 from rootless_scratch.rules.view import ImageView, dead_end, files_named, in_flag, similar_file
 
 _SHELLS: Final = frozenset({"sh", "ash", "bash", "dash"})
-_SHELL_WORK: Final = re.compile(r"[|&;<>()$`\\*?{}~#!\n=]")
+_SHELL_WORK: Final = expression(r"[|&;<>()$`\\*?{}~#!\n=]")
 """Text with one of these needs a shell, or might."""
 
 

@@ -6,11 +6,11 @@ The evidence is read by elf/symbols.py. A finding goes once the image has the fi
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import TYPE_CHECKING, Final
 
 from rootless_scratch.elf import symbols
 from rootless_scratch.elf.searching import is_musl
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.recipes import recipe_names
 from rootless_scratch.image.rootfs import Directory
@@ -51,7 +51,7 @@ _BUNDLES: Final = (
 )
 _CERTIFICATE_DIRECTORIES: Final = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/usr/lib/ssl/certs")
 _UTC: Final = ("UTC", "GMT", "UCT", "Zulu", "Universal", "Greenwich")
-_ZONE: Final = re.compile(r"[A-Za-z]{2,}|[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
+_ZONE: Final = expression(r"[A-Za-z]{2,}|[A-Za-z]+(?:/[A-Za-z][A-Za-z0-9_+-]*){1,2}")
 """Names of the tz database; what tzset(3) reads else needs no file."""
 
 _ZONE_LOOKUPS: Final = {
@@ -108,7 +108,7 @@ _ESSENTIAL_OF: Final = {
 }
 """By rule: the essential after which it has nothing to say any more."""
 
-_WITH: Final = re.compile(r"--with ([a-z][a-z0-9-]*)")
+_WITH: Final = expression(r"--with ([a-z][a-z0-9-]*)")
 
 
 def with_needed(spec: Spec, findings: Iterable[Finding]) -> Spec:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import stat
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding, Severity
 from rootless_scratch.image.rootfs import Entry, File, Ignored, Loss
 from rootless_scratch.rules.access import EXECUTE, READ, Answer, is_listed, number, obstacle
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.rules.view import ImageView
 
-_EFFECTIVE: Final = re.compile(r"[+=](?=[eip]*e)[eip]*p")
+_EFFECTIVE: Final = expression(r"[+=](?=[eip]*e)[eip]*p")
 """Permitted and effective: the kernel asks for no others (bprm_caps_from_vfs_caps())."""
 
 
@@ -58,7 +58,7 @@ _LISTED = 10
 """Ports that a message names."""
 
 _FIRST_FREE_PORT = 1024
-_PORT: Final = re.compile(r"[0-9]{1,5}")
+_PORT: Final = expression(r"[0-9]{1,5}")
 _INSTEAD: Final = {80: 8080, 443: 8443}
 
 

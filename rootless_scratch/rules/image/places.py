@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding, Severity
 from rootless_scratch.image.rootfs import Directory, Entry, File, Symlink
 from rootless_scratch.rules.access import EXECUTE, WRITE, obstacle
@@ -14,8 +15,8 @@ from rootless_scratch.rules.advice import shown
 from rootless_scratch.rules.view import ImageView, dead_end
 
 _KERNEL: Final = ("/proc", "/sys")
-_DEVICES: Final = re.compile(r"/dev/(?:console|full|null|ptmx|u?random|std(?:err|in|out)|tty|zero)")
-_IN_KERNEL: Final = re.compile(
+_DEVICES: Final = expression(r"/dev/(?:console|full|null|ptmx|u?random|std(?:err|in|out)|tty|zero)")
+_IN_KERNEL: Final = expression(
     r"/proc(?:/(?:1|bus|driver|fs|irq|net|self|sys|thread-self|tty)(?:/.*)?)?"
     r"|/sys(?:/(?:block|bus|class|dev|devices|firmware|fs|hypervisor|kernel|module|power)(?:/.*)?)?",
     re.DOTALL,

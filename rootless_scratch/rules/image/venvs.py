@@ -9,6 +9,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.rules.advice import shown
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from rootless_scratch.rules.view import ImageView
 
-_SETTING: Final = re.compile(r"^\s*([\w-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
-_VERSION: Final = re.compile(r"(\d+)\.(\d+)")
-_LANDMARK: Final = re.compile(r"/python\d+\.\d+/os\.pyc?\Z")
+_SETTING: Final = expression(r"^\s*([\w-]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+_VERSION: Final = expression(r"(\d+)\.(\d+)")
+_LANDMARK: Final = expression(r"/python\d+\.\d+/os\.pyc?\Z")
 _PREFIXES: Final = ("/usr", "/usr/local")
 """Where a Python looks that finds nothing beside its own path."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
+from rootless_scratch.expressions import expression
 from rootless_scratch.findings import Finding
 from rootless_scratch.rules.advice import shown
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rootless_scratch.elf.program import ProgramFacts
 
 _WARNED_LEVEL = 3
-_VARIANT: Final = re.compile(r"/glibc-hwcaps/x86-64-v([2-4])/[^/]+\Z")
+_VARIANT: Final = expression(r"/glibc-hwcaps/x86-64-v([2-4])/[^/]+\Z")
 _FOR_ALL: Final = "Take the library that is built for all, if there is one; or start the image on such hosts only."
 
 
