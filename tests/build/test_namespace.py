@@ -33,7 +33,7 @@ import sys
 sys.path.insert(0, {str(SOURCE)!r})
 if sys.argv[-1] == "enter":
     from rootless_scratch.backends.worker.namespace import enter
-    enter({{buildah!r}})
+    enter({{buildah!r}}, lambda: None)
 """
 
 pytestmark = pytest.mark.buildah

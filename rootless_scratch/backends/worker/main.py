@@ -16,10 +16,6 @@ import sys
 # Isolated mode leaves only the standard library on the path, and perhaps a venv.
 sys.path.insert(0, os.path.abspath(f"{__file__}/../../../.."))
 
-from rootless_scratch.backends.caller import Cancelled, Failed, WorkerPaths, tell
-from rootless_scratch.backends.record import sweep
-from rootless_scratch.backends.worker.entries import refusal
-
 
 def main() -> int:
     """Do the job of stdin; the arguments name its purpose and its paths, and `enter` if it is still outside."""
@@ -28,7 +24,10 @@ def main() -> int:
     if way:
         from rootless_scratch.backends.worker.namespace import enter
 
-        enter(buildah)
+        enter(buildah, load if purpose == "build" else lambda: None)
+    from rootless_scratch.backends.caller import Cancelled, Failed, WorkerPaths, tell
+    from rootless_scratch.backends.record import sweep
+
     paths = WorkerPaths(records=records, base=base, buildah=buildah)
     try:
         sweep(paths)
@@ -46,8 +45,15 @@ def main() -> int:
     except Failed as failure:
         tell(failure.answer)
     except OSError as error:
+        from rootless_scratch.backends.worker.entries import refusal
+
         tell(refusal(error).answer)
     return 0
+
+
+def load() -> None:
+    """Import what a build needs."""
+    import rootless_scratch.backends.worker.building  # noqa: F401 - that it is there
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rootless_scratch.spawn import NULL, find, spawn
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 _NEWNS, _NEWUSER = 0x20000, 0x10000000
@@ -24,14 +25,14 @@ _PROFILES_ONLY = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 """Where this is 1 a namespace is of use to programs with a profile for it alone: buildah has one, Python none."""
 
 
-def enter(buildah: str) -> None:
+def enter(buildah: str, meanwhile: Callable[[], None]) -> None:
     """Return inside the namespace, in another process; the one that was started waits for it, and ends as it does.
 
-    Otherwise `buildah unshare` starts this very program again, without its last argument.
+    Otherwise `buildah unshare` starts this very program again, without its last argument. `meanwhile` is called
+    there while other programs give the namespace its ids.
     """
-    commands = None if os.environ.get(_CONFIGURED) else _mapping_commands()
     try:
-        child = None if commands is None else _forked(commands)
+        child = None if os.environ.get(_CONFIGURED) else _forked(meanwhile)
     except OSError:
         # Of processes or open files there are too many; buildah says so where it meets the same.
         child = None
@@ -86,7 +87,7 @@ def _text(path: str, *, missing: bool = False) -> str:
         raise
 
 
-def _forked(commands: tuple[list[str], list[str]]) -> int | None:
+def _forked(meanwhile: Callable[[], None]) -> int | None:
     """0 in a process inside, and its number in the one outside; None where there is no such namespace."""
     # Both are pipes: one byte says that the namespace is there, the other that it has its ids.
     made, mapped = os.pipe(), os.pipe()
@@ -100,7 +101,7 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
         try:
             os.close(made[0])
             os.close(mapped[1])
-            _go_in(made[1], mapped[0])
+            _go_in(made[1], mapped[0], meanwhile)
         except (OSError, ImportError):
             # Only the process outside may take the other way.
             os._exit(1)
@@ -108,7 +109,9 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
     os.close(made[1])
     os.close(mapped[0])
     try:
-        is_mapped = bool(os.read(made[0], 1)) and _map(child, commands)
+        # Found out while the other one is on its way.
+        commands = _mapping_commands()
+        is_mapped = commands is not None and bool(os.read(made[0], 1)) and _map(child, commands)
         if is_mapped:
             os.write(mapped[1], b"1")
     except OSError:
@@ -123,16 +126,12 @@ def _forked(commands: tuple[list[str], list[str]]) -> int | None:
     return None
 
 
-def _go_in(made: int, mapped: int) -> None:
-    """In the new process: into a namespace, and its root once it has ids; ends where there is none."""
-    try:
-        import ctypes
-    except ImportError:  # a Python without libffi
-        os._exit(1)
+def _go_in(made: int, mapped: int, meanwhile: Callable[[], None]) -> None:
+    """In the new process: into a namespace, and its root once it has ids; raises OSError, ImportError."""
     uid, gid = os.getuid(), os.getgid()
-    if ctypes.CDLL(None).unshare(_NEWUSER | _NEWNS) != 0:
-        os._exit(1)
+    _unshare()
     os.write(made, b"1")
+    meanwhile()
     if not os.read(mapped, 1):
         os._exit(1)
     os.close(made)
@@ -141,6 +140,18 @@ def _go_in(made: int, mapped: int) -> None:
     os.setresuid(0, 0, 0)
     # buildah takes it for its own by these.
     os.environ.update({_CONFIGURED: "done", f"{_ROOTLESS}_UID": str(uid), f"{_ROOTLESS}_GID": str(gid)})
+
+
+def _unshare() -> None:
+    if sys.version_info >= (3, 12):
+        os.unshare(_NEWUSER | _NEWNS)
+        return
+    # What ctypes is made of, which takes 1 ms more to import; there is none in a Python without libffi.
+    from _ctypes import call_function, dlopen, dlsym
+
+    libc = dlopen(None, 0)  # type: ignore[arg-type] # as ctypes calls it
+    if call_function(dlsym(libc, "unshare"), (_NEWUSER | _NEWNS,)) != 0:
+        raise OSError
 
 
 def _map(child: int, commands: tuple[list[str], list[str]]) -> bool:

@@ -115,7 +115,7 @@ def _check_blob(
             return
         checked.add(name)
         kind = str(descriptor.get("mediaType"))
-        known = kinds.match(kind) is not None if isinstance(kinds, re.Pattern) else kind in kinds
+        known = kind in kinds if isinstance(kinds, tuple) else kinds.match(kind) is not None
         if not known:
             yield f"{name} has the media type {kind!r}"
         with reader.open(name) as file:
