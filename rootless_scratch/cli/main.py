@@ -6,7 +6,6 @@ else is loaded while that comes up.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -365,6 +364,8 @@ def _own_arguments(argv: Sequence[str]) -> list[str]:
     own = list(argv[: argv.index("--")] if "--" in argv else argv)
     if argv[:1] != ["run"]:
         return own
+    import contextlib
+
     from rootless_scratch.cli.run import command
     from rootless_scratch.cli.run_arguments import as_options, own_count
 
