@@ -7,9 +7,8 @@ differs: it applies global headers, ends in silence at a garbled one, and reads 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, BinaryIO
-
-from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +23,9 @@ _HEADER_ONLY = frozenset(b"123456")
 _EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK, _SPARSE = b"xgLKS"
 _WITHOUT_NUL = ("path", "linkpath", "uname", "gname")
 _LARGEST = (1 << 63) - 1
-_OCTAL = expression(rb"[0-7]+\Z")
-_DECIMAL = expression(r"[+-]?[0-9]{1,19}\Z")
-_TIME = expression(r"([+-]?[0-9]{1,18})(?:\.[0-9]*)?\Z")
+_OCTAL = re.compile(rb"[0-7]+\Z")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,19}\Z")
+_TIME = re.compile(r"([+-]?[0-9]{1,18})(?:\.[0-9]*)?\Z")
 _MAP_MAX = 64 << 10
 """Segments of a sparse file; GNU tar and Go write some thousands at most."""
 
