@@ -12,9 +12,22 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from rootless_scratch.api import bake, build, build_file, check, check_file, container, push, run, save, verify
+    from rootless_scratch.api import (
+        bake,
+        build,
+        build_file,
+        check,
+        check_file,
+        container,
+        generate,
+        push,
+        run,
+        save,
+        verify,
+    )
     from rootless_scratch.backends.verify import Difference, Verification
     from rootless_scratch.bakefiles.results import Baked, Result
+    from rootless_scratch.deployments.workload import Generated
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.executing import ExecResult
     from rootless_scratch.engine.container.running import RunningContainer
@@ -60,6 +73,7 @@ __all__ = [
     "EngineTimeoutError",
     "ExecResult",
     "Finding",
+    "Generated",
     "HostError",
     "Image",
     "ImageNotFoundError",
@@ -86,6 +100,7 @@ __all__ = [
     "check",
     "check_file",
     "container",
+    "generate",
     "push",
     "run",
     "save",
@@ -95,9 +110,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": ("bake", "build", "build_file", "check", "check_file", "container", "push", "run", "save", "verify"),
+    "api": (
+        *("bake", "build", "build_file", "check", "check_file", "container", "generate", "push", "run", "save"),
+        "verify",
+    ),
     "bakefiles.results": ("Baked", "Result"),
     "backends.verify": ("Difference", "Verification"),
+    "deployments.workload": ("Generated",),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
     "verbs.service": ("service",),

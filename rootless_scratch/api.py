@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.verify import Verification
     from rootless_scratch.bakefiles.results import Baked
+    from rootless_scratch.deployments.workload import Generated
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.engine.container.ending import RunResult
     from rootless_scratch.engine.container.readiness import Ready
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         CheckOptions,
         ContainerOptions,
         FileOptions,
+        GenerateOptions,
         Options,
         PushOptions,
         SaveOptions,
@@ -253,3 +255,21 @@ def save(
 
     how = read_options("save", {**options, "output": output})
     return ship_image(image, with_transports(how.pop("output")), progress=Progress(progress), **how)
+
+
+def generate(
+    form: str,
+    image: str | Image,
+    arguments: Sequence[str] = (),
+    **options: Unpack[GenerateOptions],
+) -> Generated:
+    """Make the text that starts an image later and elsewhere, hardened as `run` starts it (docs/generate.md).
+
+    `form` is kubernetes, quadlet, compose or systemd. `image` is named as for `check`; `image_name` is what it is
+    called where it runs, by default the name that it is read by. `arguments` are the program's. `notes` of the
+    answer, which are comments of its `text` too, tell what the form has no words for. Raises UsageError,
+    ImageNotFoundError, SourceError, LimitError, HostError, RegistryError.
+    """
+    from rootless_scratch.verbs.generate import generate as generate_text
+
+    return generate_text(form, image, arguments, options)

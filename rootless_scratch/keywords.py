@@ -108,6 +108,31 @@ class CheckOptions(TypedDict, total=False):
     limits: Mapping[str, int] | None
 
 
+class GenerateOptions(TypedDict, total=False):
+    """The options of `generate`."""
+
+    image_name: str | None
+    replicas: int | None
+    name: str | None
+    user: int | str | None
+    env: Mapping[str, str] | None
+    publish: Sequence[str] | Mapping[int | str, int | tuple[str, int | None] | None]
+    volumes: Sequence[str]
+    tmpfs: Sequence[str]
+    health_cmd: str | None
+    stop_timeout: int | None
+    memory: int | str | None
+    cpus: float | None
+    pids_limit: int | None
+    writable: bool
+    cap_add: Sequence[str]
+    platform: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
+    limits: Mapping[str, int] | None
+
+
 class PushOptions(TypedDict, total=False):
     """The options of `push`."""
 

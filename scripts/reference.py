@@ -86,7 +86,7 @@ Beside these, and in Python by the keywords of the function of the verb's name.
 {verb}
 """
 
-FUNCTIONS = ("bake", "build", "check", "push", "save", "verify")
+FUNCTIONS = ("bake", "build", "check", "generate", "push", "save", "verify")
 """Verbs that are functions of Python too."""
 
 
@@ -137,6 +137,7 @@ def keywords_file() -> str:
             _class("BakeOptions", "TypedDict", "The options of `bake`.", in_python("bake").values()),
             _class("VerifyOptions", "ImageOptions", "The options of `verify`.", in_python("verify").values()),
             _class("CheckOptions", "TypedDict", "The options of `check`.", in_python("check").values()),
+            _class("GenerateOptions", "TypedDict", "The options of `generate`.", in_python("generate").values()),
             _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),
             _class("SaveOptions", "TypedDict", "The options of `save`.", save),
             _class("ContainerOptions", "TypedDict", RUN, lasting),

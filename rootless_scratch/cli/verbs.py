@@ -18,6 +18,7 @@ VERBS = {
     "doctor": "Say what works on this host, and what to do about what does not.",
     "containerfile": "Print the Containerfile that gives the same image.",
     "verify": "Say whether an image is what these options build, and what differs.",
+    "generate": "Write what starts an image elsewhere: kubernetes, quadlet, compose, systemd.",
     "inspect": "Show config, layers and every file of an image.",
     "init": "Write a scratch.toml for a program or a Containerfile.",
     "schema": "Print the JSON Schema of scratch.toml.",

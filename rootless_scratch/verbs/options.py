@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import FILE, FLAG, INTEGER, ON, TEXT, TEXTS, Option, late, read
 from rootless_scratch.image.spec import OUTPUT
@@ -36,6 +37,12 @@ FIX = (
     Option("--fix", _SHOWN, "With -f: correct the Containerfile, after showing the change and asking."),
     Option("-y, --yes", _SHOWN, "With --fix: write it without asking."),
 )
+OF_RUN = (
+    *("name", "user", "env", "publish", "volumes", "tmpfs", "health_cmd", "stop_timeout", "memory", "cpus"),
+    *("pids_limit", "writable", "cap_add"),
+)
+"""Options of a run that `generate` has too."""
+
 _PLATFORM = "--platform OS/ARCH"
 _COMPRESS = "--compress HOW"
 
@@ -120,6 +127,24 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
     "init": (
         Option("-o, --output FILE", TEXT, "Write it there; `-`: stdout [default: scratch.toml]."),
         Option("--force", FLAG, "Replace a file that is there."),
+    ),
+    "generate": (
+        Option("-o, --output FILE", TEXT.but(python=""), "Write it there [default: stdout]."),
+        Option(
+            "--image NAME",
+            TEXT,
+            "Name of the image where it runs [default: the one that it is read by].",
+            called="image_name",
+        ),
+        Option(
+            "--replicas N",
+            INTEGER.but(python="int | None"),
+            "Containers, for kubernetes and compose [default: 1].",
+        ),
+        *(Request.options[name] for name in OF_RUN),
+        Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."),
+        *_READING,
+        LIMIT,
     ),
     "verify": (LIMIT,),
     "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), *_READING, LIMIT),

@@ -32,6 +32,7 @@ FLOORS = (
     {"image"},
     {"containerfile"},
     {"backends", "bakefiles", "engine", "rules", "ship"},
+    {"deployments"},
     {"verbs"},
     {"api", "root"},
     {"cli", "pytest_plugin"},

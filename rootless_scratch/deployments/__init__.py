@@ -1,0 +1,1 @@
+"""What starts an image later and elsewhere: manifests and units, as text."""

@@ -1,0 +1,54 @@
+"""Unit files of systemd, and those of quadlet, which become units: systemd.syntax(7), systemd.service(5)."""
+
+from __future__ import annotations
+
+import re
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+\Z")
+_BYTE, _BASIC = 0x80, 0x10000
+_MEANT = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"}
+"""What a command of a unit takes for something else in quotes."""
+
+WAIT = 30
+"""Seconds that systemd waits longer than podman does."""
+
+
+def word(text: str) -> str:
+    """One argument of a command."""
+    return text if _PLAIN.match(text) else f'"{"".join(map(_escaped, text))}"'
+
+
+def words(*argv: str) -> str:
+    """Arguments of a command."""
+    return " ".join(map(word, argv))
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if char in _MEANT:
+        return _MEANT[char]
+    if char.isprintable():
+        return char
+    if code < _BYTE:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < _BASIC else f"\\U{code:08x}"
+
+
+def unquoted(text: str) -> str:
+    """A value that is not split into words, and in which only specifiers and variables mean anything."""
+    return text.replace("%", "%%").replace("$", "$$")
+
+
+def described(text: str) -> str:
+    """A value for Description=, where only specifiers mean anything; `text` is one line."""
+    return text.replace("%", "%%")
+
+
+def unit(**sections: list[tuple[str, str]]) -> str:
+    """The sections of a unit, each of keys and values, of which those that are empty are left out."""
+    texts = (
+        "".join((f"[{name}]\n", *(f"{key}={value}\n" for key, value in lines)))
+        for name, lines in sections.items()
+        if lines
+    )
+    return "\n".join(texts)
