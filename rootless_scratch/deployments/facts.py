@@ -1,4 +1,4 @@
-"""What an image says of itself, made safe to be said again: its config may be anybody's."""
+"""What an image says of itself, made safe to be repeated: its config may be anybody's."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def workload(
 ) -> Workload:
     """The container of an image as `request` wants it; `account` are the numbers of its user, as far as known."""
     config = stored.runtime_config()
-    said = list(notes)
+    noted = list(notes)
     name = request.name or service_name(image)
     uid, gid = account
     if uid == 0:
-        said.append("The program runs as root of its container; `build --user 65532` and --user name another.")
+        noted.append("The program runs as root of its container; `build --user 65532` and --user name another.")
     elif uid is None:
-        said.append(f"The image alone knows its user {config.user}; --user UID:GID says it in numbers.")
+        noted.append(f"The image alone knows its user {config.user}; --user UID:GID says it in numbers.")
     labels = dict(config.labels)
-    exposed = tuple(_exposed(config, said))
+    exposed = tuple(_exposed(config, noted))
     taken = {mount.target.rstrip("/") for mount in request.mounts}
     taken |= {memory.target.rstrip("/") for memory in request.memories}
     if not request.ports and any(protocol == "sctp" or port < UNPRIVILEGED for port, protocol in exposed):
-        said.append("Ports below 1024 and those of SCTP are not published by themselves; use --publish.")
+        noted.append("Ports below 1024 and those of SCTP are not published by themselves; use --publish.")
     return Workload(
         name=name,
         image=image,
@@ -82,11 +82,11 @@ def workload(
         gid=gid,
         exposed=exposed,
         ports=request.ports,
-        data=tuple(_data(config, name, taken, said)),
+        data=tuple(_data(config, name, taken, noted)),
         mounts=request.mounts,
         memories=request.memories,
-        health=_health(stored, request, said),
-        stop_signal=_stop_signal(config, said),
+        health=_health(stored, request, noted),
+        stop_signal=_stop_signal(config, noted),
         seconds=10 if request.stop_timeout is None else request.stop_timeout,
         memory=request.memory,
         cpus=request.cpus,
@@ -94,7 +94,7 @@ def workload(
         replicas=replicas,
         writable=request.writable,
         capabilities=request.cap_add,
-        notes=tuple(said),
+        notes=tuple(noted),
     )
 
 
@@ -104,25 +104,25 @@ def _about(labels: dict[str, str], name: str) -> str:
     return shown(" ".join(found.split())[:_LONGEST]) or f"The container {name}"
 
 
-def _exposed(config: RuntimeConfig, said: list[str]) -> Iterator[tuple[int, str]]:
+def _exposed(config: RuntimeConfig, noted: list[str]) -> Iterator[tuple[int, str]]:
     known: dict[tuple[int, str], None] = {}
     for text in config.ports:
         match = _PORT.match(text)
         if match is None or not 0 < int(match[1]) <= _PORT_MAX or len(known) >= _MOST:
-            said.append(f"The image's port {shown(text[:_LONGEST])} is left out.")
+            noted.append(f"The image's port {shown(text[:_LONGEST])} is left out.")
             break
         known[int(match[1]), match[2] or "tcp"] = None
     yield from sorted(known)
 
 
-def _data(config: RuntimeConfig, name: str, taken: set[str], said: list[str]) -> Iterator[Mount]:
+def _data(config: RuntimeConfig, name: str, taken: set[str], noted: list[str]) -> Iterator[Mount]:
     """The image's volumes, each with a name after its path."""
     names: set[str] = set()
     for path in config.volumes:
         if path.rstrip("/") in taken:
             continue
         if not (_PATH.match(path) and path.isprintable()) or len(names) >= _MOST:
-            said.append(f"The image's volume {shown(path[:_LONGEST])} is left out; --volume mounts it.")
+            noted.append(f"The image's volume {shown(path[:_LONGEST])} is left out; --volume mounts it.")
             break
         base = _NAME.sub("-", path.rpartition("/")[2].lower()).strip("-")[:_NAME_MAX] or "data"
         volume = f"{name}-{base}"
@@ -132,7 +132,7 @@ def _data(config: RuntimeConfig, name: str, taken: set[str], said: list[str]) ->
         yield Mount(source=volume, target=path.rstrip("/"), read_only=False)
 
 
-def _health(stored: StoredImage, request: Request, said: list[str]) -> Health | None:
+def _health(stored: StoredImage, request: Request, noted: list[str]) -> Health | None:
     if request.health_cmd is not None:
         return Health(command=request.health_cmd)
     config = json.loads(stored.config).get("config")
@@ -141,11 +141,11 @@ def _health(stored: StoredImage, request: Request, said: list[str]) -> Health | 
     if not isinstance(found, dict) or test[:1] not in (("CMD",), ("CMD-SHELL",)) or not test[1:]:
         return None
     command = test[1:] if test[0] == "CMD" else ("/bin/sh", "-c", *test[1:2])
-    if not all(_is_text(argument) for argument in command) or not command[0]:
-        said.append("The image's health check is not text, and is left out.")
+    if any("\0" in argument for argument in command) or not command[0]:
+        noted.append("The image's health check has no program, or a NUL byte, and is left out.")
         return None
     if len(command) == 1 and (command[0].split() != [command[0]]):
-        said.append("The image's health check has blanks in the name of its program, and is left out.")
+        noted.append("The image's health check has blanks in the name of its program, and is left out.")
         return None
     usual = Health(command=command)
     return msgspec.structs.replace(
@@ -168,19 +168,11 @@ def _whole(value: object, usual: int) -> int:
     return int(value) if is_number else usual  # type: ignore[call-overload] # an integer
 
 
-def _stop_signal(config: RuntimeConfig, said: list[str]) -> str | None:
+def _stop_signal(config: RuntimeConfig, noted: list[str]) -> str | None:
     if config.stop_signal is None:
         return None
     try:
         return signal_name(config.stop_signal)
     except UsageError:
-        said.append("The image's stop signal is none that is known, and is left out.")
+        noted.append("The image's stop signal is none that is known, and is left out.")
         return None
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text

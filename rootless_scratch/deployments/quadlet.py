@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.deployments.podmans import mounted, other_options, published
-from rootless_scratch.deployments.unittext import WAIT, described, unit, unquoted, word, words
+from rootless_scratch.deployments.unittext import WAIT, command_line, described, quoted, unit, unquoted
 from rootless_scratch.deployments.workload import heading
 from rootless_scratch.errors import UsageError
 
@@ -37,17 +37,17 @@ def quadlet(load: Workload) -> tuple[str, tuple[str, ...]]:
     container = [
         ("ContainerName", load.name),
         ("Image", unquoted(load.image)),
-        *([("Exec", words(*load.arguments))] if load.arguments else []),
+        *([("Exec", command_line(*load.arguments))] if load.arguments else []),
         *user,
         *group,
         *([] if load.writable else [("ReadOnly", "true"), ("VolatileTmp", "true")]),
         ("DropCapability", "all"),
         *(("AddCapability", name) for name in load.capabilities),
         ("NoNewPrivileges", "true"),
-        *(("Environment", word(f"{name}={value}")) for name, value in load.env),
+        *(("Environment", quoted(f"{name}={value}")) for name, value in load.env),
         *(("PublishPort", published(port)) for port in load.published()),
         *(("Volume", unquoted(mounted(mount))) for mount in mounts),
-        *(("PodmanArgs", word(option)) for option in other_options(load)),
+        *(("PodmanArgs", quoted(option)) for option in other_options(load)),
     ]
     text = unit(
         Unit=[("Description", described(load.about))],

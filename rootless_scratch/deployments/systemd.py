@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.deployments.podmans import mounted, other_options, published
-from rootless_scratch.deployments.unittext import WAIT, described, unit, words
+from rootless_scratch.deployments.unittext import WAIT, command_line, described, unit
 from rootless_scratch.deployments.workload import heading
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ def _run(load: Workload) -> str:
         *((option,) for option in other_options(load)),
         (load.image, *load.arguments),
     ]
-    return " \\\n    ".join(words(*each) for each in options)
+    return " \\\n    ".join(command_line(*each) for each in options)

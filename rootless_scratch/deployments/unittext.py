@@ -13,14 +13,14 @@ WAIT = 30
 """Seconds that systemd waits longer than podman does."""
 
 
-def word(text: str) -> str:
+def quoted(text: str) -> str:
     """One argument of a command."""
     return text if _PLAIN.match(text) else f'"{"".join(map(_escaped, text))}"'
 
 
-def words(*argv: str) -> str:
+def command_line(*argv: str) -> str:
     """Arguments of a command."""
-    return " ".join(map(word, argv))
+    return " ".join(map(quoted, argv))
 
 
 def _escaped(char: str) -> str:

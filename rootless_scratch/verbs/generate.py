@@ -42,7 +42,7 @@ FORMATS: dict[str, Callable[[Workload], tuple[str, tuple[str, ...]]]] = {
 }
 
 _ID = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}\Z")
-_NAME = re.compile(r"[\w.:/@-]{1,400}\Z", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,400}\Z")
 _MOST_REPLICAS = 1000
 
 
