@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rootless_scratch.deployments.podmans import in_memory, memory_size, mounted, published
+from rootless_scratch.deployments.podmans import in_memory, memory_size, mounted, notes_of_host, published
 from rootless_scratch.deployments.workload import heading
 from rootless_scratch.deployments.yamltext import yaml
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def compose(load: Workload) -> tuple[str, tuple[str, ...]]:
     """The text, and what it could not say."""
-    notes = load.notes
+    notes = notes_of_host(load)
     if load.replicas > 1 and any(port.host for port in load.published()):
         notes = (*notes, "Several replicas cannot have one port of the host; leave the number of it out.")
     user = None if load.uid is None else str(load.uid) if load.gid is None else f"{load.uid}:{load.gid}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rootless_scratch.deployments.workload import UNPRIVILEGED, Health, Workload, shown
+from rootless_scratch.deployments.workload import Health, Workload, shown
 from rootless_scratch.engine.request.request import Mount
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.settings import signal_name
@@ -68,8 +68,6 @@ def workload(
     exposed = tuple(_exposed(config, noted))
     taken = {mount.target.rstrip("/") for mount in request.mounts}
     taken |= {memory.target.rstrip("/") for memory in request.memories}
-    if not request.ports and any(protocol == "sctp" or port < UNPRIVILEGED for port, protocol in exposed):
-        noted.append("Ports below 1024 and those of SCTP are not published by themselves; use --publish.")
     return Workload(
         name=name,
         image=image,

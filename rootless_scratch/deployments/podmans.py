@@ -12,6 +12,24 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.request.request import Memory, Mount, Port
 
 
+def notes_of_host(load: Workload) -> tuple[str, ...]:
+    """What a host cannot have, or is not to have by itself."""
+    notes = list(load.notes)
+    left = {(port, protocol) for port, protocol in load.exposed} - {
+        (port.container, port.protocol) for port in load.published()
+    }
+    if left and not load.ports:
+        ports = ", ".join(f"{port}/{protocol}" for port, protocol in sorted(left))
+        notes.append(f"The image's ports {ports} are not published: a user may not; use --publish HOST:PORT.")
+    return tuple(notes)
+
+
+def notes_of_unit(load: Workload) -> tuple[str, ...]:
+    """The same for a unit."""
+    several = ("One unit starts one container; the number of replicas is left out.",) if load.replicas > 1 else ()
+    return (*notes_of_host(load), *several)
+
+
 def published(port: Port) -> str:
     """The value of `--publish`."""
     address = f"[{port.address}]" if ":" in port.address else port.address

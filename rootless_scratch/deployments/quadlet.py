@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.deployments.podmans import mounted, other_options, published
+from rootless_scratch.deployments.podmans import mounted, notes_of_unit, other_options, published
 from rootless_scratch.deployments.unittext import WAIT, command_line, described, quoted, unit, unquoted
 from rootless_scratch.deployments.workload import heading
 from rootless_scratch.errors import UsageError
@@ -31,7 +31,7 @@ def quadlet(load: Workload) -> tuple[str, tuple[str, ...]]:
             raise UsageError(
                 f"Quadlet takes the volume {mount.source!r} for a unit.", fix="Name the volume without a dot."
             )
-    notes = (*load.notes, *_notes(load))
+    notes = notes_of_unit(load)
     user = [] if load.uid is None else [("User", str(load.uid))]
     group = [] if load.gid is None or load.uid is None else [("Group", str(load.gid))]
     container = [
@@ -57,9 +57,3 @@ def quadlet(load: Workload) -> tuple[str, tuple[str, ...]]:
     )
     place = f"Its place is ~/.config/containers/systemd/{load.name}.container."
     return f"{heading(load, 'quadlet', notes, place)}\n{text}", notes
-
-
-def _notes(load: Workload) -> tuple[str, ...]:
-    if load.replicas > 1:
-        return ("One unit starts one container; the number of replicas is left out.",)
-    return ()

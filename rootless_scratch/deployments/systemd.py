@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.deployments.podmans import mounted, other_options, published
+from rootless_scratch.deployments.podmans import mounted, notes_of_unit, other_options, published
 from rootless_scratch.deployments.unittext import WAIT, command_line, described, unit
 from rootless_scratch.deployments.workload import heading
 
@@ -18,9 +18,7 @@ _REMOVE = f"{_PODMAN} rm --force --ignore {_ID_FILE}"
 
 def systemd(load: Workload) -> tuple[str, tuple[str, ...]]:
     """The text, and what it could not say."""
-    notes = load.notes
-    if load.replicas > 1:
-        notes = (*notes, "One unit starts one container; the number of replicas is left out.")
+    notes = notes_of_unit(load)
     service = [
         ("Environment", "PODMAN_SYSTEMD_UNIT=%n"),
         ("Type", "notify"),

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 from hostile_layouts import Layout
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tars import END, entry, packed, program
 from unitfiles import arguments, sections
@@ -284,7 +284,7 @@ def test_the_command_line_prints_writes_and_notes(make: Make, tmp_path: Path) ->
     done = cli("quadlet", layout, *typed, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Exec=--port 80\n" in done.stdout
-    assert [line.startswith("note: ") for line in done.stderr.splitlines()] == [True, True]
+    assert [line.startswith("note: ") for line in done.stderr.splitlines()] == [True] * 3
     done = cli("systemd", layout, "-o", "web.service", "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "ExecStart=" in (tmp_path / "web.service").read_text()
@@ -395,9 +395,11 @@ def test_a_health_check_for_a_shell_is_run_by_the_shell_of_the_image(make: Make)
     ]
 
 
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 plain = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@PATIENT
 @given(
     st.recursive(
         plain | st.booleans() | st.integers(-(2**40), 2**40),
@@ -409,6 +411,7 @@ def test_every_document_is_read_back_as_it_was(value: object) -> None:
     assert yaml.safe_load(written({"key": value})) == {"key": value}
 
 
+@PATIENT
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
 def test_every_command_is_read_back_as_it_was(argv: list[str]) -> None:
     line = command_line("/bin/x", *argv)
