@@ -28,6 +28,7 @@ test /usr/sbin/nginx nginx-light nginx
 test sqlite3 sqlite3 sqlite
 test musl-gcc musl-tools musl-gcc
 test tmux tmux tmux
+test systemd-analyze systemd systemd
 test umoci umoci umoci
 test rpmbuild rpm rpm-build
 test qemu-aarch64-static qemu-user-static qemu-user-static

@@ -38,11 +38,14 @@ _NAME = re.compile(r"[^a-z0-9]+")
 _NAME_MAX = 50
 """Characters of a name that is made here; what is added to it fits into 63."""
 
+_ID, _SHORT_ID = re.compile(r"[0-9a-f]{64}\Z"), 12
+"""An image ID, and the digits of it that are shown."""
+
 
 def service_name(image: str) -> str:
     """A name that every format takes, after that of an image."""
     last = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    name = _NAME.sub("-", last.lower())[:_NAME_MAX].strip("-") or "app"
+    name = _NAME.sub("-", last.lower())[: _SHORT_ID if _ID.match(last) else _NAME_MAX].strip("-") or "app"
     return name if name[0].isalpha() else f"app-{name}"
 
 

@@ -125,8 +125,8 @@ def _pod_security(load: Workload) -> dict[str, Any]:
 
 def _listening(load: Workload) -> tuple[tuple[int, str], ...]:
     """Ports of the container, each once."""
-    asked = ((port.container, port.protocol) for port in load.ports)
-    return tuple(dict.fromkeys((*asked, *load.exposed)))
+    wanted = ((port.container, port.protocol) for port in load.ports)
+    return tuple(dict.fromkeys((*wanted, *load.exposed)))
 
 
 def _ports(load: Workload) -> list[dict[str, Any]]:

@@ -163,9 +163,7 @@ def test_the_generator_of_quadlet_makes_a_unit_that_starts_a_container_that_answ
     specifiers = {"%t": str(web.runtime), "%N": "web", "%n": "web.service"}
     (command,) = (value for key, value in sections(made)["Service"] if key == "ExecStart")
     # Groups of processes are delegated by systemd, which is not here.
-    argv = [
-        each for each in arguments(command, specifiers) if each not in ("--cgroups=split", "--sdnotify=conmon")
-    ]
+    argv = [each for each in arguments(command, specifiers) if each != "--cgroups=split"]
     with started(web, argv, "web"):
         assert answer(port) == b"well\n"
         assert is_hardened(web, "web")
