@@ -200,6 +200,17 @@ def test_podman_compose_starts_a_container_that_answers(web: Home, port: int, tm
         web.run([*compose, "down"], check=False)
 
 
+@pytest.mark.buildah
+def test_an_image_of_storage_has_its_name_and_its_user_by_number(python_home: Home, server: Path) -> None:
+    image = rs.build(server / "server", tag="named:2", user="nonroot", essentials=["nonroot"])
+    made = rs.generate("quadlet", image, env={"A": "b"})
+    assert (made.image, made.name, made.notes) == ("localhost/named:2", "named", ())
+    assert "\nUser=65532\nGroup=65532\n" in made.text
+    done = python_home.cli("generate", "quadlet", "named:2", "-e", "A=b")
+    assert (done.stdout.decode(), done.stderr) == (made.text, b"")
+    assert python_home.cli("generate", "quadlet", image.image_id).stderr.startswith(b"note: An image ID is known")
+
+
 @pytest.fixture
 def hostile(tmp_path: Path) -> str:
     """An image whose description and health check want to be more than values."""

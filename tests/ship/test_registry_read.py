@@ -58,6 +58,9 @@ def test_an_image_of_a_closed_registry_is_checked_and_inspected(
         assert shared_home.json("check", word, *words)["verdict"] == "starts"
         found = shared_home.json("inspect", word, *words)
         assert found["image_id"] == built["image_id"]
+        made = shared_home.json("generate", "quadlet", word, *words)
+        assert f"\nImage={word.removeprefix('docker://')}\n" in made["text"]
+        assert (made["name"], made["notes"]) == ("hello", [])
         assert [file["path"] for file in found["files"]] == ["/program"]
     denied = shared_home.cli("inspect", place, *words[2:])
     assert denied.returncode == 1
