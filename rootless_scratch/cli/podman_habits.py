@@ -41,7 +41,7 @@ _HERE = {
     "--ip --ip6 --mac-address --network-alias --net-alias": _NETWORK,
     "--creds --decryption-key --disable-content-trust": _REGISTRY,
     "--systemd --sdnotify --cidfile --conmon-pidfile --pidfile": _SYSTEMD,
-    "--restart": "Use --detach with a unit of systemd, which starts it again: `podman generate systemd`.",
+    "--restart": "Let systemd start it again, by `rootless-scratch generate quadlet` (or `systemd`).",
     "--attach -a --sig-proxy": _ATTACHED,
     "--gpus": "Name its devices: --device /dev/dri/renderD128, of those that you may open.",
     "--expose --publish-all -P": "Publish each port by itself: --publish 8080 chooses a free one of the host.",
@@ -65,7 +65,7 @@ _HERE = {
 _FIXES = {name: fix for names, fix in _HERE.items() for name in names.split()}
 
 _VERBS = """
-attach auto-update commit container cp create diff events exec export generate healthcheck history
+attach auto-update commit container cp create diff events exec export healthcheck history
 images image import info init kill kube load login logout logs machine manifest mount network pause
 play pod port ps pull rename restart rm rmi search secret start stats stop system tag top umount
 unmount unpause unshare untag update volume wait

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _PODMAN = "/usr/bin/podman"
 _ID_FILE = "--cidfile=%t/%N.cid"
-_REMOVE = f"{_PODMAN} rm --force --ignore {_ID_FILE}"
 
 
 def systemd(load: Workload) -> tuple[str, tuple[str, ...]]:
@@ -28,8 +27,8 @@ def systemd(load: Workload) -> tuple[str, tuple[str, ...]]:
         # What was killed leaves the file, with which podman would refuse to start.
         ("ExecStartPre", "/bin/rm -f %t/%N.cid"),
         ("ExecStart", f"{_PODMAN} run {_ID_FILE} {_run(load)}"),
-        ("ExecStop", _REMOVE),
-        ("ExecStopPost", f"-{_REMOVE}"),
+        ("ExecStop", f"{_PODMAN} stop --ignore {_ID_FILE}"),
+        ("ExecStopPost", f"-{_PODMAN} rm --force --ignore {_ID_FILE}"),
     ]
     text = unit(
         Unit=[("Description", described(load.about)), ("RequiresMountsFor", "%t/containers")],

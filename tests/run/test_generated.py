@@ -128,6 +128,9 @@ def test_systemd_takes_the_unit_and_its_command_starts_a_container_that_answers(
     web: Home, port: int, tmp_path: Path
 ) -> None:
     options, program_arguments = published(port)
+    options += ["--health-cmd", "/server"]
+    # Checks are timers of systemd, which is not here.
+    web.environment["DISABLE_HC_SYSTEMD"] = "true"
     unit = tmp_path / "web.service"
     text = generated(web, "systemd", unit, *options, "--", *program_arguments)
     done = web.run(["systemd-analyze", "--user", "verify", str(unit)])
@@ -140,9 +143,10 @@ def test_systemd_takes_the_unit_and_its_command_starts_a_container_that_answers(
         assert is_hardened(web, "web")
         (found,) = json.loads(web.run(["podman", "inspect", "web"]).stdout)
         assert [(mount["Name"], mount["Destination"]) for mount in found["Mounts"]] == [("web-data", "/data")]
+        assert found["Config"]["Healthcheck"]["Test"] == ["CMD", "/server"]
         web.run(commands["ExecStop"])
-        assert podman(web, "ps", "--all", "--quiet") == []
         web.run(commands["ExecStopPost"])
+        assert podman(web, "ps", "--all", "--quiet") == []
         # What was killed leaves the file of its ID; it is no obstacle.
         web.run(commands["ExecStartPre"])
         web.run(commands["ExecStart"])
