@@ -43,6 +43,14 @@ OF_RUN = (
 )
 """Options of a run that `generate` has too."""
 
+_OTHERWISE = {
+    "name": {"help": "Name the container, and what starts it [default: from the image's name]."},
+    "publish": {"help": "Publish a port of the container [default: the image's, for this host alone]."},
+    "volumes": {"help": "Mount a directory or a volume; options are ro, z, Z, U."},
+    "stop_timeout": {"help": "Seconds from the stop signal to SIGKILL [default: 10]."},
+}
+"""What is to be said of these there."""
+
 _PLATFORM = "--platform OS/ARCH"
 _COMPRESS = "--compress HOW"
 
@@ -141,7 +149,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
             INTEGER.but(python="int | None"),
             "Containers, for kubernetes and compose [default: 1].",
         ),
-        *(Request.options[name] for name in OF_RUN),
+        *(Request.options[name].but(**_OTHERWISE.get(name, {})) for name in OF_RUN),
         Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."),
         *_READING,
         LIMIT,
