@@ -46,6 +46,7 @@ def command(
     options = options_set(in_python("generate").values(), values) | ({"limits": limits} if limits else {})
     with Bar(quiet=show.quiet or show.as_json) as progress:
         made = generate(form, image, arguments, options, progress=progress)
+    output = None if output == "-" else output
     if output is not None:
         write_file(made.text, output)
     if show.as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rootless_scratch.deployments.facts import service_name
 from rootless_scratch.deployments.podmans import in_memory, memory_size, mounted, notes_of_host, published
 from rootless_scratch.deployments.workload import heading
 from rootless_scratch.deployments.yamltext import yaml
@@ -44,7 +45,8 @@ def compose(load: Workload) -> tuple[str, tuple[str, ...]]:
     }
     named = dict.fromkeys(mount.source for mount in mounts if mount.source and not mount.is_bind)
     document = {
-        "name": load.name,
+        # A project has a stricter name than a container.
+        "name": service_name(load.name),
         "services": {load.name: {key: value for key, value in service.items() if value not in (None, [])}},
         "volumes": {name: {"name": name} for name in named},
     }

@@ -137,7 +137,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--force", FLAG, "Replace a file that is there."),
     ),
     "generate": (
-        Option("-o, --output FILE", TEXT.but(python=""), "Write it there [default: stdout]."),
+        Option("-o, --output FILE", TEXT.but(python=""), "Write it there; `-`: stdout, the default."),
         Option(
             "--image NAME",
             TEXT,

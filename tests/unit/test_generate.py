@@ -213,6 +213,7 @@ def test_compose_files_are_those_of_the_specification(make: Make) -> None:
         "start_period": "5s",
     }
     assert set(document["volumes"]) == {"shop-data", "logs"}
+    assert compose(make(name="named"), name="Web_1.x")["name"] == "web-1-x"
     more = compose(make(name="more", **WEB), replicas=2, memory="1.5g", cpus=2, pids_limit=9, writable=True)
     (shop,) = more["services"].values()
     assert (shop["mem_limit"], shop["cpus"], shop["pids_limit"]) == ("1536m", 2.0, 9)
@@ -284,6 +285,7 @@ def test_the_command_line_prints_writes_and_notes(make: Make, tmp_path: Path) ->
     done = cli("systemd", layout, "-o", "web.service", "-q", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "ExecStart=" in (tmp_path / "web.service").read_text()
+    assert cli("systemd", layout, "-o", "-", "-q", cwd=tmp_path).stdout == (tmp_path / "web.service").read_text()
     answer = json.loads(cli("compose", layout, "--json", cwd=tmp_path).stdout)
     assert (answer["schema"], answer["format"], answer["name"], answer["file"]) == (1, "compose", "shop", None)
     assert yaml.safe_load(answer["text"])["name"] == "shop"
