@@ -66,7 +66,9 @@ def workload(
     if uid == 0:
         noted.append("The program runs as root of its container; `build --user 65532` and --user name another.")
     elif uid is None:
-        noted.append(f"The image alone knows its user {config.user}; --user UID:GID says it in numbers.")
+        noted.append(
+            f"The image alone knows its user {shown(config.user[:_LONGEST])}; --user UID:GID says it in numbers."
+        )
     labels = dict(config.labels)
     exposed = tuple(_exposed(config, noted))
     taken = {mount.target.rstrip("/") for mount in request.mounts}
