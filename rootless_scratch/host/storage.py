@@ -114,14 +114,14 @@ def read_location(path: str) -> Location:
     state = os.statvfs(existing)
     return Location(
         path=path,
-        fstype=_fstype(os.path.realpath(existing)),
+        fstype=file_system_of(os.path.realpath(existing)),
         writable=os.access(existing, os.W_OK | os.X_OK) and not state.f_flag & os.ST_RDONLY,
         noexec=bool(state.f_flag & os.ST_NOEXEC),
         free=state.f_bavail * state.f_frsize,
     )
 
 
-def _fstype(path: str) -> str:
+def file_system_of(path: str) -> str:
     """Find the type of the last mount that holds `path`; proc(5) describes fields and octal escapes."""
     best, fstype = "", "unknown"
     for line in text("/proc/self/mountinfo").splitlines():

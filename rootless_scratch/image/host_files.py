@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import weakref
@@ -291,6 +292,20 @@ def open_descriptor(path: str, flags: int = 0) -> tuple[int, os.stat_result]:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file")
     return descriptor, status
+
+
+def take_lease(descriptor: int) -> None:
+    """Raise BlockingIOError where somebody has the file open for writing, PermissionError for another user's.
+
+    The kernel grants a read lease for a file that nobody has open for writing, to its owner: fcntl(2), "Leases".
+    It is given back at once. Who opens the file in that very moment waits until then; the signal about it is one to
+    ignore. Other OSErrors are those of file systems without leases.
+    """
+    import signal
+
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def host_trouble(error: OSError, what: str) -> HostError | None:

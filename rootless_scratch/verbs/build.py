@@ -13,7 +13,7 @@ from rootless_scratch.verbs.planning import plan_all
 from rootless_scratch.verbs.subject import require_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from rootless_scratch.backends.direct import Adding
@@ -74,17 +74,21 @@ def build_parts(
     related: Related | None = None,
     sharing: Sharing | None = None,
     add: Adding | None = None,
+    planned: Callable[[Sequence[Planned]], None] | None = None,
 ) -> Image:
     """Plan, judge and build what a Spec was split into, or what a Containerfile comes to.
 
     `related` is as `plan_all` has it, `add` as `build_images`; with `sharing` others are built at the same time.
-    All else is as for `build_spec`.
+    `planned` is told what is about to be built. All else is as for `build_spec`.
     """
 
     def plan() -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
         with nullcontext() if sharing is None else sharing.planning():
             root = None if sharing is None else sharing.root
-            return plan_all(parts, opened, check=check, related=related, root=root)
+            plans, findings = plan_all(parts, opened, check=check, related=related, root=root)
+        if planned is not None:
+            planned(plans)
+        return plans, findings
 
     spec = parts[0].spec
     chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)

@@ -88,6 +88,8 @@ def build_file(
         if stage is not None:
             if session is not None:
                 session.close()
+            # Who is told of plans is in this process.
+            how.pop("planned", None)
             arguments = {"request": request, "options": options, **how}
             inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
             return inside

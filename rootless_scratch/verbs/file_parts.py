@@ -168,7 +168,7 @@ def read_text(request: FileRequest) -> tuple[str, str]:
         if not text:
             raise SourceError("Stdin is empty.", fix="Redirect a Containerfile to it: `-f - < Containerfile`.")
         return STDIN, text
-    path = _path_of(request)
+    path = path_of(request)
     if os.path.isdir(path):
         names = [name for name in _USUAL_NAMES if os.path.isfile(os.path.join(path, name))]
         name = os.path.join(path, (names or _USUAL_NAMES)[0])
@@ -191,7 +191,7 @@ def read_text(request: FileRequest) -> tuple[str, str]:
         os.close(descriptor)
 
 
-def _path_of(request: FileRequest) -> str:
+def path_of(request: FileRequest) -> str:
     """The path of the Containerfile, which the context may have."""
     inside = os.path.join(request.context, request.file)
     return inside if not os.path.lexists(request.file) and os.path.lexists(inside) else request.file
@@ -241,7 +241,7 @@ def _context(request: FileRequest, kept: ExitStack) -> Origin:
 def ignore_file(request: FileRequest) -> IgnoreFile | None:
     """The ignore file that counts, for us and for buildah; raises SourceError, SpecError."""
     if request.ignorefile is None:
-        path = None if request.file == STDIN else _path_of(request)
+        path = None if request.file == STDIN else path_of(request)
         return ignore_file_of(path, request.context, compat=request.compat or "ours")
     patterns = read_patterns(request.ignorefile)
     if patterns is None:

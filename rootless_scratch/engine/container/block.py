@@ -18,8 +18,9 @@ from rootless_scratch.errors import EngineError, HostError, UsageError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from rootless_scratch.engine.api.http import Attached
     from rootless_scratch.engine.container.lifecycle import Lifecycle
     from rootless_scratch.engine.container.readiness import Ready
     from rootless_scratch.engine.container.recording import Recording
@@ -39,13 +40,14 @@ def container(
     ready: Ready | None = None,
     ready_timeout: float = READY_TIMEOUT,
     opening: Opening | None = None,
+    record: Callable[[Attached], Recording] | None = None,
     **options: Unpack[ContainerOptions],
 ) -> Iterator[RunningContainer]:
     """A container that is ready when the block begins, and gone when it ends, whatever happens.
 
     It is killed then; `stop` inside the block ends it gently. `ready` unless given: the published TCP ports
-    answer, or where there are none, the program was started. `ready_timeout` in seconds. `opening` and all else
-    as in rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
+    answer, or where there are none, the program was started. `ready_timeout` in seconds. `record` takes its
+    output, by default Recording. `opening` and all else as in rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
     """
     readiness.check_ready(ready, ready_timeout)
     _check_lasting(options)
@@ -65,7 +67,8 @@ def container(
         begun = stack.enter_context(contextlib.closing(opening or Opening(request.destination, keep=keep)))
         begun.turn_to(request.destination, keep=keep)
         call = Call(request=request, opening=begun, notes=notes)
-        held, recording = _launched(call, ports if options.get("network") == "host" else (), stack)
+        shared = ports if options.get("network") == "host" else ()
+        held, recording = _launched(call, partial(_attempt, call, shared, record), stack)
         stack.callback(recording.close)
         running = RunningContainer(
             held,
@@ -80,10 +83,12 @@ def container(
         yield running
 
 
-def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack) -> tuple[Lifecycle, Recording]:
+def _launched(
+    call: Call, attempt: Callable[[Lifecycle, Request, str], Recording], stack: contextlib.ExitStack
+) -> tuple[Lifecycle, Recording]:
     """Launch it; where no port can be published, with the way that there is."""
     try:
-        return launch(call, partial(_attempt, call, shared), stack)
+        return launch(call, attempt, stack)
     except HostError as error:
         from rootless_scratch.engine.diagnose.failures import NetworkMissingError
 
@@ -97,14 +102,22 @@ def _launched(call: Call, shared: tuple[Port, ...], stack: contextlib.ExitStack)
 
 
 def _attempt(
-    call: Call, shared: tuple[Port, ...], container: Lifecycle, request: Request, network: str
+    call: Call,
+    shared: tuple[Port, ...],
+    record: Callable[[Attached], Recording] | None,
+    container: Lifecycle,
+    request: Request,
+    network: str,
 ) -> Recording:
-    """Create and start it, with its output recorded from before the start on; `shared` are ports of the host."""
-    from rootless_scratch.engine.container.recording import Recording
+    """Create and start it, with its output taken from before the start on; `shared` are ports of the host."""
+    if record is None:
+        from rootless_scratch.engine.container.recording import Recording
+
+        record = Recording
 
     _check_free(shared, container.service.host or _SELF)
     created(container, call, request, network)
-    recording = Recording(container.connect(request))
+    recording = record(container.connect(request))
     try:
         container.start(request)
     except BaseException:

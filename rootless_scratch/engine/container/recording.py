@@ -17,7 +17,7 @@ from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rootless_scratch.engine.api.http import Attached
 
@@ -146,6 +146,45 @@ class Recording:
         with self._changed:
             self._size += len(data)
             self._changed.notify_all()
+
+
+class PassedOn(Recording):
+    """The same where the output goes on to the descriptors `stdout` and `stderr`, and only its end is kept.
+
+    `ended` is called when it ends, by another thread. A descriptor that takes nothing more is passed over.
+    """
+
+    def __init__(
+        self, attached: Attached, *, stdout: int, stderr: int, ended: Callable[[], None] | None = None
+    ) -> None:
+        self._targets = {STDERR: stderr}
+        self._stdout = stdout
+        self._frames = Frames()
+        self._tail = b""
+        self._told = ended
+        super().__init__(attached)
+
+    def tail(self, *, stdout: bool) -> bytes:
+        """The end of both streams."""
+        del stdout
+        return self._tail
+
+    def _record(self, data: bytes) -> None:
+        super()._record(data)
+        if self._told is not None:
+            self._told()
+
+    def _keep(self, data: bytes) -> None:
+        for stream, content in self._frames.split(data):
+            self._tail = (self._tail + content)[-TAIL:]
+            target = self._targets.setdefault(stream, self._stdout)
+            if target < 0:
+                continue
+            try:
+                write_all(target, content)
+            except OSError:
+                # Whoever read it has gone, or its disk is full: the program goes on.
+                self._targets[stream] = -1
 
 
 def _lines_of(rest: bytearray) -> Iterator[bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal as signals
 import time
 from typing import TYPE_CHECKING
 
+from rootless_scratch import processes
 from rootless_scratch.errors import EngineError, EngineTimeoutError, UsageError
 from rootless_scratch.image.arguments import maybe, pairs, text, texts
 
@@ -187,6 +189,13 @@ class RunningContainer:
         response.expect("The container could not be stopped", fix=fix, or_status=304)
         return self.wait(patience)
 
+    def heeds_stop(self) -> bool:
+        """Whether the stop signal may have an effect, as far as can be told; else waiting for one is in vain."""
+        if self._container.service.elsewhere:
+            return True
+        found = self._container.inspect()
+        return processes.heeds(int(found["State"].get("Pid") or 0), _number_of(found["Config"].get("StopSignal")))
+
     def health(self) -> str:
         """Run its health check now: `healthy`, `unhealthy` or `starting`; raises EngineError where it has none."""
         response = self._container.client.request("GET", self._container.target("/healthcheck"))
@@ -198,3 +207,12 @@ class RunningContainer:
                 fix='Pass health_cmd="/program --arguments", or wait for something else.',
             )
         return str(response.json()["Status"])
+
+
+def _number_of(stop_signal: object) -> int:
+    """The number of a stop signal as podman tells it, by number or by name; 0 where it is neither."""
+    text = str(stop_signal or signals.SIGTERM.value).upper()
+    if text.isdigit():
+        return int(text)
+    found = signals.Signals.__members__.get(text if text.startswith("SIG") else f"SIG{text}")
+    return 0 if found is None else found.value

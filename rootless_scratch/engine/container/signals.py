@@ -43,6 +43,8 @@ class Forwarding:
         self._pipe: tuple[int, int] | None = None
         self._wake_before = -1
         self._queueing = False
+        self.interrupted = 0
+        """The signal for which Interrupted was raised last; who called may not have passed that on."""
 
     def __enter__(self) -> Self:
         if self._enabled:
@@ -84,4 +86,5 @@ class Forwarding:
         if self._queueing:
             self._queue.append(number)
         elif number != signal.SIGWINCH:  # which ends nobody
+            self.interrupted = number
             raise Interrupted(number)

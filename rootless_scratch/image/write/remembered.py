@@ -6,7 +6,6 @@ A large file is known by what stat(2) tells of it, and only where every later ch
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch import private, sums
 from rootless_scratch.elf.identity import is_identity
-from rootless_scratch.image.host_files import open_descriptor
+from rootless_scratch.image.host_files import open_descriptor, take_lease
 from rootless_scratch.image.rootfs import File
 from rootless_scratch.image.write.hints import cache_directory
 from rootless_scratch.image.write.layer import WORTH, WrittenLayer
@@ -218,14 +217,8 @@ def _is_settled(descriptor: int, now: int) -> bool:
         or file_system(descriptor) not in FILE_SYSTEMS
     ):
         return False
-    import signal
-
     try:
-        # The kernel grants it for a file that nobody has open for writing, to its owner: fcntl(2), "Leases". Who
-        # opens the file in that very moment waits until it is given back; the signal about it is one to ignore.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        take_lease(descriptor)
     except PermissionError:
         # Another user's. What is written to the disk is protected from writing before, wherever it is mapped.
         os.fdatasync(descriptor)
