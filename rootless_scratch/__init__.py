@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         run,
         save,
         verify,
+        watch,
     )
     from rootless_scratch.backends.verify import Difference, Verification
     from rootless_scratch.bakefiles.results import Baked, Result
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
     from rootless_scratch.verbs.service import service
+    from rootless_scratch.verbs.watch import Rebuilt, Watching
 
 __version__ = "0.2.0"
 
@@ -80,6 +82,7 @@ __all__ = [
     "Judgement",
     "LimitError",
     "PlatformImage",
+    "Rebuilt",
     "RefusedError",
     "RegistryError",
     "Result",
@@ -93,6 +96,7 @@ __all__ = [
     "ToolMissingError",
     "UsageError",
     "Verification",
+    "Watching",
     "__version__",
     "bake",
     "build",
@@ -107,12 +111,13 @@ __all__ = [
     "scratch",
     "service",
     "verify",
+    "watch",
 ]
 
 _HOMES = {
     "api": (
         *("bake", "build", "build_file", "check", "check_file", "container", "generate", "push", "run", "save"),
-        "verify",
+        *("verify", "watch"),
     ),
     "bakefiles.results": ("Baked", "Result"),
     "backends.verify": ("Difference", "Verification"),
@@ -120,6 +125,7 @@ _HOMES = {
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
     "verbs.service": ("service",),
+    "verbs.watch": ("Rebuilt", "Watching"),
     "engine.container.executing": ("ExecResult",),
     "engine.container.ending": ("RunResult",),
     "findings": ("Finding", "Judgement"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rootless_scratch.image.arguments import text
 from rootless_scratch.progress import Progress
@@ -10,7 +10,7 @@ from rootless_scratch.verbs.options import read_options, read_spec
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rootless_scratch.backends.verify import Verification
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         VerifyOptions,
     )
     from rootless_scratch.verbs.bake import Watcher
+    from rootless_scratch.verbs.watch import Watching
 
     StrPath = str | os.PathLike[str]
 
@@ -115,6 +116,31 @@ def bake(
 
     found = read_targets(text("file", file), targets, settings=settings)
     return bake_targets(found, watcher=watcher, **read_options("bake", options))
+
+
+def watch(
+    *programs: StrPath,
+    file: StrPath | None = None,
+    context: StrPath = ".",
+    run: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    poll: float | None = None,
+    **options: Unpack[FileOptions],
+) -> Watching:
+    """Build an image, and build it again whenever a file that it is made of has changed.
+
+    The answer is a block, and iterated it gives a Rebuilt for the first build, and for each change that comes to
+    another image, or to none: that is then its `error`. The options are those of `build`, with `file`, a
+    Containerfile, those of `build_file`. `run` are options of `container`, with which each image is run in place
+    of the one before, and `arguments` are the program's; the end of the block ends it. `poll` in seconds looks at
+    the files so often, in place of being told by the kernel.
+
+    Raises ToolMissingError without watchfiles, and UsageError; what keeps the first image from being built is
+    raised too where no file is the cause. See docs/watch.md.
+    """
+    from rootless_scratch.verbs.watch import watch_programs
+
+    return watch_programs(programs, options, file=file, context=context, run=run, arguments=arguments, poll=poll)
 
 
 def check_file(path: StrPath, context: StrPath = ".", **options: Unpack[FileOptions]) -> Judgement:

@@ -86,7 +86,7 @@ Beside these, and in Python by the keywords of the function of the verb's name.
 {verb}
 """
 
-FUNCTIONS = ("bake", "build", "check", "generate", "push", "save", "verify")
+FUNCTIONS = ("bake", "build", "check", "generate", "push", "save", "verify", "watch")
 """Verbs that are functions of Python too."""
 
 

@@ -53,8 +53,8 @@ def common_options(verb: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def print_json(answer: Mapping[str, object]) -> None:
-    r"""Print one object with `schema` in it.
+def print_json(answer: Mapping[str, object], *, lines: bool = True) -> None:
+    r"""Print one object with `schema` in it, on one line without `lines`.
 
     Names that are not UTF-8 come as lone surrogates (`\udcff` for byte 0xff), which json writes escaped.
     """
@@ -63,7 +63,7 @@ def print_json(answer: Mapping[str, object]) -> None:
     import msgspec
 
     plain = msgspec.to_builtins({"schema": SCHEMA, **answer}, str_keys=True)
-    write_line(json.dumps(plain, indent=2))
+    write_line(json.dumps(plain, indent=2 if lines else None))
 
 
 def named(record: object, names: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from rootless_scratch.errors import HostError, ToolMissingError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from watchfiles._rust_notify import RustNotify
+
 POLL_VARIABLES = ("WATCHFILES_FORCE_POLLING", "WATCHFILES_POLL_DELAY_MS")
 """As watchfiles itself reads them."""
 
@@ -69,7 +71,7 @@ class Notices:
         self._notify.close()
 
 
-def rust_notify():  # type: ignore[no-untyped-def] # noqa: ANN201 - a class of a library that may be missing
+def rust_notify() -> type[RustNotify]:
     """What watchfiles has for programs that do their own waiting; raises ToolMissingError."""
     try:
         from watchfiles._rust_notify import RustNotify
@@ -109,17 +111,19 @@ def silent_file_system(directories: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _limit(error: OSError | RuntimeError, count: int) -> HostError:
-    said = str(error)
-    if "watch limit" in said or getattr(error, "errno", None) == errno.ENOSPC:
+    message = str(error)
+    if "watch limit" in message or getattr(error, "errno", None) == errno.ENOSPC:
         return HostError(
             f"The kernel lets this user watch no more directories: {count} are needed (inotify(7)).",
-            fix="Run `sysctl fs.inotify.max_user_watches=524288` as root, and write it to a file in /etc/sysctl.d; "
+            fix="Run `sysctl fs.inotify.max_user_watches=524288` as root and write it to a file in /etc/sysctl.d, "
             "or pass `--poll 1`, or `--exclude` what needs no watching.",
         )
-    if "Too many open files" in said:
+    if "Too many open files" in message:
         return HostError(
             "The kernel lets this user watch nothing more: too many programs watch files, or too many are open.",
-            fix="Run `sysctl fs.inotify.max_user_instances=1024` as root, and write it to a file in /etc/sysctl.d; "
+            fix="Run `sysctl fs.inotify.max_user_instances=1024` as root and write it to a file in /etc/sysctl.d, "
             "or pass `--poll 1`.",
         )
-    return HostError(f"Files cannot be watched: {said}.", fix="Pass `--poll 1`, which looks at them every second.")
+    return HostError(
+        f"Files cannot be watched: {message}.", fix="Pass `--poll 1`, which looks at them every second."
+    )

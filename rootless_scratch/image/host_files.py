@@ -298,8 +298,8 @@ def take_lease(descriptor: int) -> None:
     """Raise BlockingIOError where somebody has the file open for writing, PermissionError for another user's.
 
     The kernel grants a read lease for a file that nobody has open for writing, to its owner: fcntl(2), "Leases".
-    It is given back at once. Who opens the file in that very moment waits until then; the signal about it is one to
-    ignore. Other OSErrors are those of file systems without leases.
+    It is given back at once. Who opens the file in that very moment waits until then; the signal about it is one
+    to ignore. Other OSErrors are those of file systems without leases.
     """
     import signal
 

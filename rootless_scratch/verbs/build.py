@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rootless_scratch.errors import HostError, UsageError
@@ -74,22 +75,14 @@ def build_parts(
     related: Related | None = None,
     sharing: Sharing | None = None,
     add: Adding | None = None,
-    planned: Callable[[Sequence[Planned]], None] | None = None,
+    on_plans: Callable[[Sequence[Planned]], None] | None = None,
 ) -> Image:
     """Plan, judge and build what a Spec was split into, or what a Containerfile comes to.
 
     `related` is as `plan_all` has it, `add` as `build_images`; with `sharing` others are built at the same time.
-    `planned` is told what is about to be built. All else is as for `build_spec`.
+    `on_plans` hears what is about to be built. All else is as for `build_spec`.
     """
-
-    def plan() -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
-        with nullcontext() if sharing is None else sharing.planning():
-            root = None if sharing is None else sharing.root
-            plans, findings = plan_all(parts, opened, check=check, related=related, root=root)
-        if planned is not None:
-            planned(plans)
-        return plans, findings
-
+    plan = partial(_plan, parts, opened, check=check, related=related, sharing=sharing, on_plans=on_plans)
     spec = parts[0].spec
     chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
     if not (spec.names or outputs):
@@ -153,6 +146,23 @@ def build_parts(
     shipped = ship_image(image, output, compress=compress, access=access, progress=progress.steps())
     notes = tuple(dict.fromkeys((*image.notes, *shipped.notes)))
     return replace(image, outputs=shipped.outputs, notes=notes)
+
+
+def _plan(
+    parts: Sequence[Part],
+    opened: HostFiles,
+    *,
+    sharing: Sharing | None,
+    on_plans: Callable[[Sequence[Planned]], None] | None,
+    **how: Any,  # noqa: ANN401 - of `plan_all`
+) -> tuple[tuple[Planned, ...], tuple[Finding, ...]]:
+    """What `plan_all` does, one image at a time where others are built too."""
+    with nullcontext() if sharing is None else sharing.planning():
+        root = None if sharing is None else sharing.root
+        plans, findings = plan_all(parts, opened, root=root, **how)
+    if on_plans is not None:
+        on_plans(plans)
+    return plans, findings
 
 
 def _build_directly(

@@ -89,7 +89,7 @@ def build_file(
             if session is not None:
                 session.close()
             # Who is told of plans is in this process.
-            how.pop("planned", None)
+            how.pop("on_plans", None)
             arguments = {"request": request, "options": options, **how}
             inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
             return inside

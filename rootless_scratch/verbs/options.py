@@ -54,15 +54,19 @@ _OTHERWISE = {
 _PLATFORM = "--platform OS/ARCH"
 _COMPRESS = "--compress HOW"
 
+_BACKEND = Option("--backend NAME", TEXT, "buildah or direct [default: direct with -o, else buildah].")
+_COMPRESSED = Option(
+    _COMPRESS,
+    TEXT,
+    "Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
+)
+_UNCHECKED = Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check")
+
 OF_VERB: dict[str, tuple[Option, ...]] = {
     "build": (
         OUTPUT,
-        Option("--backend NAME", TEXT, "buildah or direct [default: direct with -o, else buildah]."),
-        Option(
-            _COMPRESS,
-            TEXT,
-            "Layer of -o: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
-        ),
+        _BACKEND,
+        _COMPRESSED,
         *Access.options.values(),
         FORMAT.but(
             usage="--report FORMAT",
@@ -70,7 +74,19 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         ),
         *FIX,
         Option("--dry-run", _SHOWN, "Print the plan as JSON and build nothing."),
-        Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check"),
+        _UNCHECKED,
+    ),
+    "watch": (
+        OUTPUT,
+        _BACKEND.but(help="buildah or direct [default: direct, where skopeo is there]."),
+        _COMPRESSED,
+        *Access.options.values(),
+        _UNCHECKED,
+        Option(
+            "--poll SECONDS",
+            TEXT.but(value=late("engine.request.values:parse_timeout"), python="float | None", type=float),
+            "Look at all files so often [default: the kernel tells of changes].",
+        ),
     ),
     "bake": (
         OUTPUT.but(

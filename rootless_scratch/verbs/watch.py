@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rootless_scratch.data import Data
 from rootless_scratch.errors import BuildError, HostError, ScratchError, UsageError
 from rootless_scratch.host.notices import POLL, Notices, forced_polling, rust_notify, silent_file_system
-from rootless_scratch.image.observed import MISSING, changes, is_being_written, stamp_of
-from rootless_scratch.verbs.watched import OfFile, OfPrograms, require_files, with_planned
+from rootless_scratch.verbs.observed import MISSING, changes, is_being_written
+from rootless_scratch.verbs.watched import OfFile, OfPrograms, names_of, require_files, with_planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.storing import Storing
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.image.finished import Image
-    from rootless_scratch.image.observed import Observed, Places, Stamp
     from rootless_scratch.image.plan.planner import Planned
+    from rootless_scratch.verbs.observed import Spots, Stamp
     from rootless_scratch.verbs.restarting import Restarting
     from rootless_scratch.verbs.watched import Making
 
@@ -40,9 +40,10 @@ _ATTEMPTS = 20
 class Rebuilt(Data):
     """What became of one build: its `image`, or the `error` that kept it from being built.
 
-    `changed` are the paths for which it was built, none for the first one; `seconds` passed from the moment at which
-    the first of them was noticed until all was done. Where a container was wanted it is `container`, the one before
-    where the image is the same or could not be built, None where none could be started.
+    `changed` are the paths for which it was built, none for the first one; `seconds` passed from the moment at
+    which the first of them was noticed until all was done. Where a container was wanted it is `container`: the one
+    before where the image is the same or could not be built, None where none could be started, which is an `error`
+    too. `restarted` is whether it is a new one.
     """
 
     image: Image | None
@@ -84,7 +85,7 @@ class Watching:
         self._observed = making.observed()
         self._stamps: dict[str, Stamp] = {}
         self._notices: Notices | None = None
-        self._places: Places | None = None
+        self._spots: Spots | None = None
         self._session: Storing | None = None
         self._last: Image | None = None
         self._failed = False
@@ -244,21 +245,23 @@ class Watching:
         if self._poll is not None:
             return
         for _attempt in range(_ATTEMPTS):
-            places = self._observed.places(self._stamps)
-            if self._notices is not None and self._places is not None and self._places == places:
+            spots = self._observed.spots(self._stamps)
+            if self._notices is not None and self._spots is not None and self._spots == spots:
                 return
             silent = silent_file_system(map(os.path.dirname, self._observed.files))
             if silent is not None:
                 self._poll = POLL
                 where, name = silent
-                self.notes += (f"Files are looked at every second: {where} is on {name}, of which inotify says little.",)
+                self.notes += (
+                    f"Files are looked at every second: {where} is on {name}, of which inotify says little.",
+                )
                 return
             if self._notices is not None:
                 self._notices.close()
                 self._notices = None
-            there = [each for each in places.directories if os.path.isdir(each)]
+            there = [each for each in spots.directories if os.path.isdir(each)]
             try:
-                self._notices, self._places = Notices(there, self._wake), places
+                self._notices, self._spots = Notices(there, self._wake), spots
             except FileNotFoundError:
                 continue
             return
@@ -270,17 +273,17 @@ class Watching:
         while True:
             if self._notices is None:
                 self._wake.wait(self._poll)
-                told = frozenset({""})
+                found = frozenset({""})
             else:
                 answer = self._notices.wait(seconds)
                 if answer is None:
                     raise KeyboardInterrupt
-                told = answer
+                found = answer
             if self._wake.is_set():
                 self._wake.clear()
                 if self._woken is not None:
                     self._woken()
-            if self._notices is None or self._places is None or any(map(self._places.concern, told)):
+            if self._notices is None or self._spots is None or any(map(self._spots.concern, found)):
                 return
 
 
@@ -303,17 +306,20 @@ def watch_programs(
     if file is None:
         from rootless_scratch.verbs.options import read_spec
 
-        spec, how = read_spec("build", programs, options)
+        spec, how = read_spec("watch", programs, {**options, "poll": poll})
+        poll = how.pop("poll")
         require_files(each.source for each in spec.programs)
         making = OfPrograms(read=lambda: (spec, how["output"]), how=_without_output(directly(spec.names, how)))
     else:
         if programs:
-            raise UsageError("A Containerfile says itself what it copies.", fix="Leave the programs out, or `file`.")
+            raise UsageError(
+                "A Containerfile says itself what it copies.", fix="Leave the programs out, or `file`."
+            )
         from rootless_scratch.verbs.build_file import read_request
 
         request, image, how = read_request(file, context, options)
         require_files([request.file])
-        making = OfFile(request=request, options=image, how=directly(tuple(image.get("tag", ())), how))
+        making = OfFile(request=request, options=image, how=directly(names_of(image), how))
     running = None
     if run is not None or arguments:
         from rootless_scratch.verbs.restarting import Restarting

@@ -10,9 +10,9 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import ScratchError, UsageError
 from rootless_scratch.image.exclusions import IGNORE_FILES, ignored_by
 from rootless_scratch.image.host_files import HostFiles
-from rootless_scratch.image.observed import Observed, Tree
 from rootless_scratch.image.references import REGISTRY, parse_references
 from rootless_scratch.image.rootfs import File
+from rootless_scratch.verbs.observed import Observed, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,8 +44,11 @@ class Making(Protocol):
     def names(self) -> tuple[str, ...]:
         """Its names in local storage, as far as they are known."""
 
-    def build(self, session: Storing | None, planned: Tell) -> Image:
-        """Make it as everything is now; `session` was started early and is closed here. Raises what `build` does."""
+    def build(self, session: Storing | None, on_plans: Tell) -> Image:
+        """Make it as everything is now; `session` was started early and is closed here.
+
+        Raises what `build` does.
+        """
 
     def observed(self) -> Observed:
         """What the caller named; what is planned of that comes beside it."""
@@ -64,7 +67,7 @@ class OfPrograms(Data):
             return self.read()[0].names
         return ()
 
-    def build(self, session: Storing | None, planned: Tell) -> Image:
+    def build(self, session: Storing | None, on_plans: Tell) -> Image:
         """See Making."""
         from rootless_scratch.image.plan.parts import parts_of
         from rootless_scratch.verbs.build import build_parts
@@ -74,7 +77,7 @@ class OfPrograms(Data):
         spec, output = self.read()
         with HostFiles() as opened:
             parts = parts_of(spec, opened)
-            return build_parts(parts, opened, output=output, session=session, planned=planned, **self.how)
+            return build_parts(parts, opened, output=output, session=session, on_plans=on_plans, **self.how)
 
     def observed(self) -> Observed:
         """See Making."""
@@ -103,14 +106,13 @@ class OfFile(Data):
 
     def names(self) -> tuple[str, ...]:
         """See Making."""
-        tag = self.options.get("tag", ())
-        return (tag,) if isinstance(tag, str) else tuple(tag)
+        return names_of(self.options)
 
-    def build(self, session: Storing | None, planned: Tell) -> Image:
+    def build(self, session: Storing | None, on_plans: Tell) -> Image:
         """See Making."""
         from rootless_scratch.verbs.build_file import build_file
 
-        return build_file(self.request, self.options, session=session, planned=planned, **self.how)
+        return build_file(self.request, self.options, session=session, on_plans=on_plans, **self.how)
 
     def observed(self) -> Observed:
         """See Making."""
@@ -151,6 +153,12 @@ def with_planned(observed: Observed, plans: Iterable[Planned]) -> tuple[Observed
     return observed.but(files=observed.files | beside), there
 
 
+def names_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that an image is to have, of its options by their names in Python."""
+    tag = options.get("tag", ())
+    return (tag,) if isinstance(tag, str) else tuple(tag)
+
+
 def require_files(programs: Iterable[str]) -> None:
     """Raise UsageError for a program that is read from stdin, which comes once."""
     if any(each.partition(":")[0] in ("-", "/dev/stdin") for each in programs):
@@ -186,7 +194,7 @@ def _context_paths(instruction: Instruction) -> Iterator[str]:
         return
     arguments = instruction.exec_form or tuple(token.raw for token in instruction.tokens)
     for argument in arguments[:-1]:
-        if argument.startswith("<<") or "://" in argument or argument.startswith("git@"):
+        if argument.startswith(("<<", "git@")) or "://" in argument:
             continue
         settled = []
         for name in argument.split("/"):

@@ -47,7 +47,8 @@ def container(
 
     It is killed then; `stop` inside the block ends it gently. `ready` unless given: the published TCP ports
     answer, or where there are none, the program was started. `ready_timeout` in seconds. `record` takes its
-    output, by default Recording. `opening` and all else as in rootless_scratch.engine.run.run. Raises what that raises, EndedEarlyError, EngineTimeoutError.
+    output, by default Recording. `opening` and all else as in rootless_scratch.engine.run.run. Raises what that
+    raises, EndedEarlyError, EngineTimeoutError.
     """
     readiness.check_ready(ready, ready_timeout)
     _check_lasting(options)
@@ -68,7 +69,7 @@ def container(
         begun.turn_to(request.destination, keep=keep)
         call = Call(request=request, opening=begun, notes=notes)
         shared = ports if options.get("network") == "host" else ()
-        held, recording = _launched(call, partial(_attempt, call, shared, record), stack)
+        held, recording = _launched(call, partial(_attempt, call, shared=shared, record=record), stack)
         stack.callback(recording.close)
         running = RunningContainer(
             held,
@@ -103,11 +104,12 @@ def _launched(
 
 def _attempt(
     call: Call,
-    shared: tuple[Port, ...],
-    record: Callable[[Attached], Recording] | None,
     container: Lifecycle,
     request: Request,
     network: str,
+    *,
+    shared: tuple[Port, ...],
+    record: Callable[[Attached], Recording] | None,
 ) -> Recording:
     """Create and start it, with its output taken from before the start on; `shared` are ports of the host."""
     if record is None:

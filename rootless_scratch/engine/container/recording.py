@@ -151,17 +151,17 @@ class Recording:
 class PassedOn(Recording):
     """The same where the output goes on to the descriptors `stdout` and `stderr`, and only its end is kept.
 
-    `ended` is called when it ends, by another thread. A descriptor that takes nothing more is passed over.
+    `on_end` is called when it ends, by another thread. A descriptor that takes nothing more is passed over.
     """
 
     def __init__(
-        self, attached: Attached, *, stdout: int, stderr: int, ended: Callable[[], None] | None = None
+        self, attached: Attached, *, stdout: int, stderr: int, on_end: Callable[[], None] | None = None
     ) -> None:
         self._targets = {STDERR: stderr}
         self._stdout = stdout
         self._frames = Frames()
         self._tail = b""
-        self._told = ended
+        self._on_end = on_end
         super().__init__(attached)
 
     def tail(self, *, stdout: bool) -> bytes:
@@ -171,8 +171,8 @@ class PassedOn(Recording):
 
     def _record(self, data: bytes) -> None:
         super()._record(data)
-        if self._told is not None:
-            self._told()
+        if self._on_end is not None:
+            self._on_end()
 
     def _keep(self, data: bytes) -> None:
         for stream, content in self._frames.split(data):

@@ -1,4 +1,4 @@
-"""What files of this host are at a moment, to tell later whether any has changed, and where that would be noticed."""
+"""What files of this host are at a moment, to tell later whether any has changed, and where that is noticed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Observed(Value):
             found.update(self._listed(tree))
         return found
 
-    def places(self, stamps: Mapping[str, Stamp]) -> Places:
+    def spots(self, stamps: Mapping[str, Stamp]) -> Spots:
         """Where changes of what has these stamps are to be seen."""
         directories: set[str] = set()
         paths: set[str] = set()
@@ -66,7 +66,7 @@ class Observed(Value):
             for path, stamp in stamps.items()
             if path not in self.files and stamp and isinstance(stamp[0], str)
         }
-        return Places(directories=frozenset(directories | whole), paths=frozenset(paths), whole=frozenset(whole))
+        return Spots(directories=frozenset(directories | whole), paths=frozenset(paths), whole=frozenset(whole))
 
     def _listed(self, tree: Tree) -> Iterator[tuple[str, Stamp]]:
         exclusions = Exclusions(tree.patterns)
@@ -101,7 +101,7 @@ class Observed(Value):
         return item.path in self.own or item.name.startswith(PREFIX)
 
 
-class Places(Data):
+class Spots(Data):
     """Directories in which files come, go and change, and the `paths` that count in them.
 
     In those that are `whole` every name counts.
