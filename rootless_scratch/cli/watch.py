@@ -21,6 +21,7 @@ from rootless_scratch.cli.output import (
     say,
 )
 from rootless_scratch.cli.run_options import GroupedCommand, options_from, run_options
+from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,10 +124,16 @@ def _making(values: dict[str, Any]) -> OfPrograms | OfFile:
         return OfFile(request, options, directly(names_of(options), {**how, "output": output}))
 
     def read() -> tuple[Spec, Sequence[str]]:
-        images = images_from(values)
+        try:
+            images = images_from(values)
+        except click.UsageError as error:
+            # A file may be in order again after the next change, which click knows nothing of.
+            raise UsageError(
+                error.message, fix="See `rootless-scratch watch --help`, and docs/spec.md."
+            ) from error
         if len(images) > 1:
             listed = ", ".join(image.name for image in images)
-            raise click.UsageError(f"The file has the images {listed}: choose one by --image.")
+            raise UsageError(f"The file has the images {listed}.", fix="Choose one by --image.")
         return images[0].spec, output or images[0].output
 
     spec, outputs = read()

@@ -42,18 +42,23 @@ class Wake(Protocol):
 class Notices:
     """What is done in these directories, from now on, until `close`; not in those below them.
 
-    Raises FileNotFoundError for one that has gone, HostError where the kernel allows no more.
+    Raises FileNotFoundError or PermissionError for one that is no longer what it was, HostError where the kernel
+    allows no more.
     """
 
     def __init__(self, directories: Iterable[str], wake: Wake) -> None:
         self._wake = wake
         found = [each for each in directories if os.access(each, os.R_OK, effective_ids=True)]
+        notify, refusal = rust_notify(), None
         try:
-            self._notify = rust_notify()(found, False, False, _USUAL_DELAY_MS, False, True)  # noqa: FBT003
+            self._notify = notify(found, False, False, _USUAL_DELAY_MS, False, False)  # noqa: FBT003 - as it has them
+        except (FileNotFoundError, PermissionError):
+            raise
         except (OSError, RuntimeError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise _limit(error, len(found)) from error
+            refusal = _limit(error, len(found))
+        if refusal is not None:
+            # Not while that is handled: what it says of open files would be taken for a limit of this process.
+            raise refusal
 
     def wait(self, seconds: float | None) -> frozenset[str] | None:
         """Paths at which something was done, once there are any; none after `seconds`, or once it is woken.

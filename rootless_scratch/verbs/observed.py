@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rootless_scratch.data import Data, Value
+from rootless_scratch.data import Value
 from rootless_scratch.image.exclusions import Exclusions
 from rootless_scratch.image.host_files import open_descriptor, take_lease
 from rootless_scratch.image.write.temporary import PREFIX
@@ -101,7 +101,7 @@ class Observed(Value):
         return item.path in self.own or item.name.startswith(PREFIX)
 
 
-class Spots(Data):
+class Spots(Value):
     """Directories in which files come, go and change, and the `paths` that count in them.
 
     In those that are `whole` every name counts.

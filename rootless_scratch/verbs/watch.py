@@ -86,6 +86,7 @@ class Watching:
         self._stamps: dict[str, Stamp] = {}
         self._notices: Notices | None = None
         self._spots: Spots | None = None
+        self._is_stale = False
         self._session: Storing | None = None
         self._last: Image | None = None
         self._failed = False
@@ -237,8 +238,17 @@ class Watching:
     def _pause(self) -> None:
         if self._notices is None:
             time.sleep(_PAUSE)
-        elif self._notices.wait(_PAUSE) is None:
+        else:
+            self._hear(self._notices, _PAUSE)
+
+    def _hear(self, notices: Notices, seconds: float | None) -> frozenset[str]:
+        found = notices.wait(seconds)
+        if found is None:
             raise KeyboardInterrupt
+        if self._spots is not None and not self._spots.directories.isdisjoint(found):
+            # One that has gone and come back is another one, of which nothing is told.
+            self._is_stale = True
+        return found
 
     def _watch(self) -> None:
         """Have the kernel tell of changes of all that is observed now."""
@@ -246,7 +256,7 @@ class Watching:
             return
         for _attempt in range(_ATTEMPTS):
             spots = self._observed.spots(self._stamps)
-            if self._notices is not None and self._spots is not None and self._spots == spots:
+            if self._notices is not None and self._spots == spots and not self._is_stale:
                 return
             silent = silent_file_system(map(os.path.dirname, self._observed.files))
             if silent is not None:
@@ -259,10 +269,11 @@ class Watching:
             if self._notices is not None:
                 self._notices.close()
                 self._notices = None
+            self._is_stale = False
             there = [each for each in spots.directories if os.path.isdir(each)]
             try:
                 self._notices, self._spots = Notices(there, self._wake), spots
-            except FileNotFoundError:
+            except (FileNotFoundError, PermissionError):
                 continue
             return
         self._poll = POLL
@@ -275,10 +286,7 @@ class Watching:
                 self._wake.wait(self._poll)
                 found = frozenset({""})
             else:
-                answer = self._notices.wait(seconds)
-                if answer is None:
-                    raise KeyboardInterrupt
-                found = answer
+                found = self._hear(self._notices, seconds)
             if self._wake.is_set():
                 self._wake.clear()
                 if self._woken is not None:
