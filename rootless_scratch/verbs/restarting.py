@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
+from rootless_scratch.engine.container.recording import Recording
 from rootless_scratch.engine.container.running import STOP_TIMEOUT
 from rootless_scratch.errors import ScratchError, UsageError
 from rootless_scratch.verbs.container import hold_container
@@ -12,16 +14,20 @@ from rootless_scratch.verbs.container import hold_container
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rootless_scratch.engine.api.http import Attached
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.image.finished import Image
     from rootless_scratch.keywords import ContainerOptions
+
+_EXCLUSIVE = ("name", "publish")
+"""Options whose values one container at a time can have, from the moment that it is made."""
 
 
 class Restarting:
     """Runs one image at a time, with these arguments and options; `close` ends it, and the service that it has.
 
-    `how` is `ready`, `ready_timeout` and `record` of rootless_scratch.engine.container.block.container. `say` is
-    told what goes on though it did not go well.
+    `record`, and `ready` and `ready_timeout` of `how`, are as engine.container.block.container has
+    them. `say` is told what goes on though it did not go well, by any thread.
     """
 
     def __init__(
@@ -30,11 +36,13 @@ class Restarting:
         options: Mapping[str, Any],
         *,
         say: Callable[[str], None] | None = None,
+        record: Callable[[Attached], Recording] | None = None,
         **how: Any,  # noqa: ANN401 - as the block has them
     ) -> None:
         self._arguments = tuple(arguments)
         self._options = dict(options)
         self._how = how
+        self._record = record or Recording
         self._say = say or _say_nothing
         self._service = contextlib.ExitStack()
         self._block = contextlib.ExitStack()
@@ -42,39 +50,55 @@ class Restarting:
         self.container: RunningContainer | None = None
 
     def start(self, image: Image) -> ScratchError | None:
-        """Run it in place of the one before, which is stopped first; what keeps it from running is returned."""
+        """Run it in place of the one before, which is stopped first; what keeps it from running is returned.
+
+        While that one stops, the new one is made ready: it is started when the other has ended.
+        """
         before, self._block = self._block, contextlib.ExitStack()
-        self._stop()
+        stopping = threading.Thread(target=self._stop, args=(self.container,), name="rootless-scratch-stop")
+        self.container = None
+        stopping.start()
+        if any(self._options.get(each) for each in _EXCLUSIVE):
+            stopping.join()
         if self._options.get("name"):
-            # One name is for one container.
             self._end(before)
+
+        def record(attached: Attached) -> Recording:
+            stopping.join()
+            return self._record(attached)
+
         try:
             self._keep_service()
             options = cast("ContainerOptions", dict(self._options))
             subject: str | Image = image if image.names else _written(image)
             self.container = self._block.enter_context(
-                hold_container(subject, self._arguments, options, **self._how)
+                hold_container(subject, self._arguments, options, record=record, **self._how)
             )
         except ScratchError as error:
             return error
         finally:
+            stopping.join()
             # Its removal takes a moment in which the next one can be up already.
             self._end(before)
         return None
 
     def close(self) -> None:
         """Stop the container, or kill it where that is interrupted, and let go of all."""
-        with self._service, self._block:
-            self._stop()
-
-    def _stop(self) -> None:
-        """End it as `stop` does; at once where its program would not notice."""
         container, self.container = self.container, None
-        if container is None or container.ended():
-            return
+        with self._service, self._block:
+            self._stop(container)
+
+    def _stop(self, container: RunningContainer | None) -> None:
+        """End it as `stop` does; at once where its program would not notice."""
         try:
-            grace = self._options.get("stop_timeout")
-            container.stop(0 if not container.heeds_stop() else STOP_TIMEOUT if grace is None else float(grace))
+            if container is None or container.ended():
+                return
+            if container.heeds_stop():
+                grace = self._options.get("stop_timeout")
+                container.stop(STOP_TIMEOUT if grace is None else float(grace))
+            else:
+                container.signal("KILL")
+                container.wait(STOP_TIMEOUT)
         except ScratchError as error:
             # It is killed at the end of its block.
             self._say(error.message)

@@ -12,6 +12,7 @@ from benches.files import measure_archives, measure_copies, measure_files, measu
 from benches.memory import measure_memory
 from benches.runs import measure_run, measure_streams
 from benches.starts import measure_check, measure_start
+from benches.watches import measure_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +126,17 @@ GROUPS = (
             ),
             Aim(what="`rs.run` in a loop of 50", limits={"run.loop": 0.50}),
             Aim(what="50 runs at once", limits={"run.at-once": 0.70}),
+        ),
+    ),
+    Group(
+        name="watch",
+        measure=measure_watch,
+        aims=(
+            Aim(
+                what="`watch --run`, from a save to the first line of the new container",
+                limits={"watch.seconds": 0.35},
+                unit="s",
+            ),
         ),
     ),
     Group(
