@@ -21,6 +21,7 @@ from conftest import SERVER, Home
 from containers import containers, make_image, podman
 from registries import PASSWORD, USER, free_port, registry
 from remote_hosts import podman_service, remote_host
+from watchers import watching
 
 from rootless_scratch.host.network import private_network_problem
 
@@ -252,6 +253,19 @@ def running(stage: Stage, text: str) -> None:
         podman(stage.home, "rm", "--force", "--time", "0", "web")
 
 
+def watched(stage: Stage, text: str) -> None:
+    (step,) = steps(stage.here(text))
+    with watching(stage.home, *shlex.split(step.command)[2:], cwd=stage.place) as watcher:
+        watcher.err("and started it")
+        assert stage.run(f"curl -s http://127.0.0.1:{stage.port}").stdout == b"well\n"
+        watcher.err("watching")
+        source = stage.place / "server.c"
+        source.write_text(source.read_text().replace("well", "good"))
+        stage.compile("server.c", "server")
+        watcher.err("server changed: built")
+        assert stage.run(f"curl -s http://127.0.0.1:{stage.port}").stdout == b"good\n"
+
+
 def debugging(stage: Stage, text: str) -> None:
     stage.run("rootless-scratch build ./server -t shop:1")
     stage.run(stage.here("rootless-scratch run -d --name web -p 8080:8080 shop:1"))
@@ -306,6 +320,7 @@ STORIES = {
     "A file in place of options: toml": a_file,
     "A file in place of options: console": by_a_file,
     "A file in place of options: console 2": console,
+    "While you write: console": watched,
     "What it will miss: console": console,
     "What it will miss: console 2": console,
     "Running it: console": running,
