@@ -30,8 +30,15 @@ _BECOMES_KNOWN = 0.5
 _FORGET_AFTER = 7 * 24 * 3600
 """Seconds after which nobody asks any more for a container of a service that is not spoken to."""
 
-_DEPENDENTS = 5
-"""Seconds for tools beside a container to be removed: the kernel has ended them with its first process."""
+_AGAIN = 5
+"""Seconds in which what keeps a container from being removed passes by itself."""
+
+_PASSING = (b"dependent containers", b"device or resource busy")
+"""What podman says then: of tools beside it, which the kernel has ended with its first process, and of a mount.
+
+Of a container whose maker was killed together with podman, another podman, such as the clean-up that conmon
+starts, may have /dev/shm mounted at this moment. It is gone then all the same, and podman has forgotten it.
+"""
 
 
 def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true&volumes=true") -> bool:
@@ -40,15 +47,17 @@ def remove_container(client: Client, name: str, *, how: str = "&timeout=0&v=true
     One that `debug` has put tools beside waits for their end, which follows on its own. Raises EngineError where
     podman cannot.
     """
-    deadline = time.monotonic() + _DEPENDENTS
+    deadline = time.monotonic() + _AGAIN
+    was_there = False
     while True:
         response = client.request("DELETE", f"/containers/{name}?force=true{how}")
-        if response.ok or b"dependent containers" not in response.body or time.monotonic() > deadline:
+        if response.ok or not any(each in response.body for each in _PASSING) or time.monotonic() > deadline:
             break
+        was_there = True
         time.sleep(0.05)
     fix = f"The next run tries again; `podman rm --force {name}` does it by hand."
     response.expect(f"The container {name} could not be removed", fix=fix, or_status=404)
-    return response.ok
+    return response.ok or was_there
 
 
 def remove_owned(client: Client, owner: str) -> list[str]:
