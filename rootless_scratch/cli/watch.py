@@ -246,7 +246,7 @@ def _because(changed: Sequence[str]) -> str:
 
 def _answer(rebuilt: Rebuilt) -> dict[str, Any]:
     """The keys that `build` has of an image or of an error, and what was the reason."""
-    from rootless_scratch.cli.build import answer
+    from rootless_scratch.cli.building import answer
 
     own = named(rebuilt, "changed seconds restarted")
     own["container"] = None if rebuilt.container is None else rebuilt.container.id
