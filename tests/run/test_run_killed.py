@@ -168,7 +168,9 @@ def test_what_runtime_and_conmon_have_noted_of_a_container_is_forgotten_and_noth
 
 def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tools: Home) -> None:
     """podman then does nothing any more: its user namespace is gone, and a container runs by its database."""
-    with running(lonely_tools, "sleep 6543") as process:
+    # A number of its own, for another account may run these tests too.
+    seconds = str(100_000 + os.getpid())
+    with running(lonely_tools, f"sleep {seconds}") as process:
         # The program itself has no word of this home in it, and lives on.
         process.send_signal(signal.SIGSTOP)
         # What was killed may just have started another, and one whose child was killed may have ended by itself.
@@ -184,7 +186,9 @@ def test_all_of_podman_killed_with_a_run_does_not_stop_the_next_call(lonely_tool
     found = [*stored(lonely_tools), *left(lonely_tools), *parts(lonely_tools), *states(lonely_tools)]
     assert found == []
     assert not [
-        each for each in Path("/proc").glob("[0-9]*/cmdline") if words(each) == b"/busybox\0sleep\x006543\0"
+        each
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if words(each) == f"/busybox\0sleep\0{seconds}\0".encode()
     ]
 
 
