@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Unpack
 
-from rootless_scratch.image.arguments import text
+from rootless_scratch.image.arguments import text, texts
 from rootless_scratch.progress import Progress
 from rootless_scratch.verbs.options import read_options, read_spec
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
@@ -93,16 +93,17 @@ def build_file(
 
 
 def bake(
-    file: StrPath = "scratch.toml",
+    file: StrPath | Sequence[StrPath] = (),
     targets: Sequence[str] = (),
     *,
     settings: Sequence[str] = (),
     watcher: Watcher | None = None,
     **options: Unpack[BakeOptions],
 ) -> Baked:
-    """Build the images that a scratch.toml describes, several at a time.
+    """Build the images that a scratch.toml describes, or bake files and compose files, several at a time.
 
-    `targets` are names of images and groups, `settings` values of `--set`. Images go where the file says; with
+    `file` is one, or bake files that count together; by default those of the working directory. `targets` are
+    names of images and groups, `settings` values of `--set`. Images go where the file says; with
     `output="oci:DIR"` to one layout, with `push` to the registries of their tags, with `load` to local storage.
     `check_only` makes none and judges them. `executor` is threads, processes, or any of concurrent.futures, whose
     workers see the same files. `watcher` is told what is begun and done (docs/bake.md).
@@ -114,7 +115,8 @@ def bake(
     from rootless_scratch.bakefiles.reading import read_targets
     from rootless_scratch.verbs.bake import bake as bake_targets
 
-    found = read_targets(text("file", file), targets, settings=settings)
+    paths = texts("file", [file] if isinstance(file, (str, os.PathLike)) else file)
+    found = read_targets(paths, targets, settings=settings)
     return bake_targets(found, watcher=watcher, **read_options("bake", options))
 
 

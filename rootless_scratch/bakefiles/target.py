@@ -5,29 +5,57 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rootless_scratch.containerfile.request import FileRequest
 from rootless_scratch.data import Value
-from rootless_scratch.errors import UsageError
+from rootless_scratch.errors import Fault, SpecFileError, UsageError
 from rootless_scratch.image.names import image_name
 from rootless_scratch.image.references import REGISTRY, parse_references
 from rootless_scratch.image.spec import Spec
 
 
+class FileTarget(Value):
+    """A Containerfile to build; `inline` is its text where it is no file.
+
+    `links` are named contexts that are images of other targets, by their names.
+    """
+
+    request: FileRequest = FileRequest()
+    inline: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
 class Target(Value):
-    """One image. Of its names and outputs only those here count; `shown` is what its file has, worked out."""
+    """One image, of a Spec or of a `file`. Of its names and outputs only those here count.
+
+    `shown` is what its file has, worked out. With `stored` False the names are not for local storage; `unsent` is
+    what keeps the image from going where its file says.
+    """
 
     name: str = ""
     spec: Spec = Spec()
     names: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
     shown: tuple[tuple[str, object], ...] = ()
+    file: FileTarget | None = None
+    stored: bool = True
+    unsent: tuple[Fault, ...] = ()
 
 
 class Targets(Value):
-    """What was chosen of a file: its path, the images in its order, and the groups that it has."""
+    """What was chosen of a file: its path, the images in its order, and the groups that it has.
+
+    `linked` are those that others need as named contexts, and nobody else. `notes` are on what has no effect. The
+    file is `foreign` where it is one of `docker buildx bake`.
+    """
 
     path: str = ""
     targets: tuple[Target, ...] = ()
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    linked: tuple[Target, ...] = ()
+    notes: tuple[str, ...] = ()
+    foreign: bool = False
 
 
 def directed(
@@ -40,6 +68,11 @@ def directed(
     """
     if output or push or load:
         targets = [_sent(each, targets, output=output, push=push, load=load) for each in targets]
+    else:
+        unsent = [fault for each in targets for fault in each.unsent]
+        if unsent:
+            raise SpecFileError(unsent)
+        targets = [each if each.stored else each.but(names=()) for each in targets]
     nowhere = [each.name for each in targets if not (each.names or each.output)]
     if nowhere:
         listed = ", ".join(map(repr, nowhere))

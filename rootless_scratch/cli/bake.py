@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 @click.command("bake")
 @click.argument("arguments", metavar="[FILE] [TARGET]...", nargs=-1)
-@click.option("-f", "--file", "file", metavar="FILE", help="Read this file.")
+@click.option(
+    "-f", "--file", "files", metavar="FILE", multiple=True, help="Read this file; bake files may be several."
+)
 @click.option(
     "--set",
     "settings",
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 def command(
     *,
     arguments: tuple[str, ...],
-    file: str | None,
+    files: tuple[str, ...],
     settings: tuple[str, ...],
     printed: bool,
     output: tuple[str, ...],
@@ -50,19 +53,28 @@ def command(
 ) -> int:
     """Build the images that FILE describes, each to the outputs and the tags that it has there.
 
-    FILE is a scratch.toml, by default that of the working directory. TARGETs are images and groups: by default
-    the group `default`, else all.
+    FILE is a scratch.toml, a docker-bake.hcl or .json, or a compose file; by default those of the working
+    directory are read as `docker buildx bake` reads them, but a scratch.toml alone. TARGETs are images and groups:
+    by default the group `default`, of a scratch.toml else all.
 
     Several are built at a time, and one that fails keeps no other from being built: the exit code is then 1.
     """
-    from rootless_scratch.bakefiles.reading import SCRATCH, is_file, read_targets
+    from rootless_scratch.bakefiles.reading import is_file, read_targets
 
     names = list(arguments)
-    if file is None:
-        file = names.pop(0) if names and is_file(names[0]) else SCRATCH
-    targets = read_targets(file, names, settings=settings)
+    if not files and names and is_file(names[0]):
+        files = (names.pop(0),)
+    targets = read_targets(files, names, settings=settings)
+    if not show.quiet:
+        for note in targets.notes:
+            say(f"note: {note}")
     if printed:
-        print_json(_described(targets))
+        # What the other tool prints has no version of ours.
+        described = _described(targets)
+        if targets.foreign:
+            click.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        else:
+            print_json(described)
         return 0
     if values["check_only"]:
         for flag, value in (("-o", output), ("--push", values["push"]), ("--load", values["load"])):
@@ -81,6 +93,10 @@ def command(
 
 
 def _described(targets: Targets) -> dict[str, Any]:
+    if targets.foreign:
+        every = sorted((*targets.targets, *targets.linked), key=lambda each: each.name)
+        groups = {name: {"targets": list(members)} for name, members in sorted(targets.groups)}
+        return ({"group": groups} if groups else {}) | {"target": {each.name: dict(each.shown) for each in every}}
     return {
         "file": targets.path,
         "group": {name: {"targets": members} for name, members in targets.groups},

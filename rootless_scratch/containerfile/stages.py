@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["here", "fetched", "buildah"]
 SCRATCH = "scratch"
+SCRATCH_IMAGE = "scratch-image://"
+"""What the value of a named context begins with that is an image made here, in a layout: DIR:TAG."""
 _NAMED = 20
 """Stages that a message lists."""
 
@@ -175,13 +177,16 @@ class Stages:
         yield from stage.instructions
 
     def ends_in_scratch(self, stage: Stage) -> bool:
-        """Whether it begins with `scratch`, by whatever stages between; raises InstructionError."""
+        """Whether it begins with `scratch`, by whatever stages between, or with an image that does.
+
+        Raises InstructionError.
+        """
         base: Found = stage
         while isinstance(base, Stage):
             base = self.base(base)
             if isinstance(base, Other) and base.stage is not None:
                 base = base.stage
-        return base is None
+        return base is None or base.name.startswith(SCRATCH_IMAGE)
 
     def others(self, target: Stage) -> tuple[Other, ...]:
         """All that is needed for a target and not made here, each once; raises InstructionError."""

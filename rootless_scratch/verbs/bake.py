@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rootless_scratch.bakefiles.linking import are_linked
 from rootless_scratch.bakefiles.results import Baked, Result
 from rootless_scratch.bakefiles.target import Target, Targets, directed
 from rootless_scratch.data import Value
@@ -14,6 +15,7 @@ from rootless_scratch.errors import HostError, ScratchError, UsageError
 from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
+from rootless_scratch.verbs.bake_file import between, build_target, judge_target, without
 from rootless_scratch.verbs.sharing import Naming, Sharing
 from rootless_scratch.verbs.subject import require_utf8
 
@@ -86,11 +88,21 @@ def bake(
         layouts=frozenset(_layouts(chosen)),
     )
     names = _Names(watcher or Watcher())
-    for done in _made(chosen, way, count, executor, watcher or Watcher()):
-        names.take(done)
-    names.write()
+    if check_only or not are_linked(chosen):
+        for done in _made(chosen, way, count, executor, watcher or Watcher()):
+            names.take(done)
+        names.write()
+    else:
+        with between(chosen, targets.linked) as waves:
+            for wave in waves:
+                ready = names.ready(wave)
+                here = way.but(layouts=frozenset(_layouts(ready)))
+                for done in _made(ready, here, count, executor, watcher or Watcher()):
+                    names.take(done)
+                names.write()
     found = {result.name: result for result in names.results}
-    return Baked(results=tuple(found[target.name] for target in chosen))
+    lost = [each for each in targets.linked if each.name in found and found[each.name].failed]
+    return Baked(results=tuple(found[target.name] for target in (*lost, *chosen)))
 
 
 def jobs_of(jobs: int | None, count: int) -> int:
@@ -138,6 +150,18 @@ class _Names:
         self._watcher = watcher
         self._waiting: list[Done] = []
         self._count = 0
+
+    def ready(self, targets: Sequence[Target]) -> list[Target]:
+        """Targets that need none that failed; of the others it is told."""
+        failed = [each.name for each in self.results if each.failed]
+        left = []
+        for target in targets:
+            result = without(target, failed)
+            if result is None:
+                left.append(target)
+            else:
+                self._finish(result)
+        return left
 
     def take(self, done: Done) -> None:
         """A target that is done."""
@@ -287,6 +311,8 @@ def _built(target: Target, way: Way, sharing: Sharing, naming: Naming, *, progre
         "sharing": sharing,
         "add": naming.add,
     }
+    if target.file is not None:
+        return Result(name=target.name, image=build_target(target, target.file, **how))
     spec = target.spec.but(names=target.names)
     with sharing.planning():
         parts = _parts(spec, sharing)
@@ -304,6 +330,8 @@ def _judged(target: Target, sharing: Sharing) -> Result:
     from rootless_scratch.rules.program.programs import verdict
     from rootless_scratch.verbs.planning import plan_all
 
+    if target.file is not None:
+        return Result(name=target.name, judgement=judge_target(target, target.file))
     with sharing.planning():
         parts = _parts(target.spec, sharing)
         findings = plan_all(parts, sharing.files, check=False, root=sharing.root)[1]

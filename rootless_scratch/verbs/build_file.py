@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.containerfile.own_options import together
@@ -19,12 +19,14 @@ from rootless_scratch.verbs.subject import require_utf8
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
     from rootless_scratch.containerfile.document import Document
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Planned
+    from rootless_scratch.verbs.sharing import Sharing
 
 _ELSEWHERE = ("file", "context", "programs", "platforms")
 """What other functions take; the error for these says where it belongs."""
@@ -63,18 +65,22 @@ def build_file(
     session: Session | Storing | None = None,
     progress: Progress = SILENT,
     document: Document | None = None,
+    text: Document | None = None,
+    sharing: Sharing | None = None,
+    add: Adding | None = None,
     **how: Any,  # noqa: ANN401 - as build_parts has them
 ) -> Image:
     """Build the image of a Containerfile; `options` are those of every image, by their names in Python.
 
-    `how` is as `build_parts` has it. `session` is one that was started early, which is closed here. With a
-    `document`, which is the file, this is inside the namespace already. Raises what `build_parts` raises.
+    `how`, `sharing` and `add` are as `build_parts` has them. `session` is one that was started early, which is
+    closed here. `text` is the file if it was read already; with a `document`, which is the file too, this is
+    inside the namespace already. Raises what `build_parts` raises.
     """
     require_utf8()
-    with HostFiles() as opened, ExitStack() as kept:
+    with ExitStack() as kept:
         if session is not None:
             kept.callback(session.close)
-        found = document or read_file(request)
+        found = document or text or read_file(request)
         options = together(found.text, options)
         other = Elsewhere(
             found,
@@ -94,9 +100,14 @@ def build_file(
             inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
             return inside
         others = other.origins if other.is_needed else None
-        file = file_parts(request, options, kept, opened, others, document=found)
-        file.require_whole(opened)
-        image = build_parts(file.parts, opened, session=session, progress=progress, related=file.related, **how)
+        # What others make is read where they are, and while it is made nobody waits for it.
+        shared = None if others is not None else sharing
+        opened = kept.enter_context(HostFiles()) if shared is None else shared.files
+        with nullcontext() if shared is None else shared.planning():
+            file = file_parts(request, options, kept, opened, others, document=found)
+            file.require_whole(opened)
+        how |= {"session": session, "progress": progress, "sharing": shared, "add": add}
+        image = build_parts(file.parts, opened, related=file.related, **how)
     return _with_notes(image, file)
 
 

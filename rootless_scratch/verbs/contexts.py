@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from rootless_scratch.containerfile.stages import SCRATCH_IMAGE
 from rootless_scratch.data import Value
 from rootless_scratch.errors import UsageError
 
@@ -32,8 +33,9 @@ def named_context(text: str) -> NamedContext:
     for prefix in _IMAGES:
         if text.startswith(prefix) and len(text) > len(prefix):
             return NamedContext(kind="image", value=text.removeprefix(prefix))
-    if text.startswith(_LAYOUT):
-        directory, colon, tag = text.removeprefix(_LAYOUT).partition(":")
+    layout = next((each for each in (_LAYOUT, SCRATCH_IMAGE) if text.startswith(each)), None)
+    if layout is not None:
+        directory, colon, tag = text.removeprefix(layout).partition(":")
         return NamedContext(kind="image", value=f"oci:{os.path.abspath(directory)}{colon}{tag}")
     if text.startswith(_FETCHED):
         raise UsageError(
