@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.containerfile.stages import SCRATCH_IMAGE
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -50,6 +48,8 @@ def _through(target: Target, layout: str, *, is_wanted: bool, is_alone: bool) ->
     file = target.file
     if file is None or not file.links:
         return target
+    from rootless_scratch.containerfile.stages import SCRATCH_IMAGE
+
     places = {context: f"{SCRATCH_IMAGE}{layout}:{name}" for context, name in file.links}
     contexts = tuple((name, places.get(name, value)) for name, value in file.request.build_contexts)
     return target.but(file=file.but(request=file.request.but(build_contexts=contexts)))

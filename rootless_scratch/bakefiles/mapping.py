@@ -33,6 +33,7 @@ _CANNOT = {
     "policy": "policies are not evaluated here",
 }
 _LEAVE = "Leave it out."
+_NETWORKS = ("default", "host", "none")
 _KINDS = ("docker", "oci", "image", "registry", "cacheonly")
 
 
@@ -131,8 +132,9 @@ class _Mapping:
         if named.startswith(_REMOTE):
             self.cannot("dockerfile", f"`dockerfile`: {named!r} is not fetched", "Fetch it first.")
         found = self._values
-        networks = {"default": None, "": None}
-        network = networks.get(found.get("network", ""), found.get("network"))
+        network = found.get("network") or "default"
+        if network not in _NETWORKS:
+            self.cannot("network", f"`network`: {network!r} is unknown", f"Write one of {', '.join(_NETWORKS)}.")
         file = named.removeprefix(_HERE) if named.startswith(_HERE) else os.path.join(context, named)
         request = FileRequest()
         for name, option, value in (
@@ -144,7 +146,7 @@ class _Mapping:
             ("platforms", "platform", found.get("platforms") or None),
             ("secret", "secrets", [self._secret(each) for each in found.get("secret", ())]),
             ("ssh", "ssh", [_ssh(each) for each in found.get("ssh", ())]),
-            ("network", "network", network),
+            ("network", "network", None if network == "default" else network),
             ("no-cache", "no_cache", found.get("no-cache", False)),
             ("pull", "pull", found.get("pull", False)),
         ):

@@ -15,9 +15,9 @@ from rootless_scratch.errors import HostError, ScratchError, UsageError
 from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
-from rootless_scratch.verbs.bake_file import between, build_target, judge_target, without
 from rootless_scratch.verbs.sharing import Naming, Sharing
 from rootless_scratch.verbs.subject import require_utf8
+from rootless_scratch.verbs.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rootless_scratch.verbs.sharing import Entry
 
 THREADS, PROCESSES = EXECUTORS = ("threads", "processes")
+
+_PER_CORE = 4
+"""Targets at a time for each core: most of the time they wait for the disk."""
 
 _CHUNK = 16
 """Targets that another process makes at a time, so that it opens what they share once."""
@@ -78,8 +81,15 @@ def bake(
     chosen = targets.targets
     if not check_only:
         chosen = directed(chosen, output=output, push=push, load=load)
-        _read_ways(chosen, compress)
     count = jobs_of(jobs, len(chosen))
+    unchanged = Unchanged(() if check_only else chosen, check=check, compress=compress)
+    known = unchanged.recall()
+    if known is not None:
+        for each in known:
+            (watcher or Watcher()).done(each)
+        return Baked(results=tuple(known))
+    if not check_only:
+        _read_ways(chosen, compress)
     way = Way(
         judged=check_only,
         check=check,
@@ -93,6 +103,8 @@ def bake(
             names.take(done)
         names.write()
     else:
+        from rootless_scratch.verbs.bake_file import between
+
         with between(chosen, targets.linked) as waves:
             for wave in waves:
                 ready = names.ready(wave)
@@ -102,14 +114,16 @@ def bake(
                 names.write()
     found = {result.name: result for result in names.results}
     lost = [each for each in targets.linked if each.name in found and found[each.name].failed]
-    return Baked(results=tuple(found[target.name] for target in (*lost, *chosen)))
+    results = tuple(found[target.name] for target in (*lost, *chosen))
+    unchanged.keep(results)
+    return Baked(results=results)
 
 
 def jobs_of(jobs: int | None, count: int) -> int:
     """How many targets are made at a time; raises UsageError."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} is not a number of jobs.", fix="Write 1 for one image after the other.")
-    return max(1, min(jobs or len(os.sched_getaffinity(0)), count))
+    return max(1, min(jobs or _PER_CORE * len(os.sched_getaffinity(0)), count))
 
 
 def _layouts(targets: Iterable[Target]) -> Iterator[str]:
@@ -153,6 +167,8 @@ class _Names:
 
     def ready(self, targets: Sequence[Target]) -> list[Target]:
         """Targets that need none that failed; of the others it is told."""
+        from rootless_scratch.verbs.bake_file import without
+
         failed = [each.name for each in self.results if each.failed]
         left = []
         for target in targets:
@@ -312,6 +328,8 @@ def _built(target: Target, way: Way, sharing: Sharing, naming: Naming, *, progre
         "add": naming.add,
     }
     if target.file is not None:
+        from rootless_scratch.verbs.bake_file import build_target
+
         return Result(name=target.name, image=build_target(target, target.file, **how))
     spec = target.spec.but(names=target.names)
     with sharing.planning():
@@ -331,6 +349,8 @@ def _judged(target: Target, sharing: Sharing) -> Result:
     from rootless_scratch.verbs.planning import plan_all
 
     if target.file is not None:
+        from rootless_scratch.verbs.bake_file import judge_target
+
         return Result(name=target.name, judgement=judge_target(target, target.file))
     with sharing.planning():
         parts = _parts(target.spec, sharing)

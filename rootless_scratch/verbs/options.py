@@ -96,7 +96,7 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option("--push", FLAG, "Send each image to the registries of its tags, and nowhere else."),
         Option("--load", FLAG, "Put each image into local storage by its tags [default: what the file says]."),
         Option("--check", FLAG, "Judge the images and make none.", called="check_only"),
-        Option("--jobs N", INTEGER.but(python="int | None"), "Images at a time [default: one for each core]."),
+        Option("--jobs N", INTEGER.but(python="int | None"), "Images at a time [default: four for each core]."),
         Option(
             "--executor NAME",
             TEXT.but(python="Executor | str | None", value=lambda _name, value: value),

@@ -227,7 +227,7 @@ def argv(*words: str) -> Sequence[str]:
 def test_a_thousand_images_killed_twice_on_the_way_are_there_after_the_third_call(
     shared_home: Home, tmp_path: Path
 ) -> None:
-    many(tmp_path, 990)
+    many(tmp_path, 1020)
     for after in (60, 300):
         with subprocess.Popen(
             argv("-o", "oci:out"), env=shared_home.environment, cwd=tmp_path, stderr=subprocess.PIPE
@@ -237,7 +237,7 @@ def test_a_thousand_images_killed_twice_on_the_way_are_there_after_the_third_cal
                 killed.stderr.readline()
             killed.send_signal(signal.SIGKILL)
         before = names_in(tmp_path / "out")
-        assert len(before) < 990
+        assert len(before) < 1020
     with subprocess.Popen(
         argv("-q", "--json", "-o", "oci:out"), env=shared_home.environment, cwd=tmp_path, stdout=subprocess.PIPE
     ) as third:
@@ -248,12 +248,17 @@ def test_a_thousand_images_killed_twice_on_the_way_are_there_after_the_third_cal
     assert third.returncode == 0
     assert usage.ru_maxrss < 300 << 10
     assert names_in(tmp_path / "out") == {each["image"]: each["digest"] for each in results}
-    assert len(results) == 990
-    for image in ("s-0-0", "s-20-7", "s-32-29"):
-        single = shared_home.json(
-            "build", "--spec", "scratch.toml", "--image", image, "-o", "oci:single", cwd=tmp_path
+    assert len(results) == 1020
+    named = names_in(tmp_path / "out")
+    for number in range(30):
+        one = f"{number % 34}"
+        single = rs.build(
+            f"{tmp_path}/program{number}:/server",
+            env={"N": one},
+            essentials=["tmp"],
+            output=f"oci:{tmp_path}/single",
         )
-        assert single["digest"] == names_in(tmp_path / "out")[image]
+        assert single.digest == named[f"s-{one}-{number}"]
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 

@@ -236,13 +236,13 @@ def test_a_file_that_holds_the_numbers_of_another_is_not_that_file() -> None:
 
 def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:
     memory = Memory(dict(os.environ))
-    for number in range(400):
+    for number in range(4500):
         (cache / f"{number}").touch()
         os.utime(cache / f"{number}", (number, number))
     layer = WrittenLayer("ab", "ab", 1)
-    memory.keep_layer("key", layer)
-    assert len(list(cache.iterdir())) <= 256
-    found = Memory({"XDG_CACHE_HOME": f"{tmp_path}/cache"}).layer("key")
+    memory.keep_layer("key0", layer)
+    assert len(list(cache.iterdir())) <= 4096
+    found = Memory({"XDG_CACHE_HOME": f"{tmp_path}/cache"}).layer("key0")
     assert found is not None
     assert (found.diff_id, found.digest, found.size) == ("ab", "ab", 1)
     assert not (cache / "0").exists()

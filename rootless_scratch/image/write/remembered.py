@@ -30,7 +30,12 @@ _FORMAT = b"rootless-scratch: layers 1\n"
 """Goes up with every change of the bytes of a layer."""
 
 _ENTRIES_MAX = 1000
-_RECORDS_MAX = 256
+_RECORDS_MAX = 4096
+"""Four each for a thousand images of one bake."""
+
+_COUNTED = "0"
+"""How keys end after whose record all are counted: one of sixteen, as to list them takes its time."""
+
 _RECORD_SIZE = 4096
 _SECOND = 1_000_000_000
 _AGE, _AGE_OF_SECONDS = 3 * _SECOND, 86_400 * _SECOND
@@ -46,20 +51,38 @@ FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 class Memory:
     """Records below the user's cache directory, each in a file of its own, replaced at once; the oldest go.
 
-    What is damaged, or cannot be read or written, is not remembered: nothing is raised.
+    What is damaged, or cannot be read or written, is not remembered: nothing is raised. There are `most` records
+    of a `kind`, each with `size` bytes at most.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        kind: str = "layers",
+        *,
+        most: int = _RECORDS_MAX,
+        size: int = _RECORD_SIZE,
+    ) -> None:
         self._directory = ""
+        self._most = most
+        self._size = size
         try:
             base = cache_directory(environ)
             base = os.path.realpath(base) if base else ""
             # Root with the home of a user (sudo) would leave a directory there that the user cannot use.
             above = base if os.path.isdir(base) else os.path.dirname(base)
             if os.stat(above).st_uid == os.geteuid() and not private.exchangeable(above):
-                self._directory = private.make_own(base, "rootless-scratch", "layers")
+                self._directory = private.make_own(base, "rootless-scratch", kind)
         except OSError:
             pass
+
+    def recall(self, key: str) -> list[str] | None:
+        """What was kept by a key."""
+        return self._read(key)
+
+    def keep(self, key: str, values: Sequence[str]) -> None:
+        """Remember this by a key."""
+        self._write(key, values)
 
     def layer(self, key: str) -> WrittenLayer | None:
         """The layer that came of a key."""
@@ -99,14 +122,14 @@ class Memory:
         Raises OSError.
         """
         begun, status = time.time_ns(), os.fstat(descriptor)
-        key = sums.digest(b"blob %a" % (_numbers(status),))
+        key = sums.digest(b"blob %a" % (numbers_of(status),))
         known = self._read(key)
         if known is not None:
             return known[0]
-        settled = _is_settled(descriptor, begun)
+        settled = is_settled(descriptor, begun)
         with open(descriptor, "rb", closefd=False) as file:
             found = sums.file_digest(file)
-        if settled and _numbers(os.fstat(descriptor)) == _numbers(status):
+        if settled and numbers_of(os.fstat(descriptor)) == numbers_of(status):
             self._write(key, [found])
         return found
 
@@ -114,7 +137,7 @@ class Memory:
         try:
             descriptor, _ = open_descriptor(f"{self._directory}/{key}", os.O_NOFOLLOW)
             with open(descriptor, "rb") as file:
-                checksum, _, body = file.read(_RECORD_SIZE).partition(b"\n")
+                checksum, _, body = file.read(self._size).partition(b"\n")
         except OSError:
             return None
         if sums.digest(body).encode() != checksum:
@@ -128,7 +151,8 @@ class Memory:
             with Temporary(self._directory) as file:
                 file.write(sums.digest(body).encode() + b"\n" + body)
                 file.rename(f"{self._directory}/{key}")
-            self._forget()
+            if key.endswith(_COUNTED):
+                self._forget()
         except OSError:
             pass
 
@@ -136,8 +160,8 @@ class Memory:
         """Remove the oldest records of too many."""
         with os.scandir(self._directory) as listing:
             paths = [item.path for item in listing]
-        if len(paths) > _RECORDS_MAX:
-            for path in sorted(paths, key=os.path.getmtime)[: len(paths) - _RECORDS_MAX // 2]:
+        if len(paths) > self._most:
+            for path in sorted(paths, key=os.path.getmtime)[: len(paths) - self._most // 2]:
                 os.unlink(path)
 
 
@@ -178,7 +202,7 @@ def are_settled(rootfs: Rootfs, files: HostFiles | None) -> bool:
         except OSError:
             return False
         try:
-            if not is_identity(file.identity, status) or not _is_settled(descriptor, now):
+            if not is_identity(file.identity, status) or not is_settled(descriptor, now):
                 return False
         finally:
             os.close(descriptor)
@@ -201,11 +225,12 @@ def _kept(file: File, files: HostFiles | None) -> bytes | None:
     return None if files is None else files.kept_content(file)
 
 
-def _numbers(status: os.stat_result) -> tuple[int, ...]:
+def numbers_of(status: os.stat_result) -> tuple[int, ...]:
+    """What a file is known by."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _is_settled(descriptor: int, now: int) -> bool:
+def is_settled(descriptor: int, now: int) -> bool:
     """Whether every change of a file's bytes from now on gives it another time of change.
 
     That is so where the time is an old one, in nanoseconds and by the clock of this host, and where nobody has a

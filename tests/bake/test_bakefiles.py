@@ -1,0 +1,404 @@
+"""A docker-bake.hcl of a team that comes from `docker buildx bake` means here what it means there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from planning import refusal
+
+from rootless_scratch.bakefiles.reading import read_targets
+from rootless_scratch.errors import SpecFileError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from conftest import Home
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def targets(
+    text: str, *names: str, settings: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What `--print` has of each target."""
+    with open("docker-bake.hcl", "w", encoding="utf-8") as file:
+        file.write(text)
+    found = read_targets(("docker-bake.hcl",), names, settings=settings, environ=environ or {})
+    return {each.name: dict(each.shown) for each in (*found.targets, *found.linked)}
+
+
+def value(expression: str, before: str = "") -> str:
+    """What an expression is as a text."""
+    found = targets(f'{before}\ntarget "default" {{\n  args = {{ V = {expression} }}\n}}\n')
+    text: str = found["default"]["args"]["V"]
+    return text
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ('"a${upper("b")}c"', "aBc"),
+        ("1 + 2 * 3 - 4 / 2", "5"),
+        ("7 / 2", "3.5"),
+        ("-(2 - 5) % 2", "1"),
+        ("!(1 < 2 && 3 >= 3) || 2 != 2", "false"),
+        ('"1" == 1 ? "same" : "other"', "other"),
+        ('join("-", [for v in ["a", "", "b"] : upper(v) if v != ""])', "A-B"),
+        ("jsonencode({for k, v in {b = 1, a = 2} : k => v * 2})", '{"a":4,"b":2}'),
+        ('jsonencode({for v in ["x", "yy", "zz"] : strlen(v) => v...})', '{"1":["x"],"2":["yy","zz"]}'),
+        ('([{n = "one"}, {n = "two"}][*].n)[1]', "two"),
+        ('{a = ["x", "y"]}.a[0]', "x"),
+        ('"%{ if 1 > 2 }no%{ else }yes%{ endif }"', "yes"),
+        ('"%{ for i, v in ["a", "b"] }${i}=${v} %{ endfor }"', "0=a 1=b "),
+        ('"%{ for v in ["a", "b"] ~}  ${v}%{ endfor }"', "ab"),
+        ('"\\u00e9\\t\\"q\\" $$ $${x} %%{y}"', 'é\t"q" $$ $${x} %%{y}'),
+        ("<<-END\n    one\n      two ${1 + 1}\n    END\n", "one\n  two 2\n"),
+        ('<<END\n%{ if true }"yes"%{ endif } $${x}\nEND\n', '"yes" $${x}\n'),
+        ('try(nothing.there, "instead")', "instead"),
+        ("can(upper())", "false"),
+        ('convert("3", number) + 1', "4"),
+        ('replace("1.2.3", ".", "-")', "1-2-3"),
+        ('format("%s-%03d-%.1f-%q-%%", "a", 7, 2.55, "b")', 'a-007-2.5-"b"-%'),
+        ('regex_replace("v1.2", "v(\\\\d+)", "$${1}x")', "1x.2"),
+        ('jsonencode(regexall("[a-z]+", "ab 12 cd"))', '["ab","cd"]'),
+        ('jsonencode(setproduct(["a", "b"], [1, 2]))', '[["a",1],["a",2],["b",1],["b",2]]'),
+        ('jsonencode(setsubtract(["c", "a", "b"], ["b"]))', '["a","c"]'),
+        ("jsonencode(chunklist(range(5), 2))", "[[0,1],[2,3],[4]]"),
+        ('element(["a", "b"], 3)', "b"),
+        ('lookup({a = "x"}, "b", "none")', "none"),
+        ('sanitize("a/b.c")', "a_b_c"),
+        ('substr("hello", -3, 2)', "ll"),
+        ('title("hello world")', "Hello World"),
+        ('base64decode(base64encode("é"))', "é"),
+        ("jsonencode(max([1, 9, 4]...))", "9"),
+        ('jsonencode(zipmap(["a", "b"], [1, 2]))', '{"a":1,"b":2}'),
+        ('coalesce(null, "", "x")', ""),
+        ('indent(2, "a\\nb")', "a\n  b"),
+        ('sha256("x")', "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"),
+        ('parseint("ff", 16)', "255"),
+        ('jsondecode("{\\"a\\": [1]}").a[0]', "1"),
+        ('trim("xxaxx", "x")', "a"),
+        ('dirname("/a/b/c")', "/a/b"),
+        ("BAKE_CMD_CONTEXT", "cwd://"),
+    ],
+)
+def test_expressions_have_the_values_of_hcl(expression: str, expected: str) -> None:
+    assert value(expression) == expected
+
+
+VARIABLES = """
+variable "NAME" { default = "shop" }
+variable "COUNT" { default = 2 }
+variable "ON" { default = true }
+variable "NONE" {}
+variable "NULL" { default = null }
+variable "LIST" {
+  type = list(string)
+  default = ["a"]
+}
+variable "PAIRS" {
+  type = map(number)
+  default = { a = 1 }
+}
+variable "ALSO" { default = "${NAME}-${COUNT + 1}" }
+BASE = "base/${NAME}"
+target "default" {
+  args = {
+    a = NAME, b = COUNT * 2, c = ON, d = "[${NONE}]", e = NULL
+    f = join("+", LIST), g = PAIRS.a, h = ALSO, i = BASE
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, {"a": "shop", "b": "4", "c": "true", "d": "[]", "f": "a", "g": "1", "h": "shop-3", "i": "base/shop"}),
+        (
+            {"NAME": "x", "COUNT": "5", "ON": "false"},
+            {"a": "x", "b": "10", "c": "false", "h": "x-6", "i": "base/x"},
+        ),
+        ({"LIST": 'x,"y,z"', "PAIRS": "a=7", "NULL": "set"}, {"f": "x+y,z", "g": "7", "e": "set"}),
+        ({"LIST_JSON": '["p", "q"]', "PAIRS_JSON": '{"a": 3}'}, {"f": "p+q", "g": "3"}),
+        (
+            {"BASE": "no", "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP": "1", "NAME": "no"},
+            {"a": "shop", "i": "base/shop"},
+        ),
+    ],
+)
+def test_variables_have_defaults_types_and_what_the_environment_says(
+    environ: Mapping[str, str], expected: Mapping[str, str]
+) -> None:
+    args = targets(VARIABLES, environ=environ)["default"]["args"]
+    assert {key: args[key] for key in expected} == expected
+    assert ("e" in args) == ("NULL" in environ)
+
+
+def test_a_variable_is_set_by_the_command_line_before_the_environment() -> None:
+    assert targets(VARIABLES, settings=("NAME=cli",), environ={"NAME": "x"})["default"]["args"]["a"] == "cli"
+    refusal(lambda: targets(VARIABLES, settings=("NAMES=x",)), UsageError)
+
+
+FUNCTIONS = """
+function "twice" {
+  params = [value]
+  result = "${value}${value}"
+}
+function "tagged" {
+  params = [name]
+  variadic_params = others
+  result = join(",", [for each in concat([name], others) : "shop/${twice(each)}"])
+}
+"""
+
+
+def test_functions_of_the_file_take_arguments() -> None:
+    assert value('tagged("a", "b")', FUNCTIONS) == "shop/aa,shop/bb"
+    with pytest.raises(SpecFileError, match="takes 1 arguments"):
+        value("twice()", FUNCTIONS)
+
+
+TARGETS = """
+group "default" { targets = ["app", "more"] }
+group "more" { targets = ["tool", "each"] }
+target "_base" {
+  args = { A = 1, B = 2 }
+  labels = { "org.example.team" = "shop" }
+  tags = ["base"]
+  annotations = ["a=1"]
+  platforms = ["linux/amd64"]
+  secret = ["id=token,env=TOKEN"]
+}
+target "_release" {
+  args = { B = 3 }
+  annotations = ["b=2"]
+}
+target "app" {
+  inherits = ["_base", "_release"]
+  args = { C = target._base.args.A, A = null }
+  tags = ["shop/app:1", "shop/app:1"]
+  contexts = { tools = "target:tool" }
+}
+target "tool" {
+  dockerfile = "tool.Dockerfile"
+  no-cache = true
+}
+target "each" {
+  name = "each-${item.name}-${replace(version, ".", "-")}"
+  matrix = {
+    item = [{ name = "a", stage = "one" }, { name = "b", stage = "two" }]
+    version = ["1.0", "2.0"]
+  }
+  target = item.stage
+  tags = ["shop/${item.name}:${version}"]
+}
+"""
+
+
+def test_targets_inherit_are_grouped_and_come_of_a_matrix() -> None:
+    found = targets(TARGETS)
+    assert list(found) == ["app", "tool", "each-a-1-0", "each-a-2-0", "each-b-1-0", "each-b-2-0"]
+    assert found["app"] == {
+        "annotations": ["a=1", "b=2"],
+        "context": ".",
+        "contexts": {"tools": "target:tool"},
+        "dockerfile": "Dockerfile",
+        "args": {"A": "1", "B": "3", "C": "1"},
+        "labels": {"org.example.team": "shop"},
+        "tags": ["shop/app:1"],
+        "secret": [{"id": "token", "env": "TOKEN"}],
+        "platforms": ["linux/amd64"],
+    }
+    assert found["each-b-2-0"]["target"] == "two"
+    assert list(targets(TARGETS, "tool", "each-*-1-0")) == ["tool", "each-a-1-0", "each-b-1-0"]
+    # What another needs comes along.
+    assert list(targets(TARGETS, "app")) == ["app", "tool"]
+
+
+def test_what_is_printed_has_the_form_of_the_other_tool(shared_home: Home, directory: Path) -> None:
+    (directory / "docker-bake.hcl").write_text(TARGETS)
+    done = shared_home.cli("bake", "--print", "more", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert list(shown) == ["group", "target"]
+    assert shown["group"] == {
+        "default": {"targets": ["more"]},
+        "each": {"targets": ["each-a-1-0", "each-a-2-0", "each-b-1-0", "each-b-2-0"]},
+        "more": {"targets": ["tool", "each"]},
+    }
+    assert shown["target"]["tool"] == {"context": ".", "dockerfile": "tool.Dockerfile", "no-cache": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "key", "expected"),
+    [
+        (("app.tags=x", "app.tags=y"), "app", "tags", ["x", "y"]),
+        (("app.tags+=x",), "app", "tags", ["shop/app:1", "x"]),
+        (("*.platform=linux/arm64",), "tool", "platforms", ["linux/arm64"]),
+        (("app.args.B=9",), "app", "args", {"A": "1", "B": "9", "C": "1"}),
+        (("app.args.B",), "app", "args", {"A": "1", "B": "there", "C": "1"}),
+        (("_base.labels.x=y",), "app", "labels", {"org.example.team": "shop", "x": "y"}),
+        (("app.secret.token=src=file",), "app", "secret", [{"id": "token", "src": "file"}]),
+        (("tool.no-cache=false",), "tool", "no-cache", False),
+        (("app.contexts.tools=",), "app", "contexts", {"tools": ""}),
+        (("tool.output=type=oci,dest=a.tar",), "tool", "output", [{"type": "oci", "dest": "a.tar"}]),
+        (("tool.push=true",), "tool", "output", [{"type": "image", "push": "true"}]),
+        (("each-a*.target=last",), "each-a-1-0", "target", "last"),
+    ],
+)
+def test_values_are_set_from_outside(settings: tuple[str, ...], name: str, key: str, expected: object) -> None:
+    assert targets(TARGETS, settings=settings, environ={"B": "there"})[name][key] == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("nobody.tags=x", "nobody"),
+        ("app.nothing=x", "nothing"),
+        ("app.args=x", "names no entry"),
+        ("app.tags.x=y", "names an entry"),
+        ("app.platforms=x", "platforms"),
+        ("tool.pull=maybe", "true or false"),
+        ("app.secret.other=env=X", "has no secret"),
+        ("app.tags", "no value"),
+    ],
+)
+def test_what_cannot_be_set_is_usage(setting: str, told: str) -> None:
+    assert told in refusal(lambda: targets(TARGETS, settings=(setting,)), UsageError).message
+
+
+def test_files_are_one_the_later_before_the_earlier(directory: Path) -> None:
+    (directory / "a.hcl").write_text(
+        'variable "V" { default = "a" }\ngroup "default" { targets = ["x"] }\n'
+        'target "x" {\n  tags = ["a"]\n  labels = { a = "a", b = "a" }\n  args = { V = V }\n}\n'
+    )
+    (directory / "b.json").write_text(
+        json.dumps(
+            {
+                "variable": {"V": {"default": "b"}},
+                "target": {"x": {"tags": ["b:${V}"], "labels": {"b": "b"}}, "y": {"inherits": ["x"]}},
+            }
+        )
+    )
+    found = read_targets(("a.hcl", "b.json"), environ={})
+    assert dict(found.targets[0].shown) == {
+        "context": ".",
+        "dockerfile": "Dockerfile",
+        "args": {"V": "b"},
+        "labels": {"a": "a", "b": "b"},
+        "tags": ["b:b"],
+    }
+    assert [each.name for each in read_targets(("a.hcl", "b.json"), ("y",), environ={}).targets] == ["y"]
+
+
+def test_files_are_looked_for_where_the_other_tool_looks(directory: Path) -> None:
+    (directory / "docker-bake.override.hcl").write_text('target "default" { tags = ["over"] }\n')
+    (directory / "docker-bake.json").write_text('{"target": {"default": {"tags": ["json"], "target": "t"}}}')
+    (directory / "compose.yaml").write_text("services:\n  web:\n    build: .\n")
+    (directory / "docker-compose.yml").write_text("services:\n  old:\n    build: .\n")
+    found = read_targets(environ={})
+    assert found.path == "compose.yaml, docker-bake.json, docker-bake.override.hcl"
+    assert [each.name for each in found.targets] == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "told"),
+    [
+        ('shm-size = "1g"', "shm-size"),
+        ('ulimits = ["nofile=1"]', "ulimits"),
+        ('extra-hosts = { a = "1.2.3.4" }', "extra-hosts"),
+        ('resources = { memory = "1g" }', "resources"),
+        ('no-cache-filter = ["a"]', "no-cache-filter"),
+        ('policy = [{ filename = "a.rego" }]', "policy"),
+        ('attest = ["type=provenance,mode=max"]', "provenance"),
+        ('call = "outline"', "call"),
+        ('entitlements = ["security.insecure"]', "security.insecure"),
+        ('context = "https://example.com/a.git"', "not fetched"),
+        ('contexts = { a = "https://example.com/a.tar" }', "not fetched"),
+        ('annotations = ["index:a=b"]', "only manifests"),
+        ('platforms = ["nothing at all"]', "not a platform"),
+        ('network = "bridge of mine"', "network"),
+        ("nonsense = 1", "nonsense"),
+        ("tags = [MISSING]", "MISSING"),
+        ("tags = [bcrypt(1)]", "not supported here"),
+        ("tags = [unknown(1)]", "does not exist"),
+        ("tags = 1", "a list is wanted"),
+        ('pull = "perhaps"', "true or false"),
+        ("args = { a = [1] }", "a string is wanted"),
+        ('name = "x"', "matrix"),
+        ("matrix = { a = 1 }", "a list is wanted"),
+        ('name = "same"\n  matrix = { a = [1, 2] }', "Two targets"),
+        ('name = "a b"\n  matrix = { a = [1] }', "not a name"),
+        ("tags = [target.default.tags[0]]", "refers to itself"),
+        ('inherits = ["nobody"]', "nobody"),
+    ],
+)
+def test_what_cannot_be_done_is_named_with_its_line(attribute: str, told: str) -> None:
+    with pytest.raises((SpecFileError, UsageError)) as raised:
+        targets(f'target "default" {{\n  {attribute}\n}}')
+    assert told in str(raised.value)
+    if isinstance(raised.value, SpecFileError):
+        assert all(fault.path == "docker-bake.hcl" and fault.line in (1, 2, 3) for fault in raised.value.faults)
+
+
+def test_all_faults_are_told_at_once_in_their_order() -> None:
+    text = 'variable "A" {\n  type = number\n  default = "x"\n}\ntarget "default" {\n  foo = 1\n  tags = [B]\n}\n'
+    error = refusal(lambda: targets(text), SpecFileError)
+    assert isinstance(error, SpecFileError)
+    assert [fault.line for fault in error.faults] == [1, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "text", ['target "a" {', 'target "a" "b" {}', 'x = "${', "target { }", "@", 'nothing "a" {}', "\x00"]
+)
+def test_what_is_not_a_bake_file_is_a_fault_with_its_place(text: str) -> None:
+    error = refusal(lambda: targets(text), SpecFileError)
+    assert error.message.startswith("docker-bake.hcl:")
+
+
+def test_validations_hold_and_caches_are_noted() -> None:
+    text = """
+variable "PORT" {
+  default = 80
+  validation {
+    condition = PORT > 0 && PORT < 65536
+    error_message = "${PORT} is not a port."
+  }
+}
+target "default" {
+  cache-from = ["type=gha"]
+  args = { PORT = PORT }
+}
+"""
+    assert targets(text, environ={"PORT": "443"})["default"]["args"] == {"PORT": "443"}
+    with pytest.raises(SpecFileError, match=r"docker-bake\.hcl:4:3: .*: 0 is not a port\."):
+        targets(text, environ={"PORT": "0"})
+    (note,) = read_targets(("docker-bake.hcl",), environ={}).notes
+    assert note.startswith("docker-bake.hcl:10: `cache-from`")
+
+
+def test_contexts_that_need_each_other_are_told() -> None:
+    text = (
+        'target "default" { contexts = { b = "target:b" } }\ntarget "b" { contexts = { a = "target:default" } }\n'
+    )
+    assert "default -> b -> default" in refusal(lambda: targets(text), UsageError).message
+
+
+def test_paths_may_be_relative_to_their_file(directory: Path) -> None:
+    (directory / "sub").mkdir()
+    (directory / "sub/bake.hcl").write_text('target "default" { dockerfile = "D" }\n')
+    for environ, context in (({}, "."), ({"BUILDX_BAKE_FILE_RELATIVE_PATHS": "1"}, "sub")):
+        (target,) = read_targets(("sub/bake.hcl",), environ=environ).targets
+        assert target.file is not None
+        assert (target.file.request.context, target.file.request.file) == (
+            context,
+            "D" if context == "." else "sub/D",
+        )
