@@ -1,6 +1,6 @@
 """A bake in which nothing has changed: one record has what was read and written, and by their status all is known.
 
-Only what names each of its files counts: programs and single files (docs/decisions/0029-nothing-to-bake.md).
+Only what names each of its files counts: programs and single files (docs/decisions/0034-nothing-to-bake.md).
 """
 
 from __future__ import annotations

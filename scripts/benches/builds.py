@@ -8,7 +8,7 @@ import time
 
 from traces import Store, shared_files, store_files
 
-from benches.home import OURS, SIZES, Bench, to_layout
+from benches.home import OURS, SETTLED, SIZES, Bench, to_layout
 from benches.series import Result, Rows, ratio, seconds, table
 
 BARE = """set -e
@@ -22,9 +22,6 @@ buildah rm "$container" >&2
 """
 
 _PROBE = 'c=$(buildah from scratch) && m=$(buildah mount "$c") && cat /proc/self/mountinfo; buildah rm "$c" >&2'
-_SETTLED = 3.5
-"""Seconds after which a file is known by its status (docs/decisions/0022)."""
-
 _CROWD = 20
 _AT_ONCE = """for number in $(seq "$0"); do "$1" build -q -t "crowd-$number" "$2" >/dev/null &
 each="$each $!"; done
@@ -131,10 +128,10 @@ def measure_rebuild(bench: Bench) -> Result:
         labels = {"default": "`-t`", "direct": "`-t --backend direct`", "oci": "`-o oci:`"}
         # The second build reads the blob that the first one wrote; from then on it is known too.
         for _ in range(2):
-            time.sleep(_SETTLED)
+            time.sleep(SETTLED)
             for argv in ways.values():
                 bench.time(argv)
-        time.sleep(_SETTLED)
+        time.sleep(SETTLED)
 
         def forget(way: str) -> None:
             if way == "theirs":

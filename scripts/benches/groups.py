@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benches.aims import Aim
+from benches.bakes import measure_bake
 from benches.builds import measure_build, measure_crowd, measure_overlay, measure_rebuild
 from benches.containerfiles import measure_containerfiles
 from benches.files import measure_archives, measure_copies, measure_files, measure_interpreter
@@ -73,6 +74,18 @@ GROUPS = (
                 limits={"rebuild.direct.0.75MB": 0.30, "rebuild.direct.500MB": 0.30},
             ),
             Aim(what="likewise `-o oci:`, 500 MB", limits={"rebuild.oci.500MB": 0.02}),
+        ),
+    ),
+    Group(
+        name="bake",
+        measure=measure_bake,
+        aims=(
+            Aim(
+                what="`bake` of 100 small images to one layout against 100 of `buildah build`",
+                limits={"bake.new": 0.10},
+            ),
+            Aim(what="the same with nothing changed, against the first ones", limits={"bake.again": 0.01}),
+            Aim(what="100 images of 20 MB with their libraries", limits={"bake.libraries": 0.05}),
         ),
     ),
     Group(

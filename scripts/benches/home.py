@@ -23,6 +23,9 @@ OURS = str(Path(sys.executable).with_name("rootless-scratch"))
 SIZES = {"0.75MB": 0, "100MB": 100_000_000, "500MB": 500_000_000}
 """Bytes that the program is padded to; 0: as compiled."""
 
+SETTLED = 3.5
+"""Seconds after which a file is known by its status (docs/decisions/0022)."""
+
 CONTAINERFILE = """FROM scratch
 COPY hello /hello
 USER 65532:65532
