@@ -8,7 +8,7 @@ import os
 import stat
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -50,8 +50,11 @@ class HostFiles:
     descriptors that this process may have, other files while half of that is free. Half of all are left to others:
     what has a number beyond is not kept, and nothing once there are none. Whatever finds no room is opened again
     when it is read or copied again; without `keep` that is everything. `kept` has the descriptors, `copied` the
-    copies that were looked at, by the patterns that leave some out.
+    copies that were looked at, by the patterns that leave some out. `heads` are what the layers of several images
+    begin with (image/write/heads.py); None where there is one image.
     """
+
+    heads: Any = None
 
     def __init__(self, *, keep: bool = True) -> None:
         self.copied: dict[tuple[Copy, tuple[str, ...], str], Copied] = {}

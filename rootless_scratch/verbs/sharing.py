@@ -7,6 +7,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Self
 
 from rootless_scratch.image.host_files import HostFiles
+from rootless_scratch.image.write.heads import Heads
 from rootless_scratch.image.write.layout import add_to_layout, put_blobs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Sharing:
 
     def __init__(self) -> None:
         self.files = HostFiles()
+        self.files.heads = Heads()
         self._lock = RLock()
         self._roots: dict[str | None, HostRoot] = {}
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import __version__
 from rootless_scratch.image.references import parse_references
-from rootless_scratch.image.write.remembered import Memory, is_settled, numbers_of
+from rootless_scratch.image.write.remembered import Memory
+from rootless_scratch.image.write.settled import is_settled, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

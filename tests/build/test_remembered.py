@@ -17,7 +17,8 @@ import rootless_scratch as rs
 from rootless_scratch.elf.identity import FileIdentity
 from rootless_scratch.image.rootfs import File, Rootfs
 from rootless_scratch.image.write.layer import WrittenLayer
-from rootless_scratch.image.write.remembered import FILE_SYSTEMS, Memory, file_system, layer_key
+from rootless_scratch.image.write.remembered import Memory, layer_key
+from rootless_scratch.image.write.settled import FILE_SYSTEMS, file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable

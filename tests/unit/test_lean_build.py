@@ -21,7 +21,7 @@ from rootless_scratch.cli.show import Show
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import options_set
 from rootless_scratch.image.spec import Spec, spec_of
-from rootless_scratch.image.write.remembered import FILE_SYSTEMS, file_system
+from rootless_scratch.image.write.settled import FILE_SYSTEMS, file_system
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.options import OF_VERB
 

@@ -13,6 +13,7 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles, changed
 from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.write.heads import Mark
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import BLOCK, END, entry_header
 from rootless_scratch.progress import SILENT, Progress
@@ -21,6 +22,7 @@ from rootless_scratch.sparse import ZEROS, is_hole, skip, stretches, write_all, 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from rootless_scratch.image.rootfs import Entry, Rootfs
 
@@ -96,13 +98,36 @@ def write_layer(
     on the entries, their sources, `mtime` and the compression, and on nothing else. Raises SourceError where a
     source is not the file that was planned, before or after it was read; OSError.
     """
-    blocks = partial(_blocks, entries, mtime, files or HostFiles(keep=False), progress)
+    files = files or HostFiles(keep=False)
+    if files.heads is not None and size >= _THREADS_FROM and compression.name == "none":
+        return _after_head(tuple(entries), descriptor, mtime=mtime, files=files, progress=progress)
+    blocks = partial(_blocks, entries, mtime, files, progress)
     if size < _THREADS_FROM:
         memory = bytearray(CHUNK)
         whole = size + 2 * BLOCK * len(entries)
         return pack_layer(blocks(lambda: memory), descriptor, size=whole, compression=compression, parallel=False)
     writing = _Writing(descriptor, compression, size=size, parallel=True)
     _share_out(blocks, writing)
+    return writing.end()
+
+
+def _after_head(
+    entries: tuple[Entry, ...], descriptor: int, *, mtime: int, files: HostFiles, progress: Progress
+) -> WrittenLayer:
+    """Write a layer as it is, of whose beginning the hash may be known from another one."""
+    writing = _Writing(descriptor, NONE, parallel=True)
+    found = files.heads.of(entries, mtime)
+    if found is None:
+        _share_out(partial(_blocks, entries, mtime, files, progress), writing)
+        return writing.end()
+    head, count, state = found
+    if state is not None:
+        writing.begin(head.copy(count, descriptor, files), state)
+        head.states[count] = state
+    blocks = partial(_marked_blocks, entries, mtime, files, progress, begin=count, marks=head.marks(count))
+    writing.states = head.states
+    _share_out(blocks, writing)
+    files.heads.keep(head)
     return writing.end()
 
 
@@ -130,20 +155,31 @@ class _Writing:
         self._diff = sums.sha256(size=size)
         self._stored = self._diff if self._pack is None else sums.sha256(size=size)
         self._size = 0
+        self.states: dict[int, Any] = {}
 
     @property
     def plain(self) -> bool:
         """Whether nothing compresses it, so that it is stored as it is taken."""
         return self._pack is None
 
-    def take(self, block: Block) -> None:
-        """Hash some more of the tar; where it is compressed, store it so."""
+    def begin(self, size: int, state: Any) -> None:  # noqa: ANN401 - hashlib has no name for it
+        """So many bytes are written already, after which the hash has this state."""
+        self._size = size
+        self._diff = self._stored = state.copy()
+
+    def take(self, block: Block | Mark) -> None:
+        """Hash some more of the tar; where it is compressed, store it so. At a Mark keep the state of the hash."""
+        if isinstance(block, Mark):
+            self.states[block.count] = self._diff.copy()
+            return
         self._diff.update(block)
         if self._pack is not None:
             self._keep(self._pack.add(block))
 
-    def store(self, block: Block) -> None:
+    def store(self, block: Block | Mark) -> None:
         """Write as it is; a hole stays one."""
+        if isinstance(block, Mark):
+            return
         size = len(block)
         self._size += skip(self._descriptor, size) if is_hole(block) else write_all(self._descriptor, block)
 
@@ -158,13 +194,16 @@ class _Writing:
         self.store(packed)
 
 
-def _share_out(blocks: Callable[[Callable[[], bytearray]], Iterator[Block]], writing: _Writing) -> None:
+def _share_out(
+    blocks: Callable[[Callable[[], bytearray]], Iterator[Block | Mark]],
+    writing: _Writing,
+) -> None:
     """One thread hashes (and compresses) while this one reads and writes: all four let the other run."""
     from queue import SimpleQueue
     from threading import Thread
 
     free: SimpleQueue[bytearray] = SimpleQueue()
-    filled: SimpleQueue[Block | None] = SimpleQueue()
+    filled: SimpleQueue[Block | Mark | None] = SimpleQueue()
     failures: list[Exception] = []
     for _ in range(_DEPTH):
         free.put(bytearray(CHUNK))
@@ -211,9 +250,31 @@ def _blocks(
     buffer: Callable[[], bytearray],
 ) -> Iterator[Block]:
     """The bytes of the tar; `buffer` gives the memory for each block but those of files that were made."""
+    for block in _marked_blocks(entries, mtime, files, progress, buffer):
+        assert not isinstance(block, Mark)  # noqa: S101 - none are asked for
+        yield block
+
+
+def _marked_blocks(
+    entries: Iterable[Entry],
+    mtime: int,
+    files: HostFiles,
+    progress: Progress,
+    buffer: Callable[[], bytearray],
+    *,
+    begin: int = 0,
+    marks: frozenset[int] = frozenset(),
+) -> Iterator[Block | Mark]:
+    """The same from the entry numbered `begin` on, with a Mark before each that is numbered in `marks`."""
     done = held = 0
     pieces: list[Block] = []
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        if number in marks:
+            yield from _joined(pieces, buffer)
+            held = 0
+            yield Mark(count=number)
+        if number < begin:
+            continue
         head = entry_header(entry, mtime if entry.mtime is None else entry.mtime)
         pieces.append(head)
         held += len(head)
