@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.bakefiles.attributes import Defined, joined
+from rootless_scratch.bakefiles.attributes import Defined, joined, once
 from rootless_scratch.bakefiles.overriding import Setting, overridden
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.plan.inheriting import members, unknown
@@ -70,7 +70,9 @@ class Config:
         shown = {name: self.groups[name] for name in self._groups_of(wanted)}
         others = [name for name in dict.fromkeys(wanted) if name != "default" or "default" not in self.groups]
         if others:
-            shown["default"] = sorted(dict.fromkeys([*shown.get("default", ()), *others]))
+            shown["default"] = [*shown.get("default", ()), *others]
+        if "default" in shown:
+            shown["default"] = sorted(set(shown["default"]))
         return found_targets, shown
 
     def _refuse(self, name: str, *, is_default: bool) -> None:
@@ -96,7 +98,7 @@ class Config:
         """A target with all that it inherits and what is set of it; raises UsageError."""
         found = self._inherited(name, settings, {})
         assert found is not None  # noqa: S101 - nothing is under way
-        return found
+        return found.but(values=_normal(found.values))
 
     def _inherited(
         self, name: str, settings: Mapping[str, Sequence[Setting]], seen: dict[str, Defined | None]
@@ -117,3 +119,13 @@ class Config:
             found = overridden(found, setting, settings[name])
         seen[name] = found.but(inherits=())
         return seen[name]
+
+
+def _normal(values: dict[str, Any]) -> dict[str, Any]:
+    """Attributes without contexts that were taken away, and with what others imply."""
+    found = dict(values)
+    if "contexts" in found:
+        found["contexts"] = {name: value for name, value in found["contexts"].items() if value}
+    if found.get("network") == "host":
+        found["entitlements"] = once([*found.get("entitlements", ()), "network.host"])
+    return found

@@ -133,6 +133,8 @@ class Composed:
                 return interpolated(value, self._variables)
             except Misfit as error:
                 raise Wrong(self.place(*keys), f"{keys[-1]}: {error}.", _FIX) from error
+            except RecursionError as error:
+                raise Wrong(self.place(*keys), f"{keys[-1]}: this is nested too deeply.", _FIX) from error
         if isinstance(value, dict):
             return {key: self._plain(each, (*keys, str(key))) for key, each in value.items()}
         if isinstance(value, list):

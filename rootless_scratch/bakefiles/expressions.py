@@ -109,7 +109,10 @@ class Expression(Value):
 
     def value(self, names: Names) -> object:
         """What it is; raises Wrong."""
-        return Evaluation(self, names).of(self.node)
+        try:
+            return Evaluation(self, names).of(self.node)
+        except RecursionError as error:
+            raise Wrong(self.place, "The expression is nested too deeply.", FIX) from error
 
     @property
     def keyword(self) -> str | None:
@@ -151,7 +154,7 @@ class Evaluation:
             raise Wrong(self._expression.place_of(node), "The expression is nested too deeply.", FIX)
         try:
             found: object = getattr(self, _METHODS[data_of(node)])(node)
-        except Misfit as error:
+        except (ArithmeticError, ValueError) as error:
             raise Wrong(self._expression.place_of(node), f"This cannot be worked out: {error}.", FIX) from error
         self._depth -= 1
         return found

@@ -77,7 +77,7 @@ LACKING = frozenset(
 )
 """Those of buildx that are not here."""
 
-_VERB = re.compile(r"%(?P<flags>[-+ 0#]*)(?P<width>\d*)(?:\.(?P<digits>\d+))?(?P<verb>[%a-zA-Z])")
+_VERB = re.compile(r"%(?P<flags>[-+ 0#]*)(?P<width>\d{0,4})(?:\.(?P<digits>\d{1,4}))?(?P<verb>[%a-zA-Z])")
 _GROUP = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 

@@ -167,7 +167,7 @@ def unescaped(source: str) -> str:
     def one(match: re.Match[str]) -> str:
         code = match[1]
         if code[0] in "uU" and len(code) > 1:
-            return chr(int(code[1:], 16))
+            return chr(int(code[1:], 16)).encode("utf-8", "replace").decode()
         return _ESCAPES.get(code, match[0])
 
     return _ESCAPE.sub(one, source)

@@ -200,7 +200,10 @@ def from_environment(value: str, wanted: Type, *, as_json: bool) -> object:
 
 
 def _fields(value: str) -> list[object]:
-    return [*next(csv.reader([value]), [])] if value else []
+    try:
+        return [*next(csv.reader([value]), [])] if value else []
+    except csv.Error as error:
+        raise Misfit("fields between commas are wanted, those with a new line in quotes") from error
 
 
 def fields(value: str) -> list[str]:

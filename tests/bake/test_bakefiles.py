@@ -161,14 +161,15 @@ def test_what_is_printed_has_the_form_of_the_other_tool(shared_home: Home, direc
         (("_base.labels.x=y",), "app", "labels", {"org.example.team": "shop", "x": "y"}),
         (("app.secret.token=src=file",), "app", "secret", [{"id": "token", "src": "file"}]),
         (("tool.no-cache=false",), "tool", "no-cache", False),
-        (("app.contexts.tools=",), "app", "contexts", {"tools": ""}),
+        (("app.contexts.tools=",), "app", "contexts", None),
+        (("tool.network=host",), "tool", "entitlements", ["network.host"]),
         (("tool.output=type=oci,dest=a.tar",), "tool", "output", [{"type": "oci", "dest": "a.tar"}]),
         (("tool.push=true",), "tool", "output", [{"type": "image", "push": "true"}]),
         (("each-a*.target=last",), "each-a-1-0", "target", "last"),
     ],
 )
 def test_values_are_set_from_outside(settings: tuple[str, ...], name: str, key: str, expected: object) -> None:
-    assert targets(TARGETS, settings=settings, environ={"B": "there"})[name][key] == expected
+    assert targets(TARGETS, settings=settings, environ={"B": "there"})[name].get(key) == expected
 
 
 @pytest.mark.parametrize(
@@ -269,12 +270,22 @@ def test_all_faults_are_told_at_once_in_their_order() -> None:
     assert [fault.line for fault in error.faults] == [1, 6, 7]
 
 
+DEEP = f'x = {"(" * 999}1{")" * 999}\ntarget "default" {{\n  target = x\n}}\n'
+
+
 @pytest.mark.parametrize(
-    "text", ['target "a" {', 'target "a" "b" {}', 'x = "${', "target { }", "@", 'nothing "a" {}', "\x00"]
+    "text", ['target "a" {', 'target "a" "b" {}', 'x = "${', "target { }", "@", 'nothing "a" {}', "\x00", DEEP]
 )
 def test_what_is_not_a_bake_file_is_a_fault_with_its_place(text: str) -> None:
     error = refusal(lambda: targets(text), SpecFileError)
     assert error.message.startswith("docker-bake.hcl:")
+
+
+def test_json_that_is_nested_too_deeply_is_a_fault(directory: Path) -> None:
+    for depth in (300, 900, 100_000):
+        text = f'{{"target": {{"default": {{"tags": {"[" * depth}{"]" * depth}}}}}}}'
+        (directory / "deep.json").write_text(text)
+        refusal(lambda: read_targets(("deep.json",), environ={}), SpecFileError)
 
 
 def test_validations_hold_and_caches_are_noted() -> None:

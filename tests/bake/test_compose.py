@@ -108,6 +108,7 @@ def test_several_files_are_one_and_a_bake_file_adds_to_them(directory: Path) -> 
     ("text", "told"),
     [
         ("services: [", "compose.yaml:1"),
+        (f"services:\n  a:\n    build: {{ context: '{'${A:-' * 999}{'}' * 999}' }}\n", "nested too deeply"),
         ("- a", "no services"),
         ("services:\n  a:\n    build:\n      context: .\n      nonsense: 1\n", "compose.yaml:5:7"),
         ("services:\n  a:\n    build:\n      privileged: true\n", "compose.yaml:4:7"),
