@@ -161,17 +161,20 @@ def _relevant(service: Any) -> dict[str, Any]:  # noqa: ANN401 - a value of YAML
     if isinstance(found.get("build"), dict):
         for key in (*_MAPS, "ulimits"):
             if isinstance(found["build"].get(key), list):
-                found["build"] = {**found["build"], key: _map_of(found["build"][key])}
+                found["build"] = {
+                    **found["build"],
+                    key: _map_of(found["build"][key], ":" if key == "extra_hosts" else "="),
+                }
     if isinstance(found.get("environment"), list):
         found["environment"] = _map_of(found["environment"])
     return found
 
 
-def _map_of(values: Sequence[Any]) -> dict[str, Any]:
+def _map_of(values: Sequence[Any], separator: str = "=") -> dict[str, Any]:
     """A list of NAME=VALUE as a map; what has no value is null there."""
     found: dict[str, Any] = {}
     for each in values:
-        name, equals, value = str(each).partition("=")
+        name, equals, value = str(each).partition("=" if "=" in str(each) or separator == "=" else separator)
         found[name] = value if equals else None
     return found
 

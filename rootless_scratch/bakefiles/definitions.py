@@ -38,11 +38,17 @@ Groups = dict[str, list[str]]
 
 
 class _Lazy(dict[str, object]):
-    """A map whose values are worked out when they are asked for."""
+    """A map whose values are worked out when they are asked for; `more` has further names, asked for last."""
 
-    def __init__(self, names: Sequence[str], make: Callable[[str], object]) -> None:
+    def __init__(
+        self, names: Sequence[str], make: Callable[[str], object], more: Callable[[], Sequence[str]] | None = None
+    ) -> None:
         super().__init__(dict.fromkeys(names))
         self._make = make
+        self._more = more
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (self._more is not None and key in self._more())
 
     def __getitem__(self, key: str) -> object:
         return self._make(key)
@@ -171,19 +177,31 @@ class Definitions:
         key = ("function", block.label)
         return self._once(key, block.place, lambda: result.value(Inner(local, self)))
 
-    def _blocks_of(self, kind: str, place: Position) -> object:
-        blocks = {each.label: each for each in self._blocks if each.kind == kind}
+    def _blocks_of(self, kind: str, position: Position) -> object:
+        """Targets or groups by their names, each with its attributes: null where it does not say them."""
+        plain = {each.label: (each, self) for each in self._blocks if each.kind == kind and not each.get("matrix")}
 
-        def attribute(label: str, name: str) -> object:
-            expression = blocks[label].get(name)
-            if expression is None:
-                return None
-            return self._once((kind, f"{label}.{name}"), place, lambda: expression.value(self))
+        def find(name: str) -> tuple[Block, Names]:
+            return plain[name] if name in plain else self._of_matrix(kind)[name]
 
-        def one(label: str) -> object:
-            return _Lazy([name for name, _ in blocks[label].attributes], partial(attribute, label))
+        def attribute(name: str, key: str) -> object:
+            block, names = find(name)
+            expression = block.get(key)
+            if key == "name" or expression is None:
+                return name if key == "name" else None
+            read = ATTRIBUTES[key].read if key in ATTRIBUTES else _as_it_is
+            once = (kind, f"{name}.{key}")
+            return self._once(once, position, lambda: _read(expression, key, partial(_unless_null, read), names))
 
-        return _Lazy([*blocks], one)
+        def one(name: str) -> object:
+            return _Lazy([*ATTRIBUTES, "name", "targets", INHERITS], partial(attribute, name))
+
+        return _Lazy([*plain], one, lambda: [*self._of_matrix(kind)])
+
+    def _of_matrix(self, kind: str) -> dict[str, tuple[Block, Names]]:
+        """The targets that tables of values make, by their names."""
+        blocks = [each for each in self._blocks if each.kind == kind and each.get("matrix")]
+        return {name: (block, names) for block in blocks for name, names in self._combinations(block)}
 
     def groups(self) -> Iterator[tuple[str, list[str]]]:
         """Groups with their members; raises Wrong."""
@@ -228,6 +246,10 @@ class Definitions:
             names = Inner(dict(zip(axes, values, strict=True)), self)
             own = block.label if name is None else _read(name, "name", text, names)
             yield _valid(own, block.place if name is None else name.place), names
+
+
+def _as_it_is(value: object) -> object:
+    return value
 
 
 def _axes(value: object) -> dict[str, Any]:

@@ -136,6 +136,26 @@ def test_targets_inherit_are_grouped_and_come_of_a_matrix() -> None:
     assert list(targets(TARGETS, "app")) == ["app", "tool"]
 
 
+OTHERS = """
+target "default" {
+  args = { A = target.each-1.tags[0], B = target.plain.name, C = target.plain.dockerfile }
+}
+target "plain" { cache-from = ["shop/cache"] }
+target "of" {
+  name = "each-${n}"
+  matrix = { n = [1] }
+  tags = ["of:${n}"]
+  target = target.plain.cache-from[0].ref
+}
+"""
+
+
+def test_attributes_of_other_targets_are_there_by_their_names() -> None:
+    found = targets(OTHERS, "default", "each-1")
+    assert found["default"]["args"] == {"A": "of:1", "B": "plain"}
+    assert found["each-1"]["target"] == "shop/cache"
+
+
 def test_what_is_printed_has_the_form_of_the_other_tool(shared_home: Home, directory: Path) -> None:
     (directory / "docker-bake.hcl").write_text(TARGETS)
     done = shared_home.cli("bake", "--print", "more", cwd=directory)
