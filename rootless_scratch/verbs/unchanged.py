@@ -5,14 +5,13 @@ Only what names each of its files counts: programs and single files (docs/decisi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 import time
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch import __version__
+from rootless_scratch import __version__, sums
 from rootless_scratch.image.references import parse_references
 from rootless_scratch.image.write.remembered import Memory
 from rootless_scratch.image.write.settled import is_settled, numbers_of
@@ -50,7 +49,7 @@ class Unchanged:
             check,
             [(each.name, each.spec, each.output) for each in targets],
         )
-        self._key = hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+        self._key = sums.digest(repr(decisive).encode("utf-8", "surrogateescape"))
         self._memory = Memory(os.environ, "bakes", most=_RECORDS_MAX, size=_RECORD_SIZE)
         self._settled: Status | None = None
 
@@ -131,7 +130,7 @@ class _Read:
             settled = is_settled(descriptor, time.time_ns())
             self._content = file.read(_SMALL) if status.st_size < _SMALL else b""
             file.seek(0)
-            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self.digest = sums.file_digest(file)
             if settled and numbers_of(os.fstat(descriptor)) == numbers_of(status):
                 self.numbers = numbers_of(status)
 

@@ -100,7 +100,7 @@ def write_layer(
     """
     files = files or HostFiles(keep=False)
     if files.heads is not None and size >= _THREADS_FROM and compression.name == "none":
-        return _after_head(tuple(entries), descriptor, mtime=mtime, files=files, progress=progress)
+        return _after_head(tuple(entries), descriptor, mtime=mtime, size=size, files=files, progress=progress)
     blocks = partial(_blocks, entries, mtime, files, progress)
     if size < _THREADS_FROM:
         memory = bytearray(CHUNK)
@@ -112,10 +112,10 @@ def write_layer(
 
 
 def _after_head(
-    entries: tuple[Entry, ...], descriptor: int, *, mtime: int, files: HostFiles, progress: Progress
+    entries: tuple[Entry, ...], descriptor: int, *, mtime: int, size: int, files: HostFiles, progress: Progress
 ) -> WrittenLayer:
     """Write a layer as it is, of whose beginning the hash may be known from another one."""
-    writing = _Writing(descriptor, NONE, parallel=True)
+    writing = _Writing(descriptor, NONE, size=size, parallel=True)
     found = files.heads.of(entries, mtime)
     if found is None:
         _share_out(partial(_blocks, entries, mtime, files, progress), writing)
