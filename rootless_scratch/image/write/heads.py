@@ -12,7 +12,6 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from rootless_scratch.data import Data
 from rootless_scratch.elf.identity import is_identity
 from rootless_scratch.image.host_files import changed, open_descriptor
 from rootless_scratch.image.rootfs import File
@@ -34,12 +33,6 @@ _KEPT = 8
 _CHUNK = 16 << 20
 
 Key = tuple[bytes, object]
-
-
-class Mark(Data):
-    """A place between two entries, before the one of this number, at which the state of the hash is kept."""
-
-    count: int
 
 
 class Head:

@@ -13,7 +13,6 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.host_files import HostFiles, changed
 from rootless_scratch.image.rootfs import File
-from rootless_scratch.image.write.heads import Mark
 from rootless_scratch.image.write.packing import CHUNK, packer
 from rootless_scratch.image.write.tarheader import BLOCK, END, entry_header
 from rootless_scratch.progress import SILENT, Progress
@@ -80,6 +79,12 @@ class WrittenLayer(Data):
     diff_id: str
     digest: str
     size: int
+
+
+class Mark(Data):
+    """A place between two entries, before the one of this number, at which the state of the hash is kept."""
+
+    count: int
 
 
 def write_layer(
