@@ -10,6 +10,8 @@ import os
 from contextlib import ExitStack, _GeneratorContextManager, contextmanager
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from rootless_scratch import private
 from rootless_scratch.elf.platforms import Platform, chosen_platform, host_platform, parse_platform
 from rootless_scratch.errors import BuildError, SpecError, UsageError
@@ -74,7 +76,7 @@ def build_images(
     several = len(plans) > 1
     if several:
         require_single(None, outputs)
-    _spare_sources([each.plan for each in plans], outputs)
+    spare_sources([each.plan for each in plans], outputs)
     memory = _memory(plans, outputs, compression)
     whole = {output.path for output in outputs if not (lacking and output.passing)}
     done = 0
@@ -114,6 +116,16 @@ def build_images(
     )
 
 
+def write_made(
+    image: Image, made: WrittenImage | WrittenIndex, outputs: Sequence[Reference], add: Adding
+) -> Image:
+    """Write an image that was made elsewhere, as `build_images` writes its own. Raises BuildError."""
+    with _writing(outputs):
+        write_outputs(made, outputs, image.names, add=add)
+    written = tuple(WrittenOutput(ref=output.text, digest=image.digest) for output in outputs)
+    return replace(image, outputs=written)
+
+
 def _index(
     plans: Sequence[Planned], platforms: Sequence[Platform], images: tuple[WrittenImage, ...]
 ) -> WrittenIndex:
@@ -125,7 +137,7 @@ def _index(
     return WrittenIndex(Blob.of(index_document(described, plans[0].plan.annotations)), images)
 
 
-def _spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
+def spare_sources(plans: Sequence[Plan], outputs: Sequence[Reference]) -> None:
     """Raise UsageError where an archive would take the place of a file that goes into the image."""
     if all(output.transport == "oci" for output in outputs):
         return

@@ -27,6 +27,12 @@ def require_zstd() -> ModuleType:
         ) from error
 
 
+def library_version() -> str:
+    """The version of libzstd, which decides on the bytes; raises HostError."""
+    module = require_zstd()
+    return str(module.zstd_version) if _OWN else ".".join(map(str, module.ZSTD_VERSION))
+
+
 def compress(piece: bytearray, level: int) -> bytes:
     """One frame that tells its size and has a sum."""
     module = require_zstd()

@@ -108,7 +108,7 @@ def build_parts(
                     progress=progress,
                     add=add,
                 )
-        return _with_added(image, [each.plan for each in plans])
+        return with_added(image, [each.plan for each in plans])
     from rootless_scratch.backends.session import Session
 
     if session is not None and not isinstance(session, Session):
@@ -136,7 +136,7 @@ def build_parts(
                     raise
                 with Session("build") as again:
                     image = build_image(planned, again, opened, findings=findings, progress=progress)
-    image = _with_added(image, (planned,))
+    image = with_added(image, (planned,))
     if not output:
         return image
     from msgspec.structs import replace
@@ -224,7 +224,7 @@ def plan_spec(
         return plan_all(parts, files, check=check)
 
 
-def _with_added(image: Image, plans: Iterable[Plan]) -> Image:
+def with_added(image: Image, plans: Iterable[Plan]) -> Image:
     """The image with a note on what `auto` has brought."""
     added = tuple(dict.fromkeys(name for each in plans for name in each.added))
     if not added:

@@ -83,7 +83,7 @@ def ship_image(
             stack,
             names=names,
             limits=limits,
-            compression=_compression_for(compress, outputs) if compress or formless else None,
+            compression=compression_for(compress, outputs) if compress or formless else None,
             repair=repair,
             progress=progress,
         )
@@ -148,11 +148,11 @@ def _copied(
 def read_outputs(references: Sequence[str], compress: str | None) -> tuple[Reference, ...]:
     """The values of `-o` and `--compress` read, and refused, before anything is done."""
     outputs = parse_references(references)
-    _compression_for(compress, outputs)
+    compression_for(compress, outputs)
     return outputs
 
 
-def _compression_for(compress: str | None, outputs: Sequence[Reference]) -> Compression:
+def compression_for(compress: str | None, outputs: Sequence[Reference]) -> Compression:
     """The compression of a new layer; gzip where nothing is said and it goes to a registry."""
     remote = any(output.transport == REGISTRY for output in outputs)
     return parse_compression(("gzip" if remote else "none") if compress is None else compress)
@@ -175,7 +175,7 @@ def build_direct(
     The layers are written once. `storing` is what stores an image with names, `add` is as `build_images` has it.
     Raises what `build` does.
     """
-    access, compression = access or Access(), _compression_for(compress, outputs)
+    access, compression = access or Access(), compression_for(compress, outputs)
     local, remote = _divided(outputs)
 
     def write(outputs: Sequence[Reference], *, lacking: bool = False) -> Image:
@@ -190,28 +190,49 @@ def build_direct(
             add=add,
         )
 
-    if storing is None and not remote:
+    if storing is None:
+        return send(write, outputs, access=access, progress=progress)
+    from rootless_scratch import command
+    from rootless_scratch.ship.registry import push_layout
+
+    command.require("skopeo")
+    access.check()
+    storing.open()
+    # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
+    stage, variables = _stage_in(storing.directory), storing.variables
+    image = _stored(storing, write, (stage, *local), remote=bool(remote), progress=progress)
+    pushed = push_layout(
+        stage.path, remote, digest=image.digest, access=access, environment=variables, progress=progress
+    )
+    return _with_outputs(image, outputs, pushed, storing.notes)
+
+
+def send(
+    write: Callable[..., Image], outputs: Sequence[Reference], *, access: Access, progress: Progress
+) -> Image:
+    """Have an image written by `write` to those of the outputs that are files, and send it to registries.
+
+    Raises what `build` does.
+    """
+    local, remote = _divided(outputs)
+    if not remote:
         return write(outputs)
     from rootless_scratch import command
     from rootless_scratch.ship.registry import push_layout
 
     command.require("skopeo")
     access.check()
-    # skopeo reads it from here: the outputs may be archives, and are others' to change once they are there.
-    with ExitStack() as stack:
-        if storing is None:
-            environment = tool_environment()
-            directory, stage = stack.enter_context(_stage(environment.variables))
-            variables: Mapping[str, str] = {**environment.variables, "TMPDIR": directory}
-            notes = tuple(map(str, environment.notes))
-            image = write((stage, *local))
-        else:
-            storing.open()
-            stage, variables, notes = _stage_in(storing.directory), storing.variables, storing.notes
-            image = _stored(storing, write, (stage, *local), remote=bool(remote), progress=progress)
+    environment = tool_environment()
+    with _stage(environment.variables) as (directory, stage):
+        image = write((stage, *local))
+        variables = {**environment.variables, "TMPDIR": directory}
         pushed = push_layout(
             stage.path, remote, digest=image.digest, access=access, environment=variables, progress=progress
         )
+    return _with_outputs(image, outputs, pushed, tuple(map(str, environment.notes)))
+
+
+def _with_outputs(image: Image, outputs: Sequence[Reference], pushed: Pushed, notes: Sequence[str]) -> Image:
     return msgspec.structs.replace(
         image, outputs=_written(outputs, image.digest, pushed), notes=(*notes, *pushed.notes)
     )

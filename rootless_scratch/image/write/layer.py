@@ -323,8 +323,8 @@ def _joined(pieces: list[Block], buffer: Callable[[], bytearray]) -> Iterator[me
 def _content(file: File, files: HostFiles, buffer: Callable[[], bytearray]) -> Iterator[memoryview]:
     """The bytes of a source, which must be the very file that was planned, before and after."""
     if file.source is None:
-        if file.content:
-            yield memoryview(file.content)
+        content = memoryview(file.content or b"")
+        yield from (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
         return
     with files.planned(file) as descriptor:
         at, size = 0, file.identity.size

@@ -61,6 +61,14 @@ class Temporary:
         """Whether it lies in this directory and has no name yet."""
         return not self._done and self._directory == directory
 
+    def show(self) -> str:
+        """A name in its directory by which others can open it, as long as the block lasts. Raises OSError."""
+        if self._name is None:
+            own = _own_name(self.descriptor)
+            self._link(self._directory, own)
+            self._name = own
+        return self._name
+
     def rename(self, path: str, *, sync: Sync = "all") -> None:
         """Give it its name, on disk before the name is; what had the name before is replaced.
 
@@ -78,11 +86,7 @@ class Temporary:
             else:
                 self._done = True
         if not self._done:
-            if self._name is None:
-                own = _own_name(self.descriptor)
-                self._link(self._directory, own)
-                self._name = own
-            os.rename(os.path.join(self._directory, self._name), path)
+            os.rename(os.path.join(self._directory, self.show()), path)
             self._name = None
             self._done = True
         # Another writer of ours may have replaced it already; who else may write here could have exchanged it.
