@@ -67,6 +67,13 @@ _KNOWN = (
         "Use a newer skopeo, or push an index without such entries.",
     ),
     Refusal(
+        # It took the blob, and does not have it when the manifest names it: MANIFEST_BLOB_UNKNOWN.
+        r"(?i)uploading manifest .*blob unknown",
+        "{host} has lost a part of {name} that it was sent.",
+        "Try again; where it happens each time, whoever runs the registry finds the cause in its storage.",
+        passing=True,
+    ),
+    Refusal(
         # The codes of distribution-spec v1.1 (TAG_INVALID: docker's registry 2.5 and older), or none of them.
         r"(?i)uploading manifest \S+ to \S+: (?:StatusCode: \d+, [^\"]*?(?=unsupported media)|[\w ]*: (?=415))?"
         r"(manifest invalid|tag invalid|unsupported(?: media ?type)?|415)\b",
