@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         SaveOptions,
         VerifyOptions,
     )
-    from rootless_scratch.verbs.bake import Watcher
+    from rootless_scratch.verbs.making import Watcher
     from rootless_scratch.verbs.watch import Watching
 
     StrPath = str | os.PathLike[str]
@@ -105,8 +105,9 @@ def bake(
     `file` is one, or bake files that count together; by default those of the working directory. `targets` are
     names of images and groups, `settings` values of `--set`. Images go where the file says; with
     `output="oci:DIR"` to one layout, with `push` to the registries of their tags, with `load` to local storage.
-    `check_only` makes none and judges them. `executor` is threads, processes, or any of concurrent.futures, whose
-    workers see the same files. `watcher` is told what is begun and done (docs/bake.md).
+    `check_only` makes none and judges them. `executor` is threads, processes, dask:ADDRESS, a Client of
+    distributed, or any of concurrent.futures, whose workers see the same files. `shard` is I/N, one share of N.
+    `watcher` is told what is begun and done (docs/bake.md).
 
     What keeps one image from being built is the `error` of its result, and keeps no other. Raises SpecFileError,
     SourceError and UsageError for the file and the options, before anything is built. The options are those of

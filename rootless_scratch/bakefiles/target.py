@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -82,6 +83,19 @@ def directed(
         )
     _require_apart(targets)
     return tuple(targets)
+
+
+def shard_of(targets: Sequence[Target], shard: str | None) -> tuple[Target, ...]:
+    """The share of the targets that `I/N` names, all without one: from 0/N to N-1/N each is in one of them.
+
+    Raises UsageError.
+    """
+    if shard is None:
+        return tuple(targets)
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise UsageError(f"{shard!r} is not a share.", fix="Write `0/4`, `1/4`, `2/4` or `3/4` for one of four.")
+    return tuple(targets[int(found[1]) :: int(found[2])])
 
 
 def _sent(target: Target, every: Sequence[Target], *, output: Sequence[str], push: bool, load: bool) -> Target:

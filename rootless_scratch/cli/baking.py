@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from rootless_scratch.cli.excerpts import showable
 from rootless_scratch.cli.output import on_terminal, print_error, print_findings, say
 from rootless_scratch.progress import Progress
-from rootless_scratch.verbs.bake import Watcher
+from rootless_scratch.verbs.making import Watcher
 
 if TYPE_CHECKING:
     from rich import progress as rich

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.bakefiles.linking import are_linked
 from rootless_scratch.bakefiles.results import Baked, Result
-from rootless_scratch.bakefiles.target import Target, Targets, directed
-from rootless_scratch.data import Value
+from rootless_scratch.bakefiles.target import Target, Targets, directed, shard_of
 from rootless_scratch.errors import HostError, ScratchError, UsageError
 from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
+from rootless_scratch.verbs.farm.address import is_client, require_address
+from rootless_scratch.verbs.making import Done, Watcher, Way
 from rootless_scratch.verbs.sharing import Naming, Sharing
 from rootless_scratch.verbs.subject import require_utf8
 from rootless_scratch.verbs.unchanged import Unchanged
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from rootless_scratch.verbs.sharing import Entry
 
-THREADS, PROCESSES = EXECUTORS = ("threads", "processes")
+THREADS, PROCESSES, DASK, KUBERNETES = EXECUTORS = ("threads", "processes", "dask:ADDRESS", "kubernetes")
+_DASK = "dask:"
 
 _PER_CORE = 4
 """Targets at a time for each core: most of the time they wait for the disk."""
@@ -35,28 +37,6 @@ _CHUNK = 16
 
 _NAMED_AT_ONCE = 16
 """Images that wait for their names before the index of a layout is written."""
-
-
-class Way(Value):
-    """How all targets are made; with `judged` they are not, and only what the rules say of them is told."""
-
-    judged: bool = False
-    check: bool = True
-    compress: str | None = None
-    access: Access = Access()
-    layouts: frozenset[str] = frozenset()
-
-
-class Watcher:
-    """Who is told what is under way; here nobody."""
-
-    def begin(self, name: str) -> Progress:
-        """A target is begun, by any thread; the answer is told how far it is."""
-        del name
-        return SILENT
-
-    def done(self, result: Result) -> None:
-        """What became of a target, by the thread that called."""
 
 
 def bake(
@@ -70,6 +50,7 @@ def bake(
     compress: str | None = None,
     access: Access | None = None,
     jobs: int | None = None,
+    shard: str | None = None,
     executor: Executor | str | None = None,
     watcher: Watcher | None = None,
 ) -> Baked:
@@ -81,6 +62,8 @@ def bake(
     chosen = targets.targets
     if not check_only:
         chosen = directed(chosen, output=output, push=push, load=load)
+    chosen = shard_of(chosen, shard)
+    _require_executor(executor, check_only=check_only)
     count = jobs_of(jobs, len(chosen))
     unchanged = Unchanged(() if check_only else chosen, check=check, compress=compress)
     known = unchanged.recall()
@@ -119,6 +102,23 @@ def bake(
     return Baked(results=results)
 
 
+def _require_executor(executor: object, *, check_only: bool) -> None:
+    """Raise UsageError for one that there is not, or that cannot do this."""
+    if isinstance(executor, str) and executor.startswith(_DASK):
+        require_address(executor.removeprefix(_DASK))
+    elif executor == KUBERNETES:
+        raise UsageError(
+            "The executor kubernetes makes no images itself.",
+            fix="Apply what `rootless-scratch bake --executor kubernetes` prints, by `kubectl apply -f -`.",
+        )
+    elif isinstance(executor, str) and executor not in {THREADS, PROCESSES}:
+        raise UsageError(f"There is no executor {executor!r}.", fix=f"There are {', '.join(EXECUTORS)}.")
+    elif not is_client(executor):
+        return
+    if check_only and executor not in {THREADS, PROCESSES}:
+        raise UsageError("Images are judged on this host.", fix="Leave out --executor, or --check.")
+
+
 def jobs_of(jobs: int | None, count: int) -> int:
     """How many targets are made at a time; raises UsageError."""
     if jobs is not None and jobs < 1:
@@ -143,13 +143,6 @@ def _read_ways(targets: Sequence[Target], compress: str | None) -> None:
         )
     for target in targets:
         read_outputs(target.output, compress)
-
-
-class Done(Value):
-    """What became of one target, and the names that it is to have in layouts."""
-
-    result: Result
-    waiting: tuple[tuple[str, Entry], ...] = ()
 
 
 class _Names:
@@ -220,8 +213,12 @@ def _made(
     targets: Sequence[Target], way: Way, jobs: int, executor: Executor | str | None, watcher: Watcher
 ) -> Iterator[Done]:
     """Each target when it is done, in any order."""
-    if isinstance(executor, str) and executor not in EXECUTORS:
-        raise UsageError(f"There is no executor {executor!r}.", fix=f"There are {' and '.join(EXECUTORS)}.")
+    if is_client(executor) or (isinstance(executor, str) and executor.startswith(_DASK)):
+        from rootless_scratch.verbs.farm.dask import bake_by_dask
+
+        at = executor.removeprefix(_DASK) if isinstance(executor, str) else executor
+        yield from bake_by_dask(targets, way, jobs, at, watcher)
+        return
     if executor is None or executor == THREADS:
         yield from _by_threads(targets, way, jobs, watcher)
         return

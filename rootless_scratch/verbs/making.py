@@ -1,0 +1,42 @@
+"""How the targets of `bake` are made, what becomes of each, and who is told: the same for every executor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rootless_scratch.data import Value
+from rootless_scratch.progress import SILENT, Progress
+from rootless_scratch.ship.access import Access
+
+if TYPE_CHECKING:
+    from rootless_scratch.bakefiles.results import Result
+    from rootless_scratch.verbs.sharing import Entry
+
+
+class Way(Value):
+    """How all targets are made; with `judged` they are not, and only what the rules say of them is told."""
+
+    judged: bool = False
+    check: bool = True
+    compress: str | None = None
+    access: Access = Access()
+    layouts: frozenset[str] = frozenset()
+
+
+class Watcher:
+    """Who is told what is under way; here nobody."""
+
+    def begin(self, name: str) -> Progress:
+        """A target is begun, by any thread; the answer is told how far it is."""
+        del name
+        return SILENT
+
+    def done(self, result: Result) -> None:
+        """What became of a target, by the thread that called."""
+
+
+class Done(Value):
+    """What became of one target, and the names that it is to have in layouts."""
+
+    result: Result
+    waiting: tuple[tuple[str, Entry], ...] = ()
