@@ -81,6 +81,7 @@ class BakeOptions(TypedDict, total=False):
     check_only: bool
     jobs: int | None
     executor: Executor | str | None
+    shard: str | None
     compress: str | None
     authfile: str | os.PathLike[str] | None
     tls_verify: bool | None

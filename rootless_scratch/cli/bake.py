@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,6 +61,7 @@ def command(
     Several are built at a time, and one that fails keeps no other from being built: the exit code is then 1.
     """
     from rootless_scratch.bakefiles.reading import is_file, read_targets
+    from rootless_scratch.bakefiles.target import shard_of
 
     names = list(arguments)
     if not files and names and is_file(names[0]):
@@ -82,14 +84,43 @@ def command(
                 raise click.UsageError(f"--check makes no image, and {flag} is about where it goes.")
     from rootless_scratch.cli.baking import Board
     from rootless_scratch.ship.access import Access
-    from rootless_scratch.verbs.bake import bake
+    from rootless_scratch.verbs.bake import KUBERNETES, bake
+    from rootless_scratch.verbs.farm.kubernetes import Call, kubernetes_job
 
     access = access_from(values)
+    of_job = values.pop("kubernetes")
+    if values["executor"] == KUBERNETES:
+        call = Call(targets, tuple(names), settings, output, access=access, **_of_call(values))
+        _print_job(kubernetes_job(call, of_job, os.environ), show)
+        return 0
+    if of_job:
+        raise click.UsageError("--kubernetes is about `--executor kubernetes`.")
     how = {name: value for name, value in values.items() if name not in Access.options}
-    with Board(total=len(targets.targets), quiet=show.quiet or show.as_json, verbose=show.verbose) as board:
+    with Board(
+        total=len(shard_of(targets.targets, values["shard"])),
+        quiet=show.quiet or show.as_json,
+        verbose=show.verbose,
+    ) as board:
         baked = bake(targets, output=output, access=access, watcher=board, **how)
     _print(baked, targets, show)
     return 1 if baked.failed else 0
+
+
+def _of_call(values: dict[str, Any]) -> dict[str, Any]:
+    if values["check_only"]:
+        raise click.UsageError("--check judges on this host, and `--executor kubernetes` builds elsewhere.")
+    if values["shard"] is not None:
+        raise click.UsageError("--shard is what the pods of `--executor kubernetes` are called with.")
+    return {name: values[name] for name in ("push", "load", "check", "compress", "jobs")}
+
+
+def _print_job(job: dict[str, Any], show: Show) -> None:
+    from rootless_scratch.deployments.yamltext import yaml
+
+    if show.as_json:
+        print_json({"job": job})
+    else:
+        click.echo(yaml(job), nl=False)
 
 
 def _described(targets: Targets) -> dict[str, Any]:

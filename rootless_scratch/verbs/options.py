@@ -100,7 +100,13 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         Option(
             "--executor NAME",
             TEXT.but(python="Executor | str | None", value=lambda _name, value: value),
-            "How they are made at a time: threads or processes [default: threads].",
+            "What makes them: threads, processes, dask:ADDRESS or kubernetes [default: threads].",
+        ),
+        Option("--shard I/N", TEXT, "Make one share alone, 0/N to N-1/N; all of them together make all images."),
+        Option(
+            "--kubernetes KEY=VALUE",
+            TEXTS.but(python=""),
+            "Of the Job that --executor kubernetes prints, e.g. sources=CLAIM (docs/bake.md); repeatable.",
         ),
         Option(
             _COMPRESS,

@@ -12,6 +12,8 @@ import pytest
 from conftest import SOURCE
 from registries import registry
 
+from rootless_scratch.host.cgroups import choose_runtime
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -117,3 +119,55 @@ def test_it_pushes_and_has_a_shell_for_the_lines_of_a_job(shared_home: Home, job
         assert done.returncode == 0, done.stderr
         seen = shared_home.run(["skopeo", "inspect", "--tls-verify=false", destination])
         assert json.loads(seen.stdout)["Os"] == "linux"
+
+
+BAKED = """
+[image.all]
+name = "s-${n}"
+tag = "localhost:${PORT}/shop/s-${n}:1"
+programs = ["hello"]
+env = {N = "${n}"}
+matrix = {n = ["0", "1", "2", "3"]}
+"""
+
+
+@pytest.mark.registry
+def test_a_pod_of_the_job_for_kubernetes_makes_its_share(shared_home: Home, job: Path, tmp_path: Path) -> None:
+    """podman plays what the Job's controller makes of its template for one index."""
+    (job / "scratch.toml").write_text(BAKED)
+    volume, name, runtime = "shop-sources", "bake-1", choose_runtime().name
+    podman = ["podman", *(("--runtime", runtime) if runtime else ()), "--cgroup-manager=cgroupfs"]
+    podman.append("--events-backend=file")
+    shared_home.run([*podman, "volume", "create", volume])
+    shown = shared_home.run([*podman, "volume", "inspect", "--format", "{{.Mountpoint}}", volume])
+    shutil.copytree(job, shown.stdout.decode().strip(), dirs_exist_ok=True)
+    with registry(tmp_path / "registry") as host:
+        words = ["--push", "--tls-verify=false", "--set", f"PORT={host.port}", "--executor", "kubernetes"]
+        for each in (f"sources={volume}", "image=localhost/own:latest", "shards=2"):
+            words += ["--kubernetes", each]
+        template = shared_home.json("bake", *words, cwd=job)["job"]["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        container["env"].append({"name": "JOB_COMPLETION_INDEX", "value": "1"})
+        if not json.loads(shared_home.cli("doctor", "--json").stdout)["operations"]["limits"]["works"]:
+            # Where nobody has delegated control groups to this user, no engine can enforce them.
+            del container["resources"]
+        container["args"] = [each.replace("$(JOB_COMPLETION_INDEX)", "1") for each in container["args"]]
+        pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": name, **template["metadata"]}}
+        (tmp_path / "pod.yaml").write_text(json.dumps(pod))
+        shared_home.run([*podman, "kube", "play", "--network", "host", str(tmp_path / "pod.yaml")])
+        try:
+            waited = shared_home.run([*podman, "wait", f"{name}-bake"])
+            logs = shared_home.run([*podman, "logs", f"{name}-bake"])
+            assert waited.stdout == b"0\n", logs.stderr
+            image_ids = dict(line.split() for line in logs.stdout.decode().splitlines())
+        finally:
+            shared_home.run([*podman, "kube", "down", str(tmp_path / "pod.yaml")], check=False)
+            shared_home.run([*podman, "volume", "rm", "--force", volume])
+        assert list(image_ids) == ["s-1", "s-3"]
+        for number in range(4):
+            found = host.manifest(f"shop/s-{number}", "1")
+            if number % 2:
+                assert found is not None
+                assert json.loads(found)["config"]["digest"] == f"sha256:{image_ids[f's-{number}']}"
+            else:
+                assert found is None
