@@ -9,6 +9,7 @@ from benches.aims import Aim
 from benches.bakes import measure_bake
 from benches.builds import measure_build, measure_crowd, measure_overlay, measure_rebuild
 from benches.containerfiles import measure_containerfiles
+from benches.farms import measure_dask
 from benches.files import measure_archives, measure_copies, measure_files, measure_interpreter
 from benches.memory import measure_memory
 from benches.runs import measure_run, measure_streams
@@ -181,6 +182,16 @@ GROUPS = (
                 what="what ours leave behind: containers, layers, files",
                 limits={"crowd.left": 0},
                 unit="traces",
+            ),
+        ),
+    ),
+    Group(
+        name="dask",
+        measure=measure_dask,
+        aims=(
+            Aim(
+                what="100 images of 20 MB, gzip, by 2 workers of Dask against `--executor processes`",
+                limits={"dask.gzip": 1.25},
             ),
         ),
     ),
