@@ -63,7 +63,7 @@ def bake(
     if not check_only:
         chosen = directed(chosen, output=output, push=push, load=load)
     chosen = shard_of(chosen, shard)
-    _require_executor(executor, check_only=check_only)
+    _require_executor(executor, chosen, check_only=check_only)
     count = jobs_of(jobs, len(chosen))
     unchanged = Unchanged(() if check_only else chosen, check=check, compress=compress)
     known = unchanged.recall()
@@ -102,7 +102,7 @@ def bake(
     return Baked(results=results)
 
 
-def _require_executor(executor: object, *, check_only: bool) -> None:
+def _require_executor(executor: object, targets: Iterable[Target], *, check_only: bool) -> None:
     """Raise UsageError for one that there is not, or that cannot do this."""
     if isinstance(executor, str) and executor.startswith(_DASK):
         require_address(executor.removeprefix(_DASK))
@@ -117,6 +117,12 @@ def _require_executor(executor: object, *, check_only: bool) -> None:
         return
     if check_only and executor not in {THREADS, PROCESSES}:
         raise UsageError("Images are judged on this host.", fix="Leave out --executor, or --check.")
+    of_file = next((each.name for each in targets if each.file is not None), None)
+    if of_file is not None and executor not in {THREADS, PROCESSES}:
+        raise UsageError(
+            f"{of_file!r} is an image of a Containerfile, and the workers of Dask have nothing to build its stages.",
+            fix="Leave out --executor, or describe the image in a scratch.toml.",
+        )
 
 
 def jobs_of(jobs: int | None, count: int) -> int:

@@ -221,6 +221,14 @@ def test_images_of_local_storage_and_judgements_are_not_for_workers(shared_home:
         assert told in done.stderr
 
 
+def test_images_of_containerfiles_are_not_for_workers(shared_home: Home, tmp_path: Path) -> None:
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    (tmp_path / "docker-bake.json").write_text('{"target": {"default": {"tags": ["localhost/x"]}}}')
+    done = shared_home.cli("bake", "-o", "oci:out", "--executor", "dask:127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"'default' is an image of a Containerfile" in done.stderr
+
+
 def other_version(place: Path) -> dict[str, str]:
     """The environment of a worker with another version of the package."""
     shutil.copytree(SOURCE / "rootless_scratch", place / "rootless_scratch")

@@ -164,6 +164,15 @@ def test_a_file_that_the_volume_does_not_have_and_an_option_of_another_executor_
     assert b"--executor kubernetes" in done.stderr
 
 
+def test_a_bake_file_is_not_for_pods(shared_home: Home, tmp_path: Path) -> None:
+    bakes = {"target": {"default": {"tags": ["registry.example.com/x:1"]}}}
+    (tmp_path / "docker-bake.json").write_text(json.dumps(bakes))
+    words = ["bake", "--push", "--executor", "kubernetes", "--kubernetes", "sources=a"]
+    done = shared_home.cli(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"scratch.toml" in done.stderr
+
+
 def test_in_python_a_job_is_not_what_makes_images(shop: Path) -> None:
     error = refusal(
         lambda: rs.bake(shop / "scratch.toml", output=f"oci:{shop}/out", executor="kubernetes"), UsageError

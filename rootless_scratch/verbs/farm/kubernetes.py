@@ -146,6 +146,11 @@ def _require_reachable(call: Call) -> None:
             f"Images that pods make go to registries, and {stay[0]!r} goes elsewhere too.",
             fix="Pass `--push`, and give each image a `tag` with a registry.",
         )
+    if call.targets.foreign:
+        raise UsageError(
+            f"Pods build the images of a scratch.toml, and {call.targets.path!r} is none.",
+            fix="Describe the images in a scratch.toml, or call `bake --shard` by a Job of your own.",
+        )
     if _leads_out(call.targets.path):
         raise UsageError(
             f"{call.targets.path!r} is not below the working directory, which the volume has.",
