@@ -71,12 +71,7 @@ def command(
         for note in targets.notes:
             say(f"note: {note}")
     if printed:
-        # What the other tool prints has no version of ours.
-        described = _described(targets)
-        if targets.foreign:
-            click.echo(json.dumps(described, indent=2, ensure_ascii=False))
-        else:
-            print_json(described)
+        _print_targets(targets)
         return 0
     if values["check_only"]:
         for flag, value in (("-o", output), ("--push", values["push"]), ("--load", values["load"])):
@@ -104,6 +99,15 @@ def command(
         baked = bake(targets, output=output, access=access, watcher=board, **how)
     _print(baked, targets, show)
     return 1 if baked.failed else 0
+
+
+def _print_targets(targets: Targets) -> None:
+    described = _described(targets)
+    if targets.foreign:
+        # What the other tool prints has no version of ours.
+        click.echo(json.dumps(described, indent=2, ensure_ascii=False))
+    else:
+        print_json(described)
 
 
 def _of_call(values: dict[str, Any]) -> dict[str, Any]:

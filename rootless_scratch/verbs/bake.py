@@ -120,7 +120,7 @@ def _require_executor(executor: object, targets: Iterable[Target], *, check_only
     of_file = next((each.name for each in targets if each.file is not None), None)
     if of_file is not None and executor not in {THREADS, PROCESSES}:
         raise UsageError(
-            f"{of_file!r} is an image of a Containerfile, and the workers of Dask have nothing to build its stages.",
+            f"{of_file!r} is an image of a Containerfile, and workers of Dask have nothing to build stages with.",
             fix="Leave out --executor, or describe the image in a scratch.toml.",
         )
 
