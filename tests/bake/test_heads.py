@@ -11,7 +11,7 @@ import pytest
 import tinyelf
 
 import rootless_scratch as rs
-from rootless_scratch.verbs.bake import Watcher
+from rootless_scratch.verbs.making import Watcher
 
 if TYPE_CHECKING:
     from pathlib import Path
