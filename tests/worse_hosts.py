@@ -58,6 +58,8 @@ OVERLAY = (
     "mkdir $D/u $D/w; chown $ID $D/u;"
     'mount -t overlay -o lowerdir="$HOME_",upperdir=$D/u,workdir=$D/w overlay "$HOME_"'
 )
+DATABASE = "podman info; podman system migrate"
+"""podman notes the driver, and the process that keeps its namespace ends."""
 SOCKET = "import os, socket; socket.socket(1).bind(os.environ['XDG_RUNTIME_DIR'] + '/podman/podman.sock')"
 NO_SUBIDS = ": > /etc/subuid; : > /etc/subgid"
 ADD_KEYS = """
@@ -243,7 +245,17 @@ MODES = {
         before=CONF, script=remounted('"$HOME_/.local"', "noexec"), rules="host-storage-drivers"
     ),
     "A34-noexec-for-temporary-files": Mode(script=remounted('"$HOME_/tmp"', "noexec")),
-    "A35-another-driver": Mode(before=CONF, rules="host-storage-drivers", cure={"STORAGE_DRIVER": "vfs"}),
+    "A32-overlay-on-overlay-in-the-database": Mode(
+        before=f"{CONF}; {DATABASE}", script=OVERLAY, rules="host-storage-overlay", fails=NESTED
+    ),
+    "A35-another-driver": Mode(before=CONF, rules="host-storage-drivers"),
+    "A35-another-driver-than-the-database": Mode(
+        before=f"{CONF}; {DATABASE}",
+        environment={"STORAGE_DRIVER": "vfs"},
+        rules="host-storage-settings",
+        fails="run",
+        cure={"STORAGE_DRIVER": "overlay"},
+    ),
     "A36-another-boot": Mode(
         before="mkdir -p $XDG_RUNTIME_DIR/libpod/tmp; echo 1111 > $XDG_RUNTIME_DIR/libpod/tmp/alive",
         rules="" if PODMAN < (5, 1) else "host-runtime-left",

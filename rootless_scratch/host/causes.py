@@ -14,11 +14,12 @@ from rootless_scratch.troubles import Trouble
 OWN_HOME = "`export HOME=$(mktemp -d -p /var/tmp)`"
 """A command for jobs in whose HOME nothing can be kept."""
 
+STORAGE_CONF = "~/.config/containers/storage.conf"
+
 _DOCTOR = "`rootless-scratch doctor` says which it is, and how to repair it"
 _UNCONFINED = (
     "Start the surrounding container with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`"
 )
-_STORAGE_CONF = "~/.config/containers/storage.conf"
 
 
 class HostCause(Trouble):
@@ -207,36 +208,45 @@ _CAUSES = (
         rule="host-locks",
     ),
     HostCause(
+        r"(?s)overwritten by graph driver \\?\"(\w+)\\?\" from database.*"
+        r"(?:'overlay' is not supported over|kernel does not support overlay fs|'overlay' not found as a)",
+        "The storage driver {0}, which podman keeps because its database has it, does not work on the file system "
+        "of the image storage.",
+        f"Put the storage on another file system (`graphroot` in {STORAGE_CONF}); with the same storage podman "
+        "ignores STORAGE_DRIVER.",
+        rule="host-storage-overlay",
+    ),
+    HostCause(
         r"'overlay' is not supported over (\w+)|kernel does not support overlay fs"
         r"|'overlay' not found as a supported filesystem",
         "The storage driver overlay does not work on the file system of the image storage ({0}).",
-        "Use the driver vfs, `export STORAGE_DRIVER=vfs`, or put the storage on another file system "
-        f"(`graphroot` in {_STORAGE_CONF}).",
+        f"Put the storage on another file system (`graphroot` in {STORAGE_CONF}), or, unless podman has used it "
+        "with overlay, use the driver vfs: `export STORAGE_DRIVER=vfs`.",
         rule="host-storage-overlay",
     ),
     HostCause(
         r"overlay: can't stat program \\?\"([^\"\\]*)",
         "The storage is set to mount by {0}, which is not installed.",
-        f"Install fuse-overlayfs, or remove `mount_program` from {_STORAGE_CONF}: kernels from 5.13 on need none.",
+        f"Install fuse-overlayfs, or remove `mount_program` from {STORAGE_CONF}: kernels from 5.13 on need none.",
         rule="host-storage-mount-program",
     ),
     HostCause(
         r"fuse: device not found|failed to open /dev/fuse|fuse-overlayfs: cannot mount",
         "fuse-overlayfs, by which the storage is set to mount, cannot use /dev/fuse.",
         "Start the surrounding container with `--device /dev/fuse`, or remove `mount_program` from "
-        f"{_STORAGE_CONF}: kernels from 5.13 on need none.",
+        f"{STORAGE_CONF}: kernels from 5.13 on need none.",
         rule="host-storage-mount-program",
     ),
     HostCause(
         r"vfs driver does not support (\S+) options",
         "The storage is set to the driver vfs and has the option {0}, which is for overlay.",
-        f"Remove it from {_STORAGE_CONF}, or `export STORAGE_OPTS=`.",
+        f"Remove it from {STORAGE_CONF}, or `export STORAGE_OPTS=`.",
         rule="host-storage-settings",
     ),
     HostCause(
         r"database storage graph driver \"?(\w*)\"? does not match|database configuration mismatch",
         "podman's database was made with other storage settings (driver {0}) than those in force.",
-        f"Set them as they were in {_STORAGE_CONF}; `podman system reset` begins again and removes all images.",
+        f"Set them as they were in {STORAGE_CONF}; `podman system reset` begins again and removes all images.",
         rule="host-storage-settings",
     ),
     HostCause(
@@ -248,7 +258,7 @@ _CAUSES = (
     HostCause(
         r"network file system with user namespaces is not supported",
         "The image storage is on a network file system, where overlay cannot work.",
-        f"Set `graphroot` in {_STORAGE_CONF} to a directory on a local disk.",
+        f"Set `graphroot` in {STORAGE_CONF} to a directory on a local disk.",
         rule="host-storage-network-file-system",
     ),
     HostCause(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rootless_scratch.host.environment import own_state, tool_environment, write_whole
-from rootless_scratch.host.settings import Settings, Wants, otherwise
+from rootless_scratch.host.settings import STORAGE, Settings, Wants, otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +46,8 @@ def _begin(directory: str) -> None:
 
 def has_storage(variables: Mapping[str, str]) -> bool:
     """Whether this user has images or containers, with whatever driver: containers-storage.conf(5)."""
-    for root in _roots(variables):
+    usual = f"{variables.get('XDG_DATA_HOME') or variables['HOME'] + '/.local/share'}/containers/storage"
+    for root in (usual, *named_roots(variables)):
         try:
             names = os.listdir(root)
         except FileNotFoundError:
@@ -70,12 +71,11 @@ def _is_empty(path: str) -> bool:
         return False
 
 
-def _roots(variables: Mapping[str, str]) -> Iterator[str]:
-    """Where storage may lie: the usual place, and those that the files of settings name."""
-    home = variables["HOME"]
-    yield f"{variables.get('XDG_DATA_HOME') or f'{home}/.local/share'}/containers/storage"
-    config = variables.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    for path in (f"{config}/containers/storage.conf", "/etc/containers/storage.conf"):
+def named_roots(variables: Mapping[str, str]) -> Iterator[str]:
+    """Where storage may lie in place of the usual directory: as the files of settings name it."""
+    config = variables.get("XDG_CONFIG_HOME") or f"{variables['HOME']}/.config"
+    usual = (f"{config}/containers/storage.conf", "/etc/containers/storage.conf")
+    for path in (variables[STORAGE],) if variables.get(STORAGE) else usual:
         table = _table(path)
         for key in ("graphroot", "rootless_storage_path"):
             named = table.get(key)

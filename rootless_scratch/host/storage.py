@@ -13,7 +13,8 @@ import msgspec
 from rootless_scratch.command import last_cause
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.environment import state_directory, temporary_directory
-from rootless_scratch.host.own_storage import has_storage
+from rootless_scratch.host.own_storage import has_storage, named_roots
+from rootless_scratch.host.podman_database import Database, read_database
 from rootless_scratch.host.probing import Question
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
@@ -51,6 +52,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """Where podman unpacks what it loads, whatever TMPDIR says."""
     is_used: bool = False
     """Whether this user has images or containers."""
+    database: Database | None = None
+    """podman's, whose driver it goes on using."""
 
 
 class StorageQuestion:
@@ -93,7 +96,14 @@ class StorageQuestion:
             others=() if driver is None else _other_drivers(root, driver),
             spool=read_location(_SPOOL),
             is_used=has_storage(environment),
+            database=_database(root, environment, is_known=driver is not None),
         )
+
+
+def _database(root: str, environment: Mapping[str, str], *, is_known: bool) -> Database | None:
+    """podman's, in the image storage; where buildah could not say which that is, in any that settings name."""
+    roots = (root,) if is_known else (*named_roots(environment), root)
+    return next(filter(None, map(read_database, roots)), None)
 
 
 def _other_drivers(root: str, driver: str) -> tuple[str, ...]:

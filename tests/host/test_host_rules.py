@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
-from test_host import GIB, HEALTHY
+from test_host import GIB, HEALTHY, fix_of, working
 
 from rootless_scratch.host.facts import Cgroups, Runtime, Sentinel, Socket
 from rootless_scratch.host.namespaces import IdMap
+from rootless_scratch.host.podman_database import Database
 from rootless_scratch.host.quotas import Quotas
-from rootless_scratch.rules.host.hosts import judge_host
+from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
 
 if TYPE_CHECKING:
     from rootless_scratch.host.facts import HostFacts
@@ -74,3 +75,26 @@ def test_root_without_rights_builds_with_ids_of_its_own_and_not_without() -> Non
     judgement = judge_host(replace(facts, subuids=two))
     assert not judgement.operation("build-buildah").works
     assert "host-root-confined" in [each.rule for each in judgement.findings]
+
+
+def test_the_driver_of_podmans_database_is_the_one_that_counts() -> None:
+    def judged(**changes: object) -> HostJudgement:
+        return judge_host(replace(HEALTHY, storage=replace(HEALTHY.storage, **changes)))
+
+    database = Database(path="/home/anna/.local/share/containers/storage/db.sql", driver="overlay")
+    assert judged(database=database).findings == ()
+    other = judged(database=database, driver="vfs", others=("overlay",))
+    assert "run" not in working(other)
+    assert "Set the driver overlay" in fix_of(other, "host-storage-settings")
+    assert "host-storage-drivers" not in other.operation("run").findings
+    left = "export STORAGE_DRIVER=vfs"
+    assert left in fix_of(judged(others=("vfs",)), "host-storage-drivers")
+    assert left not in fix_of(judged(others=("vfs",), database=database), "host-storage-drivers")
+    refused = {
+        "driver": None,
+        "problem": "no",
+        "stderr": "'overlay' is not supported over overlayfs",
+        "is_used": True,
+    }
+    assert left in fix_of(judged(**refused), "host-storage-overlay")
+    assert left not in fix_of(judged(**refused, database=database), "host-storage-overlay")

@@ -227,6 +227,27 @@ def test_an_image_that_skopeo_brings_into_storage_gets_a_storage_of_ours_too(hom
     assert (ran.returncode, ran.stdout) == (0, b"Hello World\n"), ran.stderr
 
 
+@pytest.mark.podman
+def test_the_driver_vfs_is_offered_only_where_podman_takes_it(home: Home, out: Path) -> None:
+    host = Host(home, MODES["A32-overlay-on-overlay-in-the-database"], out=out / "written")
+
+    def told() -> str:
+        found = {each["rule"]: str(each["fix"]) for each in host.doctor()["findings"]}
+        return found["host-storage-overlay"]
+
+    assert "whatever STORAGE_DRIVER says" in told()
+    host.environment["STORAGE_DRIVER"] = "vfs"
+    assert "run" not in [name for name, each in host.doctor()["operations"].items() if each["works"]]
+    refused = host.cli("run", "hello")
+    assert refused.returncode == 125
+    assert b"podman ignores STORAGE_DRIVER" in refused.stderr
+    # Another storage has another database.
+    del host.environment["STORAGE_DRIVER"]
+    settings = home.path / ".config/containers/storage.conf"
+    settings.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{home.path}/another"\n')
+    assert all(each["works"] for name, each in host.doctor()["operations"].items() if name in OPERATIONS)
+
+
 def test_a_program_without_a_container_is_told_which_storage_its_image_is_from(home: Home, out: Path) -> None:
     host = Host(home, MODES["A11-HOME-missing"], out=out / "written")
     assert host.cli("build", "-q", str(home.path / "hello"), "-t", "hello").returncode == 0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rootless_scratch.host.causes import OWN_HOME, cause_in
+from rootless_scratch.host.causes import OWN_HOME, STORAGE_CONF, cause_in
 from rootless_scratch.host.settings import OWN_STORAGE
 from rootless_scratch.rules.host.judged import Judged, Operation, forbid, remark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rootless_scratch.host.causes import HostCause
     from rootless_scratch.host.facts import HostFacts
-    from rootless_scratch.host.storage import Location
+    from rootless_scratch.host.storage import Location, Storage
 
 _LITTLE = 1 << 30
 _TOO_LITTLE = 1 << 20
@@ -81,19 +82,7 @@ def _placed(facts: HostFacts) -> Iterator[Judged]:
             "subordinate ids.",
             fix="Set `graphroot` in ~/.config/containers/storage.conf to a directory on a local disk.",
         )
-    if storage.others:
-        yield remark(
-            "build-buildah",
-            "run",
-            severity="warning",
-            rule="host-storage-drivers",
-            subject=storage.images.path,
-            message=f"The image storage has images of the driver {storage.others[0]}, and the driver in force is "
-            f"{storage.driver}: buildah does not see those, and podman may go on using that driver.",
-            fix=f"Set the driver that was in use: `export STORAGE_DRIVER={storage.others[0]}`, or `driver` in "
-            "~/.config/containers/storage.conf.",
-            evidence=f"{storage.images.path}/{storage.others[0]}-images/images.json: not empty",
-        )
+    yield from _drivers(storage)
     if storage.driver == "vfs":
         yield remark(
             "build-buildah",
@@ -104,6 +93,48 @@ def _placed(facts: HostFacts) -> Iterator[Judged]:
             fix='Put `[storage]` and `driver = "overlay"` into ~/.config/containers/storage.conf '
             "(an existing storage must be emptied with `podman system reset` first).",
         )
+
+
+def _drivers(storage: Storage) -> Iterator[Judged]:
+    """Whether buildah and podman have the same driver, and all images are its own."""
+    database = storage.database
+    if database is not None and storage.driver not in (None, database.driver):
+        yield forbid(
+            "run",
+            rule="host-storage-settings",
+            subject=storage.images.path,
+            message=f"podman uses the driver {database.driver}, which its database has, and buildah "
+            f"{storage.driver}, as the settings say: what `build -t` stores, `run` does not find.",
+            fix=f"Set the driver {database.driver} (`driver` in {STORAGE_CONF}, STORAGE_DRIVER), or another "
+            "`graphroot` with the driver that you want.",
+            evidence=f"{database.path}: {database.driver}; buildah info: {storage.driver}",
+        )
+    elif storage.others:
+        other = storage.others[0]
+        yield remark(
+            "build-buildah",
+            "run",
+            severity="warning",
+            rule="host-storage-drivers",
+            subject=storage.images.path,
+            message=f"The image storage has images of the driver {other}, and the driver in force is "
+            f"{storage.driver}: neither buildah nor podman sees those.",
+            fix=f"Set the driver that was in use: `export STORAGE_DRIVER={other}`, or `driver` in {STORAGE_CONF}."
+            if database is None
+            else f"Build them again, or copy them: `STORAGE_DRIVER={other} buildah push IMAGE "
+            "docker-archive:FILE`, then `podman load --input FILE`; podman keeps the driver of its database.",
+            evidence=f"{storage.images.path}/{other}-images/images.json: not empty",
+        )
+
+
+def _repaired(known: HostCause, storage: Storage) -> str:
+    """Without the driver vfs where podman would not take it."""
+    if known.rule != "host-storage-overlay" or storage.database is None or storage.database.driver == "vfs":
+        return known.fix
+    return (
+        f"Put the storage on another file system (`graphroot` in {STORAGE_CONF}); with this one podman keeps the "
+        f"driver {storage.database.driver}, which {storage.database.path} has, whatever STORAGE_DRIVER says."
+    )
 
 
 def _opened(facts: HostFacts) -> Iterator[Judged]:
@@ -120,7 +151,7 @@ def _opened(facts: HostFacts) -> Iterator[Judged]:
             severity="warning",
             subject=storage.images.path,
             message=f"{known.cause.rstrip('.')}, so images are kept in a storage of ours with the driver vfs.",
-            fix=known.fix,
+            fix=_repaired(known, storage),
             evidence=f"buildah info: {storage.problem}",
         )
         return
@@ -132,7 +163,7 @@ def _opened(facts: HostFacts) -> Iterator[Judged]:
         message=f"buildah cannot open the image storage: {storage.problem}." if known is None else known.cause,
         fix="Run `buildah info` to see all that it says, and compare ~/.config/containers/storage.conf."
         if known is None
-        else known.fix,
+        else _repaired(known, storage),
         evidence=f"buildah info: {storage.problem}",
     )
 
