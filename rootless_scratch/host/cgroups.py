@@ -7,16 +7,20 @@ import os
 from rootless_scratch import command
 from rootless_scratch.data import Data
 from rootless_scratch.errors import HostError
+from rootless_scratch.host.capabilities import is_rootful
+from rootless_scratch.host.containers_conf import runtime_named
 from rootless_scratch.processes import text
 from rootless_scratch.spawn import find
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
 
     CgroupMode = Literal["v2", "hybrid", "v1", "none"]
 
 _MOUNT = "/sys/fs/cgroup"
+_MOUNTS_MENDED = (1, 11, 1)
 
 
 class RuntimeChoice(Data):
@@ -55,6 +59,26 @@ def choose_runtime(root: str = "") -> RuntimeChoice:
             fix=f"{command.install_hint('runc')} Or boot with systemd.unified_cgroup_hierarchy=1.",
         )
     return RuntimeChoice(name=None, reason=None)
+
+
+def forgetful_crun(variables: Mapping[str, str]) -> str | None:
+    """The version of podman's crun where it mounts without the options of a volume in a user namespace of its own.
+
+    It does so before 1.11.1, unless the volume is read-only. None for another version or runtime.
+    """
+    path = find("crun")
+    if path is None or (runtime_named(variables, rootful=is_rootful()) or "crun") != "crun":
+        return None
+    import re
+
+    try:
+        said = command.ask([path, "--version"], environment=variables).text
+    except HostError:
+        return None
+    found = re.search(r"crun version (\d+(?:\.\d+)*)", said)
+    if found is None or tuple(map(int, found[1].split("."))) >= _MOUNTS_MENDED:
+        return None
+    return found[1]
 
 
 def delegated_controllers(root: str = "", *, rootful: bool) -> tuple[str, ...]:

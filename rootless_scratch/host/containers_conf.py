@@ -13,7 +13,7 @@ from rootless_scratch.host.environment import own_state, write_whole
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import Any
 
     from rootless_scratch.host.settings import ConfigurationValue
@@ -98,9 +98,20 @@ def weakening(variables: Mapping[str, str], *, rootful: bool) -> tuple[str, ...]
 
 def has_keyring(variables: Mapping[str, str], *, rootful: bool) -> bool:
     """Whether each container takes a kernel key, as it does by default."""
+    return _configured(variables, _TABLE, "keyring", rootful=rootful) is not False
+
+
+def runtime_named(variables: Mapping[str, str], *, rootful: bool) -> str | None:
+    """The OCI runtime that the configuration names; None where podman takes its own default."""
+    found = _configured(variables, "engine", "runtime", rootful=rootful)
+    return found if isinstance(found, str) and found else None
+
+
+def _configured(variables: Mapping[str, str], table: str, key: str, *, rootful: bool) -> object:
+    """The value of a key; None where there is none, and where the files cannot be read."""
     texts = [_text(path) for path in _files(variables, rootful=rootful)]
-    if not any("keyring" in text for text in texts):
-        return True
+    if not any(_may_set(text, (key,)) for text in texts):
+        return None
     import tomllib
 
     merged: dict[str, Any] = {}
@@ -108,9 +119,9 @@ def has_keyring(variables: Mapping[str, str], *, rootful: bool) -> bool:
         for text in texts:
             _merge(merged, tomllib.loads(text))
     except ValueError:
-        return True
-    table = merged.get(_TABLE)
-    return not isinstance(table, dict) or table.get("keyring") is not False
+        return None
+    found = merged.get(table)
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def _read(
@@ -119,7 +130,7 @@ def _read(
     """All files as one, and keys that weaken a run; without `whole` nothing is read as TOML in vain."""
     merged: dict[str, Any] = {}
     texts = [_text(path) for path in _files(variables, rootful=rootful)]
-    if not (whole or any(map(_may_weaken, texts))):
+    if not (whole or any(_may_set(text, _WEAKENS) for text in texts)):
         return merged, ()
     import tomllib
 
@@ -171,10 +182,10 @@ def _text(path: str) -> str:
         return ""
 
 
-def _may_weaken(text: str) -> bool:
+def _may_set(text: str, keys: Collection[str]) -> bool:
     """Whether a key of interest may be set there; a file of comments is not parsed."""
     lines = (line.strip() for line in text.splitlines())
-    return any(key in line for line in lines if line and line[0] != "#" for key in _WEAKENS)
+    return any(key in line for line in lines if line and line[0] != "#" for key in keys)
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -297,6 +297,13 @@ def _without_cgroup(settings: Settings, wants: Wants) -> Settings | None:
     return settings.having("host-cgroup-absent", sentence, cgroups="disabled")
 
 
+def _with_runc(settings: Settings, _: Wants) -> Settings | None:
+    if settings.runtime is not None:
+        return None
+    sentence = "The runtime is runc, because this host's crun mounts volumes without noexec."
+    return settings.having("host-runtime-chosen", sentence, runtime="runc")
+
+
 def _with_own_storage(settings: Settings, _: Wants) -> Settings | None:
     if settings.vfs or settings.variables.get(STORAGE) or settings.variables.get("STORAGE_DRIVER"):
         return None
@@ -311,6 +318,7 @@ _WAYS = {
     "host-keys": _without_keyring,
     "host-session": _without_systemd,
     "host-cgroup-absent": _without_cgroup,
+    "host-runtime-chosen": _with_runc,
     **dict.fromkeys(OWN_STORAGE, _with_own_storage),
 }
 

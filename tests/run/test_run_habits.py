@@ -11,6 +11,7 @@ from containers import Home, containers, make_image, podman, shell
 
 import rootless_scratch as rs
 from rootless_scratch.errors import UsageError
+from rootless_scratch.host.cgroups import choose_runtime, forgetful_crun
 
 pytestmark = pytest.mark.podman
 
@@ -70,7 +71,9 @@ def test_mounts_of_each_type_are_there(tools: Home, place: Path) -> None:
     assert text.startswith("mine\n")
     assert "(ro," in lines["/b"]
     assert "size=1024k" in lines["/m"]
-    assert "nosuid,nodev" in lines["/n"]
+    # By podman's own wish; crun before 1.11.1 forgets it where a container has ids of its own.
+    forgets = choose_runtime().name is None and forgetful_crun(tools.environment) is not None
+    assert ("nosuid,nodev" in lines["/n"]) != forgets
 
 
 def test_variables_come_from_a_file_and_from_the_command_line(tools: Home, place: Path) -> None:

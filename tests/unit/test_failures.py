@@ -1,4 +1,4 @@
-"""What runtimes say of a start that failed, in their own words (runc 1.1, crun 1.21), and what is made of it."""
+"""What runtimes say of a start that failed, in their own words (runc 1.1, crun 1.8, 1.21), and what that means."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ GONE = ": OCI runtime attempted to invoke a command that was not found"
         (f"{RUNC}unable to setup user: stat /dev/null: no such file or directory{GONE}", "/dev"),
         (f"{RUNC}unable to setup user: stat /dev/null: permission denied: OCI permission denied", "/dev"),
         (f"crun: failed open()ing `/dev/null`: No such file or directory{GONE}", "/dev"),
+        (f"crun: failed open()ing /dev/null: No such file or directory{GONE}", "/dev"),
+        (f"crun: chdir `/proc/x`: No such file or directory{GONE}", "working directory /proc/x: no such"),
         (f"crun: open /dev directory in `/merged`: No such file or directory{GONE}", "/dev"),
         (
             f"crun: chdir to `/proc/x`: No such file or directory{GONE}",

@@ -192,3 +192,11 @@ def test_images_are_found_where_settings_name_a_place_by_variables(tmp_path: Pat
     images.parent.mkdir(parents=True)
     images.write_text('[{"id": "a"}]')
     assert has_storage({"HOME": str(tmp_path)})
+
+
+def test_volumes_keep_their_options_by_runc_where_crun_forgets_them_and_that_is_said() -> None:
+    found = otherwise(PLAIN, "host-runtime-chosen", NONROOT)
+    assert found is not None
+    assert found.runtime == "runc"
+    assert "noexec" in found.notes[0]
+    assert otherwise(found, "host-runtime-chosen", NONROOT) is None

@@ -14,10 +14,11 @@ from rootless_scratch.data import Data
 from rootless_scratch.engine.container.lease import Lease, local_engine
 from rootless_scratch.errors import EngineError, HostError
 from rootless_scratch.host.capabilities import is_rootful
-from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers
+from rootless_scratch.host.cgroups import cgroup_mode, choose_runtime, delegated_controllers, forgetful_crun
 from rootless_scratch.host.containers_conf import weakening
 from rootless_scratch.host.environment import has_service_manager, temporary_directory
 from rootless_scratch.host.settings import Wants, as_caller, without_limits, without_network
+from rootless_scratch.spawn import find
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -206,7 +207,28 @@ def _prepared(call: Call, service: Service) -> Request:
         request, note = mapped(request, service)
         if note is not None:
             call.notes.add(note)
+        _keep_options(request, call, service)
     return request
+
+
+def _keep_options(request: Request, call: Call, service: Service) -> None:
+    """Have noexec hold that was asked for: another runtime is the way where this one forgets it.
+
+    Where there is no other that is noted, or refused if the run is to be strict.
+    """
+    asked = any("noexec" in mount.options for mount in request.mounts if not mount.read_only)
+    is_plain = (request.userns or "host") == "host" or call.opening.settings.runtime is not None
+    if not asked or is_plain or service.elsewhere or choose_runtime().name is not None:
+        return
+    crun = forgetful_crun(call.variables)
+    if crun is None:
+        return
+    forgotten = f"crun {crun} mounts volumes without noexec where a container has ids of its own"
+    has_other = find("runc") is not None
+    if has_other or request.strict:
+        rule = "host-runtime-chosen" if has_other else ""
+        raise HostError(f"{forgotten}.", fix="Install runc, or crun 1.11.1 or later.", rule=rule)
+    call.notes.add(f"{forgotten}; runc, which does not, is not installed.")
 
 
 def _may_be_caller(call: Call, service: Service) -> bool:

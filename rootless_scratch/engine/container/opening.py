@@ -163,7 +163,8 @@ class Opening:
         if found is None:
             return False
         self.settings, self.variables = found, dict(found.variables)
-        if (found.configuration, found.vfs) != (before.configuration, before.vfs):
+        of_service = (found.configuration, found.vfs, found.runtime)
+        if of_service != (before.configuration, before.vfs, before.runtime):
             self.hardened = self._configuration(found)
             self.close_service()
             if self.hardened is None:

@@ -153,12 +153,12 @@ _FAILURES = (
         "Build the image with another --workdir.",
     ),
     _Failure(
-        r"chdir to `([^`]*)`: No such file or directory",
+        r"chdir (?:to )?`([^`]*)`: No such file or directory",
         "No container can begin in the working directory {0}: no such file or directory.",
         "Build the image with another --workdir.",
     ),
     _Failure(
-        r"stat /dev/null: |failed open\(\)ing `/dev/null`|open /dev directory in `"
+        r"stat /dev/null: |failed open\(\)ing `?/dev/null`?|open /dev directory in `"
         r"|error creating device nodes: |error setting up ptmx: ",
         "The image or one of its volumes has something where the runtime makes /dev.",
         "Leave /dev out of the image, and choose another path for --volume.",
