@@ -14,7 +14,7 @@ import stat
 from rootless_scratch import private
 from rootless_scratch.errors import HostError
 from rootless_scratch.host.capabilities import is_rootful
-from rootless_scratch.host.settings import POLICY, STORAGE, Settings, Temporary, ToolFacts, for_tools
+from rootless_scratch.host.settings import LOGINS, POLICY, STORAGE, Settings, Temporary, ToolFacts, for_tools
 from rootless_scratch.spawn import absolute_path
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -78,6 +78,7 @@ def _read(variables: dict[str, str]) -> ToolFacts:
     storage = None
     if not (variables.get(STORAGE) or variables.get("STORAGE_DRIVER")):
         storage = f"{state_directory(placed)}/storage.conf"
+    logins = os.path.abspath(variables[LOGINS]) if variables.get(LOGINS) else None
     return ToolFacts(
         variables=variables,
         account=None if account is None else account.pw_name,
@@ -89,6 +90,7 @@ def _read(variables: dict[str, str]) -> ToolFacts:
         own_home=own_home,
         own_storage=storage if storage and os.path.exists(storage) else None,
         policy=None if _has_policy(home) else f"{state_directory(placed)}/policy.json",
+        logins=logins if logins and os.path.exists(logins) else None,
     )
 
 

@@ -21,6 +21,9 @@ POLICY = "ROOTLESS_SCRATCH_POLICY"
 STORAGE = "CONTAINERS_STORAGE_CONF"
 """The variable of containers/storage that names a storage.conf in place of all others."""
 
+LOGINS = "REGISTRY_AUTH_FILE"
+"""The variable of podman, buildah and skopeo that names a file of logins."""
+
 REMOTE = ("CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "DOCKER_HOST")
 """These turn a local podman into a client of another one, and `system service` then refuses to start."""
 
@@ -57,7 +60,7 @@ class ToolFacts(Value):
 
     `account` is the login name, None for an id without one. `temporaries` are looked at in their order, up to the
     first that is of use. `own_home` is a HOME of ours, `own_storage` a storage.conf, `policy` a policy.json: each
-    None where it is not needed.
+    None where it is not needed. `logins` is the file of logins that a variable names, by its whole path.
     """
 
     variables: Mapping[str, str]
@@ -70,6 +73,7 @@ class ToolFacts(Value):
     own_home: str | None = None
     own_storage: str | None = None
     policy: str | None = None
+    logins: str | None = None
 
 
 class Settings(Value):
@@ -155,6 +159,7 @@ def _repaired(facts: ToolFacts, variables: dict[str, str]) -> Iterator[Workaroun
     elif facts.runtime_dir_problem is not None:
         yield Workaround("host-runtime-dir", f"XDG_RUNTIME_DIR is ignored: {facts.runtime_dir_problem}.")
         del variables["XDG_RUNTIME_DIR"]
+    yield from _with_logins(facts.logins, variables)
     yield from _with_room(facts.temporaries, variables)
     if facts.own_storage is not None:
         variables[STORAGE] = facts.own_storage
@@ -171,6 +176,16 @@ def _repaired(facts: ToolFacts, variables: dict[str, str]) -> Iterator[Workaroun
 
 def _named(home: str) -> str:
     return f"HOME is {home}, which" if home else "HOME is not set, and that of this user id"
+
+
+def _with_logins(path: str | None, variables: dict[str, str]) -> Iterator[Workaround]:
+    """Name the file of logins as it is found from any directory, or none where there is none."""
+    if path is not None:
+        variables[LOGINS] = path
+    elif variables.get(LOGINS):
+        # buildah asks for it even where it has nothing to do with a registry, as before the first login of a job.
+        yield Workaround("host-environment", f"{LOGINS} is ignored: there is no file {variables[LOGINS]}.")
+        del variables[LOGINS]
 
 
 def _with_room(temporaries: tuple[Temporary, ...], variables: dict[str, str]) -> Iterator[Workaround]:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+import registries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,3 +81,29 @@ def test_an_image_is_fetched_once_and_only_where_that_is_asked_for(fresh_home: H
         again = fresh_home.cli("run", "-q", "--pull", name, "echo", "hi")
         assert (again.stdout, asked) == (b"hi\n", [])
         assert fresh_home.cli("run", "-q", name, "echo", "hi").stdout == b"hi\n"
+
+
+@pytest.mark.buildah
+@pytest.mark.registry
+def test_the_file_of_logins_that_the_environment_names_serves_builds_pushes_and_pulls(
+    fresh_home: Home, hello: Path, tmp_path: Path
+) -> None:
+    named = {"REGISTRY_AUTH_FILE": "auth.json"}
+    for backend in ("buildah", "direct"):
+        # A job names it from the beginning, and logs in at the end.
+        built = fresh_home.cli("build", str(hello), "-t", "hello", "--backend", backend, environment=named)
+        assert built.returncode == 0, built.stderr
+        assert b"REGISTRY_AUTH_FILE is ignored: there is no file auth.json. [host-environment]" in built.stderr
+    with registries.registry(tmp_path / "registry", password=True) as secured:
+        name, insecure = f"{secured.host}/team/hello:1", "--tls-verify=false"
+        words = ("run", "-q", "--pull=always", insecure, name)
+        refused = fresh_home.cli(*words, environment=named)
+        assert refused.returncode == 125
+        assert b"could not be pulled" in refused.stderr
+        logins = fresh_home.path / named["REGISTRY_AUTH_FILE"]
+        login = ["skopeo", "login", insecure, "--authfile", str(logins), "-u", registries.USER]
+        fresh_home.run([*login, "-p", registries.PASSWORD, secured.host])
+        pushed = fresh_home.cli("push", "hello", f"docker://{name}", insecure, environment=named)
+        assert pushed.returncode == 0, pushed.stderr
+        done = fresh_home.cli(*words, environment=named)
+        assert (done.returncode, done.stdout) == (0, b"Hello World\n"), done.stderr

@@ -10,6 +10,7 @@ import json
 from rootless_scratch import command
 from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
+from rootless_scratch.host.settings import LOGINS
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -82,10 +83,12 @@ def provide(client: Client, request: Request, variables: Mapping[str, str]) -> s
             raise
         found = None
     if request.pull in ("always", "newer") or (found is None and request.pull == "missing"):
-        if request.authfile is None and request.cert_dir is None:
-            _pull(client, request)
-        else:
+        # Another podman has logins of its own.
+        has_logins = request.authfile is not None or (variables.get(LOGINS) and request.destination is None)
+        if has_logins or request.cert_dir is not None:
             _pull_here(request, variables)
+        else:
+            _pull(client, request)
         found = _stored(client, request)
     return found or request.image
 
