@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-NEWNS, NEWUSER, NEWPID, NEWIPC = 0x20000, 0x10000000, 0x20000000, 0x8000000
+NEWNS, NEWUSER, NEWPID, NEWIPC, NEWNET = 0x20000, 0x10000000, 0x20000000, 0x8000000, 0x40000000
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 LOAD, EQUAL, ANY_OF, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, REFUSE, NEW_NAMESPACES, CLONE3 = 0x7FFF0000, 0x00050000, 0x7E020000, 435
@@ -117,9 +117,11 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
     variables |= {"ID": str(uid), "PATH": PATH}
     if subprocess.run(["sh", "-c", PREPARE + settings.get("script", "")], env=variables, check=False).returncode:
         os._exit(FAILED)
+    if settings.get("network") is False and LIBC.unshare(NEWNET) != 0:
+        os._exit(FAILED)
     if settings.get("apart"):
         uncover(settings["needs"])
-        give(settings, str(uid))
+        give(settings, uid, gid)
     if settings.get("filter"):
         refuse(*settings["filter"])
     main_process = os.fork()
@@ -133,7 +135,7 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
         pid, status = os.wait()
         if pid == main_process:
             if settings.get("apart"):
-                give(settings, str(FIRST - 1))
+                give(settings, FIRST - 1, FIRST - 1)
             os._exit(os.waitstatus_to_exitcode(status) & 255)
 
 
@@ -152,10 +154,10 @@ def uncover(trees: list[str]) -> None:
             subprocess.run(["mount", "--rbind", f"{kept}/{number}", tree], check=True)
 
 
-def give(settings: dict[str, Any], owner: str) -> None:
-    """Have the home, in which the directory of this host is, belong to that id."""
+def give(settings: dict[str, Any], uid: int, gid: int) -> None:
+    """Have the home, in which the directory of this host is, belong to these ids."""
     home = os.path.dirname(settings["directory"])
-    argv = ["find", home, settings["out"], "-xdev", "-exec", "chown", "-h", owner, "{}", "+"]
+    argv = ["find", home, settings["out"], "-xdev", "-exec", "chown", "-h", f"{uid}:{gid}", "{}", "+"]
     subprocess.run(argv, check=True)
 
 

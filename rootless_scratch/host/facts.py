@@ -55,6 +55,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None
     version: str | None = None
 
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version in numbers; (0,) where it is not known."""
+        return tuple(map(int, (self.version or "0").split(".")))
+
 
 class Socket(msgspec.Struct, frozen=True, kw_only=True):
     """The podman service that `run` would find: `named` by the environment, else the user's own.

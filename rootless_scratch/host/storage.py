@@ -49,7 +49,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     others: tuple[str, ...] = ()
     """Drivers other than the one in force with which images were made there."""
     spool: Location | None = None
-    """Where podman unpacks what it loads, whatever TMPDIR says."""
+    """Where podman before 5 unpacks what it loads, whatever TMPDIR says."""
     is_used: bool = False
     """Whether this user has images or containers."""
     database: Database | None = None

@@ -118,7 +118,7 @@ def _tools(facts: HostFacts) -> Iterator[Judged]:
                 evidence=f"PATH: no {name}",
                 fix=install(facts, name),
             )
-        elif name in OLDEST and tool.version and _version_of(facts, name) < OLDEST[name]:
+        elif name in OLDEST and tool.version and tool.release < OLDEST[name]:
             oldest = ".".join(str(number) for number in OLDEST[name])
             yield remark(
                 *operations,
@@ -165,7 +165,7 @@ def _network(facts: HostFacts) -> Iterator[Judged]:
         return
     if facts.tool("slirp4netns").path is None and facts.tool("pasta").path is None:
         message = "Neither pasta nor slirp4netns, which connect containers without root, is installed."
-        helper = "slirp4netns" if _version_of(facts, "podman") < PASTA_SINCE else "pasta"
+        helper = "slirp4netns" if facts.tool("podman").release < PASTA_SINCE else "pasta"
         fix = install(facts, helper)
         message += " Until then containers run with `--network none`."
         yield forbid("network", rule=rule, subject="network", message=message, fix=fix, evidence="PATH: neither")
@@ -211,10 +211,6 @@ def _debug(facts: HostFacts) -> Iterator[Judged]:
         )
 
 
-def _version_of(facts: HostFacts, name: str) -> tuple[int, ...]:
-    return tuple(map(int, (facts.tool(name).version or "0").split(".")))
-
-
 def _limits(facts: HostFacts) -> Iterator[Judged]:
     mode = facts.cgroups.mode
     if mode == "v2":
@@ -252,7 +248,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             evidence=f"stat({facts.runtime_dir})",
         )
     pause = facts.pause
-    if pause.pid is not None and not pause.alive and _version_of(facts, "podman") < PAUSE_MENDED:
+    if pause.pid is not None and not pause.alive and facts.tool("podman").release < PAUSE_MENDED:
         removal = f"rm {shlex.quote(pause.path)}"
         yield forbid(
             "run",
@@ -263,7 +259,7 @@ def _session(facts: HostFacts) -> Iterator[Judged]:
             evidence=f"{pause.path}: {pause.pid}, which is no such process",
         )
     sentinel = facts.sentinel
-    if sentinel.path is not None and sentinel.another_boot and _version_of(facts, "podman") >= BOOTS_COMPARED:
+    if sentinel.path is not None and sentinel.another_boot and facts.tool("podman").release >= BOOTS_COMPARED:
         removal = f"rm -r {shlex.quote(os.path.dirname(sentinel.path))}"
         yield forbid(
             "run",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Severity
     from rootless_scratch.host.facts import HostFacts
 
+_SPOOL_CHOSEN = (5, 0)
+"""The podman that unpacks what it loads in TMPDIR; before, it is in /var/tmp, whatever TMPDIR says."""
+
 _USERS: tuple[Operation, ...] = ("build-buildah", "run")
 _WRITERS: tuple[Operation, ...] = ("build-buildah", "push", "debug")
 _WRITE_POLICY = (
@@ -46,9 +49,7 @@ def judge_workarounds(facts: HostFacts) -> Iterator[Judged]:
     for each in facts.workarounds:
         if each.rule in _REPAIRS:
             operations, severity, fix = _REPAIRS[each.rule]
-            is_spool_short = (
-                operations == _WRITERS and facts.storage.spool is not None and is_short(facts.storage.spool)
-            )
+            is_spool_short = operations == _WRITERS and _is_spool_short(facts)
             yield remark(
                 *(name for name in operations if not (is_spool_short and name == "debug")),
                 stops=("debug",) if is_spool_short else (),
@@ -75,3 +76,9 @@ def judge_workarounds(facts: HostFacts) -> Iterator[Judged]:
             ),
             evidence="~/.config/containers/policy.json, /etc/containers/policy.json: cannot be read",
         )
+
+
+def _is_spool_short(facts: HostFacts) -> bool:
+    """Whether podman has no room to load an image in."""
+    spool = facts.storage.spool
+    return spool is not None and is_short(spool) and facts.tool("podman").release < _SPOOL_CHOSEN
