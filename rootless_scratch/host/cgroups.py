@@ -72,10 +72,10 @@ def forgetful_crun(variables: Mapping[str, str]) -> str | None:
     import re
 
     try:
-        said = command.ask([path, "--version"], environment=variables).text
+        answer = command.ask([path, "--version"], environment=variables).text
     except HostError:
         return None
-    found = re.search(r"crun version (\d+(?:\.\d+)*)", said)
+    found = re.search(r"crun version (\d+(?:\.\d+)*)", answer)
     if found is None or tuple(map(int, found[1].split("."))) >= _MOUNTS_MENDED:
         return None
     return found[1]

@@ -216,9 +216,9 @@ def _keep_options(request: Request, call: Call, service: Service) -> None:
 
     Where there is no other that is noted, or refused if the run is to be strict.
     """
-    asked = any("noexec" in mount.options for mount in request.mounts if not mount.read_only)
+    is_wanted = any("noexec" in mount.options for mount in request.mounts if not mount.read_only)
     is_plain = (request.userns or "host") == "host" or call.opening.settings.runtime is not None
-    if not asked or is_plain or service.elsewhere or choose_runtime().name is not None:
+    if not is_wanted or is_plain or service.elsewhere or choose_runtime().name is not None:
         return
     crun = forgetful_crun(call.variables)
     if crun is None:
