@@ -34,6 +34,7 @@ test rpmbuild rpm rpm-build
 test qemu-aarch64-static qemu-user-static qemu-user-static
 test docker-registry docker-registry docker-distribution
 test openssl openssl openssl
+test pipx pipx pipx
 test ruby ruby ruby
 test file file file
 test tclsh tcl tcl

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from containers import make_image
+from own_images import build_own
 from registries import registry
 from staging import Bench
 
@@ -191,6 +192,20 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("hello") / "hello"
     subprocess.run(["gcc", "-static", "-o", program, SOURCE / "docs/hello.c"], check=True)
     return program
+
+
+@pytest.fixture(scope="session")
+def own(shared_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The shared home's storage has the image `own`, that of rootless-scratch itself; its layout."""
+    layout = tmp_path_factory.mktemp("own") / "layout"
+    build_own(shared_home.environment, "-o", f"oci:{layout}")
+    archive = layout.with_name("own.tar")
+    done = shared_home.cli("save", f"oci:{layout}", "-o", f"docker-archive:{archive}:own")
+    assert done.returncode == 0, done.stderr
+    shared_home.run(["podman", "load", "--quiet", "--input", str(archive)])
+    archive.unlink()
+    yield layout
+    shutil.rmtree(layout)
 
 
 @pytest.fixture(scope="session")

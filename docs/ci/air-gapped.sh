@@ -4,7 +4,8 @@ set -eu
 case $1 in
 connected)
     # For a host with Python: the wheel and what it needs. Otherwise the image of the tool itself.
-    python3 -m pip download --dest transfer "${ROOTLESS_SCRATCH:?a wheel, or the address of the repository}"
+    python3 -m venv .pip
+    .pip/bin/pip download --dest transfer "${ROOTLESS_SCRATCH:?a wheel, or the address of the repository}"
     scripts/image -o docker-archive:transfer/rootless-scratch.tar:rootless-scratch
     ;;
 isolated)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from rootless_scratch.cli.verbs import VERBS, cli
 
@@ -73,16 +74,14 @@ def test_the_image_is_that_of_this_version(file: Path) -> None:
     assert {*IMAGE.findall(file.read_text())} <= {f"rootless-scratch:{__version__}"}
 
 
-@pytest.mark.compiler
 @pytest.mark.parametrize("file", JOBS, ids=lambda path: path.name)
 def test_every_file_can_be_read_by_what_it_is_for(file: Path) -> None:
     text = file.read_text()
     if file.suffix == ".groovy":
         # What the plugin of Kubernetes reads of it.
         text = text.partition("yaml '''")[2].partition("'''")[0]
-    if file.suffix == ".sh":
-        words = ["sh", "-n"]
-    else:
-        words = ["ruby", "-ryaml", "-e", "exit YAML.load($stdin.read).is_a?(Hash)"]
-    done = subprocess.run(words, input=text, capture_output=True, text=True, check=False)
+    if file.suffix != ".sh":
+        assert isinstance(yaml.safe_load(text), dict)
+        return
+    done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

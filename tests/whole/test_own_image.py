@@ -4,61 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SOURCE
+from own_images import NO_NAMESPACES, build_own
 from registries import registry
 
 from rootless_scratch.host.cgroups import choose_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
     from pathlib import Path
 
     from conftest import Home
 
 pytestmark = [pytest.mark.buildah, pytest.mark.podman]
-
-NO_NAMESPACES = {
-    "defaultAction": "SCMP_ACT_ALLOW",
-    "syscalls": [
-        {
-            "names": ["unshare", "mount", "umount2", "setns", "pivot_root"],
-            "action": "SCMP_ACT_ERRNO",
-            "errnoRet": 1,
-        }
-    ],
-}
-"""As a pod has it with its engine's default profile; the runtime itself has done its work before."""
-
-
-def build(home: Home, *words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, SOURCE / "scripts/image.py", "-q", *words],
-        env=home.environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def own(shared_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home whose storage has the image `own`, and its layout."""
-    layout = tmp_path_factory.mktemp("own") / "layout"
-    build(shared_home, "-o", f"oci:{layout}")
-    archive = layout.with_name("own.tar")
-    done = shared_home.cli("save", f"oci:{layout}", "-o", f"docker-archive:{archive}:own")
-    assert done.returncode == 0, done.stderr
-    shared_home.run(["podman", "load", "--quiet", "--input", str(archive)])
-    archive.unlink()
-    yield layout
-    shutil.rmtree(layout)
 
 
 @pytest.fixture
@@ -74,7 +34,7 @@ def job(shared_home: Home, own: Path, hello: Path, tmp_path: Path) -> Path:
 
 
 def test_it_is_the_same_each_time(shared_home: Home, own: Path, tmp_path: Path) -> None:
-    build(shared_home, "-o", f"oci:{tmp_path}/again")
+    build_own(shared_home.environment, "-o", f"oci:{tmp_path}/again")
     assert (tmp_path / "again/index.json").read_bytes() == (own / "index.json").read_bytes()
 
 
