@@ -22,7 +22,7 @@ from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWUSER, NEWPID, NEWIPC, NEWNET = 0x20000, 0x10000000, 0x20000000, 0x8000000, 0x40000000
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
+PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 24, 38
 LOAD, EQUAL, ANY_OF, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, REFUSE, NEW_NAMESPACES, CLONE3 = 0x7FFF0000, 0x00050000, 0x7E020000, 435
 CALLS = {
@@ -117,13 +117,10 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
     variables |= {"ID": str(uid), "PATH": PATH}
     if subprocess.run(["sh", "-c", PREPARE + settings.get("script", "")], env=variables, check=False).returncode:
         os._exit(FAILED)
-    if settings.get("network") is False and LIBC.unshare(NEWNET) != 0:
-        os._exit(FAILED)
     if settings.get("apart"):
         uncover(settings["needs"])
         give(settings, uid, gid)
-    if settings.get("filter"):
-        refuse(*settings["filter"])
+    confine(settings)
     main_process = os.fork()
     if main_process == 0:
         os.setresgid(*[settings.get("gid", gid)] * 3)
@@ -137,6 +134,17 @@ def init(settings: dict[str, Any], command: list[str], name: str, ids: tuple[int
             if settings.get("apart"):
                 give(settings, FIRST - 1, FIRST - 1)
             os._exit(os.waitstatus_to_exitcode(status) & 255)
+
+
+def confine(settings: dict[str, Any]) -> None:
+    """Take from what is started afterwards what it shall not have: the network, capabilities, system calls."""
+    if settings.get("network") is False and LIBC.unshare(NEWNET) != 0:
+        os._exit(FAILED)
+    for capability in settings.get("lacks", ()):
+        if LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            os._exit(FAILED)
+    if settings.get("filter"):
+        refuse(*settings["filter"])
 
 
 def uncover(trees: list[str]) -> None:

@@ -134,6 +134,11 @@ MODES = {
         rules="host-no-new-privileges",
         fails="run",
     ),
+    "A6-without-SETUID": Mode(settings={"lacks": [7]}, rules="host-capabilities", fails="run"),
+    "A6-without-SYS_ADMIN": Mode(settings={"lacks": [21]}, rules="host-capabilities", fails="run"),
+    "A6-without-SYS_ADMIN-and-proc": Mode(
+        settings={"lacks": [21]}, script=MASKED, rules="host-capabilities host-proc-masked", fails="run"
+    ),
     "A7-another-group": Mode(settings={"gid": 99_999}, rules="host-group", fails="run"),
     "A8-another-name-in-USER": Mode(
         environment={"USER": "root"}, builds="host-environment", runs="host-environment"

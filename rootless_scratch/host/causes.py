@@ -165,8 +165,7 @@ _CAUSES = (
     HostCause(
         r"new[ug]idmap: write to [ug]id_map failed: Operation not permitted|newuidmap: Could not set caps",
         "newuidmap may not map the subordinate ids: no_new_privs is set, its file system is mounted nosuid, or "
-        "the "
-        "surrounding container does not have these ids or lacks SETUID and SETGID.",
+        "the surrounding container does not have these ids or lacks a capability (SETUID, SETGID, SYS_ADMIN).",
         "Run `rootless-scratch doctor`, which says which of these it is, and how to repair it.",
         rule="host-no-new-privileges",
     ),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from test_host import GIB, HEALTHY, fix_of, working
 
 from rootless_scratch.host.facts import Cgroups, Runtime, Sentinel, Socket
-from rootless_scratch.host.namespaces import IdMap
+from rootless_scratch.host.namespaces import IdMap, Probe
 from rootless_scratch.host.podman_database import Database
 from rootless_scratch.host.quotas import Quotas
 from rootless_scratch.rules.host.hosts import HostJudgement, judge_host
@@ -98,3 +98,15 @@ def test_the_driver_of_podmans_database_is_the_one_that_counts() -> None:
     }
     assert left in fix_of(judged(**refused), "host-storage-overlay")
     assert left not in fix_of(judged(**refused, database=database), "host-storage-overlay")
+
+
+def test_a_container_without_sys_admin_is_told_so_also_where_its_proc_is_masked() -> None:
+    identity = replace(HEALTHY.identity, bounding=HEALTHY.identity.bounding & ~(1 << 21))
+    spaces = replace(HEALTHY.user_namespaces, id_map=IdMap(ids=1, problem=None))
+    for probe in (spaces.probe, Probe(failed_step="mount of proc", errno=1)):
+        facts = replace(HEALTHY, identity=identity, user_namespaces=replace(spaces, probe=probe))
+        judgement = judge_host(facts)
+        assert "run" not in working(judgement)
+        assert "`--cap-add SYS_ADMIN`" in fix_of(judgement, "host-capabilities")
+    # Where newuidmap has it by its file, it needs no more.
+    assert judge_host(replace(HEALTHY, identity=identity)).findings == ()

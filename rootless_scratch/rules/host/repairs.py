@@ -54,6 +54,12 @@ _ESCALATION: Final = {
     "nosuid",
 }
 
+_ADMINISTRATION = {
+    "kubernetes": "in its securityContext: `capabilities: {add: [SYS_ADMIN]}`",
+    "docker": "`--cap-add SYS_ADMIN`",
+    "gitlab": '`cap_add = ["SYS_ADMIN"]` below [runners.docker] in config.toml',
+}
+
 
 def install(facts: HostFacts, *tools: str) -> Repair:
     """Install programs by the package manager of the host's distribution."""
@@ -83,6 +89,11 @@ def unmasked(facts: HostFacts) -> str:
 def escalating(facts: HostFacts) -> str:
     """How it is started so that the setuid bit has its effect."""
     return f"Start this process so that it may raise its rights: {_by_surroundings(facts, _ESCALATION)}."
+
+
+def administering(facts: HostFacts) -> str:
+    """How it is started so that newuidmap may write the map of another process."""
+    return f"Start the surrounding container with that capability: {_by_surroundings(facts, _ADMINISTRATION)}."
 
 
 def _by_surroundings(facts: HostFacts, texts: dict[str, str]) -> str:

@@ -7,10 +7,11 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from rootless_scratch.host.capabilities import CAP_SYS_ADMIN
 from rootless_scratch.host.causes import cause_in
 from rootless_scratch.host.identity import CAP_SETGID, CAP_SETUID, SubordinateIds
 from rootless_scratch.rules.host.judged import Judged, Operation, Repair, forbid, limit_in, remark
-from rootless_scratch.rules.host.repairs import as_root, escalating, install, unconfined, unmasked
+from rootless_scratch.rules.host.repairs import administering, as_root, escalating, install, unconfined, unmasked
 from rootless_scratch.rules.host.storage import is_homeless
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def judge_rights(facts: HostFacts) -> Iterator[Judged]:
     yield from ids
     helpers = tuple(_helpers(facts))
     yield from helpers
-    if not (refused or ids or helpers):
+    # A masked /proc says nothing of ids.
+    if not (any("run" in each.forbids for each in refused) or ids or helpers):
         yield from _end_to_end(facts)
 
 
@@ -349,6 +351,13 @@ def _end_to_end(facts: HostFacts) -> Iterator[Judged]:
         fix += "after a change of /etc/subuid."
         fix = fix if known is None else known.fix
         evidence = f"buildah unshare: {id_map.problem}"
+    elif id_map.ids <= NONROOT and not facts.identity.bounding >> CAP_SYS_ADMIN & 1:
+        # It goes on as the user only once it has opened the map: user_namespaces(7).
+        operations = ("run",)
+        rule = "host-capabilities"
+        message = "newuidmap may not write a map of ids: this container lacks the capability SYS_ADMIN."
+        evidence = f"buildah unshare: {id_map.ids} ids; /proc/self/status: CapBnd {facts.identity.bounding:x}"
+        fix = administering(facts)
     elif id_map.ids <= NONROOT:
         operations = ("run",)
         rule = "host-id-map"
