@@ -151,7 +151,9 @@ class Request(Table):
     pull: str = option(
         "--pull POLICY", _PULL, "always, missing, newer or never [default: never]; alone it means missing."
     )
-    authfile: str | None = option("--authfile FILE", FILE, "For --pull: registry credentials [default: REGISTRY_AUTH_FILE, else podman's].")
+    authfile: str | None = option(
+        "--authfile FILE", FILE, "For --pull: registry credentials [default: REGISTRY_AUTH_FILE, else podman's]."
+    )
     tls_verify: bool | None = option(
         "--tls-verify BOOL", _BOOL, "For --pull: require TLS [default: as registries.conf says, else true]."
     )
