@@ -15,6 +15,7 @@ import msgspec
 from rootless_scratch.backends.stored import FileType, StoredFile, StoredImage, with_links
 from rootless_scratch.elf.program import ProgramFacts, read_program
 from rootless_scratch.errors import HostError
+from rootless_scratch.host.environment import no_temporary, temporary_directory, tool_environment
 from rootless_scratch.image.attributes import attributes_digest, is_own
 from rootless_scratch.image.capabilities import XATTR
 from rootless_scratch.image.finished import Layer
@@ -28,6 +29,7 @@ from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
 
     from rootless_scratch.elf.platforms import Platform
     from rootless_scratch.image.rootfs import Xattrs
@@ -69,7 +71,7 @@ class LayoutImage:
         layer, number = self._positions[path]
         self._image.budget.restart()
         # Without a name nobody exchanges it, and nothing stays of it.
-        with tempfile.TemporaryFile() as copy:
+        with _temporary_file() as copy:
             with self._reader(layer) as reader:
                 for at, member in enumerate(reader):
                     if at == number:
@@ -236,6 +238,19 @@ def _write_copy(reader: TarReader, member: Member, copy: str) -> None:
         os.close(descriptor)
 
 
+def _directory() -> str:
+    """Where temporary files of tools lie: Python's own choice writes to TMPDIR to try it, whoever else may."""
+    return temporary_directory(tool_environment().variables)
+
+
+def _temporary_file() -> BinaryIO:
+    directory = _directory()
+    try:
+        return tempfile.TemporaryFile(dir=directory)
+    except OSError as error:
+        raise no_temporary(directory, error) from error
+
+
 def _write(descriptor: int, block: bytes) -> None:
     try:
         write_all(descriptor, block)
@@ -245,7 +260,7 @@ def _write(descriptor: int, block: bytes) -> None:
 
 def _no_space(what: str) -> HostError:
     return HostError(
-        f"A file of the image cannot be copied to {tempfile.gettempdir()} to be read: {what}.",
+        f"A file of the image cannot be copied to {_directory()} to be read: {what}.",
         fix="Make room there, or set TMPDIR to a larger disk.",
     )
 

@@ -77,7 +77,7 @@ def named_roots(variables: Mapping[str, str]) -> Iterator[str]:
     usual = (f"{config}/containers/storage.conf", "/etc/containers/storage.conf")
     for path in (variables[STORAGE],) if variables.get(STORAGE) else usual:
         table = _table(path)
-        for key in ("graphroot", "rootless_storage_path"):
+        for key in ("graphroot", "rootless_storage_path", "imagestore"):
             named = table.get(key)
             if not isinstance(named, str):
                 continue

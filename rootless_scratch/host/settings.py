@@ -170,7 +170,7 @@ def _repaired(facts: ToolFacts, variables: dict[str, str]) -> Iterator[Workaroun
         yield Workaround("host-storage-overlay", sentence)
     if facts.policy is not None:
         variables[POLICY] = facts.policy
-        sentence = "There is no policy.json here, so buildah and skopeo are given one that accepts every image."
+        sentence = "There is no policy.json here, so tools are given one that accepts every image."
         yield Workaround("host-policy-missing", sentence)
 
 

@@ -44,7 +44,7 @@ _KEPT = (
     "interactive",
     "timeout",
 )
-_KEPT_TOO = ("stop_signal", "stop_timeout", "rm", "keep_service")
+_KEPT_TOO = ("stop_signal", "stop_timeout", "rm")
 _PROMISES = (
     *("user", "userns", "network", "memory", "cpus", "pids_limit", "ulimits", "strict", "read_only", "cap_drop"),
     *("security_opt", "seccomp"),
@@ -131,14 +131,11 @@ def _reference(subject: str, request: Request, directory: str) -> Reference:
     try:
         reference, _ = exported(subject, directory, {**tool_environment().variables, "TMPDIR": directory})
     except HostError as error:
-        refused = HostError(
-            error.message,
-            fix="Build the image into a layout, which needs no namespace (`-o oci:DIR`), and run it from there: "
-            "`rootless-scratch run --unpacked oci:DIR`.",
-            detail=error.detail,
-            rule=error.rule,
+        error.fix = (
+            "Build the image into a layout, which needs no namespace (`-o oci:DIR`), and run it from there: "
+            "`rootless-scratch run --unpacked oci:DIR`."
         )
-        raise refused from error
+        raise
     return reference
 
 

@@ -26,8 +26,8 @@ from rootless_scratch.verbs.planning import plan_all
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootless_scratch.engine.api.http import Client
     from rootless_scratch.engine.container.ending import RunResult
+    from rootless_scratch.engine.service.local import Service
     from rootless_scratch.image.spec import Spec
     from rootless_scratch.keywords import Options
 
@@ -77,10 +77,9 @@ def debug(
         tools = toolbox_tools(program)
         likely = _Toolbox(toolbox_spec(program, tools, linked=True))
         service = begun.service()
-        client = service.client
         target = look(service, subject, user=user, mountpoint=TARGET)
         fitting = likely if target.is_container else _Toolbox(toolbox_spec(program, tools, linked=False))
-        image = _provided(client, fitting)
+        image = _provided(service, fitting)
         for sentence in target.notes:
             tell(sentence)
 
@@ -137,7 +136,7 @@ class _Toolbox:
         self.digest = image.manifest.digest
 
 
-def _provided(client: Client, toolbox: _Toolbox) -> str:
+def _provided(service: Service, toolbox: _Toolbox) -> str:
     """The ID of the toolbox, which the service has when this returns; made where it lacks it.
 
     It runs in the namespaces of the target, so its name does not prove it: an archive of somebody else may have
@@ -145,11 +144,11 @@ def _provided(client: Client, toolbox: _Toolbox) -> str:
     for the layers as well, is compared too.
     """
     for attempt in range(2):
-        found = config_of(client, toolbox.image_id)
+        found = config_of(service.client, toolbox.image_id)
         if found is not None and is_image(found, image_id=toolbox.image_id, digest=toolbox.digest):
             return toolbox.image_id
         if attempt == 0:
-            _make(client, toolbox, is_there=found is not None)
+            _make(service, toolbox, is_there=found is not None)
     raise EngineError(
         "podman has lost the toolbox that was just loaded: its program or podman's storage changes.",
         fix="Run it again; if that does not help, remove all toolboxes: "
@@ -157,17 +156,17 @@ def _provided(client: Client, toolbox: _Toolbox) -> str:
     )
 
 
-def _make(client: Client, toolbox: _Toolbox, *, is_there: bool) -> None:
+def _make(service: Service, toolbox: _Toolbox, *, is_there: bool) -> None:
     """Write the toolbox and give it to the service, whose storage may be another than that of this account."""
     with (
         # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
-        contextlib.closing(client.begin("GET", "/events?stream=true")),
-        private_temporary(tool_environment().variables) as directory,
+        contextlib.closing(service.client.begin("GET", "/events?stream=true")),
+        private_temporary(variables := tool_environment().variables) as directory,
     ):
         archive = os.path.join(directory.path, "toolbox.tar")
         build_spec(toolbox.spec, output=[f"oci-archive:{archive}:{TOOLBOX}:{toolbox.image_id[:12]}"])
         try:
-            load(client, archive)
+            load(service.client, archive, variables=None if service.elsewhere else variables)
         except EngineError as error:
             if not is_there:
                 raise

@@ -58,12 +58,9 @@ def _offering_bare(image: str | os.PathLike[str] | Image) -> Iterator[None]:
         name = str(image) if is_unstored(image) else "oci:DIR"
         before = "" if is_unstored(image) else "`rootless-scratch build -o oci:DIR` writes the image without one, "
         way = f"{before}`rootless-scratch check {name}` judges it, and `rootless-scratch run --unpacked {name}` "
-        raise HostError(
-            error.message,
-            fix=f"{error.fix} Without a container, {way}starts it, isolated from nothing.",
-            detail=error.detail,
-            rule=error.rule,
-        ) from error
+        # It stays the error that it is.
+        error.fix += f" Without a container, {way}starts it, isolated from nothing."
+        raise
 
 
 @contextlib.contextmanager
@@ -105,5 +102,5 @@ def stored(
     with contextlib.closing(opening or Opening(request.destination, keep=keep)) as begun:
         begun.turn_to(request.destination, keep=keep)
         found = unstored(subject, essentials=essentials, platform=options.get("platform"))
-        name, notes = provide(begun.service().client, found)
+        name, notes = provide(begun.service(), found)
         yield name, begun, notes

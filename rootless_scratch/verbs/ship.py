@@ -250,27 +250,39 @@ def _stored(
 
     A layer that is known is left out there: storage that has it does not read it, and any other is told again.
     """
-    from rootless_scratch.backends.session import ask_storage
-
     image = write(outputs, lacking=not remote)
-    names = image.names
-    progress.step(f"storing {', '.join(names)}")
+    progress.step(f"storing {', '.join(image.names)}")
+    try:
+        _store(storing, image, lambda: write(outputs[:1]))
+    except (HostError, CommandError) as error:
+        if outputs[1:]:
+            there = f"{', '.join(output.text for output in outputs[1:])}: written all the same"
+            error.fix += (
+                f" {there}{', and nothing was pushed' if remote else ''}; leave -t out where that is enough."
+            )
+        raise
+    return image
+
+
+def _store(storing: Storing, image: Image, write: Callable[[], Image]) -> None:
+    """Have storage read the layout, once more after `write` where it lacks a layer that is left out there."""
     if storing.name is None:
         from rootless_scratch.backends.lists import load_index
 
         load_index(storing.layout, image, storing.record, storing.variables)
-        return image
+        return
     try:
         storing.store(image.image_id)
     except (HostError, CommandError):
         blobs = os.path.join(storing.layout, BLOBS)
         if all(os.path.exists(os.path.join(blobs, each.digest.removeprefix("sha256:"))) for each in image.layers):
             raise
-        write(outputs[:1])
+        write()
         storing.store(image.image_id)
-    if names[1:]:
-        ask_storage(["buildah", "tag", image.image_id, *names[1:]], storing.variables)
-    return image
+    if image.names[1:]:
+        from rootless_scratch.backends.session import ask_storage
+
+        ask_storage(["buildah", "tag", image.image_id, *image.names[1:]], storing.variables)
 
 
 def _divided(outputs: Sequence[Reference]) -> tuple[list[Reference], list[Reference]]:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rootless_scratch.engine.api.http import Client
+    from rootless_scratch.engine.service.local import Service
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.host_files import HostFiles
 
@@ -60,13 +60,14 @@ def unstored(subject: str, *, essentials: Sequence[str] = (), platform: str | No
     return _of_program(subject, essentials)
 
 
-def provide(client: Client, image: Unstored) -> tuple[str, tuple[str, ...]]:
+def provide(service: Service, image: Unstored) -> tuple[str, tuple[str, ...]]:
     """The ID of the image, which the service has when this returns, and what is to be noted if it was written.
 
     Raises EngineError.
     """
     from rootless_scratch.engine.api.images import config_of, is_image, load, remove_oldest
 
+    client = service.client
     found = config_of(client, image.image_id)
     if found is not None and (not image.digest or is_image(found, image_id=image.image_id, digest=image.digest)):
         return image.image_id, ()
@@ -75,12 +76,12 @@ def provide(client: Client, image: Unstored) -> tuple[str, tuple[str, ...]]:
     with (
         # A service of ours ends after a few seconds without a request: this one lasts until it is closed.
         contextlib.closing(client.begin("GET", "/events?stream=true")),
-        private_temporary(tool_environment().variables) as directory,
+        private_temporary(variables := tool_environment().variables) as directory,
     ):
         archive = os.path.join(directory.path, "image.tar")
         tag = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{image.image_id[:12]}"
         image_id, notes = image.write(f"oci-archive:{archive}:{REPOSITORY}:{tag}")
-        load(client, archive)
+        load(client, archive, variables=None if service.elsewhere else variables)
     if config_of(client, image_id) is None:
         raise EngineError(
             "podman has lost the image that was just loaded.", fix="Run it again, while nothing removes images."

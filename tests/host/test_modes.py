@@ -277,6 +277,25 @@ def test_without_any_namespace_run_says_what_needs_none_and_that_works(name: str
     assert any("run --unpacked" in finding["message"] for finding in host.doctor()["findings"])
 
 
+def test_what_is_to_be_stored_and_written_is_written_where_nothing_can_be_stored_and_that_is_said(
+    home: Home, out: Path
+) -> None:
+    host = Host(home, MODES["A12-no-user-namespaces"], out=out / "written")
+    words = ("build", str(home.path / "hello"), "-t", "hello", "-o", f"oci:{out}/hello")
+    done = host.cli(*words)
+    assert done.returncode == 1
+    assert f"oci:{out}/hello: written all the same; leave -t out where that is enough." in done.stderr.decode()
+    assert host.cli("check", f"oci:{out}/hello").stdout.endswith(b"starts\n")
+
+
+@pytest.mark.podman
+def test_without_a_policy_podman_is_given_one_for_what_it_loads(home: Home, out: Path) -> None:
+    host = Host(home, MODES["A38-no-policy"], out=out / "written")
+    done = host.cli("run", str(home.path / "hello"))
+    assert (done.returncode, done.stdout) == (0, b"Hello World\n"), done.stderr
+    assert b"[host-policy-missing]" in done.stderr
+
+
 def test_a_stage_is_isolated_by_chroot_where_proc_is_masked_unless_it_named_a_network(
     home: Home, out: Path
 ) -> None:

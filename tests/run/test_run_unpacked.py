@@ -31,6 +31,10 @@ int main(int count, char **words) {
     char place[4096];
     const char *value = getenv("A");
     if (count > 1 && !strcmp(words[1], "wait")) { puts("waiting"); fflush(stdout); pause(); }
+    if (count > 1 && !strcmp(words[1], "tree")) {
+        if (!fork()) { setsid(); if (!fork()) pause(); pause(); }
+        puts("waiting"); fflush(stdout); pause();
+    }
     if (count > 1 && !strcmp(words[1], "read")) { int c; while ((c = getchar()) != EOF) putchar(c); return 0; }
     if (count > 1 && !strcmp(words[1], "daemon")) {
         puts("started"); fflush(stdout);
@@ -76,9 +80,9 @@ def left_over() -> set[str]:
     return {name for name in os.listdir(base) if name.startswith("rootless-scratch.")}
 
 
-def begun(layout: str) -> subprocess.Popen[bytes]:
-    """A program that waits."""
-    argv = [sys.executable, "-m", "rootless_scratch", "run", "--unpacked", layout, "wait"]
+def begun(layout: str, how: str = "wait") -> subprocess.Popen[bytes]:
+    """A program that waits, alone or with others that it has started."""
+    argv = [sys.executable, "-m", "rootless_scratch", "run", "--unpacked", layout, how]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     assert process.stdout.readline() == b"waiting\n"
@@ -126,12 +130,15 @@ def test_a_signal_reaches_the_program_and_its_exit_code_tells(layout: str, numbe
         assert process.wait(30) == 128 + number
 
 
-def test_who_is_killed_leaves_no_program_running_and_the_next_call_removes_its_files(layout: str) -> None:
+@pytest.mark.parametrize("how", ["wait", "tree"])
+def test_who_is_killed_leaves_no_program_running_and_the_next_call_removes_its_files(
+    layout: str, how: str
+) -> None:
     before = left_over()
-    with begun(layout) as process:
+    with begun(layout, how) as process:
         process.kill()
         assert process.stdout is not None
-        # It ends where the program has ended, which has it open.
+        # It ends where all programs have ended, which have it open, those in sessions of their own too.
         assert process.stdout.read() == b""
     assert len(left_over() - before) == 1
     assert rs.run(layout, ["read"], unpacked=True).exit_code == 0
@@ -161,6 +168,7 @@ def test_a_caller_that_was_killed_before_the_program_starts_has_it_not_started(t
         ({"volumes": ["/a:/b"]}, "--volume is about a container"),
         ({"publish": ["80"]}, "--publish is about a container"),
         ({"url": "unix:///a"}, "--url is about a container"),
+        ({"keep_service": "10s"}, "--keep-service is about a container"),
     ],
 )
 def test_what_only_a_container_can_keep_is_refused(layout: str, options: dict[str, object], what: str) -> None:

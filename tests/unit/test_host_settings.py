@@ -181,7 +181,7 @@ def test_what_a_container_goes_without_is_said_with_the_rule_of_doctor() -> None
     assert as_caller(PLAIN).user == "0"
 
 
-@pytest.mark.parametrize("key", ["graphroot", "rootless_storage_path"])
+@pytest.mark.parametrize("key", ["graphroot", "rootless_storage_path", "imagestore"])
 @pytest.mark.parametrize("root", ["$HOME/my-$UID", "${HOME}/my-${UID}"])
 def test_images_are_found_where_settings_name_a_place_by_variables(tmp_path: Path, key: str, root: str) -> None:
     settings = tmp_path / ".config/containers/storage.conf"

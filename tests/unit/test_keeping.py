@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootless_scratch.engine.request.options import request_of
 from rootless_scratch.engine.service.directory import abandoned, others_beside, private_directory
 from rootless_scratch.engine.service.keeping import IDLE, VARIABLE, Keeping, follows, keeping, parse_keep
 from rootless_scratch.errors import UsageError
@@ -74,3 +75,10 @@ def test_an_empty_directory_of_a_call_that_was_killed_goes_and_one_in_use_stays(
         assert os.path.isdir(used.path)
         assert used.leave(lambda: None)
         assert os.listdir(base) == []
+
+
+@pytest.mark.parametrize("other", [{"url": "unix:///a"}, {"connection": "there"}])
+def test_a_service_of_somebody_else_is_not_ours_to_keep(other: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"--keep-service keeps .* and --(url|connection) names another"):
+        request_of("hello", (), {**other, "keep_service": "10s"})  # type: ignore[typeddict-item]
+    assert request_of("hello", (), {**other, "keep_service": 0}).keep_service == 0  # type: ignore[typeddict-item]

@@ -10,7 +10,8 @@ import json
 from rootless_scratch import command
 from rootless_scratch.engine.api.http import Client, quoted
 from rootless_scratch.errors import EngineError, ImageNotFoundError
-from rootless_scratch.host.settings import LOGINS
+from rootless_scratch.host.environment import policy_options
+from rootless_scratch.host.settings import LOGINS, POLICY
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -52,8 +53,18 @@ def is_image(found: dict[str, Any], *, image_id: str, digest: str) -> bool:
     return found.get("Id") == image_id and digest in _digests(found)
 
 
-def load(client: Client, path: str) -> None:
-    """Load the archive of an image; raises EngineError where the service does not take it."""
+def load(client: Client, path: str, *, variables: Mapping[str, str] | None) -> None:
+    """Load the archive of an image; raises EngineError where the service does not take it.
+
+    `variables` are the environment of tools, None where the service may have another storage than these.
+    """
+    policy = policy_options(variables or {}, "--signature-policy")
+    if policy:
+        # Its service cannot be given one.
+        argv = ["podman", "load", "--quiet", *policy, "--input", path]
+        done = command.follow(argv, environment=variables or {}, idle=_PULL_PATIENCE)
+        if done.exit_code == 0:
+            return
     response = client.upload("/images/load", path, patience=_PULL_PATIENCE)
     fix = "Make room in local storage (`podman system df`), and run it again."
     response.expect("podman does not load the image", fix=fix)
@@ -83,9 +94,9 @@ def provide(client: Client, request: Request, variables: Mapping[str, str]) -> s
             raise
         found = None
     if request.pull in ("always", "newer") or (found is None and request.pull == "missing"):
-        # Another podman has logins of its own.
-        has_logins = request.authfile is not None or (variables.get(LOGINS) and request.destination is None)
-        if has_logins or request.cert_dir is not None:
+        # Another podman has logins and a policy of its own.
+        is_own = request.destination is None and (variables.get(LOGINS) or variables.get(POLICY))
+        if is_own or request.authfile is not None or request.cert_dir is not None:
             _pull_here(request, variables)
         else:
             _pull(client, request)
@@ -185,9 +196,10 @@ def _pull(client: Client, request: Request) -> None:
 
 
 def _pull_here(request: Request, variables: Mapping[str, str]) -> None:
-    """Pull by podman itself: its API takes neither a file of logins nor certificates."""
+    """Pull by podman itself: its API takes neither a file of logins, nor certificates, nor a policy."""
     named = (("--authfile", request.authfile), ("--cert-dir", request.cert_dir), ("--platform", request.platform))
     options = [f"{option}={value}" for option, value in named if value is not None]
+    options += policy_options(variables, "--signature-policy")
     if request.tls_verify is not None:
         options.append(f"--tls-verify={str(request.tls_verify).lower()}")
     argv = ["podman", "pull", "--quiet", *options, "--", request.image]

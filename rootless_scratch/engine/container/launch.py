@@ -163,6 +163,8 @@ def _launch_on(
     remove_leftovers(service.client, call.lease, variables=call.variables, engine=engine)
     private.sweep(temporary_directory(call.variables))
     settings = call.opening.settings
+    if service.elsewhere and call.request.keep_service:
+        call.notes.add("--keep-service has no effect: the environment names another podman service.")
     for note in (*call.opening.notes, *settings.notes):
         call.notes.add(note)
     request = _prepared(call, service).but(pidns=settings.pid, cgroups=settings.cgroups)

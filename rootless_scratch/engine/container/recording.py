@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 from rootless_scratch.engine.stdio.streams import STDERR, TAIL, Frames
-from rootless_scratch.errors import EngineError, EngineTimeoutError, HostError
+from rootless_scratch.errors import EngineError, EngineTimeoutError
+from rootless_scratch.host.environment import no_temporary, temporary_directory, tool_environment
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
@@ -33,14 +34,13 @@ class Recording:
         import tempfile
 
         self._connection = attached.connection
+        # Python's own choice would write to TMPDIR to try it, whoever else may.
+        directory = temporary_directory(tool_environment().variables)
         try:
-            self._file = tempfile.TemporaryFile(buffering=0, prefix="rootless-scratch-")  # noqa: SIM115 - see close
+            self._file = tempfile.TemporaryFile(buffering=0, dir=directory)  # noqa: SIM115 - see close
         except OSError as error:
             self._connection.close()
-            raise HostError(
-                f"The container's output cannot be kept: {error.strerror}.",
-                fix="Set TMPDIR to a directory that you can write to.",
-            ) from error
+            raise no_temporary(directory, error) from error
         self._size = 0
         self._ended = False
         self._problem = ""

@@ -72,9 +72,20 @@ def _check(request: Request) -> None:
     if wrong is not None:
         raise UsageError(wrong[0], fix=wrong[1])
     _check_pull(request)
+    _check_service(request)
     _check_opposites(request)
     _check_places(request)
     _check_strings(request)
+
+
+def _check_service(request: Request) -> None:
+    """What keeps a service of ours has nothing to keep where another one is named beside it."""
+    named = "--url" if request.url is not None else "--connection" if request.connection is not None else None
+    if request.keep_service and named is not None:
+        raise UsageError(
+            f"--keep-service keeps a podman service of ours, and {named} names another.",
+            fix=f"Leave out --keep-service or {named}.",
+        )
 
 
 def _check_pull(request: Request) -> None:

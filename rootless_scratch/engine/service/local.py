@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import suppress
 
 from rootless_scratch import command, processes
 from rootless_scratch.data import Data
@@ -66,7 +67,6 @@ class Starting:
     """
 
     def __init__(self, variables: Mapping[str, str], *, runtime: str | None, idle: int, stays: bool) -> None:
-        _reap()
         self.idle = idle
         self.stays = stays
         self._environment = {name: value for name, value in variables.items() if name not in _INHERITED}
@@ -303,27 +303,13 @@ def _group_of(pid: int) -> int:
     return 0 if group == os.getpgrp() else group
 
 
-_outlived: list[Child] = []
-"""Services that go on without us, each to be reaped when it has ended."""
-
-
-def _reap() -> None:
-    _outlived[:] = [process for process in _outlived if process.poll() is None]
-
-
 def _reap_later(process: Child) -> None:
-    """Others go on using a service that we have started; when it ends it is still for us to reap.
-
-    A command line ends before, and has no use for threads, which cost 2 ms to import.
-    """
-    import sys
-
-    if "threading" not in sys.modules:
-        _outlived.append(process)
-        return
+    """Others go on using a service that we have started; when it ends it is still for us to reap."""
     import threading
 
-    threading.Thread(target=process.wait, name="rootless-scratch-service", daemon=True).start()
+    # Without a thread it stays a zombie for as long as this process lives.
+    with suppress(RuntimeError):
+        threading.Thread(target=process.wait, name="rootless-scratch-service", daemon=True).start()
 
 
 def _signal(group: int, number: int) -> None:

@@ -62,14 +62,14 @@ def judge_workarounds(facts: HostFacts) -> Iterator[Judged]:
             )
     if facts.storage.policy is None:
         yield remark(
-            "build-buildah",
+            *_USERS,
             "push",
-            stops=("debug",),
+            "debug",
             rule="host-policy-missing",
             severity="warning",
             subject="policy.json",
-            message="There is no readable policy.json: buildah and skopeo are given one that accepts every image, "
-            "podman cannot be, so `run` loads and pulls none.",
+            message="There is no readable policy.json: buildah, podman and skopeo are given one that accepts "
+            "every image.",
             fix=Repair(
                 fix=f"Run `rootless-scratch doctor --fix`, or: `{' && '.join(_WRITE_POLICY)}`.",
                 commands=_WRITE_POLICY,
