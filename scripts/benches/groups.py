@@ -13,7 +13,7 @@ from benches.farms import measure_dask
 from benches.files import measure_archives, measure_copies, measure_files, measure_interpreter
 from benches.memory import measure_memory
 from benches.runs import measure_run, measure_streams
-from benches.starts import measure_check, measure_start
+from benches.starts import measure_check, measure_doctor, measure_start
 from benches.watches import measure_watch
 
 if TYPE_CHECKING:
@@ -170,6 +170,18 @@ GROUPS = (
             Aim(
                 what="`--version`, `build --help` against `python -c pass`",
                 limits={"start.version": 2.0, "start.help": 3.0},
+            ),
+        ),
+    ),
+    Group(
+        name="doctor",
+        measure=measure_doctor,
+        aims=(
+            Aim(what="`doctor` against `podman info`", limits={"doctor.healthy": 3.0}),
+            Aim(
+                what="`doctor` here, and where every probe fails",
+                limits={"doctor.healthy.seconds": 0.5, "doctor.refused.seconds": 1.0},
+                unit="s",
             ),
         ),
     ),

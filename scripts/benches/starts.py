@@ -1,4 +1,4 @@
-"""What `check` of all programs takes, and the start of the program itself."""
+"""What `check` of all programs and `doctor` take, and the start of the program itself."""
 
 from __future__ import annotations
 
@@ -89,3 +89,35 @@ def _import_times(bench: Bench, *argv: str) -> dict[str, int]:
     )
     lines = re.findall(r"^import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)$", done.stderr, re.MULTILINE)
     return {name: int(taken) for taken, name in lines}
+
+
+_REFUSING = """
+echo 0 >/proc/sys/user/max_user_namespaces
+exec setpriv --inh-caps -all --ambient-caps -all "$@" >refused || :
+"""
+"""In a user namespace of the same user: what it lets make none, and takes the effect of setuid bits."""
+
+
+def measure_doctor(bench: Bench) -> Result:
+    """Time `doctor` against `podman info`, here and where no namespace can be had, so that all probes fail."""
+    # Its exit code says what it found, which is not asked here.
+    apart = ["unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", _REFUSING, "sh"]
+    ways = {
+        "healthy": ["sh", "-c", '"$@" >found || :', "sh", OURS, "doctor"],
+        "refused": ["sh", "-c", '"$@" || :', "sh", *apart, OURS, "doctor"],
+        "theirs": ["podman", "info"],
+    }
+    series = bench.alternate(ways)
+    labels = {"healthy": "this host", "refused": "no user namespace"}
+    rows = [("`doctor` on", "time", "`podman info`", "ratio", "runs")]
+    figures = {}
+    for way, label in labels.items():
+        figures[f"doctor.{way}"] = series.ratio(way, "theirs")
+        figures[f"doctor.{way}.seconds"] = series.median(way)
+        rows.append(
+            (
+                *(label, seconds(series.median(way)), seconds(series.median("theirs"))),
+                *(ratio(figures[f"doctor.{way}"]), str(series.runs)),
+            )
+        )
+    return Result(tables=(table("Judging a host", rows),), figures=figures)
