@@ -20,7 +20,8 @@ _INFO = ("METADATA", "WHEEL", "entry_points.txt", "top_level.txt")
 def write_wheels(place: Path) -> Path:
     """Write them into a new directory; the path of that of the package itself, as `hatch build` would make it."""
     place.mkdir()
-    for needed in requirements():
+    # pipx brings its own pip up to date first.
+    for needed in (*requirements(), metadata.distribution("pip")):
         _write(place, needed, _installed(needed))
     return _write(place, metadata.distribution("rootless-scratch"), _own())
 
