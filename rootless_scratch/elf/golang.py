@@ -41,6 +41,19 @@ class GoBuild(msgspec.Struct, frozen=True, kw_only=True):
         return dict(self.settings).get(key)
 
 
+class GoModule(msgspec.Struct, frozen=True, kw_only=True):
+    """A module that was linked in; `version` and `sum` are empty where Go knew none.
+
+    `replaced` is path and version of the one that it stands in for (`replace` of go.mod), None for most.
+    """
+
+    path: str
+    version: str = ""
+    sum: str = ""
+    replaced: tuple[str, str] | None = None
+    main: bool = False
+
+
 def read_go_build(records: Records, *, noted: bool) -> GoBuild | None:
     """Read the build info of a Go program; None for other programs.
 
@@ -55,35 +68,76 @@ def read_go_build(records: Records, *, noted: bool) -> GoBuild | None:
     return None
 
 
+def module_info(records: Records) -> tuple[str, bool]:
+    """The lines on the main package, modules and settings, and whether they are longer than what is read."""
+    address = _find(records)
+    if address is None:
+        return "", False
+    _, raw, is_cut = _texts(records, address)
+    return _inner(raw), is_cut
+
+
+def modules_of(info: str) -> tuple[GoModule, ...]:
+    """The modules in these lines, the main one first: `mod`, `dep`, and `=>` for what replaces the one before."""
+    found: list[GoModule] = []
+    for line in info.splitlines():
+        kind, *parts = line.split("\t")
+        path, version, checksum = (*parts, "", "", "")[:3]
+        if kind in {"mod", "dep"}:
+            found.append(GoModule(path=path, version=version, sum=checksum, main=kind == "mod"))
+        elif kind == "=>" and found:
+            last = found.pop()
+            found.append(
+                GoModule(
+                    path=path, version=version, sum=checksum, replaced=(last.path, last.version), main=last.main
+                )
+            )
+    return tuple(found)
+
+
 def _find(records: Records) -> int | None:
-    """Find the address of the blob: in the first writable data segment, aligned to 16 (debug/buildinfo)."""
+    """Find the address of the blob: in a writable data segment, aligned to 16 (debug/buildinfo).
+
+    Of a PIE the first of these is what the loader relocates and protects, and the blob is in the next one.
+    """
+    left = _SCAN_LIMIT
     for segment in records.segments:
         if segment.type != "LOAD" or not segment.writable or segment.executable:
             continue
-        size = min(segment.file_size, _SCAN_LIMIT)
+        size = min(segment.file_size, left)
+        left -= size
         for start, chunk in records.source.chunks(segment.offset, size, overlap=_BLOB):
             for found in _MAGIC.finditer(chunk):
                 address = segment.address + (start - segment.offset) + found.start()
                 if address % _ALIGN == 0:
                     return address
-        return None
     return None
 
 
 def _read(records: Records, address: int) -> GoBuild:
+    version, modules, _ = _texts(records, address)
+    return _parse(version, modules)
+
+
+def _texts(records: Records, address: int) -> tuple[bytes, bytes, bool]:
+    """The version and the module info, and whether the latter is longer than what is read of it."""
     blob = records.at(address, _BLOB)
     version = modules = b""
+    length = 0
     if len(blob) == _BLOB:
         if blob[15] & _FLAG_INLINE:
             version, next_address = _inline(records, address + _BLOB)
-            modules, _ = _inline(records, next_address)
+            modules, end = _inline(records, next_address)
+            length = end - next_address
         else:
             size = blob[14]
             order: ByteOrder = "big" if blob[15] & _FLAG_BIG_ENDIAN else "little"
             if size in {4, 8}:
                 version = _pointed(records, int.from_bytes(blob[16 : 16 + size], order), size, order)
-                modules = _pointed(records, int.from_bytes(blob[16 + size : 16 + 2 * size], order), size, order)
-    return _parse(version, modules)
+                head = int.from_bytes(blob[16 + size : 16 + 2 * size], order)
+                modules = _pointed(records, head, size, order)
+                length = int.from_bytes(records.at(head + size, size), order)
+    return version, modules, length > _TEXT_LIMIT
 
 
 def _inline(records: Records, address: int) -> tuple[bytes, int]:
@@ -108,15 +162,10 @@ def _pointed(records: Records, address: int, size: int, order: ByteOrder) -> byt
 
 
 def _parse(version: bytes, module_info: bytes) -> GoBuild:
-    # Two sentinels of 16 bytes stand around the module info: cmd/go/internal/modload.
-    if len(module_info) >= 2 * _SENTINEL and module_info[-_SENTINEL - 1 : -_SENTINEL] == b"\n":
-        module_info = module_info[_SENTINEL:-_SENTINEL]
-    else:
-        module_info = b""
     path = None
     modules = []
     settings = []
-    for line in module_info.decode("utf-8", "replace").splitlines():
+    for line in _inner(module_info).splitlines():
         kind, _, rest = line.partition("\t")
         if kind == "path":
             path = rest
@@ -132,6 +181,13 @@ def _parse(version: bytes, module_info: bytes) -> GoBuild:
         modules=tuple(modules),
         settings=tuple(settings),
     )
+
+
+def _inner(module_info: bytes) -> str:
+    """Two sentinels of 16 bytes stand around the module info: cmd/go/internal/modload."""
+    if len(module_info) >= 2 * _SENTINEL and module_info[-_SENTINEL - 1 : -_SENTINEL] == b"\n":
+        return module_info[_SENTINEL:-_SENTINEL].decode("utf-8", "replace")
+    return ""
 
 
 def _unquoted(value: str) -> str:
