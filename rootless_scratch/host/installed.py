@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rootless_scratch import command
 from rootless_scratch.expressions import expression
 from rootless_scratch.host.environment import tool_environment
+from rootless_scratch.host.owners import apk_owned, dpkg_owned, rpm_owned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+
+    from rootless_scratch.host.owners import Owned
 
 _DPKG: Final = "/var/lib/dpkg"
 _APK: Final = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
@@ -38,6 +41,9 @@ class Packages(Protocol):
 
     def depends(self, name: str) -> tuple[str, ...]:
         """The packages that it depends on, where this can be told cheaply."""
+
+    def owned(self, paths: Collection[str]) -> dict[str, Owned]:
+        """Those of these real paths that came with a package, and which one that is."""
 
 
 def databases(root: str = "/") -> tuple[Packages, ...]:
@@ -104,6 +110,10 @@ class _Dpkg:
     def depends(self, name: str) -> tuple[str, ...]:
         """See `Packages`."""
         return self._status.get(name, ())
+
+    def owned(self, paths: Collection[str]) -> dict[str, Owned]:
+        """See `Packages`."""
+        return dpkg_owned(self._base, paths)
 
     @functools.cached_property
     def _lists(self) -> Mapping[str, str]:
@@ -178,6 +188,10 @@ class _Apk:
         names = (_NAMED.match(each) for each in wanted if ":" not in each)
         return tuple(each.group() for each in names if each)
 
+    def owned(self, paths: Collection[str]) -> dict[str, Owned]:
+        """See `Packages`."""
+        return apk_owned(self._path, paths)
+
     @functools.cached_property
     def _paragraphs(self) -> Mapping[str, str]:
         found = {}
@@ -223,6 +237,10 @@ class _Rpm:
         """See `Packages`; rpm is not started for it."""
         del name
         return ()
+
+    def owned(self, paths: Collection[str]) -> dict[str, Owned]:
+        """See `Packages`; raises ToolMissingError without rpm."""
+        return rpm_owned(paths, functools.partial(self._query, check=False))
 
     def _query(self, *arguments: str, check: bool = True) -> str | None:
         argv = ["rpm", *self._root, *arguments]
