@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         push,
         run,
         save,
+        sbom,
         verify,
         watch,
     )
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
+    from rootless_scratch.verbs.sbom import Sbom
     from rootless_scratch.verbs.service import service
     from rootless_scratch.verbs.watch import Rebuilt, Watching
 
@@ -89,6 +91,7 @@ __all__ = [
     "Root",
     "RunResult",
     "RunningContainer",
+    "Sbom",
     "ScratchError",
     "Shipped",
     "SourceError",
@@ -108,6 +111,7 @@ __all__ = [
     "push",
     "run",
     "save",
+    "sbom",
     "scratch",
     "service",
     "verify",
@@ -117,13 +121,14 @@ __all__ = [
 _HOMES = {
     "api": (
         *("bake", "build", "build_file", "check", "check_file", "container", "generate", "push", "run", "save"),
-        *("verify", "watch"),
+        *("sbom", "verify", "watch"),
     ),
     "bakefiles.results": ("Baked", "Result"),
     "backends.verify": ("Difference", "Verification"),
     "deployments.workload": ("Generated",),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
+    "verbs.sbom": ("Sbom",),
     "verbs.service": ("service",),
     "verbs.watch": ("Rebuilt", "Watching"),
     "engine.container.executing": ("ExecResult",),

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
         Options,
         PushOptions,
         SaveOptions,
+        SbomOptions,
         VerifyOptions,
     )
     from rootless_scratch.verbs.making import Watcher
+    from rootless_scratch.verbs.sbom import Sbom
     from rootless_scratch.verbs.watch import Watching
 
     StrPath = str | os.PathLike[str]
@@ -223,6 +225,19 @@ def check(
     from rootless_scratch.verbs.check import check_subject
 
     return check_subject(subject, root=root, **read_options("check", options))
+
+
+def sbom(*subjects: StrPath | Image, **options: Unpack[SbomOptions]) -> Sbom:
+    """Say what an image, or one or several programs, consist of, from the files alone (docs/sbom.md).
+
+    A subject is as for `check`; with `bundle_libraries` a program has its libraries beside it. `format` is spdx or
+    cyclonedx; the answer's `document` is that as JSON text, its `components` are the same for both. Packages of
+    `sysroot`, by default this host, are told of files that are theirs byte for byte. Raises SourceError, ElfError,
+    LimitError, ImageNotFoundError, RegistryError, UsageError, HostError.
+    """
+    from rootless_scratch.verbs.sbom import sbom_of
+
+    return sbom_of(*subjects, **read_options("sbom", options))
 
 
 def verify(

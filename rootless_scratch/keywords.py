@@ -45,6 +45,7 @@ class BuildOptions(ImageOptions, total=False):
     """The options of `build`."""
 
     tag: str | Sequence[str]
+    sbom: str | Sequence[str]
     output: str | Sequence[str]
     backend: str | None
     compress: str | None
@@ -151,6 +152,19 @@ class SaveOptions(TypedDict, total=False):
 
     compress: str | None
     repair: bool
+    limits: Mapping[str, int] | None
+
+
+class SbomOptions(TypedDict, total=False):
+    """The options of `sbom`."""
+
+    format: str | None
+    bundle_libraries: bool
+    sysroot: str | os.PathLike[str] | None
+    platform: str | None
+    authfile: str | os.PathLike[str] | None
+    tls_verify: bool | None
+    cert_dir: str | os.PathLike[str] | None
     limits: Mapping[str, int] | None
 
 

@@ -58,7 +58,8 @@ Made by `python scripts/reference.py` of the tables that the command line, `scra
 
 ## Of an image
 
-The verbs `build`, `containerfile` and `verify` take them, `verify` without `-t`; a file of `--spec` by their keys
+The verbs `build`, `containerfile` and `verify` take them, `verify` without `-t`, `build` alone `--sbom`;
+a file of `--spec` by their keys
 ([scratch.toml](spec.md)); `rootless_scratch.build` and `verify` by their keywords.
 
 {image}
@@ -86,7 +87,7 @@ Beside these, and in Python by the keywords of the function of the verb's name.
 {verb}
 """
 
-FUNCTIONS = ("bake", "build", "check", "generate", "push", "save", "verify", "watch")
+FUNCTIONS = ("bake", "build", "check", "generate", "push", "save", "sbom", "verify", "watch")
 """Verbs that are functions of Python too."""
 
 
@@ -140,6 +141,7 @@ def keywords_file() -> str:
             _class("GenerateOptions", "TypedDict", "The options of `generate`.", in_python("generate").values()),
             _class("PushOptions", "TypedDict", "The options of `push`.", in_python("push").values()),
             _class("SaveOptions", "TypedDict", "The options of `save`.", save),
+            _class("SbomOptions", "TypedDict", "The options of `sbom`.", in_python("sbom").values()),
             _class("ContainerOptions", "TypedDict", RUN, lasting),
             _class(
                 "Options", "ContainerOptions", "The options of `run`.", [each for each in run if each.keywords]

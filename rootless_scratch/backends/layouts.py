@@ -8,6 +8,7 @@ import tempfile
 from array import array
 from bisect import bisect_left
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,7 +29,7 @@ from rootless_scratch.image.read.unpacking import open_layer
 from rootless_scratch.sparse import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from rootless_scratch.elf.platforms import Platform
@@ -81,10 +82,13 @@ class LayoutImage:
                         break
             return msgspec.structs.replace(read_program(f"/proc/self/fd/{copy.fileno()}"), path=path)
 
-    def copy_out(self, paths: Iterable[str], directory: str) -> dict[str, tuple[str, Xattrs]]:
+    def copy_out(
+        self, paths: Iterable[str], directory: str, *, only: Callable[[str, bytes], bool] | None = None
+    ) -> dict[str, tuple[str, Xattrs]]:
         """Write regular files of the image to a private directory: by its path, each copy and its attributes.
 
-        Hard links share one copy. Raises SourceError, LimitError, HostError.
+        Hard links share one copy. `only` is told path and first bytes, and says whether a file is wanted. Raises
+        SourceError, LimitError, HostError.
         """
         wanted: dict[tuple[int, int], list[str]] = {}
         for path in paths:
@@ -96,7 +100,11 @@ class LayoutImage:
                 for at, member in enumerate(reader):
                     if (layer, at) in wanted:
                         copy = f"{directory}/{layer}.{at}"
-                        _write_copy(reader, member, copy)
+                        blocks = reader.content(member)
+                        first = next(blocks, b"")
+                        if only is not None and not any(only(path, first) for path in wanted[layer, at]):
+                            continue
+                        _write_copy(chain((first,), blocks), member, copy)
                         found |= dict.fromkeys(wanted[layer, at], (copy, _own_attributes(member)))
         return found
 
@@ -228,11 +236,11 @@ def _refuse_too_large(path: str, size: int, descriptor: int) -> None:
         raise _no_space(f"{path!r} has {size} bytes, and {free} are free")
 
 
-def _write_copy(reader: TarReader, member: Member, copy: str) -> None:
+def _write_copy(blocks: Iterable[bytes], member: Member, copy: str) -> None:
     descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         _refuse_too_large(member.name, member.size, descriptor)
-        for block in reader.content(member):
+        for block in blocks:
             _write(descriptor, block)
     finally:
         os.close(descriptor)

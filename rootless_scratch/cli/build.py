@@ -10,7 +10,7 @@ import click
 from rootless_scratch.cli.answers import in_the_report, read_format
 from rootless_scratch.cli.building import answer, built, print_image, report
 from rootless_scratch.cli.file_options import file_options, request_from
-from rootless_scratch.cli.image_options import image_options, images_from, tag_option
+from rootless_scratch.cli.image_options import image_options, images_from, sbom_option, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import common_options, error_answer, print_error, print_json, say
 from rootless_scratch.errors import ScratchError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.command("build")
 @image_options
 @tag_option
+@sbom_option
 @file_options
 @verb_options("build")
 @common_options

@@ -67,7 +67,7 @@ def built(
 
 def answer(image: Image) -> dict[str, Any]:
     """The keys of an image in JSON."""
-    names = "image_id names platform diff_ids size files backend outputs digest images findings notes"
+    names = "image_id names platform diff_ids size files backend outputs digest images sboms findings notes"
     own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
     return {**named(image, names), "images": image.images or [own]}
 
@@ -82,6 +82,8 @@ def print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bo
         for note in image.notes:
             say(f"note: {note}")
     print_written(f"{label}{image.image_id}", image.outputs, output, quiet=show.quiet)
+    for sbom in () if show.quiet else image.sboms:
+        say(f"SBOM: {sbom.file}")
     if show.verbose:
         _describe(image)
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 TAG = Spec.options["tag"]
 
-tag_option = click_option(TAG)
+SBOM = Spec.options["sbom"]
+
+tag_option, sbom_option = click_option(TAG), click_option(SBOM)
 
 _NOTHING = "Nothing to put into the image: name a PROGRAM, or use --copy."
 
@@ -41,7 +43,7 @@ _OF_A_FILE = (
 def image_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and the options; `spec_from` and `images_from` read them."""
     for option in reversed(Spec.options.values()):
-        if option.flags and option is not TAG:
+        if option.flags and option not in (TAG, SBOM):
             function = click_option(option)(function)
     for of_a_file in reversed(_OF_A_FILE):
         function = of_a_file(function)

@@ -21,6 +21,7 @@ VERBS = {
     "verify": "Say whether an image is what these options build, and what differs.",
     "generate": "Write what starts an image elsewhere: kubernetes, quadlet, compose, systemd.",
     "inspect": "Show config, layers and every file of an image.",
+    "sbom": "Print what an image or a program consists of, as SPDX or CycloneDX.",
     "init": "Write a scratch.toml for a program or a Containerfile.",
     "schema": "Print the JSON Schema of scratch.toml.",
 }

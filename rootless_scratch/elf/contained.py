@@ -5,7 +5,6 @@ Nothing of it is believed beyond its form: sizes are bounded before anything is 
 
 from __future__ import annotations
 
-import re
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -15,6 +14,7 @@ from rootless_scratch.elf.golang import GoModule, module_info, modules_of, read_
 from rootless_scratch.elf.notes import read_notes
 from rootless_scratch.elf.records import Records
 from rootless_scratch.elf.symbols import sections_of
+from rootless_scratch.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ _CRATES_MOST = 20_000
 _MODULES_MOST = 20_000
 _NAMES_LIMIT = 1 << 20
 _TEXT_LIMIT = 1024
-_PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+\Z")
+_PLAIN: Final = expression(r"[^\x00-\x1f\x7f\ud800-\udfff]+\Z")
 
 
 class Crate(msgspec.Struct, frozen=True, kw_only=True):

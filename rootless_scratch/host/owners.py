@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from rootless_scratch.expressions import expression
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
@@ -22,9 +24,9 @@ _LIST_LIMIT = 64 << 20
 _FEW = 24
 """So many paths are sought in a list one by one; for more it is split."""
 
-_FIELD: Final = re.compile(rb"^([A-Za-z][A-Za-z-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
-_RELATION: Final = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*=\s*([^)\s]+)\s*\))?", re.IGNORECASE)
-_CONFFILE: Final = re.compile(r"^\s(\S.*?) ([0-9a-f]{32})(?: .*)?$", re.MULTILINE)
+_FIELD: Final = expression(rb"^([A-Za-z][A-Za-z-]*):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
+_RELATION: Final = expression(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*=\s*([^)\s]+)\s*\))?", re.IGNORECASE)
+_CONFFILE: Final = expression(r"^\s(\S.*?) ([0-9a-f]{32})(?: .*)?$", re.MULTILINE)
 _DIGESTS: Final = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 """By the number of their digits: rpm names the algorithm by a number only."""
 

@@ -27,6 +27,15 @@ class WrittenOutput(msgspec.Struct, frozen=True, kw_only=True):
     pull: str | None = None
 
 
+class WrittenSbom(msgspec.Struct, frozen=True, kw_only=True):
+    """An SBOM that was written: its format, its file, the sha256 of that, and the platform of its image."""
+
+    format: str
+    file: str
+    sha256: str
+    platform: str | None = None
+
+
 class PlatformImage(msgspec.Struct, frozen=True, kw_only=True):
     """One image of an index: its platform as the index names it, its ID, and its manifest's digest."""
 
@@ -56,6 +65,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     outputs: tuple[WrittenOutput, ...] = ()
     images: tuple[PlatformImage, ...] = ()
+    sboms: tuple[WrittenSbom, ...] = ()
 
     @property
     def diff_ids(self) -> tuple[str, ...]:

@@ -86,6 +86,7 @@ _MANY = TEXTS.but(python=_ANY)
 _PORTS = TEXTS.but(python="Iterable[int | str]")
 _TAG = _MANY.but(value=late("image.arguments:names"), schema=_ONE_OR_MORE, python="str | Sequence[str]")
 _ESSENTIALS = _MANY.but(value=late("image.syntax:essentials_of"), schema=_ONE_OR_MORE)
+_SBOM = _MANY.but(value=late("image.syntax:sboms_of"), schema=_ONE_OR_MORE, python="str | Sequence[str]")
 _PLATFORM_TABLE = {"programs": TEXTS.schema, "copy": TEXTS.schema}
 _PLATFORMS = PAIRS.but(
     schema={
@@ -113,6 +114,7 @@ class Spec(Table):
     come along, are `bundle_packages`. `exclude` are patterns of what copied directories leave out
     (image/exclusions.py).
     `platforms` are programs for one platform each (`linux/arm64`), for an image each (image/plan/split.py).
+    `sboms` are formats and files of documents that a build writes, None for the usual name.
     `created` is None (SOURCE_DATE_EPOCH, else 0), "now", seconds since 1970, or an ISO 8601 time.
     """
 
@@ -205,6 +207,14 @@ class Spec(Table):
     )
     names: tuple[str, ...] = option(
         "-t, --tag NAME[:TAG]", _TAG, "Name the image; repeatable.", keywords="BuildOptions"
+    )
+    sboms: tuple[tuple[str, str | None], ...] = option(
+        "--sbom FORMAT[:FILE]",
+        _SBOM,
+        "Also write what it consists of: spdx or cyclonedx [default FILE: NAME.spdx.json, NAME.cdx.json]; "
+        "repeatable.",
+        called="sbom",
+        keywords="BuildOptions",
     )
 
 

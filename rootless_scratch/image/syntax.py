@@ -9,6 +9,8 @@ from rootless_scratch.errors import SpecError, UsageError, did_you_mean
 from rootless_scratch.image.arguments import pairs, texts
 from rootless_scratch.image.spec import Copy, Essential, NewDirectory, NewSymlink
 
+SBOM_FORMATS = ("spdx", "cyclonedx")
+
 ESSENTIALS = (
     "auto",
     "ca-certificates",
@@ -144,6 +146,32 @@ def essentials_of(name: str, value: object) -> tuple[Essential, ...]:
     """All essentials of one value or of several; raises UsageError."""
     values = (value,) if isinstance(value, str) else texts(name, value)
     return tuple(found for each in values for found in parse_essentials(each))
+
+
+def sboms_of(name: str, value: object) -> tuple[tuple[str, str | None], ...]:
+    """Read `FORMAT[:FILE]`, one or several; raises UsageError."""
+    values = (value,) if isinstance(value, str) else texts(name, value)
+    return tuple(dict.fromkeys(map(_sbom, values)))
+
+
+def sbom_format(text: str) -> str:
+    """Read the name of a format; raises UsageError."""
+    if text not in SBOM_FORMATS:
+        raise UsageError(
+            f"There is no format {text!r} of SBOMs here.", fix=f"The formats are {' and '.join(SBOM_FORMATS)}."
+        )
+    return text
+
+
+def _sbom(text: str) -> tuple[str, str | None]:
+    form, colon, file = text.partition(":")
+    form = sbom_format(form)
+    if colon and file in ("", "-"):
+        raise UsageError(
+            f"The SBOM {text!r} names no file.",
+            fix="Name one, or print it with `rootless-scratch sbom IMAGE` once the image is built.",
+        )
+    return form, file or None
 
 
 def parse_essentials(value: str) -> tuple[Essential, ...]:

@@ -61,7 +61,28 @@ def build_spec(
         )
 
 
-def build_parts(
+def build_parts(parts: Sequence[Part], opened: HostFiles, **how: Any) -> Image:  # noqa: ANN401 - see below
+    """Plan, judge and build what a Spec was split into, or what a Containerfile comes to, and write its SBOMs.
+
+    `how` is as `_build_parts` has it.
+    """
+    spec = parts[0].spec
+    if not spec.sboms:
+        return _build_parts(parts, opened, **how)
+    from rootless_scratch.verbs.sbom_files import SbomFiles
+
+    heard = how.pop("on_plans", None)
+    with SbomFiles(parts, how.get("output", ())) as sboms:
+
+        def on_plans(plans: Sequence[Planned]) -> None:
+            sboms.begin(plans)
+            if heard is not None:
+                heard(plans)
+
+        return sboms.written(_build_parts(parts, opened, on_plans=on_plans, **how))
+
+
+def _build_parts(
     parts: Sequence[Part],
     opened: HostFiles,
     *,

@@ -18,7 +18,7 @@ from rootless_scratch.image.spec import Copy, Spec
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.verbs.at_once import AtOnce, processes_for
 from rootless_scratch.verbs.judge import judge_content, judge_stored
-from rootless_scratch.verbs.subject import require_utf8, subject_of
+from rootless_scratch.verbs.subject import is_program, require_utf8, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,7 +66,7 @@ def check_subject(
         )
     if isinstance(subject, str) and (is_reference(name) or is_remote(name)):
         return _check_named(name, platform, limits, access, progress)
-    if isinstance(subject, os.PathLike) or _is_program(name):
+    if isinstance(subject, os.PathLike) or is_program(name):
         if platform is not None:
             raise UsageError(f"{name!r} is a program, which has one platform.", fix="Leave `--platform` out.")
         return _check_program(name, bundle_libraries=bundle_libraries, sysroot=sysroot, root=root, files=files)
@@ -154,12 +154,7 @@ def _is_for_all(error: Exception) -> bool:
 
 def _is_plainly_program(subject: str) -> bool:
     """Whether it is judged here alone, without storage, network or progress."""
-    return not (is_reference(subject) or is_remote(subject) or "\0" in subject) and _is_program(subject)
-
-
-def _is_program(name: str) -> bool:
-    """Whether a name is the path of a file; a directory is none, so its name alone is that of an image."""
-    return name.startswith(("/", ".")) or name.endswith("/") or (os.path.lexists(name) and not os.path.isdir(name))
+    return not (is_reference(subject) or is_remote(subject) or "\0" in subject) and is_program(subject)
 
 
 def _check_program(

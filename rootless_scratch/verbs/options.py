@@ -176,6 +176,15 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
         *_READING,
         LIMIT,
     ),
+    "sbom": (
+        Option("--format FORMAT", TEXT, "spdx (2.3) or cyclonedx (1.6), both as JSON [default: spdx]."),
+        Option("-o, --output FILE", TEXT.but(python=""), "Write it there; `-`: stdout [default: stdout]."),
+        Option("--bundle-libraries", ON, "Of a program: with the libraries that `build` with this option adds."),
+        Option("--sysroot DIR", FILE, "System whose packages may own the files [default: this host]."),
+        Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."),
+        *_READING,
+        LIMIT,
+    ),
     "verify": (LIMIT,),
     "inspect": (Option(_PLATFORM, TEXT, "Platform of an index [default: this host's]."), *_READING, LIMIT),
 }
@@ -195,7 +204,9 @@ def read_options(verb: str, values: Mapping[str, object]) -> dict[str, Any]:
     rows = in_python(verb)
     found = {name: each.kind.default for name, each in rows.items()} | read(rows, values, f"`{verb}`")
     if "authfile" in found:
-        found["access"] = Access(**{name: found.pop(name) for name in Access.options if name in found})
+        # `format` of an SBOM is another option.
+        own = [name for name, row in Access.options.items() if rows.get(name) is row]
+        found["access"] = Access(**{name: found.pop(name) for name in own})
     return found
 
 

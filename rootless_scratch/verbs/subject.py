@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,11 @@ def subject_of(image: str | Image) -> str:
             "The image exists only in a registry.", fix="Build it with `output=[...]` for all its outputs at once."
         )
     return files[0] if files else found
+
+
+def is_program(name: str) -> bool:
+    """Whether a name is the path of a file; a directory is none, so its name alone is that of an image."""
+    return name.startswith(("/", ".")) or name.endswith("/") or (os.path.lexists(name) and not os.path.isdir(name))
 
 
 def require_utf8() -> None:

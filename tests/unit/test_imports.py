@@ -30,7 +30,7 @@ FLOORS = (
     {"command"},
     {"elf", "host"},
     {"image"},
-    {"containerfile"},
+    {"containerfile", "inventory"},
     {"backends", "bakefiles", "engine", "rules", "ship"},
     {"deployments"},
     {"verbs"},

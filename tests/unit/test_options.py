@@ -44,7 +44,7 @@ def parsers(table: type[Table]) -> Iterator[Callable[..., object]]:
 
 def test_python_has_a_keyword_for_every_option() -> None:
     assert BuildOptions.__annotations__.keys() >= NAMES - {"programs"}
-    assert ImageOptions.__annotations__.keys() == NAMES - {"programs", "tag"}
+    assert ImageOptions.__annotations__.keys() == NAMES - {"programs", "tag", "sbom"}
     assert ConfigOptions.__annotations__.keys() <= NAMES
 
 
@@ -95,7 +95,7 @@ def test_records_are_equal_by_their_fields_and_stay_as_they_are() -> None:
 
 
 def test_the_command_line_has_every_option_by_its_name_in_python() -> None:
-    assert {param.name for param in verify.params} >= NAMES - {"tag"}
+    assert {param.name for param in verify.params} >= NAMES - {"tag", "sbom"}
 
 
 def test_a_run_has_every_option_by_the_same_name_everywhere() -> None:

@@ -188,6 +188,9 @@ def _beside(image: NamedSpec, directory: str) -> NamedSpec:
         return copy.but(source=os.path.join(directory, copy.source))
 
     spec = image.spec.but(
+        sboms=tuple(
+            (form, None if file is None else os.path.join(directory, file)) for form, file in image.spec.sboms
+        ),
         programs=tuple(map(moved, image.spec.programs)),
         copies=tuple(map(moved, image.spec.copies)),
         platforms=tuple((platform, moved(program)) for platform, program in image.spec.platforms),
