@@ -13,6 +13,7 @@ from benches.farms import measure_dask
 from benches.files import measure_archives, measure_copies, measure_files, measure_interpreter
 from benches.memory import measure_memory
 from benches.runs import measure_run, measure_streams
+from benches.sboms import measure_sboms
 from benches.starts import measure_check, measure_doctor, measure_start
 from benches.watches import measure_watch
 
@@ -162,6 +163,15 @@ GROUPS = (
         name="check",
         measure=measure_check,
         aims=(Aim(what="`check --bundle-libraries /usr/bin/*` against `ldd` one by one", limits={"check": 0.25}),),
+    ),
+    Group(
+        name="sbom",
+        measure=measure_sboms,
+        aims=(
+            Aim(what="`sbom` of a bundled git", limits={"sbom.git.seconds": 0.3}, unit="s"),
+            Aim(what="`build --sbom` against the same build without", limits={"sbom.build": 1.15}),
+            Aim(what="100 programs of /usr/bin against `dpkg -S` one by one", limits={"sbom.programs": 0.5}),
+        ),
     ),
     Group(
         name="start",
