@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rootless_scratch.engine.container.running import RunningContainer
     from rootless_scratch.errors import (
         BuildError,
+        CacheError,
         CannotInvokeError,
         CommandError,
         CommandNotFoundError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from rootless_scratch.findings import Finding, Judgement
     from rootless_scratch.image.finished import Image, PlatformImage, Shipped
     from rootless_scratch.root import Root, scratch
+    from rootless_scratch.verbs.cache import Cache, CachedLayer, Pruned, cache
     from rootless_scratch.verbs.sbom import Sbom
     from rootless_scratch.verbs.service import service
     from rootless_scratch.verbs.watch import Rebuilt, Watching
@@ -66,6 +68,9 @@ __version__ = "0.2.0"
 __all__ = [
     "Baked",
     "BuildError",
+    "Cache",
+    "CacheError",
+    "CachedLayer",
     "CannotInvokeError",
     "CommandError",
     "CommandNotFoundError",
@@ -84,6 +89,7 @@ __all__ = [
     "Judgement",
     "LimitError",
     "PlatformImage",
+    "Pruned",
     "Rebuilt",
     "RefusedError",
     "RegistryError",
@@ -104,6 +110,7 @@ __all__ = [
     "bake",
     "build",
     "build_file",
+    "cache",
     "check",
     "check_file",
     "container",
@@ -128,6 +135,7 @@ _HOMES = {
     "deployments.workload": ("Generated",),
     "root": ("Root", "scratch"),
     "engine.container.running": ("RunningContainer",),
+    "verbs.cache": ("Cache", "CachedLayer", "Pruned", "cache"),
     "verbs.sbom": ("Sbom",),
     "verbs.service": ("service",),
     "verbs.watch": ("Rebuilt", "Watching"),

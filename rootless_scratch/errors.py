@@ -14,6 +14,7 @@ ScratchError
 │   └── CommandTimeoutError  ... or did not end in time
 ├── BuildError             the image could not be written
 ├── RegistryError          a registry cannot be reached, or refused the image
+├── CacheError             what was asked for is built, and a cache of others could not be written
 ├── ImageNotFoundError     no image of that name in local storage
 └── EngineError            the podman service cannot be reached, or refused
     ├── EngineTimeoutError   what was waited for did not come in time
@@ -211,6 +212,17 @@ class RegistryError(ScratchError):
     """A registry cannot be reached, or refused the image; no tag was set or moved."""
 
     kind = "registry"
+
+
+class CacheError(ScratchError):
+    """What was asked for is built, and a cache of others could not be written; `image` is a single one."""
+
+    kind = "cache"
+    image: Any
+
+    def __init__(self, message: str, *, fix: str, detail: str = "", image: object = None) -> None:
+        super().__init__(message, fix=fix, detail=detail)
+        self.image = image
 
 
 class ImageNotFoundError(ScratchError):

@@ -49,6 +49,8 @@ class BuildOptions(ImageOptions, total=False):
     output: str | Sequence[str]
     backend: str | None
     compress: str | None
+    cache_from: str | Sequence[str]
+    cache_to: str | Sequence[str]
     authfile: str | os.PathLike[str] | None
     tls_verify: bool | None
     cert_dir: str | os.PathLike[str] | None
@@ -84,6 +86,8 @@ class BakeOptions(TypedDict, total=False):
     executor: Executor | str | None
     shard: str | None
     compress: str | None
+    cache_from: str | Sequence[str]
+    cache_to: str | Sequence[str]
     authfile: str | os.PathLike[str] | None
     tls_verify: bool | None
     cert_dir: str | os.PathLike[str] | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack, _GeneratorContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from rootless_scratch.image.oci import (
     index_document,
     manifest_document,
 )
-from rootless_scratch.image.write.layer import NONE, WORTH, Compression, write_layer
+from rootless_scratch.image.write.layer import NONE, WORTH, Compression, sum_layer, write_layer
 from rootless_scratch.image.write.layout import (
     Blob,
     WrittenImage,
@@ -45,10 +46,12 @@ from rootless_scratch.troubles import trouble_met
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from rootless_scratch.caching.layers import Layers, Wanted
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Plan, Planned
     from rootless_scratch.image.references import Reference
+    from rootless_scratch.image.write.layer import WrittenLayer
     from rootless_scratch.image.write.remembered import Memory
 
     Adding = Callable[[str, WrittenImage | WrittenIndex, Sequence[str | None], Callable[[int], str]], None]
@@ -64,30 +67,45 @@ def build_images(
     progress: Progress = SILENT,
     lacking: bool = False,
     add: Adding | None = None,
+    layers: Layers | None = None,
 ) -> Image:
     """Write what was planned to every output, of several plans an index in this order; `files` are theirs.
 
     `progress` is told the bytes of sources that were read, `add` puts an image into a layout another way than
-    `add_to_layout`. An output is there whole or as it was before; with `lacking` a passing one may be without
-    layers that are known. Raises UsageError, SpecError, SourceError,
-    BuildError.
+    `add_to_layout`, `layers` has compressed ones that were made before. An output is there whole or as it was
+    before; with `lacking` a passing one may be without layers that are known. Raises UsageError, SpecError,
+    SourceError, BuildError.
     """
     platforms = [parse_platform(each.platform) for each in plans if each.platform is not None]
     several = len(plans) > 1
     if several:
         require_single(None, outputs)
     spare_sources([each.plan for each in plans], outputs)
-    memory = _memory(plans, outputs, compression)
+    memory = _memory(plans, outputs, compression, layers)
     whole = {output.path for output in outputs if not (lacking and output.passing)}
+    is_plain = compression.name == "none"
+    # Where a compressed layer may be left out, because it is there: everywhere or not at all.
+    there = {output.path for output in outputs} if all(output.transport == "oci" for output in outputs) else None
     done = 0
     written: list[tuple[WrittenImage, Layer]] = []
     with _writing(outputs) as (stack, directory):
+        if layers is not None:
+            stack.callback(layers.forget)
         for each in plans:
             rest = Progress(lambda count, before=done: progress.show(before + count))  # type: ignore[misc]
-            one = None if memory is None else _remembered(each.plan, files, whole, memory)
+            one = _remembered(each.plan, files, whole, memory) if is_plain and memory is not None else None
             if one is None:
+                wanted = None if layers is None else layers.wanted(each.plan, files, compression)
                 one = _write(
-                    each.plan, files, stack, directory, compression=compression, progress=rest, memory=memory
+                    each.plan,
+                    files,
+                    stack,
+                    directory,
+                    compression=compression,
+                    progress=rest,
+                    memory=memory,
+                    wanted=wanted,
+                    layouts=there,
                 )
             rest.show(each.plan.rootfs.size)
             written.append(one)
@@ -96,6 +114,8 @@ def build_images(
         made = _index(plans, platforms, images) if several else images[0]
         summed = descriptor_digest if memory is None else memory.digest
         write_outputs(made, outputs, () if several else plans[0].plan.names, summed, add or add_to_layout)
+        if layers is not None:
+            layers.keep()
     number = chosen_platform(platforms, host_platform(os.uname().machine)) or 0
     plan, (image, layer), digest = plans[number].plan, written[number], made.manifest.digest
     named = zip(platforms, images, strict=True) if several else ()
@@ -186,9 +206,14 @@ def _writing(outputs: Sequence[Reference]) -> Iterator[tuple[ExitStack, str]]:
         raise unwritable(error, outputs) from error
 
 
-def _memory(plans: Sequence[Planned], outputs: Sequence[Reference], compression: Compression) -> Memory | None:
+def _memory(
+    plans: Sequence[Planned], outputs: Sequence[Reference], compression: Compression, layers: Layers | None
+) -> Memory | None:
     """What is known of files and layers; None where there is no use for it."""
-    if compression.name != "none" or any(output.transport != "oci" for output in outputs):
+    is_compressed = compression.name != "none"
+    if (is_compressed and layers is None) or (
+        not is_compressed and any(output.transport != "oci" for output in outputs)
+    ):
         return None
     if sum(each.plan.rootfs.size for each in plans) < WORTH:
         return None
@@ -223,8 +248,13 @@ def _write(
     compression: Compression,
     progress: Progress,
     memory: Memory | None,
+    wanted: Wanted | None,
+    layouts: Iterable[str] | None,
 ) -> tuple[WrittenImage, Layer]:
-    """The layer in a temporary file of the stack, and the documents around it."""
+    """The layer in a temporary file of the stack, and the documents around it.
+
+    One that is `wanted` may have been made before; then it is in all `layouts` already, or copied.
+    """
     if plan.platform is None:
         raise SpecError(
             "The image has no architecture: it starts no ELF program.",
@@ -236,15 +266,28 @@ def _write(
 
         key = layer_key(plan.rootfs, plan.mtime, files) if are_settled(plan.rootfs, files) else None
     layer_file = stack.enter_context(Temporary(directory))
-    layer = write_layer(
-        plan.rootfs,
-        layer_file.descriptor,
-        mtime=plan.mtime,
-        size=plan.rootfs.size,
-        compression=compression,
-        files=files,
-        progress=progress,
-    )
+    taken = None
+    if wanted is not None:
+        tar = memory.layer(key) if memory is not None and key is not None else None
+        summed = descriptor_digest if memory is None else memory.digest
+        taken = wanted.take(tar, layer_file.descriptor, partial(_is_in, layouts, summed))
+    if taken is None:
+        layer, is_there = (
+            write_layer(
+                plan.rootfs,
+                layer_file.descriptor,
+                mtime=plan.mtime,
+                size=plan.rootfs.size,
+                compression=compression,
+                files=files,
+                progress=progress,
+            ),
+            False,
+        )
+        if wanted is not None:
+            wanted.made(layer, layer_file.descriptor)
+    else:
+        layer, is_there = taken
     if memory is not None and key is not None:
         memory.keep_layer(key, layer)
     stored = Layer(
@@ -253,7 +296,13 @@ def _write(
         size=layer.size,
         media_type=LAYERS[compression.name],
     )
-    return _around(plan, stored, source=layer_file), stored
+    return _around(plan, stored, source=None if is_there else layer_file, is_there=is_there), stored
+
+
+def _is_in(layouts: Iterable[str] | None, digest: Callable[[int], str], layer: WrittenLayer) -> bool:
+    """Whether a layer lies whole in all layouts; not where there are other outputs."""
+    blob = Blob(f"sha256:{layer.digest}", layer.size)
+    return layouts is not None and all(has_blob(path, blob, digest) for path in layouts)
 
 
 def planned_image(plan: Plan, files: HostFiles) -> WrittenImage:
@@ -261,11 +310,7 @@ def planned_image(plan: Plan, files: HostFiles) -> WrittenImage:
 
     Raises SourceError.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        layer = write_layer(plan.rootfs, nowhere, mtime=plan.mtime, size=plan.rootfs.size, files=files)
-    finally:
-        os.close(nowhere)
+    layer = sum_layer(plan.rootfs, mtime=plan.mtime, size=plan.rootfs.size, files=files)
     digest = f"sha256:{layer.diff_id}"
     return _around(plan, Layer(diff_id=digest, digest=digest, size=layer.size, media_type=LAYERS["none"]))
 

@@ -29,9 +29,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baked(msgspec.Struct, frozen=True, kw_only=True):
-    """All targets in the order of their file."""
+    """All targets in the order of their file; `cache_error` is why `cache_to` could not be written."""
 
     results: tuple[Result, ...] = ()
+    cache_error: ScratchError | None = None
 
     def __iter__(self) -> Iterator[Result]:
         """Each result."""
@@ -49,5 +50,5 @@ class Baked(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> bool:
-        """Whether any of them failed."""
-        return any(each.failed for each in self.results)
+        """Whether any of them failed, or the cache."""
+        return self.cache_error is not None or any(each.failed for each in self.results)

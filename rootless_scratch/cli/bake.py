@@ -12,6 +12,7 @@ from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import (
     common_options,
     error_answer,
+    image_answer,
     named,
     print_error,
     print_findings,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from rootless_scratch.bakefiles.results import Baked, Result
     from rootless_scratch.bakefiles.target import Targets
     from rootless_scratch.cli.show import Show
-    from rootless_scratch.image.finished import Image
 
 
 @click.command("bake")
@@ -115,7 +115,7 @@ def _of_call(values: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--check judges on this host, and `--executor kubernetes` builds elsewhere.")
     if values["shard"] is not None:
         raise click.UsageError("--shard is what the pods of `--executor kubernetes` are called with.")
-    return {name: values[name] for name in ("push", "load", "check", "compress", "jobs")}
+    return {name: values[name] for name in ("push", "load", "check", "compress", "jobs", "cache_from", "cache_to")}
 
 
 def _print_job(job: dict[str, Any], show: Show) -> None:
@@ -142,7 +142,8 @@ def _described(targets: Targets) -> dict[str, Any]:
 def _print(baked: Baked, targets: Targets, show: Show) -> None:
     """Results on stdout, in the order of the file; what failed is told once more where many were built."""
     if show.as_json:
-        print_json({"file": targets.path, "results": [_answer(result) for result in baked]})
+        cache = {} if baked.cache_error is None else error_answer(baked.cache_error)
+        print_json({"file": targets.path, "results": [_answer(result) for result in baked], **cache})
         return
     for result in baked:
         if result.image is not None:
@@ -156,6 +157,8 @@ def _print(baked: Baked, targets: Targets, show: Show) -> None:
     failed = [result.name for result in baked if result.failed]
     if failed and len(baked.results) > 1:
         say(f"rootless-scratch: {len(failed)} of {len(baked.results)} failed: {', '.join(failed)}.")
+    if baked.cache_error is not None:
+        print_error(baked.cache_error, as_json=False, verbose=show.verbose)
 
 
 def _answer(result: Result) -> dict[str, Any]:
@@ -166,10 +169,3 @@ def _answer(result: Result) -> dict[str, Any]:
         return name | named(result.judgement, "subject verdict findings")
     assert result.error is not None  # noqa: S101 - there is one of the three
     return name | error_answer(result.error)
-
-
-def image_answer(image: Image) -> dict[str, Any]:
-    """The keys that `build` has of an image."""
-    from rootless_scratch.cli.building import answer
-
-    return answer(image)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rootless_scratch.cli.answers import in_the_report, read_format
-from rootless_scratch.cli.building import answer, built, print_image, report
+from rootless_scratch.cli.building import built, print_image, report
 from rootless_scratch.cli.file_options import file_options, request_from
 from rootless_scratch.cli.image_options import image_options, images_from, sbom_option, tag_option
 from rootless_scratch.cli.options import access_from, verb_options
-from rootless_scratch.cli.output import common_options, error_answer, print_error, print_json, say
+from rootless_scratch.cli.output import common_options, error_answer, image_answer, print_error, print_json, say
 from rootless_scratch.errors import ScratchError
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rootless_scratch.containerfile.request import FileRequest
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.spec import NamedSpec
+
+
+_ELSEWHERE = ("access", "cache_from", "cache_to")
 
 
 @click.command("build")
@@ -77,12 +80,12 @@ def command(
         return 0
     subject = next((each.partition(":")[0] for each in values["programs"]), "image")
     with in_the_report(subject, form, show), from_stdin(values["programs"], values["tag"]) as programs:
-        access = access_from(values)
+        elsewhere = _elsewhere(values)
         images = images_from({**values, "programs": programs.arguments})
         if len(images) > 1:
             _require_apart(images, (*values["tag"], *output, *values["programs"], *([form] if form else [])))
             _require_named(images, dry_run=dry_run)
-            return _build_several(images, {**how, "access": access}, show, dry_run=dry_run)
+            return _build_several(images, {**how, **elsewhere}, show, dry_run=dry_run)
         from rootless_scratch.verbs.build import build_spec, plan_spec
 
         spec, output = images[0].spec, output or images[0].output
@@ -90,10 +93,15 @@ def command(
             print_json(_planned(partial(plan_spec, spec), output, how, show))
             return 0
         _require_name(spec.names, output)
-        image = _built(partial(build_spec, spec), output, {**how, "access": access}, show)
+        image = _built(partial(build_spec, spec), output, {**how, **elsewhere}, show)
         image = replace(image, findings=programs.renamed(image.findings))
         print_image(image, output, show, forced=not check)
     return 0
+
+
+def _elsewhere(values: dict[str, Any]) -> dict[str, Any]:
+    """What is said of registries and caches."""
+    return {"access": access_from(values), "cache_from": values["cache_from"], "cache_to": values["cache_to"]}
 
 
 def _require_apart(images: tuple[NamedSpec, ...], of_one: tuple[str, ...]) -> None:
@@ -127,7 +135,7 @@ def _build_several(images: tuple[NamedSpec, ...], how: dict[str, Any], show: Sho
             say(f"image {image.name}:")
         try:
             if dry_run:
-                planned_by = {key: value for key, value in how.items() if key != "access"}
+                planned_by = {key: value for key, value in how.items() if key not in _ELSEWHERE}
                 results.append(name | _planned(partial(plan_spec, image.spec), image.output, planned_by, show))
                 continue
             made = _built(partial(build_spec, image.spec), image.output, how, show)
@@ -136,7 +144,7 @@ def _build_several(images: tuple[NamedSpec, ...], how: dict[str, Any], show: Sho
             results.append(name | error_answer(error))
             print_error(error, as_json=False, verbose=show.verbose)
             continue
-        results.append(name | answer(made))
+        results.append(name | image_answer(made))
         if not show.as_json:
             print_image(made, image.output, show, forced=not how["check"], label=f"{image.name} ")
     if show.as_json or dry_run:
@@ -163,7 +171,7 @@ def _build_file(
         print_json(_planned(partial(plan_file, request, options), output, how, show))
         return
     _require_name(options.get("tag", ()), output)
-    how = {**how, "access": access_from(values)}
+    how = {**how, **_elsewhere(values)}
     build = partial(_built, partial(build_file, request, options), output, how, show)
     if fix:
         from rootless_scratch.cli.fixing import fix_and_build, fix_before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootless_scratch.cli.output import named, print_findings, print_json, say
+from rootless_scratch.cli.output import image_answer, print_findings, print_json, say
 from rootless_scratch.cli.terminal import write_line
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
@@ -33,7 +33,14 @@ def build_shown(values: Mapping[str, Any], show: Show, begun: Session | Storing 
     from rootless_scratch.verbs.build import build_spec
 
     check = values.get("check", True)
-    how = {"check": check, "backend": values.get("backend"), "compress": values.get("compress"), "access": access}
+    how = {
+        "check": check,
+        "backend": values.get("backend"),
+        "compress": values.get("compress"),
+        "access": access,
+        "cache_from": values.get("cache_from", ()),
+        "cache_to": values.get("cache_to", ()),
+    }
 
     def build(**more: Any) -> Image:  # noqa: ANN401 - as `build_spec` has it
         return build_spec(spec, **more)
@@ -65,17 +72,10 @@ def built(
     return replace(image, outputs=tuple(written))
 
 
-def answer(image: Image) -> dict[str, Any]:
-    """The keys of an image in JSON."""
-    names = "image_id names platform diff_ids size files backend outputs digest images sboms findings notes"
-    own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
-    return {**named(image, names), "images": image.images or [own]}
-
-
 def print_image(image: Image, output: tuple[str, ...], show: Show, *, forced: bool, label: str = "") -> None:
     """Print what a build has come to; `forced` is whether errors were no reason not to, `label` its name."""
     if show.as_json:
-        print_json(answer(image))
+        print_json(image_answer(image))
         return
     report(image.findings, quiet=show.quiet, forced=forced)
     if not show.quiet:

@@ -7,7 +7,14 @@ import sys
 from rootless_scratch.cli.excerpts import excerpt, header, showable
 from rootless_scratch.cli.show import Show, VerbError
 from rootless_scratch.cli.terminal import styled, write_line
-from rootless_scratch.errors import CommandError, EngineError, RefusedError, ScratchError, SpecFileError
+from rootless_scratch.errors import (
+    CacheError,
+    CommandError,
+    EngineError,
+    RefusedError,
+    ScratchError,
+    SpecFileError,
+)
 
 TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootless_scratch.findings import Finding
+    from rootless_scratch.image.finished import Image
 
 SCHEMA = 1
 
@@ -117,6 +125,13 @@ def error_object(error: ScratchError) -> dict[str, str]:
     return {"kind": error.kind, "message": error.message, "fix": error.fix, **rule}
 
 
+def image_answer(image: Image) -> dict[str, Any]:
+    """The keys of an image in JSON."""
+    names = "image_id names platform diff_ids size files backend outputs digest images sboms findings notes"
+    own = {"platform": image.platform, "image_id": image.image_id, "digest": image.digest}
+    return {**named(image, names), "images": image.images or [own]}
+
+
 def error_answer(error: ScratchError) -> dict[str, object]:
     """An answer in JSON where there is none but an error: with what the error carries."""
     answer: dict[str, object] = {"error": error_object(error)}
@@ -126,6 +141,8 @@ def error_answer(error: ScratchError) -> dict[str, object]:
         answer["faults"] = [named(fault, "key line column message fix") for fault in error.faults]
     if isinstance(error, EngineError):
         answer["explanation"] = error.explanation
+    if isinstance(error, CacheError) and error.image is not None:
+        answer |= image_answer(error.image)
     return answer
 
 

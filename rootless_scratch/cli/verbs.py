@@ -11,6 +11,7 @@ VERBS = {
     "build": "Turn program files into an image in local storage, a file or a registry.",
     "bake": "Build the images of a file, several at a time.",
     "watch": "Build, and run, again whenever a file changes.",
+    "cache": "List, prune or verify the compressed layers that builds keep.",
     "run": "Run an image, hardened; the exit code is the container's.",
     "debug": "Open a shell with tools beside a container, or over an image.",
     "push": "Send an image to a registry.",

@@ -246,11 +246,11 @@ def _because(changed: Sequence[str]) -> str:
 
 def _answer(rebuilt: Rebuilt) -> dict[str, Any]:
     """The keys that `build` has of an image or of an error, and what was the reason."""
-    from rootless_scratch.cli.building import answer
+    from rootless_scratch.cli.output import image_answer
 
     own = named(rebuilt, "changed seconds restarted")
     own["container"] = None if rebuilt.container is None else rebuilt.container.id
     if rebuilt.error is not None:
         return {**error_answer(rebuilt.error), **own}
     assert rebuilt.image is not None  # noqa: S101 - one of the two
-    return {**answer(rebuilt.image), **own}
+    return {**image_answer(rebuilt.image), **own}

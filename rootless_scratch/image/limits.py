@@ -74,6 +74,14 @@ def parse_limits(values: Iterable[str]) -> dict[str, int]:
     return found
 
 
+def parse_size(option: str, text: str) -> int:
+    """Bytes, with k, m, g or t behind the number, as `--limit` has them; raises UsageError."""
+    match = _VALUE.match(text)
+    if match is None:
+        raise UsageError(f"--{option} {text!r} is not a size.", fix=f"Write bytes, or e.g. `--{option} 10g`.")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
 class Budget:
     """The account of one image that is read, `subject` by name: what it has used of its limits.
 

@@ -83,6 +83,13 @@ _KNOWN = (
         reason="{0}",
     ),
     Refusal(
+        # Where two push the same at the same time, docker's registry 2.8 may say so of what both have sent.
+        r"(?i)uploading manifest \S+ to \S+: .*blob unknown",
+        "{host} says that it lacks a blob of {name}, which it has taken.",
+        "Push again; where it happens each time, whoever runs the registry finds the cause in its log.",
+        passing=True,
+    ),
+    Refusal(
         r"unknown flag: (\S+)",
         "The skopeo of this host is too old: it does not know {0}.",
         "Use skopeo 1.9 or later.",

@@ -149,6 +149,7 @@ class Attempts(Data, frozen=False):
     wait: float = _FIRST_WAIT
     is_reading: bool = False
     on_pause: Callable[[], None] | None = None
+    idle: float = _IDLE
     list_refused: str = ""
     """Why the registry has refused an index. skopeo's last word is then that it may not send another instead."""
 
@@ -160,7 +161,7 @@ class Attempts(Data, frozen=False):
             done = command.follow(
                 [*command.SKOPEO, *policy_options(self.environment, "--policy"), "--debug", *arguments],
                 environment=self.environment,
-                idle=_IDLE,
+                idle=self.idle,
                 directory=self.directory,
                 on_stdout=self._tell if "copy" in arguments else None,
                 on_stderr=self._hear,

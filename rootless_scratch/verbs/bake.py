@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rootless_scratch.bakefiles.linking import are_linked
 from rootless_scratch.bakefiles.results import Baked, Result
 from rootless_scratch.bakefiles.target import Target, Targets, directed, shard_of
-from rootless_scratch.errors import HostError, ScratchError, UsageError
+from rootless_scratch.errors import CacheError, HostError, ScratchError, UsageError
 from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.farm.address import is_client, require_address
-from rootless_scratch.verbs.making import Done, Watcher, Way
+from rootless_scratch.verbs.making import Done, Watcher, Way, require_caches
 from rootless_scratch.verbs.sharing import Naming, Sharing
 from rootless_scratch.verbs.subject import require_utf8
 from rootless_scratch.verbs.unchanged import Unchanged
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor, Future
 
-    from rootless_scratch.verbs.sharing import Entry
+    from rootless_scratch.caching.store import Entry
+    from rootless_scratch.verbs.sharing import Entry as Named
 
 THREADS, PROCESSES, DASK, KUBERNETES = EXECUTORS = ("threads", "processes", "dask:ADDRESS", "kubernetes")
 _DASK = "dask:"
@@ -49,6 +50,8 @@ def bake(
     check: bool = True,
     compress: str | None = None,
     access: Access | None = None,
+    cache_from: Sequence[str] = (),
+    cache_to: Sequence[str] = (),
     jobs: int | None = None,
     shard: str | None = None,
     executor: Executor | str | None = None,
@@ -62,10 +65,12 @@ def bake(
     chosen = targets.targets
     if not check_only:
         chosen = directed(chosen, output=output, push=push, load=load)
+    require_caches(chosen, compress, cache_from, cache_to)
     chosen = shard_of(chosen, shard)
-    _require_executor(executor, chosen, check_only=check_only)
+    _require_executor(executor, chosen, check_only=check_only, caches=bool(cache_from or cache_to))
     count = jobs_of(jobs, len(chosen))
-    unchanged = Unchanged(() if check_only else chosen, check=check, compress=compress)
+    # What is known already is still to be put into caches of others.
+    unchanged = Unchanged(() if check_only or cache_to else chosen, check=check, compress=compress)
     known = unchanged.recall()
     if known is not None:
         for each in known:
@@ -78,6 +83,7 @@ def bake(
         check=check,
         compress=compress,
         access=access or Access(),
+        cache_from=tuple(cache_from),
         layouts=frozenset(_layouts(chosen)),
     )
     names = _Names(watcher or Watcher())
@@ -99,10 +105,10 @@ def bake(
     lost = [each for each in targets.linked if each.name in found and found[each.name].failed]
     results = tuple(found[target.name] for target in (*lost, *chosen))
     unchanged.keep(results)
-    return Baked(results=results)
+    return Baked(results=results, cache_error=_written_caches(cache_to, names.used, way))
 
 
-def _require_executor(executor: object, targets: Iterable[Target], *, check_only: bool) -> None:
+def _require_executor(executor: object, targets: Iterable[Target], *, check_only: bool, caches: bool) -> None:
     """Raise UsageError for one that there is not, or that cannot do this."""
     if isinstance(executor, str) and executor.startswith(_DASK):
         require_address(executor.removeprefix(_DASK))
@@ -117,12 +123,28 @@ def _require_executor(executor: object, targets: Iterable[Target], *, check_only
         return
     if check_only and executor not in {THREADS, PROCESSES}:
         raise UsageError("Images are judged on this host.", fix="Leave out --executor, or --check.")
+    if caches and executor not in {THREADS, PROCESSES}:
+        raise UsageError(
+            "The workers of Dask take no layers from caches, and keep none.",
+            fix="Leave out --executor, or --cache-from and --cache-to.",
+        )
     of_file = next((each.name for each in targets if each.file is not None), None)
     if of_file is not None and executor not in {THREADS, PROCESSES}:
         raise UsageError(
             f"{of_file!r} is an image of a Containerfile, and workers of Dask have nothing to build stages with.",
             fix="Leave out --executor, or describe the image in a scratch.toml.",
         )
+
+
+def _written_caches(cache_to: Sequence[str], used: Sequence[Entry], way: Way) -> ScratchError | None:
+    """Add the layers of all images to caches of others; the error where that cannot be."""
+    from rootless_scratch.verbs.caching import write_caches
+
+    try:
+        write_caches(cache_to, used, way.access)
+    except CacheError as error:
+        return error
+    return None
 
 
 def jobs_of(jobs: int | None, count: int) -> int:
@@ -160,6 +182,7 @@ class _Names:
 
     def __init__(self, watcher: Watcher) -> None:
         self.results: list[Result] = []
+        self.used: list[Entry] = []
         self._watcher = watcher
         self._waiting: list[Done] = []
         self._count = 0
@@ -180,6 +203,7 @@ class _Names:
 
     def take(self, done: Done) -> None:
         """A target that is done."""
+        self.used += done.used
         if not done.waiting:
             self._finish(done.result)
             return
@@ -194,7 +218,7 @@ class _Names:
 
         waiting, self._waiting = self._waiting, []
         self._count += len(waiting)
-        by_layout: dict[str, list[Entry]] = {}
+        by_layout: dict[str, list[Named]] = {}
         for done in waiting:
             for path, entry in done.waiting:
                 by_layout.setdefault(path, []).append(entry)
@@ -302,10 +326,12 @@ def make(target: Target, way: Way, sharing: Sharing, watcher: Watcher | None = N
     """Make or judge one target; what keeps it from being made is the answer."""
     progress = SILENT if watcher is None else watcher.begin(target.name)
     naming = Naming(way.layouts)
+    used: Sequence[Entry] = ()
     try:
-        result = (
-            _judged(target, sharing) if way.judged else _built(target, way, sharing, naming, progress=progress)
-        )
+        if way.judged:
+            result = _judged(target, sharing)
+        else:
+            result, used = _built(target, way, sharing, naming, progress=progress)
     except ScratchError as error:
         return Done(Result(name=target.name, error=error))
     except OSError as error:
@@ -315,12 +341,15 @@ def make(target: Target, way: Way, sharing: Sharing, watcher: Watcher | None = N
         if met is None:
             raise
         return Done(Result(name=target.name, error=met))
-    return Done(result, tuple(naming.waiting))
+    return Done(result, tuple(naming.waiting), tuple(used))
 
 
-def _built(target: Target, way: Way, sharing: Sharing, naming: Naming, *, progress: Progress) -> Result:
+def _built(
+    target: Target, way: Way, sharing: Sharing, naming: Naming, *, progress: Progress
+) -> tuple[Result, Sequence[Entry]]:
     from rootless_scratch.verbs.build import build_parts
 
+    layers = sharing.layers(way.cache_from, way.access) if target.output else None
     how: dict[str, Any] = {
         "check": way.check,
         "output": target.output,
@@ -329,15 +358,17 @@ def _built(target: Target, way: Way, sharing: Sharing, naming: Naming, *, progre
         "progress": progress,
         "sharing": sharing,
         "add": naming.add,
+        "layers": layers,
     }
     if target.file is not None:
         from rootless_scratch.verbs.bake_file import build_target
 
-        return Result(name=target.name, image=build_target(target, target.file, **how))
-    spec = target.spec.but(names=target.names)
-    with sharing.planning():
-        parts = _parts(spec, sharing)
-    return Result(name=target.name, image=build_parts(parts, sharing.files, **how))
+        image = build_target(target, target.file, **how)
+    else:
+        with sharing.planning():
+            parts = _parts(target.spec.but(names=target.names), sharing)
+        image = build_parts(parts, sharing.files, **how)
+    return Result(name=target.name, image=image), () if layers is None else layers.used
 
 
 def _parts(spec: Any, sharing: Sharing) -> Any:  # noqa: ANN401 - as parts_of has them

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.caching.layers import Layers
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Plan, Planned
@@ -38,6 +39,8 @@ def build_spec(
     backend: str | None = None,
     compress: str | None = None,
     access: Access | None = None,
+    cache_from: Sequence[str] = (),
+    cache_to: Sequence[str] = (),
     session: Session | Storing | None = None,
     files: HostFiles | None = None,
     progress: Progress = SILENT,
@@ -56,6 +59,8 @@ def build_spec(
             backend=backend,
             compress=compress,
             access=access,
+            cache_from=cache_from,
+            cache_to=cache_to,
             session=session,
             progress=progress,
         )
@@ -91,21 +96,26 @@ def _build_parts(
     backend: str | None = None,
     compress: str | None = None,
     access: Access | None = None,
+    cache_from: Sequence[str] = (),
+    cache_to: Sequence[str] = (),
     session: Session | Storing | None = None,
     progress: Progress = SILENT,
     related: Related | None = None,
     sharing: Sharing | None = None,
     add: Adding | None = None,
     on_plans: Callable[[Sequence[Planned]], None] | None = None,
+    layers: Layers | None = None,
 ) -> Image:
     """Plan, judge and build what a Spec was split into, or what a Containerfile comes to.
 
-    `related` is as `plan_all` has it, `add` as `build_images`; with `sharing` others are built at the same time.
-    `on_plans` hears what is about to be built. All else is as for `build_spec`.
+    `related` is as `plan_all` has it, `add` and `layers` as `build_images`, in place of those of this user and of
+    `cache_from`; with `sharing` others are built at the same time. `on_plans` hears what is about to be built. All
+    else is as for `build_spec`.
     """
     plan = partial(_plan, parts, opened, check=check, related=related, sharing=sharing, on_plans=on_plans)
     spec = parts[0].spec
     chosen, outputs = read_way(spec, parts, output=output, backend=backend, compress=compress)
+    _require_caches(cache_from, cache_to, outputs if chosen == "direct" else (), compress)
     if not (spec.names or outputs):
         raise UsageError("The image has neither a name nor an output.", fix="Pass `-t NAME` or `-o oci:DIR`.")
     if chosen == "direct":
@@ -117,6 +127,7 @@ def _build_parts(
         with storing or nullcontext():
             plans, findings = plan()
             progress.begin(sum(each.plan.rootfs.size for each in plans))
+            layers = layers or _layers(plans, outputs, compress, cache_from, access)
             with _telling_way_out(spec, wanted=not output):
                 image = _build_directly(
                     storing,
@@ -128,8 +139,9 @@ def _build_parts(
                     findings=findings,
                     progress=progress,
                     add=add,
+                    layers=layers,
                 )
-        return with_added(image, [each.plan for each in plans])
+        return _with_caches(with_added(image, [each.plan for each in plans]), layers, cache_to, access, progress)
     from rootless_scratch.backends.session import Session
 
     if session is not None and not isinstance(session, Session):
@@ -217,6 +229,48 @@ def _build_anywhere(storing: Storing | None, **how: Any) -> Image:  # noqa: ANN4
             raise
         with Storing(storing.name) as again:
             return build_direct(storing=again, **how)
+
+
+def _require_caches(
+    cache_from: Sequence[str], cache_to: Sequence[str], outputs: Sequence[Reference], compress: str | None
+) -> None:
+    """Raise UsageError for caches that are none, or of no use."""
+    if cache_from or cache_to:
+        from rootless_scratch.verbs.caching import require_use
+
+        require_use(cache_from, cache_to, [outputs], compress)
+
+
+def _layers(
+    plans: Sequence[Planned],
+    outputs: Sequence[Reference],
+    compress: str | None,
+    cache_from: Sequence[str],
+    access: Access | None,
+) -> Layers | None:
+    """Compressed layers that were made before, where these take long to make."""
+    from rootless_scratch.verbs.ship import compression_for
+
+    compression = compression_for(compress, outputs)
+    if not any(compression.is_worth_keeping(each.plan.rootfs.size) for each in plans):
+        return None
+    from rootless_scratch.verbs.caching import open_layers
+
+    return open_layers(cache_from, access)
+
+
+def _with_caches(
+    image: Image, layers: Layers | None, cache_to: Sequence[str], access: Access | None, progress: Progress
+) -> Image:
+    """The image, once its layers are in all caches of others; raises CacheError, with the image."""
+    if layers is None and not cache_to:
+        return image
+    from rootless_scratch.verbs.caching import with_notes, write_caches
+
+    image = image if layers is None else with_notes(image, layers)
+    used = () if layers is None else tuple(layers.used)
+    write_caches(cache_to, used, access, image=image, progress=progress.steps())
+    return image
 
 
 def _storing(names: Sequence[str], begun: Session | Storing | None, *, several: bool) -> Storing | None:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.session import Session
     from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.caching.layers import Layers
+    from rootless_scratch.caching.store import Entry
     from rootless_scratch.containerfile.document import Document
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Planned
+    from rootless_scratch.ship.access import Access
     from rootless_scratch.verbs.sharing import Sharing
 
 _ELSEWHERE = ("file", "context", "programs", "platforms")
@@ -68,13 +71,14 @@ def build_file(
     text: Document | None = None,
     sharing: Sharing | None = None,
     add: Adding | None = None,
+    layers: Layers | None = None,
     **how: Any,  # noqa: ANN401 - as build_parts has them
 ) -> Image:
     """Build the image of a Containerfile; `options` are those of every image, by their names in Python.
 
-    `how`, `sharing` and `add` are as `build_parts` has them. `session` is one that was started early, which is
-    closed here. `text` is the file if it was read already; with a `document`, which is the file too, this is
-    inside the namespace already. Raises what `build_parts` raises.
+    `how`, `sharing`, `add` and `layers` are as `build_parts` has them. `session` is one that was started early,
+    which is closed here. `text` is the file if it was read already; with a `document`, which is the file too,
+    this is inside the namespace already. Raises what `build_parts` raises.
     """
     require_utf8()
     with ExitStack() as kept:
@@ -97,8 +101,13 @@ def build_file(
             # Who is told of plans is in this process.
             how.pop("on_plans", None)
             arguments = {"request": request, "options": options, **how}
-            inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
-            return inside
+            if layers is None:
+                inside: Image = other.call("verbs.build_file:build_file", arguments, stage)
+                return inside
+            arguments["cache_from"] = [each.text for each in layers.sources]
+            made: tuple[Image, tuple[Entry, ...]] = other.call("verbs.build_file:build_kept", arguments, stage)
+            layers.used += made[1]
+            return made[0]
         others = other.origins if other.is_needed else None
         # What others make is read where they are, and while it is made nobody waits for it.
         shared = None if others is not None else sharing
@@ -106,9 +115,23 @@ def build_file(
         with nullcontext() if shared is None else shared.planning():
             file = file_parts(request, options, kept, opened, others, document=found)
             file.require_whole(opened)
-        how |= {"session": session, "progress": progress, "sharing": shared, "add": add}
+        how |= {"session": session, "progress": progress, "sharing": shared, "add": add, "layers": layers}
         image = build_parts(file.parts, opened, related=file.related, **how)
     return _with_notes(image, file)
+
+
+def build_kept(
+    *,
+    access: Access | None,
+    cache_from: Sequence[str],
+    **how: Any,  # noqa: ANN401 - of `build_file`
+) -> tuple[Image, tuple[Entry, ...]]:
+    """What `build_file` returns, and the compressed layers that the image has; raises what that raises."""
+    from rootless_scratch.verbs.caching import open_layers
+
+    layers = open_layers(cache_from, access)
+    image = build_file(access=access, layers=layers, **how)
+    return image, tuple(layers.used)
 
 
 def plan_file(

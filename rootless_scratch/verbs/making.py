@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootless_scratch.data import Value
+from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rootless_scratch.bakefiles.results import Result
-    from rootless_scratch.verbs.sharing import Entry
+    from rootless_scratch.bakefiles.target import Target
+    from rootless_scratch.caching.store import Entry
+    from rootless_scratch.verbs.sharing import Entry as Named
 
 
 class Way(Value):
@@ -20,6 +25,7 @@ class Way(Value):
     check: bool = True
     compress: str | None = None
     access: Access = Access()
+    cache_from: tuple[str, ...] = ()
     layouts: frozenset[str] = frozenset()
 
 
@@ -36,7 +42,19 @@ class Watcher:
 
 
 class Done(Value):
-    """What became of one target, and the names that it is to have in layouts."""
+    """What became of one target, the names that it is to have in layouts, and its compressed layers."""
 
     result: Result
-    waiting: tuple[tuple[str, Entry], ...] = ()
+    waiting: tuple[tuple[str, Named], ...] = ()
+    used: tuple[Entry, ...] = ()
+
+
+def require_caches(
+    targets: Iterable[Target], compress: str | None, cache_from: Sequence[str], cache_to: Sequence[str]
+) -> None:
+    """Raise UsageError for caches that are none, or of no use to any of these."""
+    if not (cache_from or cache_to):
+        return
+    from rootless_scratch.verbs.caching import require_use
+
+    require_use(cache_from, cache_to, [parse_references(each.output) for each in targets], compress)

@@ -62,11 +62,25 @@ _COMPRESSED = Option(
 )
 _UNCHECKED = Option("--no-check", _UNLESS, "Build even an image that will not start.", called="check")
 
+CACHES = (
+    Option(
+        "--cache-from REF",
+        OUTPUT.kind,
+        "Take compressed layers from docker://HOST/NAME[:TAG] or oci:DIR[:REF] too; repeatable.",
+    ),
+    Option(
+        "--cache-to REF",
+        OUTPUT.kind,
+        "Add those of this build to docker://HOST/NAME[:TAG] or oci:DIR[:REF] [default tag: cache]; repeatable.",
+    ),
+)
+
 OF_VERB: dict[str, tuple[Option, ...]] = {
     "build": (
         OUTPUT,
         _BACKEND,
         _COMPRESSED,
+        *CACHES,
         *Access.options.values(),
         FORMAT.but(
             usage="--report FORMAT",
@@ -113,8 +127,17 @@ OF_VERB: dict[str, tuple[Option, ...]] = {
             TEXT,
             "Layers of outputs: none, gzip[:LEVEL], zstd[:LEVEL] [default: none; gzip with a registry].",
         ),
+        *CACHES,
         *Access.options.values(),
         Option("--no-check", _UNLESS, "Build even images that will not start.", called="check"),
+    ),
+    "cache": (
+        Option("--keep SIZE", TEXT.but(python="str | int | None"), "With prune: keep so many bytes, e.g. 10GB."),
+        Option(
+            "--older-than SPAN",
+            TEXT.but(python="str | float | None"),
+            "With prune: remove what was not used for so long, e.g. 7d.",
+        ),
     ),
     "debug": (
         Option("--exec CMD", TEXT, "Run this by `sh -c` instead of a shell.", called="script"),

@@ -13,8 +13,10 @@ from rootless_scratch.image.write.layout import add_to_layout, put_blobs
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from rootless_scratch.caching.layers import Layers
     from rootless_scratch.elf.roots import HostRoot
     from rootless_scratch.image.write.layout import WrittenImage, WrittenIndex
+    from rootless_scratch.ship.access import Access
 
     Entry = dict[str, Any]
 
@@ -33,6 +35,7 @@ class Sharing:
         self.files.heads = Heads()
         self._lock = RLock()
         self._roots: dict[str | None, HostRoot] = {}
+        self._layers: Layers | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +58,16 @@ class Sharing:
         if sysroot not in self._roots:
             self._roots[sysroot] = HostRoot(sysroot or "/", read=self.files.program)
         return self._roots[sysroot]
+
+    def layers(self, cache_from: Sequence[str], access: Access) -> Layers:
+        """Compressed layers that were made before, for one image; sources are looked at once for all."""
+        from rootless_scratch.caching.layers import Layers
+        from rootless_scratch.verbs.caching import open_layers
+
+        with self._lock:
+            if self._layers is None:
+                self._layers = open_layers(cache_from, access)
+            return Layers(self._layers.store, self._layers.sources)
 
 
 class Naming:

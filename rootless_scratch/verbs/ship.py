@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rootless_scratch.backends.direct import Adding
     from rootless_scratch.backends.storing import Storing
+    from rootless_scratch.caching.layers import Layers
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.host_files import HostFiles
     from rootless_scratch.image.plan.planner import Planned
@@ -169,11 +170,12 @@ def build_direct(
     progress: Progress,
     storing: Storing | None,
     add: Adding | None = None,
+    layers: Layers | None = None,
 ) -> Image:
     """Write one plan, or an index of several, to the outputs, to local storage and to registries, in this order.
 
-    The layers are written once. `storing` is what stores an image with names, `add` is as `build_images` has it.
-    Raises what `build` does.
+    The layers are written once. `storing` is what stores an image with names, `add` and `layers` are as
+    `build_images` has them. Raises what `build` does.
     """
     access, compression = access or Access(), compression_for(compress, outputs)
     local, remote = _divided(outputs)
@@ -188,6 +190,7 @@ def build_direct(
             progress=progress,
             lacking=lacking,
             add=add,
+            layers=layers,
         )
 
     if storing is None:

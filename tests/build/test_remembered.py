@@ -240,7 +240,7 @@ def test_the_oldest_are_forgotten(tmp_path: Path, cache: Path) -> None:
     for number in range(4500):
         (cache / f"{number}").touch()
         os.utime(cache / f"{number}", (number, number))
-    layer = WrittenLayer("ab", "ab", 1)
+    layer = WrittenLayer("ab", "ab", 1, 1)
     memory.keep_layer("key0", layer)
     assert len(list(cache.iterdir())) <= 4096
     found = Memory({"XDG_CACHE_HOME": f"{tmp_path}/cache"}).layer("key0")

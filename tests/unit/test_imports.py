@@ -30,7 +30,7 @@ FLOORS = (
     {"command"},
     {"elf", "host"},
     {"image"},
-    {"containerfile", "inventory"},
+    {"caching", "containerfile", "inventory"},
     {"backends", "bakefiles", "engine", "rules", "ship"},
     {"deployments"},
     {"verbs"},

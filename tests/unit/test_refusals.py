@@ -44,6 +44,11 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
         (f"{PUT}: StatusCode: 400, unsupported media type", ": unsupported media type.", False),
         (f"copying image 1/2 from manifest list: {PUT}: manifest invalid: x", ": manifest invalid.", False),
         (f"{PUT}: StatusCode: 400, <html>", "rejects the image: ", False),
+        (
+            PUT + r": errors:\ndigest invalid\nmanifest blob unknown: blob unknown to registry\n",
+            "says that it lacks a blob of localhost:5000/a/b:1",
+            True,
+        ),
         (f"{PUT}: denied: unsupported", "denies this login write access", False),
         ("mkdir /somewhere: permission denied", "permission denied", False),
         ("something else happened", "rejects the image: something else happened.", False),

@@ -33,6 +33,9 @@ _THREADS_FROM = 8 << 20
 WORTH = 8 << 20
 """Bytes from which on a layer is remembered: fewer are read in no time."""
 
+_WORTH_PACKED, _WORTH_PACKED_SLOWLY, _SLOW_LEVEL = 2 << 20, 128 << 10, 10
+"""Bytes from which on a compressed layer is kept: fewer take no time, but for the higher levels of zstd."""
+
 _SMALL = 64 << 10
 """Bytes below which a file is read at once, and joined with what stands around it: a block costs a hand-over."""
 
@@ -50,6 +53,11 @@ class Compression(Data):
 
     name: str
     level: int = _GZIP_LEVEL
+
+    def is_worth_keeping(self, size: int) -> bool:
+        """Whether to compress so many bytes takes longer than to look whether that was done before."""
+        slowly = self.name == "zstd" and self.level >= _SLOW_LEVEL
+        return self.name != "none" and size >= (_WORTH_PACKED_SLOWLY if slowly else _WORTH_PACKED)
 
 
 NONE = Compression("none")
@@ -79,6 +87,7 @@ class WrittenLayer(Data):
     diff_id: str
     digest: str
     size: int
+    tar_size: int
 
 
 class Mark(Data):
@@ -136,6 +145,15 @@ def _after_head(
     return writing.end()
 
 
+def sum_layer(entries: Rootfs, *, mtime: int, size: int, files: HostFiles | None = None) -> WrittenLayer:
+    """What `write_layer` would write, uncompressed, which is not kept. Raises SourceError."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        return write_layer(entries, nowhere, mtime=mtime, size=size, files=files)
+    finally:
+        os.close(nowhere)
+
+
 def pack_layer(
     blocks: Iterable[Block], descriptor: int, *, compression: Compression, size: int = WORTH, parallel: bool = True
 ) -> WrittenLayer:
@@ -159,7 +177,7 @@ class _Writing:
         self._pack = packer(compression.name, compression.level, parallel=parallel)
         self._diff = sums.sha256(size=size)
         self._stored = self._diff if self._pack is None else sums.sha256(size=size)
-        self._size = 0
+        self._size = self._tar_size = 0
         self.states: dict[int, Any] = {}
 
     @property
@@ -169,7 +187,7 @@ class _Writing:
 
     def begin(self, size: int, state: Any) -> None:  # noqa: ANN401 - hashlib has no name for it
         """So many bytes are written already, after which the hash has this state."""
-        self._size = size
+        self._size = self._tar_size = size
         self._diff = self._stored = state.copy()
 
     def take(self, block: Block | Mark) -> None:
@@ -178,6 +196,7 @@ class _Writing:
             self.states[block.count] = self._diff.copy()
             return
         self._diff.update(block)
+        self._tar_size += len(block)
         if self._pack is not None:
             self._keep(self._pack.add(block))
 
@@ -192,7 +211,7 @@ class _Writing:
         """What was written, with the rest."""
         if self._pack is not None:
             self._keep(self._pack.end())
-        return WrittenLayer(self._diff.hexdigest(), self._stored.hexdigest(), self._size)
+        return WrittenLayer(self._diff.hexdigest(), self._stored.hexdigest(), self._size, self._tar_size)
 
     def _keep(self, packed: bytes) -> None:
         self._stored.update(packed)

@@ -191,13 +191,21 @@ def put_blobs(
     """
     blobs = os.path.join(path, BLOBS)
     os.makedirs(blobs, exist_ok=True)
-    missing = [
-        blob for blob in image.blobs if not (passing and blob.is_there) and not has_blob(path, blob, digest)
-    ]
-    for blob in missing:
-        _give_name(path, blob, os.path.join(blobs, blob.name), "nothing" if passing else "file")
+    wanted = [blob for blob in image.blobs if not (passing and blob.is_there)]
+    missing = [blob for blob in wanted if put_blob(path, blob, digest, passing=passing)]
     if missing and not passing:
         sync_directory(blobs)
+
+
+def put_blob(path: str, blob: Blob, digest: Callable[[int], str], *, passing: bool = False) -> bool:
+    """Put one blob into a layout, whose directory of blobs is there, unless it has it; whether it had not.
+
+    Its name is on disk only after `sync_directory`. Raises BuildError, OSError.
+    """
+    if has_blob(path, blob, digest):
+        return False
+    _give_name(path, blob, os.path.join(path, BLOBS, blob.name), "nothing" if passing else "file")
+    return True
 
 
 def name_images(path: str, entries: Sequence[dict[str, object]], *, passing: bool = False) -> None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     Block = bytes | memoryview[int]
 
 CHUNK = 1 << 20
+_FORMAT = 1
+"""Goes up with every change of the bytes that the same library gives."""
+
 _CORES_MAX = 8
 _GZIP_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 
@@ -23,6 +26,17 @@ def packer(name: str, level: int, *, parallel: bool) -> Packer | None:
     if name == "zstd":
         return _Zstd(level, parallel=parallel)
     return None
+
+
+def packer_version(name: str) -> str:
+    """What the bytes of a compression by that name depend on besides its level; raises HostError without zstd."""
+    if name == "zstd":
+        from rootless_scratch.image.zstd import library_version
+
+        return f"{_FORMAT} {CHUNK} {library_version()}"
+    import isal
+
+    return f"{_FORMAT} {CHUNK} {isal.ISAL_VERSION or isal.__version__}"
 
 
 class Packer:

@@ -40,6 +40,20 @@ _COUNTED = "0"
 _RECORD_SIZE = 4096
 
 
+def own_cache(environ: Mapping[str, str], name: str) -> str:
+    """A private directory of this user's for caches, made where it is missing; "" where there can be none."""
+    try:
+        base = cache_directory(environ)
+        base = os.path.realpath(base) if base else ""
+        # Root with the home of a user (sudo) would leave a directory there that the user cannot use.
+        above = base if os.path.isdir(base) else os.path.dirname(base)
+        if os.stat(above).st_uid == os.geteuid() and not private.exchangeable(above):
+            return private.make_own(base, "rootless-scratch", name)
+    except OSError:
+        pass
+    return ""
+
+
 class Memory:
     """Records below the user's cache directory, each in a file of its own, replaced at once; the oldest go.
 
@@ -55,18 +69,9 @@ class Memory:
         most: int = _RECORDS_MAX,
         size: int = _RECORD_SIZE,
     ) -> None:
-        self._directory = ""
+        self._directory = own_cache(environ, kind)
         self._most = most
         self._size = size
-        try:
-            base = cache_directory(environ)
-            base = os.path.realpath(base) if base else ""
-            # Root with the home of a user (sudo) would leave a directory there that the user cannot use.
-            above = base if os.path.isdir(base) else os.path.dirname(base)
-            if os.stat(above).st_uid == os.geteuid() and not private.exchangeable(above):
-                self._directory = private.make_own(base, "rootless-scratch", kind)
-        except OSError:
-            pass
 
     def recall(self, key: str) -> list[str] | None:
         """What was kept by a key."""
@@ -77,13 +82,13 @@ class Memory:
         self._write(key, values)
 
     def layer(self, key: str) -> WrittenLayer | None:
-        """The layer that came of a key."""
+        """The layer that came of a key, uncompressed."""
         found = self._read(key)
-        return None if found is None else WrittenLayer(found[0], found[0], int(found[1]))
+        return None if found is None else WrittenLayer(found[0], found[0], int(found[1]), int(found[1]))
 
     def keep_layer(self, key: str, layer: WrittenLayer) -> None:
-        """Remember an uncompressed layer."""
-        self._write(key, [layer.diff_id, str(layer.size)])
+        """Remember the tar of a layer."""
+        self._write(key, [layer.diff_id, str(layer.tar_size)])
 
     def image(self, key: str) -> tuple[str, str, str] | None:
         """The image of local storage that came of a key: its ID, the sha256 of its manifest, where images lie."""

@@ -12,6 +12,7 @@ from rootless_scratch.data import Data
 from rootless_scratch.errors import UsageError
 from rootless_scratch.expressions import expression
 from rootless_scratch.image.references import REGISTRY
+from rootless_scratch.verbs.making import require_caches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -74,6 +75,8 @@ class Call(Data):
     check: bool = True
     compress: str | None = None
     jobs: int | None = None
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
     access: Access | None = None
 
 
@@ -161,6 +164,14 @@ def _require_reachable(call: Call) -> None:
             "Pods have no files of this host: neither logins nor certificates.",
             fix="Name those of the cluster: `--kubernetes secret=NAME`, `--kubernetes certificates=CONFIGMAP`.",
         )
+    caches = (*call.cache_from, *call.cache_to)
+    require_caches(targets, call.compress, call.cache_from, call.cache_to)
+    beside = next((each for each in caches if not _is_remote(each)), None)
+    if beside is not None:
+        raise UsageError(
+            f"Pods reach caches of registries, and {beside!r} is a directory.",
+            fix="Name a registry: docker://HOST/NAME[:TAG].",
+        )
 
 
 def _is_remote(output: str) -> bool:
@@ -184,7 +195,7 @@ def _arguments(call: Call, options: Mapping[str, str], count: int, environ: Mapp
 def _plain_arguments(call: Call, options: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:
     yield from ("bake", "--file", call.targets.path)
     settings = (*call.settings, *_from_environment(call, environ))
-    for flag, values in (("--set", settings), ("--output", call.output)):
+    for flag, values in _repeated(call, settings):
         for value in values:
             yield from (flag, value)
     if call.push:
@@ -202,6 +213,11 @@ def _plain_arguments(call: Call, options: Mapping[str, str], environ: Mapping[st
     if "certificates" in options:
         yield from ("--cert-dir", _CERTIFICATES)
     yield from call.names
+
+
+def _repeated(call: Call, settings: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    yield from (("--set", settings), ("--output", call.output))
+    yield from (("--cache-from", call.cache_from), ("--cache-to", call.cache_to))
 
 
 def _from_environment(call: Call, environ: Mapping[str, str]) -> Iterator[str]:
