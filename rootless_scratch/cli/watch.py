@@ -14,6 +14,7 @@ from rootless_scratch.cli.options import access_from, verb_options
 from rootless_scratch.cli.output import (
     common_options,
     error_answer,
+    image_answer,
     named,
     print_error,
     print_findings,
@@ -246,8 +247,6 @@ def _because(changed: Sequence[str]) -> str:
 
 def _answer(rebuilt: Rebuilt) -> dict[str, Any]:
     """The keys that `build` has of an image or of an error, and what was the reason."""
-    from rootless_scratch.cli.output import image_answer
-
     own = named(rebuilt, "changed seconds restarted")
     own["container"] = None if rebuilt.container is None else rebuilt.container.id
     if rebuilt.error is not None:

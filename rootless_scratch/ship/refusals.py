@@ -68,6 +68,7 @@ _KNOWN = (
     ),
     Refusal(
         # It took the blob, and does not have it when the manifest names it: MANIFEST_BLOB_UNKNOWN.
+        # docker's registry 2.8 may say so where two push the same at the same time.
         r"(?i)uploading manifest .*blob unknown",
         "{host} has lost a part of {name} that it was sent.",
         "Try again; where it happens each time, whoever runs the registry finds the cause in its storage.",
@@ -81,13 +82,6 @@ _KNOWN = (
         "Check that it stores images under this name; use -v to see all output of skopeo.",
         types=True,
         reason="{0}",
-    ),
-    Refusal(
-        # Where two push the same at the same time, docker's registry 2.8 may say so of what both have sent.
-        r"(?i)uploading manifest \S+ to \S+: .*blob unknown",
-        "{host} says that it lacks a blob of {name}, which it has taken.",
-        "Push again; where it happens each time, whoever runs the registry finds the cause in its log.",
-        passing=True,
     ),
     Refusal(
         r"unknown flag: (\S+)",

@@ -36,6 +36,8 @@ env = {N = "${n}", PRICE = "$(5)"}
 matrix = {n = ["0", "1", "2", "3", "4", "5", "6"]}
 """
 
+CACHE = "docker://registry.example.com/shop/layers"
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
@@ -121,10 +123,12 @@ def test_what_this_call_says_is_what_the_pods_are_told(shared_home: Home, shop: 
         shop,
         *words,
         *("--compress", "zstd", "--tls-verify=false", "--kubernetes", "sources=shop"),
+        *("--cache-from", CACHE, "--cache-to", CACHE),
         environment={"VERSION": "7", "PATHS": "no", "SOURCE_DATE_EPOCH": "5"},
     )
     assert container_of(job)["args"] == [
         *("bake", "--file", "images/scratch.toml", "--set", "s-1.env.COST=$$(A)$$$$B", "--set", "VERSION=7"),
+        *("--cache-from", CACHE, "--cache-to", CACHE),
         *("--push", "--no-check", "--compress", "zstd", "--jobs", "1", "--tls-verify=false"),
         *("--retries", "3", "--format", "auto", "s-1", "s-2", "--shard", "$(JOB_COMPLETION_INDEX)/2"),
     ]
@@ -146,6 +150,8 @@ def test_what_this_call_says_is_what_the_pods_are_told(shared_home: Home, shop: 
         (["--kubernetes", "sources=a", "-o", "oci:out"], "registries"),
         (["--kubernetes", "sources=a", "--check"], "--check"),
         (["--push", "--load", "--kubernetes", "sources=a"], "registries"),
+        (["--push", "--kubernetes", "sources=a", "--cache-to", "oci:layers"], "docker://HOST/NAME[:TAG]"),
+        (["--push", "--kubernetes", "sources=a", "--compress", "none", "--cache-from", CACHE], "compressed"),
     ],
 )
 def test_what_no_pod_could_do_is_usage(shared_home: Home, shop: Path, words: list[str], told: str) -> None:

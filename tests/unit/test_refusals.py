@@ -46,7 +46,7 @@ GET = 'Get \\"http://localhost:5000/v2/\\": '
         (f"{PUT}: StatusCode: 400, <html>", "rejects the image: ", False),
         (
             PUT + r": errors:\ndigest invalid\nmanifest blob unknown: blob unknown to registry\n",
-            "says that it lacks a blob of localhost:5000/a/b:1",
+            "has lost a part of localhost:5000/a/b:1",
             True,
         ),
         (f"{PUT}: denied: unsupported", "denies this login write access", False),
