@@ -161,6 +161,8 @@ def _names_all_files(target: Target) -> bool:
         and bool(target.output)
         and all(each.startswith("oci:") for each in target.output)
         and not any(brings)
+        # Databases of packages decide on these too, and they may be gone.
+        and not spec.sboms
         and spec.created != "now"
         and all(each.name in _MADE_HERE for each in spec.essentials)
         # One of a virtual environment goes to where that lies.

@@ -92,6 +92,22 @@ def test_a_time_from_outside_and_a_damaged_record_count(shop: Path, monkeypatch:
     assert baked(shop)["one"] != before["one"]
 
 
+@pytest.mark.slow
+def test_documents_that_are_gone_are_written_again(shop: Path) -> None:
+    for name in ("one", "two"):
+        text = (shop / "scratch.toml").read_text()
+        wanted = f'[image.{name}]\nsbom = ["spdx:{name}.spdx.json"]'
+        (shop / "scratch.toml").write_text(text.replace(f"[image.{name}]", wanted))
+    before = baked(shop)
+    time.sleep(SETTLED)
+    assert baked(shop) == before
+    documents = [shop / f"{name}.spdx.json" for name in ("one", "two")]
+    for document in documents:
+        document.unlink()
+    assert baked(shop) == before
+    assert all(document.exists() for document in documents)
+
+
 def blob(place: Path, digest: str) -> Path:
     return place / "out/blobs" / digest.replace(":", "/")
 
