@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rootless_scratch.errors import HostError, UsageError
+from rootless_scratch.errors import CacheError, HostError, UsageError
 from rootless_scratch.image.host_files import HostFiles
 from rootless_scratch.image.plan.parts import parts_of
 from rootless_scratch.progress import SILENT, Progress
@@ -84,7 +84,12 @@ def build_parts(parts: Sequence[Part], opened: HostFiles, **how: Any) -> Image: 
             if heard is not None:
                 heard(plans)
 
-        return sboms.written(_build_parts(parts, opened, on_plans=on_plans, **how))
+        try:
+            image = _build_parts(parts, opened, on_plans=on_plans, **how)
+        except CacheError as error:
+            error.image = sboms.written(error.image)
+            raise
+        return sboms.written(image)
 
 
 def _build_parts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -204,6 +205,15 @@ def test_a_registry_that_is_not_there_fails_what_writes_to_it_after_the_image_is
     assert answer.returncode == 1
     found = json.loads(answer.stdout)
     assert (found["image_id"], found["error"]["kind"]) == (image_id, "cache")
+
+
+def test_an_image_whose_cache_cannot_be_written_has_its_sbom(works: Works, shared_home: Home) -> None:
+    there, document = f"docker://localhost:{free_port()}/no/where", works.above / "parts.json"
+    words = [str(works.program), "-o", f"oci:{works.above}/made", "--compress", "gzip", "--retries", "0"]
+    done = shared_home.cli("build", *words, "--cache-to", there, "--sbom", f"spdx:{document}", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["error"]["kind"]) == (1, "cache")
+    assert found["sboms"][0]["sha256"] == hashlib.sha256(document.read_bytes()).hexdigest()
 
 
 def test_an_image_is_not_replaced_by_a_cache(works: Works, behind: Registry) -> None:
