@@ -82,6 +82,7 @@ class Watching:
         if self._poll is None:
             # What is missing is told before anything is built.
             rust_notify()
+        self._documents: frozenset[str] = frozenset()
         self._observed = making.observed()
         self._stamps: dict[str, Stamp] = {}
         self._notices: Notices | None = None
@@ -141,6 +142,8 @@ class Watching:
             image = self._made(session, found)
         except ScratchError as caught:
             error = caught
+        if image is not None:
+            self._documents = frozenset(os.path.abspath(each.file) for each in image.sboms)
         self._note(before, found, failed=error is not None)
         same = image is not None and self._last is not None and _key(image) == _key(self._last)
         is_news = not same or self._failed or not changed
@@ -179,6 +182,7 @@ class Watching:
     def _note(self, before: Mapping[str, Stamp], planned: Sequence[Planned], *, failed: bool) -> None:
         """From now on whatever differs from what was built is a change, also where it has happened meanwhile."""
         named = self._making.observed()
+        named = named.but(own=named.own | self._documents)
         observed, planned_files = with_planned(named, planned)
         if failed and not planned:
             # It was not told what it needs: what the one before needed may be the cause.

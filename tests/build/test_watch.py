@@ -205,6 +205,19 @@ def test_a_file_of_options_is_read_again_and_says_its_faults(shared_home: Home, 
         assert watcher.out() == image_of(shared_home, "--spec", str(spec))
 
 
+def test_an_sbom_below_what_is_copied_is_no_reason_to_build_again(shared_home: Home, project: Path) -> None:
+    spec = project / "scratch.toml"
+    spec.write_text('programs = ["hello"]\ncopy = [".:/srv"]\nsbom = "spdx:parts.json"\n')
+    with watching(shared_home, "--spec", str(spec), "-o", f"oci:{project}.oci") as watcher:
+        first = watcher.out()
+        watcher.err("watching")
+        assert watcher.is_silent(1)
+        save(project / "hello", b"two\n")
+        assert watcher.out() != first
+        assert watcher.is_silent(1)
+    assert (project / "parts.json").is_file()
+
+
 def test_a_containerfile_and_what_it_copies_are_watched(shared_home: Home, project: Path) -> None:
     file = project / "Containerfile"
     file.write_text('FROM scratch\nARG NAME=hello\nCOPY $NAME static* /\nENTRYPOINT ["/hello"]\n')
