@@ -115,6 +115,11 @@ def _require_apart(images: tuple[NamedSpec, ...], of_one: tuple[str, ...]) -> No
     from rootless_scratch.image.references import parse_references
 
     parse_references(reference for image in images for reference in image.output)
+    described = [(image.name, image.spec, image.output) for image in images if image.spec.sboms]
+    if described:
+        from rootless_scratch.verbs.sbom_files import require_apart
+
+        require_apart(described)
 
 
 def _require_named(images: tuple[NamedSpec, ...], *, dry_run: bool) -> None:

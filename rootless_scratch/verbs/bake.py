@@ -15,7 +15,7 @@ from rootless_scratch.image.references import parse_references
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.farm.address import is_client, require_address
-from rootless_scratch.verbs.making import Done, Watcher, Way, require_caches
+from rootless_scratch.verbs.making import Done, Watcher, Way, require_caches, require_sboms_apart
 from rootless_scratch.verbs.sharing import Naming, Sharing
 from rootless_scratch.verbs.subject import require_utf8
 from rootless_scratch.verbs.unchanged import Unchanged
@@ -65,6 +65,7 @@ def bake(
     chosen = targets.targets
     if not check_only:
         chosen = directed(chosen, output=output, push=push, load=load)
+        require_sboms_apart(chosen)
     require_caches(chosen, compress, cache_from, cache_to)
     chosen = shard_of(chosen, shard)
     _require_executor(executor, chosen, check_only=check_only, caches=bool(cache_from or cache_to))

@@ -58,3 +58,12 @@ def require_caches(
     from rootless_scratch.verbs.caching import require_use
 
     require_use(cache_from, cache_to, [parse_references(each.output) for each in targets], compress)
+
+
+def require_sboms_apart(targets: Iterable[Target]) -> None:
+    """Raise UsageError where two of these would write one SBOM."""
+    described = [each for each in targets if each.spec.sboms]
+    if described:
+        from rootless_scratch.verbs.sbom_files import require_apart
+
+        require_apart((each.name, each.spec.but(names=each.names), each.output) for each in described)

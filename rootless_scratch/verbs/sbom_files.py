@@ -17,13 +17,13 @@ from rootless_scratch.rules.image.composition import judge_composition
 from rootless_scratch.verbs.sbom_parts import image_root, listed_files, write_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Self
 
     from rootless_scratch.findings import Finding
     from rootless_scratch.image.finished import Image
     from rootless_scratch.image.plan.planner import Planned
-    from rootless_scratch.image.spec import Part
+    from rootless_scratch.image.spec import Part, Spec
     from rootless_scratch.inventory.facts import Composition
 
 _NAMELESS = "image"
@@ -39,7 +39,7 @@ class SbomFiles:
         spec = parts[0].spec
         self._sysroot = spec.sysroot
         self._name = (*spec.names, *output, _NAMELESS)[0]
-        self._wanted = [(form, file or _usual_name(self._name) + ENDINGS[form]) for form, file in spec.sboms]
+        self._wanted = _files_of(spec, self._name)
         self._thread: threading.Thread | None = None
         self._found: list[Composition] = []
         self._error: BaseException | None = None
@@ -101,6 +101,24 @@ class SbomFiles:
                 write_document(path, text)
                 digest = hashlib.sha256(text.encode()).hexdigest()
                 yield WrittenSbom(format=form, file=path, sha256=digest, platform=planned.platform)
+
+
+def require_apart(images: Iterable[tuple[str, Spec, Sequence[str]]]) -> None:
+    """Raise UsageError where two images, each with its name, its Spec and its outputs, would write one SBOM."""
+    found: dict[str, str] = {}
+    for name, spec, output in images:
+        for _, file in _files_of(spec, (*spec.names, *output, _NAMELESS)[0]):
+            other = found.setdefault(os.path.realpath(file), name)
+            if other != name:
+                raise UsageError(
+                    f"{other!r} and {name!r} would write one SBOM, {file!r}.",
+                    fix='Name a file for each in the file of the images: `sbom = ["FORMAT:FILE"]`.',
+                )
+
+
+def _files_of(spec: Spec, image: str) -> list[tuple[str, str]]:
+    """Each format with its file."""
+    return [(form, file or _usual_name(image) + ENDINGS[form]) for form, file in spec.sboms]
 
 
 def _created(planned: Planned) -> int:

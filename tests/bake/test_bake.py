@@ -145,6 +145,12 @@ def test_check_judges_all_and_makes_none(shared_home: Home, shop: Path) -> None:
         (["--set", "page.output=oci:out/all:worker"], "are the same"),
         (["--set", "page.output=nowhere"], "oci:DIR"),
         (["--set", "*.tag=one"], "same name"),
+        (["--set", "*.sbom=spdx:parts.json"], "would write one SBOM"),
+        (["-o", "oci:out/all", "--set", "*.sbom=spdx"], "all.spdx.json"),
+        (
+            ["worker", "--set", "*.output=oci:out/w", "--set", "*.sbom=spdx", "--executor", "dask:127.0.0.1:1"],
+            "SBOM",
+        ),
     ],
 )
 def test_what_does_not_fit_is_usage_and_nothing_is_built(

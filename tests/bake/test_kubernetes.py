@@ -148,6 +148,7 @@ def test_what_this_call_says_is_what_the_pods_are_told(shared_home: Home, shop: 
         (["--push", "--kubernetes", "sources=a", "--authfile", "scratch.toml"], "secret=NAME"),
         (["--push", "--kubernetes", "sources=a", "--shard", "0/2"], "--shard"),
         (["--kubernetes", "sources=a", "-o", "oci:out"], "registries"),
+        (["--push", "--kubernetes", "sources=a", "s-1", "--set", "s-1.sbom=spdx"], "gone with the pod"),
         (["--kubernetes", "sources=a", "--check"], "--check"),
         (["--push", "--load", "--kubernetes", "sources=a"], "registries"),
         (["--push", "--kubernetes", "sources=a", "--cache-to", "oci:layers"], "docker://HOST/NAME[:TAG]"),

@@ -112,6 +112,19 @@ def test_options_that_do_not_fit_the_file_are_usage(
     assert list((shop / "out").iterdir()) == []
 
 
+def test_sboms_of_several_images_are_apart_before_any_is_built(shared_home: Home, shop: Path) -> None:
+    text = (shop / "scratch.toml").read_text()
+    for name in ("server", "page"):
+        text = text.replace(f"[image.{name}]", f'[image.{name}]\nsbom = ["spdx:parts.json"]')
+    (shop / "scratch.toml").write_text(text)
+    done = shared_home.cli("build", "--spec", "scratch.toml", cwd=shop)
+    assert done.returncode == 2
+    assert "'server' and 'page' would write one SBOM" in done.stderr.decode()
+    assert list((shop / "out").iterdir()) == []
+    shared_home.json("build", "--spec", "scratch.toml", "--image", "page", cwd=shop)
+    assert (shop / "parts.json").is_file()
+
+
 def test_verbs_of_one_image_ask_which(shared_home: Home, shop: Path) -> None:
     for verb in (["verify", "oci:out"], ["containerfile"]):
         done = shared_home.cli(*verb, "--spec", "scratch.toml", cwd=shop)

@@ -118,6 +118,12 @@ def _require_outputs(targets: Iterable[Target]) -> None:
             f"Workers have no local storage, which is the destination of {', '.join(map(repr, stored))}.",
             fix="Pass `-o oci:DIR` or `--push`.",
         )
+    described = next((each.name for each in targets if each.spec.sboms), None)
+    if described is not None:
+        raise UsageError(
+            f"Images that workers make are written without SBOMs, and {described!r} has one.",
+            fix="Leave out --executor, or `sbom`: `rootless-scratch sbom IMAGE` prints one of any image.",
+        )
 
 
 @contextmanager

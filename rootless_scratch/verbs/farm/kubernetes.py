@@ -149,6 +149,12 @@ def _require_reachable(call: Call) -> None:
             f"Images that pods make go to registries, and {stay[0]!r} goes elsewhere too.",
             fix="Pass `--push`, and give each image a `tag` with a registry.",
         )
+    described = next((each.name for each in targets if each.spec.sboms), None)
+    if described is not None:
+        raise UsageError(
+            f"The SBOM of {described!r} would be gone with the pod that writes it.",
+            fix="Leave out `sbom`: `rootless-scratch sbom IMAGE` prints one of any image.",
+        )
     if call.targets.foreign:
         raise UsageError(
             f"Pods build the images of a scratch.toml, and {call.targets.path!r} is none.",
