@@ -51,6 +51,7 @@ class SbomFiles:
             )
         for _, file in self._wanted:
             _require_directory(file)
+            _spare_sources(file, parts)
 
     def __enter__(self) -> Self:
         return self
@@ -152,3 +153,14 @@ def _require_directory(file: str) -> None:
         raise SourceError(
             f"The SBOM cannot be written to {file!r}.", fix="Name a file in a directory that you can write to."
         )
+
+
+def _spare_sources(file: str, parts: Iterable[Part]) -> None:
+    """Raise UsageError where it would take the place of a file that is named to go into the image."""
+    for spec in (part.spec for part in parts):
+        for copy in (*spec.programs, *spec.copies, *(program for _, program in spec.platforms)):
+            if os.path.exists(file) and os.path.exists(copy.source) and os.path.samefile(file, copy.source):
+                raise UsageError(
+                    f"The SBOM would be written over {copy.source!r}, which goes into the image.",
+                    fix="Name another file.",
+                )

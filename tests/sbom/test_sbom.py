@@ -291,5 +291,7 @@ def test_what_cannot_be_done_is_said_with_a_fix(tmp_path: Path) -> None:
     refusal(lambda: rs.build(program, output=output, sbom=f"spdx:{tmp_path}/no/such/file"), SourceError)
     two = ["spdx:x.json", "cyclonedx:./x.json"]
     refusal(lambda: rs.build(program, output=output, sbom=two), UsageError)
+    over = refusal(lambda: rs.build(program, output=output, sbom=f"spdx:{program}"), UsageError)
+    assert "goes into the image" in over.message
     assert not os.path.exists(tmp_path / "out"), "refused before anything is built"
     refusal(lambda: rs.sbom(output, bundle_libraries=True), UsageError)
