@@ -118,7 +118,7 @@ def _require_executor(executor: object, targets: Iterable[Target], *, check_only
             "The executor kubernetes makes no images itself.",
             fix="Apply what `rootless-scratch bake --executor kubernetes` prints, by `kubectl apply -f -`.",
         )
-    elif isinstance(executor, str) and executor not in {THREADS, PROCESSES}:
+    elif executor not in (None, THREADS, PROCESSES) and not hasattr(executor, "submit"):
         raise UsageError(f"There is no executor {executor!r}.", fix=f"There are {', '.join(EXECUTORS)}.")
     elif not is_client(executor):
         return

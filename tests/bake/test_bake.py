@@ -206,6 +206,7 @@ def test_in_python_errors_are_values_and_faults_of_the_file_are_raised(shop: Pat
     assert list(baked.errors) == ["page"]
     assert baked.failed
     refusal(lambda: rs.bake(shop / "scratch.toml", ["sever"]), UsageError)
+    refusal(lambda: rs.bake(shop / "scratch.toml", executor=3), UsageError)  # type: ignore[arg-type] # on purpose
     (shop / "scratch.toml").write_text("[image.a]\nx = 1\n")
     refusal(lambda: rs.bake(shop / "scratch.toml"), SpecFileError)
 
