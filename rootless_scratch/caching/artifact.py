@@ -44,13 +44,13 @@ class Artifact(Data):
 
 def parse_cache(text: str) -> Reference:
     """Read `docker://HOST/NAME[:TAG]` or `oci:DIR[:REF]`, by default with the tag `cache`; raises UsageError."""
-    name = text.rpartition("/")[2] if text.startswith(f"{REGISTRY}:") else text.partition(":")[2]
-    found = parse_reference(text if ":" in name else f"{text}:{TAG}")
-    if found.transport not in (REGISTRY, "oci"):
+    transport, _, path = text.partition(":")
+    name = text.rpartition("/")[2] if transport == REGISTRY else path
+    if transport not in (REGISTRY, "oci"):
         raise UsageError(
             f"{text!r} cannot hold a cache.", fix="Write `docker://HOST/NAME:TAG` or `oci:DIR`, with a name."
         )
-    return found.but(text=text)
+    return parse_reference(text if ":" in name else f"{text}:{TAG}").but(text=text)
 
 
 def manifest_of(entries: Iterable[Entry]) -> bytes:

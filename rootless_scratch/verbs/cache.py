@@ -82,6 +82,9 @@ def prune(*, keep: str | int | None = None, older_than: str | float | None = Non
     """See Cache.prune."""
     kept = parse_size("keep", keep) if isinstance(keep, str) else keep
     seconds = _parse_span(older_than) if isinstance(older_than, str) else older_than
+    for name, value in (("keep", kept), ("older_than", seconds)):
+        if value is not None and value < 0:
+            raise UsageError(f"{name} is {value}, less than nothing.", fix="Give 0 to remove all.")
     with _readable():
         found = open_store().prune(keep=kept, older_than=seconds)
     return Pruned(removed=found.layers, freed=found.bytes, size=found.left)

@@ -14,6 +14,7 @@ from planning import refusal
 
 import rootless_scratch as rs
 from rootless_scratch.caching.store import Entry, Store
+from rootless_scratch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,6 +263,19 @@ def test_what_no_cache_can_do_is_told(shared_home: Home, words: tuple[str, ...],
     done = shared_home.cli("cache", *words)
     assert done.returncode == 2
     assert message in done.stderr.decode()
+
+
+def test_less_than_nothing_removes_nothing(works: Works) -> None:
+    works.build()
+    cache = rs.cache()
+    assert "less than nothing" in refusal(lambda: cache.prune(older_than=-1), UsageError).message
+    assert "less than nothing" in refusal(lambda: cache.prune(keep=-1), UsageError).message
+    assert works.kept
+
+
+def test_what_is_no_cache_is_called_as_it_was_written(works: Works) -> None:
+    for text in ("shared", "oci-archive:x.tar"):
+        assert repr(text) in refusal(partial(works.build, cache_from=text), UsageError).message
 
 
 def test_a_cache_of_others_is_for_compressed_layers(works: Works) -> None:
