@@ -11,6 +11,8 @@ TYPE_CHECKING = False  # importing typing costs 8 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_PR_SET_PDEATHSIG = 1
+
 
 def signal_those(is_one: Callable[[int], bool], number: int) -> int:
     """Send a signal to all processes but this one that `is_one` knows by their id; how many there were.
@@ -37,6 +39,23 @@ def signal_those(is_one: Callable[[int], bool], number: int) -> int:
         finally:
             os.close(held)
     return count
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process as soon as its parent has ended, however that ends: prctl(2).
+
+    What counts is the thread that forked. Without ctypes, in a Python without libffi, nothing is done.
+    """
+    import signal
+
+    try:
+        import ctypes
+    except ImportError:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        # It had ended before the kernel was asked.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def text(path: str) -> str:

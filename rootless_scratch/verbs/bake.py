@@ -12,6 +12,7 @@ from rootless_scratch.bakefiles.results import Baked, Result
 from rootless_scratch.bakefiles.target import Target, Targets, directed, shard_of
 from rootless_scratch.errors import CacheError, HostError, ScratchError, UsageError
 from rootless_scratch.image.references import parse_references
+from rootless_scratch.processes import end_with
 from rootless_scratch.progress import SILENT, Progress
 from rootless_scratch.ship.access import Access
 from rootless_scratch.verbs.farm.address import is_client, require_address
@@ -267,8 +268,8 @@ def _processes(jobs: int) -> Executor:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # What is loaded by now is there in each of them.
-    return ProcessPoolExecutor(jobs, mp_context=get_context("fork"))
+    # What is loaded by now is there in each of them; so are both ends of their queues, which therefore never end.
+    return ProcessPoolExecutor(jobs, mp_context=get_context("fork"), initializer=end_with, initargs=(os.getpid(),))
 
 
 def _by_threads(targets: Sequence[Target], way: Way, jobs: int, watcher: Watcher) -> Iterator[Done]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +25,6 @@ from rootless_scratch.errors import SpecFileError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
-    from pathlib import Path
 
     from conftest import Home
 
@@ -267,6 +268,29 @@ def test_a_thousand_images_killed_twice_on_the_way_are_there_after_the_third_cal
         )
         assert single.digest == named[f"s-{one}-{number}"]
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_no_process_of_a_killed_bake_lives_on(shared_home: Home, tmp_path: Path) -> None:
+    many(tmp_path, 300)
+    with subprocess.Popen(
+        argv("-o", "oci:out", "--executor", "processes", "--jobs", "3"),
+        env=shared_home.environment,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    ) as killed:
+        assert killed.stderr is not None
+        killed.stderr.readline()
+        made = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text(encoding="ascii").split()
+        held = [os.pidfd_open(int(pid)) for pid in made]
+        killed.send_signal(signal.SIGKILL)
+    assert len(held) == 3
+    for descriptor in held:
+        ended, _, _ = select.select([descriptor], [], [], 10)
+        os.close(descriptor)
+        assert ended
+    again = shared_home.cli("bake", "-q", "-o", "oci:out", "--executor", "processes", cwd=tmp_path)
+    assert again.returncode == 0
+    assert len(names_in(tmp_path / "out")) == 300
 
 
 @pytest.mark.slow
