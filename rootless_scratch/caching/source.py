@@ -114,9 +114,8 @@ def artifact_in(path: str, ref: str | None) -> Artifact | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SourceError(
-            f"{path!r} cannot be read as a layout: {error}.", fix="Name another directory."
-        ) from error
+        why = getattr(error, "strerror", None) or f"its {INDEX_FILE} is damaged"
+        raise SourceError(f"{path!r} cannot be read as a layout: {why}.", fix="Name another directory.") from error
     found = read_artifact(content) if whole else None
     if found is None:
         raise SourceError(

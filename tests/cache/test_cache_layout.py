@@ -82,15 +82,21 @@ def put_blob(layout: Path, content: bytes) -> str:
     return digest
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"manifests": [{}]}', b"\xff\xfe\0"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe\0"])
 def test_what_is_no_layout_is_told_and_the_image_is_built(works: Works, content: bytes) -> None:
     shared = works.above / "shared"
     shared.mkdir()
     (shared / "index.json").write_bytes(content)
     (note,) = works.build(cache_from=f"oci:{shared}").notes
-    assert note.startswith(f"Nothing more is taken from oci:{shared}: ")
-    works.user("two")
-    assert "There is no cache" in works.build(cache_from=f"oci:{works.above}/nothing").notes[0]
+    damaged = f"{str(shared)!r} cannot be read as a layout: its index.json is damaged."
+    assert note == f"Nothing more is taken from oci:{shared}: {damaged}"
+    (shared / "index.json").write_bytes(b'{"manifests": [{}]}')
+    for name in ("shared", "nothing"):
+        works.user(f"with {name}")
+        assert "There is no cache" in works.build(cache_from=f"oci:{works.above}/{name}").notes[0]
+    works.user("three")
+    (note,) = works.build(cache_from=f"oci:{works.program}").notes
+    assert note.endswith("cannot be read as a layout: Not a directory.")
 
 
 def test_an_image_of_that_name_is_not_replaced_by_a_cache(works: Works, shared_home: Home) -> None:
