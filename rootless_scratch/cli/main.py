@@ -347,7 +347,9 @@ def _read_names_as_utf8() -> None:
 def _usage(error: ClickException, argv: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "rootless-scratch"
-    return _report(UsageError(error.format_message(), fix=f"See `{where} --help`."), argv)
+    # click puts each of several choices into a line of its own.
+    message = error.format_message().replace("\n\t", " ")
+    return _report(UsageError(message, fix=f"See `{where} --help`."), argv)
 
 
 def _report(error: ScratchError, argv: Sequence[str]) -> int:

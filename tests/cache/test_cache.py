@@ -257,6 +257,7 @@ def name_of(digest: str) -> str:
         (("prune", "--older-than", "long"), "is not a span of time"),
         (("ls", "--keep", "1g"), "are for `cache prune`"),
         (("clear",), "ls"),
+        ((), "Missing argument 'ls|prune|verify'. Choose from: ls, prune, verify\n"),
     ],
 )
 def test_what_no_cache_can_do_is_told(shared_home: Home, words: tuple[str, ...], message: str) -> None:
