@@ -72,7 +72,10 @@ def command(
         click.echo(found.document, nl=False)
     elif not show.quiet:
         unknown = sum(each.kind == "file" for each in found.components)
-        say(f"written: {showable(file)} ({len(found.components)} components, {unknown} of them unknown files)")
+        count = len(found.components)
+        parts = "1 component" if count == 1 else f"{count} components"
+        files = "1 unknown file" if unknown == 1 else f"{unknown} unknown files"
+        say(f"written: {showable(file)} ({parts}, {files} among them)")
     return 0
 
 

@@ -261,6 +261,16 @@ def test_names_that_are_no_utf8_are_escaped(shared_home: Home, tmp_path: Path) -
     assert "/odd/caf\\xe9" in [each["name"] for each in json.loads(done.stdout)["components"]]
 
 
+def test_what_is_written_is_counted(shared_home: Home, tmp_path: Path) -> None:
+    first, second = (put(tmp_path, name, tinyelf.elf() + name.encode()) for name in ("one", "two"))
+    for programs, said in (
+        ([first], b"1 component, 1 unknown file among them"),
+        ([first, second], b"2 components, 2 unknown files among them"),
+    ):
+        done = shared_home.cli("sbom", *programs, "-o", f"{tmp_path}/parts.json")
+        assert said in done.stderr
+
+
 def test_scratch_toml_asks_for_documents_beside_it(shared_home: Home, tmp_path: Path) -> None:
     put(tmp_path, "hello", tinyelf.elf())
     text = f'programs = ["hello"]\noutput = ["oci:{tmp_path}/out"]\nsbom = ["cyclonedx:parts.json"]\n'
