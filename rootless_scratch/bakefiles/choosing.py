@@ -80,7 +80,7 @@ class Config:
             listed = ", ".join([*self.groups, *self.targets][:20])
             raise UsageError(
                 f"{self.path!r} has neither a group nor a target `default`.",
-                fix=f"Name targets; there are {listed}.",
+                fix=f"Name targets; there are {listed}." if listed else "Name a file that describes targets.",
             )
         raise unknown("target", self.path, name, [*self.groups, *self.targets])
 

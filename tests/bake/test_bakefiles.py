@@ -346,3 +346,13 @@ def test_paths_may_be_relative_to_their_file(directory: Path) -> None:
             context,
             "D" if context == "." else "sub/D",
         )
+
+
+def test_a_file_without_targets_is_told_so(shared_home: Home, directory: Path) -> None:
+    (directory / "docker-bake.json").write_text('{"target": {}}')
+    done = shared_home.cli("bake", "-o", "oci:out", cwd=directory)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines() == [
+        "rootless-scratch: 'docker-bake.json' has neither a group nor a target `default`.",
+        "  fix: Name a file that describes targets.",
+    ]
