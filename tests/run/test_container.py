@@ -257,7 +257,7 @@ def test_where_no_port_can_be_published_that_is_said_with_a_way() -> None:
         rs.container("tools", [*SHELL, SERVE.format(8080)], publish={8080: None}),
     ):
         pytest.fail("the block began")
-    assert 'network="host"' in caught.value.fix
+    assert 'network="host" (`--network host`)' in caught.value.fix
     with rs.container("tools", [*SHELL, LOOP]) as running, pytest.raises(rs.UsageError, match="not published"):
         running.port(8080)
 

@@ -97,8 +97,8 @@ def _launched(
             raise
         raise HostError(
             error.message,
-            fix='Add network="host" beside publish: the program then listens on this host itself, on its own '
-            "port; `rootless-scratch doctor` says what is missing.",
+            fix='Add network="host" (`--network host`) beside publish: the program then listens on this host '
+            "itself, on its own port; `rootless-scratch doctor` says what is missing.",
         ) from error
 
 
