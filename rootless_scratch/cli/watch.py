@@ -156,7 +156,15 @@ def _running(arguments: list[str], show: Show, wake: threading.Event) -> Restart
     from rootless_scratch.verbs.restarting import Restarting
 
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    values = _run_command.make_context("watch --run", arguments[:at]).params
+    try:
+        values = _run_command.make_context("watch --run", arguments[:at]).params
+    except UsageError as error:
+        name = getattr(error.__cause__, "option_name", None)
+        if not any(name in each.opts for each in command.params):
+            raise
+        raise UsageError(
+            f"`run` has no {name}, and what follows --run are its options.", fix=f"Write {name} before `--run`."
+        ) from error
     options = {name: value for name, value in options_from(values).items() if value != ()}
     for name in options:
         row = Request.options[name]
