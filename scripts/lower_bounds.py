@@ -9,7 +9,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
-_BOUND = re.compile(r"([A-Za-z0-9_-]+)>=([0-9.]+)(?:; .*)?")
+_BOUND = re.compile(r"([A-Za-z0-9_-]+)(?:\[[a-z-]+\])?>=([0-9.]+)(?:; .*)?")
 
 
 def lower_bounds(project: Path = PROJECT) -> dict[str, str]:

@@ -254,6 +254,8 @@ def _layers(
     access: Access | None,
 ) -> Layers | None:
     """Compressed layers that were made before, where these take long to make."""
+    if not outputs:
+        return None
     from rootless_scratch.verbs.ship import compression_for
 
     compression = compression_for(compress, outputs)

@@ -67,4 +67,4 @@ def test_links_in_a_circle_and_many_of_them_end(tmp_path: Path) -> None:
     began = time.process_time()
     with pytest.raises(ScratchError, match="more symbolic links than any image has"):
         rs.check(word)
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 20

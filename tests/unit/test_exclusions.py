@@ -218,12 +218,12 @@ def test_ten_thousand_files_take_no_time_to_speak_of(tmp_path: Path) -> None:
         for each in range(100):
             (tmp_path / f"d{number}/left/f{each}.pyc").touch()
     patterns = [f"**/x{number}*/*.[ch]" for number in range(20)]
-    before = time.monotonic()
+    before = time.process_time()
     assert len(left(tmp_path, *patterns, "**/*.pyc")) == 200
-    assert time.monotonic() - before < 3
-    before = time.monotonic()
+    assert time.process_time() - before < 3
+    before = time.process_time()
     assert len(left(tmp_path, "*/left")) == 100
-    assert time.monotonic() - before < 0.2
+    assert time.process_time() - before < 0.2
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_volumes_keep_their_options_by_runc_where_crun_forgets_them_and_that_is_
 
 def test_a_file_of_logins_that_is_not_there_is_ignored_and_one_that_is_there_is_found_from_anywhere() -> None:
     named = {"REGISTRY_AUTH_FILE": "auth.json"}
-    assert for_tools(facts(named, logins="/logins/auth.json")).variables["REGISTRY_AUTH_FILE"] == "/logins/auth.json"
+    assert for_tools(facts(named, logins="/auth/auth.json")).variables["REGISTRY_AUTH_FILE"] == "/auth/auth.json"
     ignored = for_tools(facts(named))
     assert "REGISTRY_AUTH_FILE" not in ignored.variables
     assert ignored.notes == ("REGISTRY_AUTH_FILE is ignored: there is no file auth.json. [host-environment]",)

@@ -186,6 +186,8 @@ def a_file(stage: Stage, text: str) -> None:
 
 def by_a_file(stage: Stage, text: str) -> None:
     (stage.place / "scratch.toml").write_text(BLOCKS["A file in place of options: toml"])
+    (stage.place / "Containerfile.bake").write_text('FROM scratch\nCOPY build/hello /\nENTRYPOINT ["/hello"]\n')
+    (stage.place / "docker-bake.hcl").write_text('target "default" {\n  dockerfile = "Containerfile.bake"\n}\n')
     stage.follow(text)
     assert stage.run("rootless-scratch run shop/hello:2").stdout == b"Hello World\n"
 

@@ -46,7 +46,7 @@ def test_the_lowest_versions_are_those_that_the_project_asks_for() -> None:
     done = subprocess.run(
         [sys.executable, SOURCE / "scripts/lower_bounds.py"], capture_output=True, text=True, check=True
     )
-    asked = (SOURCE / "pyproject.toml").read_text()
+    asked = re.sub(r"\[[a-z-]+\]>=", ">=", (SOURCE / "pyproject.toml").read_text())
     for line in done.stdout.splitlines():
         assert f'"{line.replace("==", ">=")}' in asked
     assert {"click", "podman", "sh", "zstandard", "pytest"} < set(lower_bounds())
