@@ -16,6 +16,7 @@ from rootless_scratch.host.environment import tool_environment
 from rootless_scratch.image.finished import Image, layers_of
 from rootless_scratch.image.oci import config_document, digest_of
 from rootless_scratch.image.rootfs import File
+from rootless_scratch.image.write.hints import numbers_at
 from rootless_scratch.image.write.remembered import Memory, are_settled, layer_key
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ class Remembered:
         if rest is None:
             return
         variables = tool_environment().variables
-        settings = [(path, _numbers(path)) for path in setting_files(variables)]
+        settings = [(path, numbers_at(path)) for path in setting_files(variables)]
         # The same user has another storage in a namespace, unless it was made by podman or buildah.
         user = (variables["HOME"], os.geteuid(), is_rootful(), variables.get("_CONTAINERS_ROOTLESS_UID"))
         # Another version may call the tool another way, and get another image.
-        where = (__version__, tool, _numbers(command.require(tool)), settings, store_key(variables), user)
+        where = (__version__, tool, numbers_at(command.require(tool)), settings, store_key(variables), user)
         self._where = _key(where)
         self._key = _key((self._where, rest, plan.mtime, made_of))
         self._memory = Memory(os.environ)
@@ -159,11 +160,3 @@ def image_of(plan: Plan, done: Done, *, backend: str, findings: Sequence[Finding
 
 def _key(decisive: tuple[object, ...]) -> str:
     return sums.digest(repr(decisive).encode("utf-8", "surrogateescape"))
-
-
-def _numbers(path: str) -> tuple[int, ...]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

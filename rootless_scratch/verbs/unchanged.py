@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rootless_scratch import __version__, sums
 from rootless_scratch.image.references import parse_references
+from rootless_scratch.image.write.hints import numbers_at, numbers_of
 from rootless_scratch.image.write.remembered import Memory
-from rootless_scratch.image.write.settled import is_settled, numbers_of
+from rootless_scratch.image.write.settled import is_settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,7 +61,7 @@ class Unchanged:
         values = self._memory.recall(self._key)
         if values is not None:
             status, images = json.loads(values[0])
-            if all(_numbers(path) == numbers for path, numbers in status):
+            if all([*numbers_at(path)] == numbers for path, numbers in status):
                 return _results(images)
         # What is to be remembered must show each change from here on, before it is read.
         self._settled = _settled(each.source for target in self._targets for each in _sources(target.spec))
@@ -72,7 +73,7 @@ class Unchanged:
         if not self.is_possible or self._settled is None or len(images) < len(results):
             return
         written = self._written({name: image.digest for name, image in images.items()})
-        if written is None or any(_numbers(path) != [*numbers] for path, numbers in self._settled.items()):
+        if written is None or any(numbers_at(path) != numbers for path, numbers in self._settled.items()):
             return
         import msgspec
 
@@ -191,13 +192,6 @@ def _settled(paths: Iterator[str]) -> Status | None:
             os.close(descriptor)
         found[path] = numbers_of(status)
     return found
-
-
-def _numbers(path: str) -> list[int]:
-    try:
-        return [*numbers_of(os.stat(path))]
-    except OSError:
-        return []
 
 
 def _results(images: Mapping[str, object]) -> list[Result]:

@@ -39,14 +39,21 @@ def hint_of(arguments: Sequence[str]) -> str | None:
     return f"hint-{blake2b(text.encode(errors='surrogateescape'), digest_size=16).hexdigest()}"
 
 
+def numbers_of(status: os.stat_result) -> tuple[int, ...]:
+    """What a file is known by."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def numbers_at(path: str) -> tuple[int, ...]:
+    """The same of what lies at a path; empty where nothing does, or it is no path."""
+    try:
+        return numbers_of(os.stat(path))
+    except (OSError, ValueError):
+        return ()
+
+
 def _numbers(argument: str) -> tuple[int, ...]:
-    for path in _paths(argument):
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            continue
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return ()
+    return next(filter(None, map(numbers_at, _paths(argument))), ())
 
 
 def _paths(argument: str) -> Iterator[str]:

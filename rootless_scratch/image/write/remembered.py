@@ -15,9 +15,9 @@ from rootless_scratch import private, sums
 from rootless_scratch.elf.identity import is_identity
 from rootless_scratch.image.host_files import open_descriptor
 from rootless_scratch.image.rootfs import File
-from rootless_scratch.image.write.hints import cache_directory
+from rootless_scratch.image.write.hints import cache_directory, numbers_of
 from rootless_scratch.image.write.layer import WORTH, WrittenLayer
-from rootless_scratch.image.write.settled import is_settled, numbers_of
+from rootless_scratch.image.write.settled import is_settled
 from rootless_scratch.image.write.tarheader import entry_header
 from rootless_scratch.image.write.temporary import Temporary
 

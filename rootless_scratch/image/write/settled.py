@@ -17,11 +17,6 @@ FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 """On a disk of this host, with times of this host's clock."""
 
 
-def numbers_of(status: os.stat_result) -> tuple[int, ...]:
-    """What a file is known by."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
 def is_settled(descriptor: int, now: int) -> bool:
     """Whether every change of a file's bytes from now on gives it another time of change.
 
