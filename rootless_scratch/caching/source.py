@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from rootless_scratch.image.oci import digest_of, ref_of
 from rootless_scratch.image.write.layout import BLOBS, INDEX_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from rootless_scratch.caching.store import Entry
+    from rootless_scratch.errors import ScratchError
 
 
-class Source:
+class Source(ABC):
     """Layers that others have made, called `text`; looked at once, by whatever thread. Nothing is believed."""
 
     def __init__(self, text: str) -> None:
@@ -57,13 +59,13 @@ class Source:
         assert self._artifact is not None  # noqa: S101 - only what it holds is asked for
         return self._artifact.digest
 
+    @abstractmethod
     def load(self) -> Artifact:
         """Read its manifest; raises ScratchError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def blob(self, entry: Entry) -> AbstractContextManager[int]:
         """A file that begins with a layer, open for reading while the block lasts; raises ScratchError."""
-        raise NotImplementedError
 
 
 class LayoutSource(Source):
@@ -81,20 +83,27 @@ class LayoutSource(Source):
             raise SourceError(f"There is no cache {self._ref!r}.", fix="Write one there with --cache-to.")
         return found
 
-    @contextmanager
-    def blob(self, entry: Entry) -> Iterator[int]:
+    def blob(self, entry: Entry) -> AbstractContextManager[int]:
         """See Source."""
-        try:
-            descriptor, _ = open_descriptor(f"{self._path}/{BLOBS}/{entry.digest}")
-        except OSError as error:
-            raise SourceError(
-                f"Its blob sha256:{entry.digest} cannot be read: {error.strerror}.",
-                fix="Write the cache again with --cache-to.",
-            ) from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+
+        def refused(error: OSError) -> ScratchError:
+            what = f"Its blob sha256:{entry.digest} cannot be read: {error.strerror}."
+            return SourceError(what, fix="Write the cache again with --cache-to.")
+
+        return opened(f"{self._path}/{BLOBS}/{entry.digest}", refused)
+
+
+@contextmanager
+def opened(path: str, refused: Callable[[OSError], ScratchError]) -> Iterator[int]:
+    """A file, open for reading while the block lasts; raises what `refused` makes of an OSError."""
+    try:
+        descriptor, _ = open_descriptor(path)
+    except OSError as error:
+        raise refused(error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def artifact_in(path: str, ref: str | None) -> Artifact | None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from rootless_scratch import command
 from rootless_scratch.caching.artifact import EMPTY, Artifact, manifest_of, merged, read_artifact
-from rootless_scratch.caching.source import Source, artifact_in
+from rootless_scratch.caching.source import Source, artifact_in, opened
 from rootless_scratch.errors import RegistryError, ScratchError
 from rootless_scratch.host.environment import private_temporary, tool_environment
-from rootless_scratch.image.host_files import open_descriptor
 from rootless_scratch.image.references import REGISTRY
 from rootless_scratch.image.write.layout import (
     BLOBS,
@@ -78,17 +77,14 @@ class RegistrySource(Source):
             there = f"docker://{self._name.rpartition(':')[0]}@{self.digest}"
             arguments = ("copy", "--preserve-digests", *self._access.flags(prefix="src-"))
             attempts.follow(*arguments, there, f"oci:layout:{_STAGED}")
-            try:
-                descriptor, _ = open_descriptor(f"{blobs}/{entry.digest}")
-            except OSError as error:
-                raise RegistryError(
-                    f"{self._name} has not given the blob sha256:{entry.digest}.",
-                    fix="Write the cache again with --cache-to.",
-                ) from error
-            try:
+            with opened(f"{blobs}/{entry.digest}", lambda _: self._lacking(entry)) as descriptor:
                 yield descriptor
-            finally:
-                os.close(descriptor)
+
+    def _lacking(self, entry: Entry) -> RegistryError:
+        return RegistryError(
+            f"{self._name} has not given the blob sha256:{entry.digest}.",
+            fix="Write the cache again with --cache-to.",
+        )
 
 
 def artifact_there(name: str, access: Access) -> Artifact | None:
