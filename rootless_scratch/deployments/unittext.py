@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from rootless_scratch.deployments.escapes import escaped
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@+-]+\Z")
-_BYTE, _BASIC = 0x80, 0x10000
 _MEANT = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"}
 """What a command of a unit takes for something else in quotes."""
 
@@ -15,23 +16,12 @@ WAIT = 30
 
 def quoted(text: str) -> str:
     """One argument of a command."""
-    return text if _PLAIN.match(text) else f'"{"".join(map(_escaped, text))}"'
+    return text if _PLAIN.match(text) else f'"{escaped(text, _MEANT)}"'
 
 
 def command_line(*argv: str) -> str:
     """Arguments of a command."""
     return " ".join(map(quoted, argv))
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if char in _MEANT:
-        return _MEANT[char]
-    if char.isprintable():
-        return char
-    if code < _BYTE:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < _BASIC else f"\\U{code:08x}"
 
 
 def unquoted(text: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from rootless_scratch.deployments.escapes import escaped
+
 _WORD = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*\Z")
 _OTHERS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 """Words that YAML 1.1 takes for something else."""
 
 _SHORT = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
-_BYTE, _BASIC = 0x100, 0x10000
 
 
 def yaml(*documents: Mapping[str, object]) -> str:
@@ -53,15 +54,4 @@ def _scalar(value: object) -> str:
     if not isinstance(value, str):
         return str(value)
     is_word = _WORD.match(value) is not None and value.lower() not in _OTHERS
-    return value if is_word else f'"{"".join(map(_escaped, value))}"'
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if char in _SHORT:
-        return _SHORT[char]
-    if char.isprintable():
-        return char
-    if code < _BYTE:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < _BASIC else f"\\U{code:08x}"
+    return value if is_word else f'"{escaped(value, _SHORT)}"'

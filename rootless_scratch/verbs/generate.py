@@ -13,7 +13,7 @@ from rootless_scratch.deployments.quadlet import quadlet
 from rootless_scratch.deployments.systemd import systemd
 from rootless_scratch.deployments.workload import Generated
 from rootless_scratch.engine.request.options import check_text, request_of
-from rootless_scratch.errors import BuildError, UsageError
+from rootless_scratch.errors import BuildError, UsageError, did_you_mean
 from rootless_scratch.host.environment import write_whole
 from rootless_scratch.image.kinds import read
 from rootless_scratch.image.names import image_name
@@ -57,7 +57,8 @@ def generate(
     """See rootless_scratch.api.generate; `options` are by the names of Python, and not yet read."""
     write = FORMATS.get(form)
     if write is None:
-        raise UsageError(f"{form!r} is not a format.", fix=f"Use one of {', '.join(FORMATS)}.")
+        listed = f"Use one of {', '.join(FORMATS)}."
+        raise UsageError(f"{form!r} is not a format.", fix=did_you_mean(form, FORMATS, otherwise=listed))
     rows = in_python("generate")
     own = {name: row for name, row in rows.items() if name not in OF_RUN}
     values = {name: row.kind.default for name, row in own.items()}

@@ -293,6 +293,8 @@ def test_the_command_line_prints_writes_and_notes(make: Make, tmp_path: Path) ->
     assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
     done = cli("docker", layout, cwd=tmp_path)
     assert (done.returncode, "not a format" in done.stderr) == (2, True)
+    assert "Use one of kubernetes, quadlet, compose, systemd." in done.stderr
+    assert "Did you mean 'kubernetes'?" in cli("kubernets", layout, cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize(
