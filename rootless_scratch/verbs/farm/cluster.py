@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
-from rootless_scratch.errors import HostError, ScratchError
+from rootless_scratch.errors import HostError
 from rootless_scratch.image.host_files import open_regular
 from rootless_scratch.verbs.farm.address import FILE
 from rootless_scratch.verbs.farm.work import DIFFERS, PACKAGE
@@ -109,6 +109,8 @@ class Cluster:
         from asyncio import CancelledError as Stopped
         from concurrent.futures import CancelledError
 
+        from distributed.scheduler import KilledWorker
+
         try:
             kind, found = task.result()
         except (CancelledError, Stopped) as error:
@@ -117,8 +119,8 @@ class Cluster:
             if PACKAGE.replace("-", "_") not in str(error):
                 raise
             raise _differing("", PACKAGE, "", makers) from error
-        except Exception as error:
-            raise self._trouble(error) from error
+        except (KilledWorker, MemoryError, OSError) as error:
+            raise _trouble(error) from error
         finally:
             self._tasks.discard(task)
         if kind == DIFFERS:
@@ -155,24 +157,6 @@ class Cluster:
         except (OSError, RuntimeError, TimeoutError, CancelledError, Stopped, closed) as error:
             raise self.lost() from error
 
-    def _trouble(self, error: Exception) -> Exception:
-        """The error for what Dask says of a task; of what went wrong in ours it is the very one."""
-        from distributed.scheduler import KilledWorker
-
-        if isinstance(error, KilledWorker):
-            return HostError(
-                "Each worker that began with the image was lost.",
-                fix="See the logs of the workers; most often their memory is too small for sources and images.",
-            )
-        if isinstance(error, MemoryError):
-            return HostError(
-                "A worker has too little memory.",
-                fix="Give the workers more memory, or let fewer threads share it.",
-            )
-        if isinstance(error, (OSError, TimeoutError)) and not isinstance(error, ScratchError):
-            return HostError(f"A worker cannot go on: {error}.", fix="See the log of the worker, and try again.")
-        return error
-
     def _silence(self) -> None:
         """What Dask logs of lost workers is told in words of ours, where it matters."""
         for name in ("distributed", *logging.root.manager.loggerDict):
@@ -201,4 +185,19 @@ def _differing(address: str, name: str, version: str, makers: Mapping[str, str])
     return HostError(
         f"{where} {has}, so that its images might be others.",
         fix=f"Install {name} {makers[name]} for all workers; nothing was built there.",
+    )
+
+
+def _trouble(error: Exception) -> HostError:
+    """The error for a task that no worker could do; what is wrong with an image is an answer."""
+    if isinstance(error, MemoryError):
+        return HostError(
+            "A worker has too little memory.",
+            fix="Give the workers more memory, or let fewer threads share it.",
+        )
+    if isinstance(error, OSError):
+        return HostError(f"A worker cannot go on: {error}.", fix="See the log of the worker, and try again.")
+    return HostError(
+        "Each worker that began with the image was lost.",
+        fix="See the logs of the workers; most often their memory is too small for sources and images.",
     )

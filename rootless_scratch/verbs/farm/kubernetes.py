@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rootless_scratch.bakefiles.target import Targets
     from rootless_scratch.ship.access import Access
 
-_SOURCES, _LOGINS, _CERTIFICATES, _TEMPORARY = "/work/sources", "/run/logins", "/run/certificates", "/tmp"  # noqa: S108
+_SOURCES, _LOGINS, _CERTIFICATES, _TEMPORARY = "/sources", "/run/logins", "/run/certificates", "/tmp"  # noqa: S108
 _USER = 65532
 _SHARDS = 8
 _AGAIN = 3
