@@ -39,6 +39,7 @@ def jar_components(file: BinaryIO, path: str) -> tuple[tuple[Component, ...], Fa
     reading = _Reading(path)
     try:
         found = tuple(reading.archive(file, path.rpartition("/")[2], depth=0))
+    # NotImplementedError is what zipfile raises for a compression or a version that it does not know.
     except (_BadArchiveError, zipfile.BadZipFile, zlib.error, OSError, ValueError, NotImplementedError, EOFError):
         return (), Fault(path=path, what="it cannot be read as an archive of Java")
     except RuntimeError:
