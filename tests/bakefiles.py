@@ -9,6 +9,21 @@ from rootless_scratch.bakefiles.reading import read_targets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+STAGE_THAT_IS_RUN = """FROM localhost/tools AS made
+USER 0
+RUN ["/busybox", "cp", "/busybox", "/made"]
+FROM scratch
+COPY --from=made /made /made
+ENTRYPOINT ["/made"]
+"""
+"""A Containerfile whose image has a file that a command of a stage has made."""
+
+
+def inline(containerfile: str, *attributes: str) -> str:
+    """A bake file with one target, the default, of that Containerfile."""
+    lines = "".join(f"  {each}\n" for each in attributes)
+    return f'target "default" {{\n  dockerfile-inline = <<EOT\n{containerfile}EOT\n{lines}}}\n'
+
 
 def targets(
     text: str, *names: str, settings: tuple[str, ...] = (), environ: Mapping[str, str] | None = None

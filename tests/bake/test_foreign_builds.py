@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import tinyelf
+from bakefiles import STAGE_THAT_IS_RUN, inline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,20 +45,6 @@ target "variant" {
 }
 """
 DOCKERFILE = 'FROM scratch\nARG MODE\nENV MODE=$MODE\nCOPY server /server\nENTRYPOINT ["/server"]\n'
-
-STAGES = """
-target "default" {
-  dockerfile-inline = <<EOT
-FROM localhost/tools AS made
-USER 0
-RUN ["/busybox", "cp", "/busybox", "/made"]
-FROM scratch
-COPY --from=made /made /made
-ENTRYPOINT ["/made"]
-EOT
-  output = ["type=oci,dest=made.tar"]
-}
-"""
 
 
 @pytest.fixture
@@ -167,6 +154,6 @@ def test_tags_go_to_local_storage_by_default(fresh_home: Home, shop: Path) -> No
 @pytest.mark.buildah
 def test_a_stage_with_run_is_made_for_its_target(shared_home: Home, shop: Path, tools: Home) -> None:
     del tools
-    (shop / "docker-bake.hcl").write_text(STAGES)
+    (shop / "docker-bake.hcl").write_text(inline(STAGE_THAT_IS_RUN, 'output = ["type=oci,dest=made.tar"]'))
     assert shared_home.cli("bake", cwd=shop, timeout=300).returncode == 0
     assert shared_home.json("inspect", "oci-archive:made.tar", cwd=shop)["files"][0]["path"] == "/made"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
 from planning import put, refusal
+from rpms import install
 
 from rootless_scratch.errors import SourceError, UsageError
 from rootless_scratch.image.plan.planner import plan
@@ -219,15 +219,9 @@ echo x > %{buildroot}/usr/share/man/man1/web.1
 
 @pytest.mark.compiler
 def test_a_package_of_fedora_is_asked_of_rpm(tmp_path: Path) -> None:
-    put(tmp_path, "web.spec", SPEC.encode())
     root = tmp_path / "fedora"
     root.mkdir()
-    made = ["rpmbuild", "--quiet", "-bb", "--define", f"_topdir {tmp_path}/rpm", str(tmp_path / "web.spec")]
-    subprocess.run(made, check=True, capture_output=True)
-    (package,) = (tmp_path / "rpm/RPMS/noarch").glob("*.rpm")
-    database = ["rpm", "--root", str(root), "--dbpath", "/var/lib/rpm"]
-    subprocess.run([*database, "--initdb"], check=True, capture_output=True)
-    subprocess.run([*database, "-i", "--justdb", "--nodeps", str(package)], check=True, capture_output=True)
+    install(SPEC, tmp_path, root)
     put(root, "etc/web/web.conf")
     put(root, "usr/share/man/man1/web.1")
     files = [entry.path for entry in brought(root, "web").values() if isinstance(entry, File)]

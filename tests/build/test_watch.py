@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import time
@@ -290,7 +289,6 @@ def test_without_watchfiles_one_sentence_says_how_to_get_it_and_looking_needs_no
 
 
 @pytest.mark.buildah
-@pytest.mark.skipif(os.geteuid() == 0, reason="limits of a user namespace are for those who make one")
 def test_a_limit_of_the_kernel_is_told_with_its_repair(shared_home: Home, project: Path) -> None:
     for limit, repair in (
         ("max_inotify_watches", b"sysctl fs.inotify.max_user_watches="),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tinyelf
+from bakefiles import STAGE_THAT_IS_RUN, inline
 from cached import SIZE, flipped
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ FROM scratch
 COPY server /server
 COPY --from=files /data /srv/data
 ENTRYPOINT ["/server"]
-EOT
-}
-"""
-
-STAGES = """
-target "default" {
-  dockerfile-inline = <<EOT
-FROM localhost/tools AS made
-USER 0
-RUN ["/busybox", "cp", "/busybox", "/made"]
-FROM scratch
-COPY --from=made /made /made
-ENTRYPOINT ["/made"]
 EOT
 }
 """
@@ -97,7 +85,7 @@ def test_an_image_with_files_of_a_stage_that_is_run_shares_its_layer(
     shared_home: Home, shop: Path, tools: Home
 ) -> None:
     del tools
-    (shop / "docker-bake.hcl").write_text(STAGES)
+    (shop / "docker-bake.hcl").write_text(inline(STAGE_THAT_IS_RUN))
     share(shared_home, shop, "zstd:10")
 
 

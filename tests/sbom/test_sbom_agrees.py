@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tinyelf
 from planning import put
+from rpms import install
 from sbom_subjects import require_valid
 
 import rootless_scratch as rs
@@ -184,17 +185,11 @@ cp %{_topdir}/program %{buildroot}/usr/bin/web
 
 @pytest.mark.compiler
 def test_a_file_of_fedora_is_its_packages(tmp_path: Path) -> None:
-    put(tmp_path, "web.spec", SPEC.encode())
     program = tinyelf.elf()
     put(tmp_path, "rpm/program", program)
     root = tmp_path / "fedora"
     put(root, "etc/os-release", b"ID=fedora\nVERSION_ID=40\n")
-    made = ["rpmbuild", "--quiet", "-bb", "--define", f"_topdir {tmp_path}/rpm", str(tmp_path / "web.spec")]
-    subprocess.run(made, check=True, capture_output=True)
-    (package,) = (tmp_path / "rpm/RPMS/noarch").glob("*.rpm")
-    database = ["rpm", "--root", str(root), "--dbpath", "/var/lib/rpm"]
-    subprocess.run([*database, "--initdb"], check=True, capture_output=True)
-    subprocess.run([*database, "-i", "--justdb", "--nodeps", str(package)], check=True, capture_output=True)
+    install(SPEC, tmp_path, root)
     web = put(root, "usr/bin/web", program)
     (component,) = rs.sbom(web, sysroot=root).components
     assert component.purl == "pkg:rpm/fedora/web@2.0-3?arch=noarch&distro=fedora-40&epoch=1"

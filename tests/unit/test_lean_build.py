@@ -7,17 +7,17 @@ import shlex
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import pytest
 import tinyelf
+from clicked import read_by_click
 
 from rootless_scratch.cli.build import command
 from rootless_scratch.cli.lean_arguments import Plain
 from rootless_scratch.cli.lean_build import plain_build
 from rootless_scratch.cli.options import access_from
-from rootless_scratch.cli.show import Show
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import options_set
 from rootless_scratch.image.spec import Spec, spec_of
@@ -104,9 +104,7 @@ SETTLED = 3.2
 
 
 def by_click(words: list[str]) -> Plain:
-    with command.make_context("build", list(words)) as context:
-        values: dict[str, Any] = dict(context.params)
-    shown = Show(*(values.pop(name) for name in ("as_json", "quiet", "verbose")))
+    values, shown = read_by_click("build", command, words)
     return Plain(others=values["programs"], values=values, show=shown)
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+from clicked import read_by_click
 
 from rootless_scratch.cli.lean_arguments import Plain
 from rootless_scratch.cli.lean_run import plain_run
 from rootless_scratch.cli.run import command
-from rootless_scratch.cli.show import Show
 from rootless_scratch.engine.request.request import Request
 from rootless_scratch.errors import UsageError
 from rootless_scratch.image.kinds import options_set
@@ -82,13 +82,8 @@ LEFT_TO_CLICK = (
 
 
 def by_click(words: list[str]) -> Plain:
-    with command.make_context("run", list(words)) as context:
-        values: dict[str, Any] = dict(context.params)
-    return Plain(
-        others=(values.pop("image"), *values.pop("arguments")),
-        values=values,
-        show=Show(*(values.pop(name) for name in ("as_json", "quiet", "verbose"))),
-    )
+    values, shown = read_by_click("run", command, words)
+    return Plain(others=(values.pop("image"), *values.pop("arguments")), values=values, show=shown)
 
 
 @pytest.mark.parametrize("typed", PLAIN)

@@ -128,14 +128,19 @@ class Runner:
         assert done.returncode == 0, (step.script, done.stdout.decode(), done.stderr.decode())
         return done
 
-    def call_inside(self, step: Step, variables: Mapping[str, str], *, user: str | None = None) -> None:
-        """Run a step in the image of rootless-scratch, as confined as a pod, on the network of this registry."""
+    def call_inside(
+        self, step: Step, variables: Mapping[str, str], *, user: str | None = None, mountpoint: str = "/work"
+    ) -> None:
+        """Run a step in the image of rootless-scratch, as confined as a pod, on the network of this registry.
+
+        The project is mounted at `mountpoint`.
+        """
         assert step.image == OWN
         filtered = self.home.path / "filter.json"
         filtered.write_text(json.dumps(NO_NAMESPACES))
         given = {name: self.here(value) for name, value in step.env.items()} | dict(variables)
         words = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
-        words += ["--volume", f"{self.project}:/work", "--volume", f"{self.home.path}/secrets:/auth:ro"]
+        words += ["--volume", f"{self.project}:{mountpoint}", "--volume", f"{self.home.path}/secrets:/auth:ro"]
         words += ["--volume", f"{self.settings}/certs.d:/etc/containers/certs.d:ro"]
         words += ["--seccomp", str(filtered)] if step.hardened or user else []
         chosen = user or step.user
@@ -277,10 +282,7 @@ def test_tekton_pushes_and_tells_the_digest(pod: Runner) -> None:
 
 def test_openshift_pushes_as_a_user_id_that_nobody_knows(pod: Runner) -> None:
     (building,) = steps_of("openshift.yml")
-    script = building.script.replace("/programs/", "/work/")
-    pod.call_inside(
-        Step(script=script, image=building.image, env=building.env, hardened=building.hardened), {}, user="54321"
-    )
+    pod.call_inside(building, {}, user="54321", mountpoint="/programs")
     pod.pushed("team/hello:1")
 
 
